@@ -1,0 +1,334 @@
+"""The tests that a claim can name: each turns the points of a sweep into series with a prediction.
+
+A test is a generator of Measured: one component at one layer with, per point, an estimate and what theory
+says of it. `series` gathers a component over the widths. To add a test, write such a function and enter it
+in TESTS under the name that `claim.tests` will use.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis import estimators, theory
+from analysis.estimators import Array, Estimate
+from analysis.fits import Series
+from analysis.points import Point
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The components of one tensor at one layer and step of one point: value and replicates by component."""
+
+    symbol: str
+    layer: int
+    step: int
+    samples: list[str]
+    estimate: Estimate  # k components
+    theory: Array  # (k,) leading order
+    scale: Array  # (k,)
+    theory_next: Array  # (k,) with the next order, NaN where it is not known
+
+
+def _label(*groups: Sequence[int]) -> str:
+    """(0, 0), (0, 1) -> 00,01; with more than ten samples 0.0,0.1"""
+    joint = "." if any(k > 9 for g in groups for k in g) else ""
+    return ",".join(joint.join(map(str, g)) for g in groups)
+
+
+def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components (theory.md 1.11, PDLT (4.119))."""
+    pairs = point.columns("g")
+    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
+    V = point.flow(True).V
+    assert V is not None
+    for layer in _chosen(point, "g", layers):
+        predicted = np.array([[V[(layer - 1, *a, *b)] for b in pairs] for a in pairs])
+        estimate = estimators.covariance(point.read("g", layer), components).scaled(point.widths[layer - 2])
+        own = np.sqrt(predicted.diagonal())
+        yield Measured(
+            "V",
+            layer,
+            0,
+            [_label(pairs[p], pairs[q]) for p, q in components],
+            estimate,
+            np.array([predicted[c] for c in components]),
+            np.array([own[p] * own[q] for p, q in components]),
+            np.full(len(components), np.nan),
+        )
+
+
+def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """G1_ab = n (E g_ab - K_ab) (theory.md 1.6, PDLT (4.120))."""
+    flow, pairs = point.flow(True), point.columns("g")
+    assert flow.G1 is not None
+    for layer in _chosen(point, "g", layers):
+        K, G1 = flow.K[layer - 1], flow.G1[layer - 1]
+        kernel = np.array([K[a] for a in pairs])
+        # Where theory says zero (two layers, or a scale-invariant activation) the natural size is that of K l.
+        scale = np.abs(G1).max() if np.abs(G1).max() > 1e-9 * K.max() else layer * K.max()
+        mean = estimators.mean(point.read("g", layer) - kernel)
+        yield Measured(
+            "G^{1}",
+            layer,
+            0,
+            [_label(a) for a in pairs],
+            mean.scaled(point.widths[layer - 2]),
+            np.array([G1[a] for a in pairs]),
+            np.full(len(pairs), scale),
+            np.full(len(pairs), np.nan),
+        )
+
+
+def kernel_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """E g_ab against K_ab, and K + G1/n where it is known (theory.md 1.2). For the table of estimates."""
+    flow, pairs = point.flow(), point.columns("g")
+    for layer in _chosen(point, "g", layers):
+        K = flow.K[layer - 1]
+        next_order = K * np.nan if flow.G1 is None else K + flow.G1[layer - 1] / point.widths[layer - 2]
+        size = np.sqrt(K.diagonal())
+        yield Measured(
+            "G",
+            layer,
+            0,
+            [_label(a) for a in pairs],
+            estimators.mean(point.read("g", layer)),
+            np.array([K[a] for a in pairs]),
+            np.array([size[a] * size[b] for a, b in pairs]),
+            np.array([next_order[a] for a in pairs]),
+        )
+
+
+def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """E H_ij;ab -> delta_ij Theta_ab as n grows (theory.md 2.3, PDLT (8.89))."""
+    flow, L = point.flow(), point.depth
+    assert flow.Theta is not None
+    Theta, columns = flow.Theta[-1], point.columns("H")
+    size = np.sqrt(Theta.diagonal())
+    for step in point.data.layout.steps[:1]:
+        yield Measured(
+            r"\mathrm{E}H",
+            L,
+            step,
+            [_label((i, j), (a, b)) for i, j, a, b in columns],
+            estimators.mean(point.read("H", L, step)),
+            np.array([Theta[a, b] if i == j else 0.0 for i, j, a, b in columns]),
+            np.array([size[a] * size[b] for i, j, a, b in columns]),
+            np.full(len(columns), np.nan),
+        )
+
+
+def ntk_variance(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (theory.md 2.5, PDLT (8.84))."""
+    L = point.depth
+    columns = [k for k, (i, j, a, b) in enumerate(point.columns("H")) if i == j and a == b]
+    tuples = [point.columns("H")[k] for k in columns]
+    H = point.read("H", L)[:, columns]
+    yield Measured(
+        r"\log\mathrm{Var}H",
+        L,
+        0,
+        [_label((i, j), (a, b)) for i, j, a, b in tuples],
+        estimators.covariance(H, [(k, k) for k in range(len(columns))]).log(),
+        np.ones(len(columns)),
+        np.ones(len(columns)),
+        np.full(len(columns), np.nan),
+    )
+
+
+def _trained(point: Point) -> tuple[int, Array, Array, Array]:
+    """Last step, closed-form mean (D, n_L) and covariance (D, D), and the size of the targets."""
+    flow = point.flow()
+    _, y, train = point.samples
+    dynamics = point.settings["dynamics"]
+    if y is None or dynamics["name"] != "gradient_descent" or flow.Theta is None:
+        raise ValueError(f"{point.data.path}: dynamics={dynamics['name']}: this test needs networks that were trained")
+    step = point.data.layout.steps[-1]
+    mean, covariance = theory.gradient_descent(flow.K[-1], flow.Theta[-1], y[:train], dynamics["eta"], step)
+    return step, mean, covariance, np.sqrt((y**2).mean())
+
+
+def trained_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """E z_i;a after training, train and test samples, in units of the targets (theory.md 5.2, PDLT (10.38))."""
+    step, mean, _, unit = _trained(point)
+    columns = point.columns("z")
+    yield Measured(
+        r"\mathrm{E}z",
+        point.depth,
+        step,
+        [_label((i,), (a,)) for i, a in columns],
+        estimators.mean(point.read("z", point.depth, step)),
+        np.array([mean[a, i] for i, a in columns]),
+        np.full(len(columns), unit),
+        np.full(len(columns), np.nan),
+    )
+
+
+def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """Cov(z_i;a, z_i;b) after training of one output, in units of its size before (theory.md 5.2)."""
+    step, _, covariance, _ = _trained(point)
+    columns = [(i, a) for i, a in point.columns("z")]
+    chosen = [
+        (p, q) for p in range(len(columns)) for q in range(p, len(columns)) if columns[p][0] == columns[q][0]
+    ]
+    size = np.sqrt(point.flow().K[-1].diagonal())
+    ab = [(columns[p][1], columns[q][1]) for p, q in chosen]
+    yield Measured(
+        r"\mathrm{Cov}z",
+        point.depth,
+        step,
+        [_label((columns[p][0],), pair) for (p, q), pair in zip(chosen, ab, strict=True)],
+        estimators.covariance(point.read("z", point.depth, step), chosen),
+        np.array([covariance[pair] for pair in ab]),
+        np.array([size[a] * size[b] for a, b in ab]),
+        np.full(len(chosen), np.nan),
+    )
+
+
+def _chosen(point: Point, prefix: str, layers: Sequence[int] | None) -> list[int]:
+    """Recorded layers from 2 on: layer 1 is Gaussian at every width."""
+    recorded = [layer for layer in point.layers(prefix) if layer > 1]
+    return recorded if layers is None else [layer for layer in layers if layer > 1]
+
+
+@dataclass(frozen=True)
+class Test:
+    measure: Callable[[Point, Sequence[int] | None], Iterator[Measured]]
+    model: str
+
+
+TESTS: dict[str, Test] = {
+    "V": Test(vertex, "powers"),
+    "G1": Test(metric, "powers"),
+    "V_collapse": Test(vertex, "collapse"),
+    "ntk_mean": Test(ntk_mean, "powers"),
+    "ntk_variance": Test(ntk_variance, "exponent"),
+    "trained_mean": Test(trained_mean, "powers"),
+    "trained_covariance": Test(trained_covariance, "powers"),
+}
+
+# What the table of estimates holds, by the family of columns that it needs.
+TABLES: dict[str, tuple[Callable[[Point, Sequence[int] | None], Iterator[Measured]], ...]] = {
+    "g": (kernel_mean, metric, vertex),
+    "H": (ntk_mean,),
+    "z": (trained_mean, trained_covariance),
+}
+
+
+def series(name: str, options: Mapping[str, Any], points: Sequence[Point]) -> list[Series]:
+    """All series of one test of a claim over the points of its sweep."""
+    if name not in TESTS:
+        raise ValueError(f"claim.tests.{name}: no such test; known are {', '.join(TESTS)}")
+    test = TESTS[name]
+    layers = options.get("layers")
+    if test.model == "collapse":
+        return _collapses(name, options, points)
+    measured = [list(test.measure(point, layers)) for point in points]
+    out = []
+    for same in zip(*measured, strict=True):
+        for k, label in enumerate(same[0].samples):
+            first = same[0]
+            out.append(
+                Series(
+                    name,
+                    first.symbol,
+                    first.layer,
+                    first.step,
+                    label,
+                    test.model,
+                    np.array([float(p.n) for p in points]),
+                    np.full(len(points), float(first.layer)),
+                    np.array([m.estimate.value[k] for m in same]),
+                    np.diag([m.estimate.error[k] ** 2 for m in same]),
+                    float(first.theory[k]),
+                    float(first.scale[k]),
+                    float(options["precision"]),
+                    min(len(m.estimate.replicates) for m in same) - 1,
+                )
+            )
+    return out
+
+
+def _collapses(name: str, options: Mapping[str, Any], points: Sequence[Point]) -> list[Series]:
+    """V(n, l) / V_theory(l) of one sample against l/n, all layers and widths on one curve that starts at one."""
+    measured = [list(vertex(point, options.get("layers"))) for point in points]
+    out = []
+    for a in range(points[0].D):
+        label = _label((a, a), (a, a))
+        value, n, layers = [], [], []
+        covariance = np.zeros((0, 0))
+        for point, at in zip(points, measured, strict=True):
+            k = at[0].samples.index(label)
+            joint = estimators.join(
+                [Estimate(m.estimate.value[k : k + 1], m.estimate.replicates[:, k : k + 1]) for m in at]
+            )
+            predicted = np.array([m.theory[k] for m in at])
+            value.append(joint.value / predicted)
+            n.append(np.full(len(at), float(point.n)))
+            layers.append(np.array([float(m.layer) for m in at]))
+            own = joint.covariance / np.outer(predicted, predicted)
+            covariance = np.block(
+                [
+                    [covariance, np.zeros((len(covariance), len(own)))],
+                    [np.zeros((len(own), len(covariance))), own],
+                ]
+            )
+        replicates = min(len(m.estimate.replicates) for at in measured for m in at)
+        out.append(
+            Series(
+                name,
+                r"V/V^{\infty}",
+                None,
+                None,
+                label,
+                "collapse",
+                np.concatenate(n),
+                np.concatenate(layers),
+                np.concatenate(value),
+                covariance,
+                1.0,
+                1.0,
+                float(options["precision"]),
+                replicates - 1,
+            )
+        )
+    return out
+
+
+def table(point: Point) -> list[dict[str, Any]]:
+    """The estimates of one point as rows: tensor, layer, step, width, samples, estimate, error, theory, theory_next."""
+    out = []
+    for prefix, measures in TABLES.items():
+        if not point.records(prefix):
+            continue
+        for measure in measures:
+            if measure in (metric, vertex) and point.D > 4:
+                continue
+            if measure in (trained_mean, trained_covariance) and point.settings["dynamics"]["name"] == "none":
+                continue
+            for m in measure(point, None):
+                for k, label in enumerate(m.samples):
+                    row = {
+                        "tensor": m.symbol.replace(r"\mathrm{E}", "E ").replace(r"\mathrm{Cov}", "Cov "),
+                        "layer": m.layer,
+                        "step": m.step,
+                        "width": point.n if len(set(point.widths)) == 1 else -1,
+                        "samples": label,
+                        "estimate": m.estimate.value[k],
+                        "error": m.estimate.error[k],
+                        "theory": m.theory[k],
+                        "theory_next": m.theory_next[k],
+                    }
+                    out.append(row)
+    return out
+
+
+def nearly_gaussian(z: Array, K: float, G1: float, V: float, n: float) -> Array:
+    """Density of one output to order 1/n (PDLT (1.82)): variance K + G1/n, excess kurtosis 3 V / (n K^2)."""
+    variance = K + G1 / n
+    u = z / math.sqrt(variance)
+    kurtosis = 3 * V / (n * K**2)
+    gaussian = np.exp(-(u**2) / 2) / math.sqrt(2 * math.pi * variance)
+    return gaussian * (1 + kurtosis / 24 * (u**4 - 6 * u**2 + 3))

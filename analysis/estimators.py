@@ -1,0 +1,101 @@
+"""Unbiased estimators over networks, with delete-a-block jackknife replicates.
+
+Networks are the independent unit: everything of one network (layers, pairs, neurons, steps) stays in one
+block, so that concatenated estimates keep their covariance. M networks, B blocks, k components.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+BLOCKS = 256  # jackknife blocks; fewer where there are fewer networks
+FEWEST = 32  # networks below which no error bar is given
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """value: (k,); replicates: (B, k), each with one block of networks left out."""
+
+    value: Array
+    replicates: Array
+
+    @property
+    def covariance(self) -> Array:
+        """Jackknife covariance (k, k): (B - 1)/B sum (x_b - mean)(x_b - mean)^T (theory.md 7.8)."""
+        B = len(self.replicates)
+        centred = self.replicates - self.replicates.mean(axis=0)
+        return (B - 1) / B * centred.T @ centred
+
+    @property
+    def error(self) -> Array:
+        """Standard errors (k,)."""
+        return np.sqrt(np.maximum(self.covariance.diagonal(), 0.0))
+
+    def scaled(self, factor: float) -> "Estimate":
+        return Estimate(factor * self.value, factor * self.replicates)
+
+    def log(self) -> "Estimate":
+        return Estimate(np.log(self.value), np.log(self.replicates))
+
+
+def join(estimates: Sequence[Estimate]) -> Estimate:
+    """Estimates from the same networks, side by side."""
+    return Estimate(
+        np.concatenate([e.value for e in estimates]), np.concatenate([e.replicates for e in estimates], axis=1)
+    )
+
+
+def _leave_out(x: Array) -> tuple[Array, Array]:
+    """Sums over all networks but one block's, (B, k), and how many networks those are, (B, 1)."""
+    M = len(x)
+    if M < FEWEST:
+        raise ValueError(f"{M} networks: at least {FEWEST} are needed for an error bar")
+    edges = np.linspace(0, M, min(BLOCKS, M) + 1).astype(int)
+    sums = np.add.reduceat(x, edges[:-1], axis=0)
+    return sums.sum(axis=0) - sums, (M - np.diff(edges))[:, None]
+
+
+def mean(x: Array) -> Estimate:
+    """Mean over networks of x (M, k)."""
+    rest, count = _leave_out(np.asarray(x, dtype=np.float64))
+    return Estimate(np.mean(x, axis=0, dtype=np.float64), rest / count)
+
+
+def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
+    """Unbiased covariance (the k-statistic, 1/(M - 1)) of the columns in each pair; x (M, C)."""
+    x = np.asarray(x, dtype=np.float64)
+    x = x - x.mean(axis=0)  # a constant shift changes no covariance and keeps the digits
+    left, right = (x[:, [pair[side] for pair in pairs]] for side in (0, 1))
+    M = len(x)
+    product_rest, count = _leave_out(left * right)
+    rest, _ = _leave_out(x)
+    means = rest / count
+    replicates = (
+        product_rest - count * means[:, [p[0] for p in pairs]] * means[:, [p[1] for p in pairs]]
+    ) / (count - 1)
+    return Estimate((left * right).sum(axis=0) / (M - 1), replicates)
+
+
+def fourth_cumulant(x: Array) -> Estimate:
+    """The k-statistic k4 of each column of x (M, C): the unbiased connected four-point function of one neuron."""
+    x = np.asarray(x, dtype=np.float64)
+    x = x - x.mean(axis=0)
+
+    def k4(sums: list[Array], m: Array) -> Array:
+        s1, s2, s3, s4 = sums
+        numerator = -6 * s1**4 + 12 * m * s1**2 * s2 - 3 * m * (m - 1) * s2**2 - 4 * m * (m + 1) * s1 * s3
+        return (numerator + m**2 * (m + 1) * s4) / (m * (m - 1) * (m - 2) * (m - 3))
+
+    rest, count = zip(*(_leave_out(x**k) for k in (1, 2, 3, 4)), strict=True)
+    total = [(x**k).sum(axis=0) for k in (1, 2, 3, 4)]
+    return Estimate(k4(total, np.asarray(float(len(x)))), k4(list(rest), count[0].astype(np.float64)))
+
+
+def distinct_neurons(m2_ab: Array, m2_cd: Array, m4_abcd: Array, n: int) -> Array:
+    """Mean over i != j of z_ia z_ib z_jc z_jd in each network, from its neuron moments (theory.md section 7)."""
+    if n < 2:
+        raise ValueError("distinct neurons need a layer of at least two")
+    return (n * m2_ab * m2_cd - m4_abcd) / (n - 1)

@@ -1,0 +1,19 @@
+"""What PDLT (arXiv:2106.10165) predicts for ensembles of wide networks, in float64, without simulation.
+
+>>> import numpy as np
+>>> from analysis import theory
+>>> flow = theory.flow("tanh", depth=3, C_b=0.0, C_W=1.0, inputs=np.ones((1, 4)))
+>>> flow.K[:, 0, 0].round(6).tolist()           # kernel of layers 1, 2, 3
+[1.0, 0.394294, 0.23645]
+>>> flow.V[2, 0, 0, 0, 0].round(6).item()       # four-point vertex of layer 3: Cov = V / n
+0.067807
+>>> theory.critical("relu").C_W
+2.0
+"""
+
+from analysis.theory.activations import activation
+from analysis.theory.critical import Critical, critical
+from analysis.theory.flow import Flow, flow
+from analysis.theory.training import gradient_descent
+
+__all__ = ["Critical", "Flow", "activation", "critical", "flow", "gradient_descent"]

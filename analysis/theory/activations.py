@@ -1,0 +1,164 @@
+"""Activations as the theory sees them: a function with four derivatives, or two slopes.
+
+Written apart from `simulate.activations` on purpose: theory and experiment share no code, so they
+share no bug; `tests/exact/test_activations.py` holds the two equal.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf, expit, ndtr
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One activation s(z).
+
+    derivatives: (s, s', s'', s''', s''''), each mapping a float64 array to one of the same shape.
+    slopes: (a_plus, a_minus) where s is scale-invariant (PDLT sec. 2.2), s = a_plus z for z > 0 and
+        a_minus z for z < 0; None otherwise. Where a_plus != a_minus, s has a kink, its second
+        derivative is (a_plus - a_minus) delta(z), and `derivatives` holds s and s' only.
+    """
+
+    name: str
+    derivatives: tuple[Callable[[Array], Array], ...]
+    slopes: tuple[float, float] | None = None
+
+    @property
+    def kinked(self) -> bool:
+        return self.slopes is not None and self.slopes[0] != self.slopes[1]
+
+    def __call__(self, z: Array) -> Array:
+        return self.derivatives[0](z)
+
+
+def _scale_invariant(name: str, plus: float, minus: float) -> Activation:
+    return Activation(
+        name,
+        (lambda z: np.where(z > 0, plus * z, minus * z), lambda z: np.where(z > 0, plus, minus)),
+        (plus, minus),
+    )
+
+
+def _linear() -> Activation:
+    zero = np.zeros_like
+    return Activation("linear", (lambda z: z, np.ones_like, zero, zero, zero), (1.0, 1.0))
+
+
+def _tanh() -> Activation:
+    def in_t(polynomial: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        return lambda z: polynomial(np.tanh(z))
+
+    return Activation(
+        "tanh",
+        (
+            np.tanh,
+            in_t(lambda t: 1 - t**2),
+            in_t(lambda t: -2 * t * (1 - t**2)),
+            in_t(lambda t: (1 - t**2) * (6 * t**2 - 2)),
+            in_t(lambda t: (1 - t**2) * (16 * t - 24 * t**3)),
+        ),
+    )
+
+
+def _sin() -> Activation:
+    return Activation("sin", (np.sin, np.cos, lambda z: -np.sin(z), lambda z: -np.cos(z), np.sin))
+
+
+def _erf() -> Activation:
+    def slope(z: Array) -> Array:
+        return 2 / math.sqrt(math.pi) * np.exp(-(z**2))
+
+    return Activation(
+        "erf",
+        (
+            erf,
+            slope,
+            lambda z: -2 * z * slope(z),
+            lambda z: (4 * z**2 - 2) * slope(z),
+            lambda z: (12 * z - 8 * z**3) * slope(z),
+        ),
+    )
+
+
+def _gelu() -> Activation:
+    def density(z: Array) -> Array:
+        return np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+    return Activation(
+        "gelu",
+        (
+            lambda z: z * ndtr(z),
+            lambda z: ndtr(z) + z * density(z),
+            lambda z: (2 - z**2) * density(z),
+            lambda z: (z**3 - 4 * z) * density(z),
+            lambda z: (7 * z**2 - z**4 - 4) * density(z),
+        ),
+    )
+
+
+# Derivatives of the logistic function in p = sigma (1 - sigma) and q = 1 - 2 sigma.
+def _logistic(order: int) -> Callable[[Array], Array]:
+    def derivative(z: Array) -> Array:
+        sigma = expit(z)
+        p, q = sigma * expit(-z), 1 - 2 * sigma
+        return (sigma, p, p * q, p * (1 - 6 * p), p * q * (1 - 12 * p))[order]
+
+    return derivative
+
+
+def _sigmoid() -> Activation:
+    return Activation("sigmoid", tuple(_logistic(k) for k in range(5)))
+
+
+def _softplus() -> Activation:
+    return Activation("softplus", (lambda z: np.logaddexp(0, z), *(_logistic(k) for k in range(4))))
+
+
+def _swish() -> Activation:
+    # Leibniz: (z sigma)^(k) = z sigma^(k) + k sigma^(k-1)
+    def derivative(k: int) -> Callable[[Array], Array]:
+        return lambda z: z * _logistic(k)(z) + (k * _logistic(k - 1)(z) if k else 0.0)
+
+    return Activation("swish", tuple(derivative(k) for k in range(5)))
+
+
+def _leaky_relu(slope: float = 0.01) -> Activation:
+    return _scale_invariant(f"leaky_relu(slope={slope!r})", 1.0, slope)
+
+
+REGISTRY: dict[str, Callable[..., Activation]] = {
+    "linear": _linear,
+    "relu": lambda: _scale_invariant("relu", 1.0, 0.0),
+    "leaky_relu": _leaky_relu,
+    "tanh": _tanh,
+    "sin": _sin,
+    "erf": _erf,
+    "gelu": _gelu,
+    "swish": _swish,
+    "softplus": _softplus,
+    "sigmoid": _sigmoid,
+}
+
+
+def activation(spec: str | Activation) -> Activation:
+    """The activation that `spec` names: "tanh", or with parameters "leaky_relu(slope=0.1)".
+
+    Raises ValueError for a name or a parameter that does not exist.
+    """
+    if isinstance(spec, Activation):
+        return spec
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", spec)
+    if not match or match[1] not in REGISTRY:
+        raise ValueError(f"activation={spec!r}: known are {', '.join(REGISTRY)}")
+    try:
+        parameters = dict(item.split("=") for item in (match[2] or "").replace(" ", "").split(",") if item)
+        return REGISTRY[match[1]](**{key: float(value) for key, value in parameters.items()})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"activation={spec!r}: parameters are written name(key=number): {error}") from None

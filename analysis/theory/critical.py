@@ -1,0 +1,50 @@
+"""Criticality: the (C_b, C_W) at which chi_parallel = chi_perp = 1 (theory.md 4.1 to 4.6, PDLT ch. 5)."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+
+from analysis.theory.activations import Activation, activation
+from analysis.theory.gaussian import mean1
+
+
+@dataclass(frozen=True)
+class Critical:
+    """A critical initialisation. K_star is NaN where every kernel is a fixed point (scale-invariant)."""
+
+    C_b: float
+    C_W: float
+    K_star: float
+    universality_class: str  # "scale-invariant", "K* = 0" or "half-stable"
+
+
+def critical(name: str | Activation) -> Critical:
+    """The critical initialisation of an activation; raises ValueError where none exists (sigmoid, softplus)."""
+    s = activation(name)
+    if s.slopes is not None:
+        A2 = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2
+        return Critical(0.0, 1 / A2, math.nan, "scale-invariant")
+    s0, s1, s2, s3, _ = (float(f(np.zeros(1))[0]) for f in s.derivatives)
+    # (4.3): K' = K + a1 K^2 near 0, so K* = 0 attracts only where a1 < 0.
+    if s0 == 0 and s1 != 0 and s3 / s1 + 3 / 4 * (s2 / s1) ** 2 < 0:
+        return Critical(0.0, 1 / s1**2, 0.0, "K* = 0")
+
+    # chi_parallel - chi_perp = C_W <s s''>, whose zero is K*.
+    def asymmetry(log_K: float) -> float:
+        return mean1(lambda z: s.derivatives[0](z) * s.derivatives[2](z), math.exp(log_K))
+
+    grid = np.linspace(math.log(1e-2), math.log(1e3), 60)
+    values = [asymmetry(k) for k in grid]
+    for low, high, left, right in zip(grid, grid[1:], values, values[1:], strict=False):
+        if left * right < 0:
+            K = math.exp(float(brentq(asymmetry, low, high, xtol=1e-15, rtol=1e-14)))
+            C_W = 1 / mean1(lambda z: s.derivatives[1](z) ** 2, K)
+            C_b = K - C_W * mean1(lambda z: s(z) ** 2, K)
+            if C_b >= 0:
+                return Critical(C_b, C_W, K, "half-stable")
+    raise ValueError(
+        f"{s.name} has no critical initialisation: chi_parallel = chi_perp = 1 holds at no kernel (PDLT sec. 5.3); "
+        "choose C_b and C_W yourself"
+    )

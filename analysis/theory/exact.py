@@ -1,0 +1,85 @@
+"""Exact laws at any finite width: linear and scale-invariant networks, one input, C_b = 0.
+
+Ground truth without truncation error (theory.md 6.2 to 6.7). Here `widths` are the hidden widths
+n_1..n_{L-1}; every result belongs to the output layer L.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.theory.activations import activation
+
+
+def _moments(name: str) -> tuple[float, float, float]:
+    s = activation(name)
+    if s.slopes is None:
+        raise ValueError(f"{s.name} is not scale-invariant: no exact law at finite width is known")
+    plus, minus = s.slopes
+    A2, A4, A6 = ((abs(plus) ** k + abs(minus) ** k) / 2 for k in (2, 4, 6))
+    return A2, A4, A6
+
+
+def kernel_moments(name: str, widths: Sequence[int], C_W: float, K1: float) -> tuple[float, float, float]:
+    """(E g, E g^2, E g^3) of the conditional kernel g(L) (theory.md 6.4); K1 = C_W |x|^2 / n_0."""
+    A2, A4, A6 = _moments(name)
+    out = np.array([K1, K1**2, K1**3])
+    for n in widths:
+        out = out * [
+            C_W * A2,
+            C_W**2 * (A2**2 + (3 * A4 - A2**2) / n),
+            C_W**3 * (n * (n - 1) * (n - 2) * A2**3 + 9 * n * (n - 1) * A2 * A4 + 15 * n * A6) / n**3,
+        ]
+    return float(out[0]), float(out[1]), float(out[2])
+
+
+def vertex(name: str, widths: Sequence[int], C_W: float, K1: float) -> float:
+    """n_{L-1} Var g(L): the four-point vertex V with every power of 1/n."""
+    first, second, _ = kernel_moments(name, widths, C_W, K1)
+    return (widths[-1] if widths else 1) * (second - first**2)
+
+
+def six_point(name: str, widths: Sequence[int], C_W: float, K1: float) -> float:
+    """The third cumulant of g(L) (theory.md 6.6): the connected six-point function of three neurons."""
+    first, second, third = kernel_moments(name, widths, C_W, K1)
+    return third - 3 * first * second + 2 * first**3
+
+
+@dataclass(frozen=True)
+class NTKMoments:
+    """Second moments of preactivation and NTK at two outputs i != j (theory.md 6.7)."""
+
+    z2: float  # E z_i^2
+    z2z2: float  # E z_i^2 z_j^2
+    H: float  # E H_ii
+    z2H: float  # E z_i^2 H_jj
+    zzH: float  # E z_i z_j H_ij
+    HH: float  # E H_ii H_jj
+    H2: float  # E H_ij^2
+
+
+def ntk_moments(
+    name: str, widths: Sequence[int], C_W: float, K1: float, lambda_b: float, lambda_W: float, x2: float
+) -> NTKMoments:
+    """Exact second moments of the NTK at the output, one input with |x|^2 / n_0 = x2, depth-independent rates."""
+    A2, A4, _ = _moments(name)
+    Theta1 = lambda_b + lambda_W * x2
+    z2, v, H, d, f, a, b = K1, K1**2, Theta1, K1 * Theta1, 0.0, Theta1**2, 0.0
+    for N in widths:
+        q, q2 = A2 * z2, (3 * A4 + (N - 1) * A2**2) * v / N
+        t = A2 * H
+        qt = (A4 * (d + 2 * f) + (N - 1) * A2**2 * d) / N
+        y = (A4 * (d + 2 * f) + (N - 1) * A2**2 * f) / N
+        t2 = (A4 * (a + 2 * b) + (N - 1) * A2**2 * a) / N
+        u = (A4 * (a + 2 * b) + (N - 1) * A2**2 * b) / N
+        a = (
+            lambda_b**2
+            + 2 * lambda_b * lambda_W * q
+            + lambda_W**2 * q2
+            + 2 * C_W * (lambda_b * t + lambda_W * qt)
+            + C_W**2 * t2
+        )
+        d = C_W * (lambda_b * q + lambda_W * q2) + C_W**2 * qt
+        z2, v, H, f, b = C_W * q, C_W**2 * q2, lambda_b + lambda_W * q + C_W * t, C_W**2 * y, C_W**2 * u
+    return NTKMoments(z2, v, H, d, f, a, b)

@@ -1,0 +1,102 @@
+"""From fits to verdicts: agrees, disagrees, or underpowered, at a stated family-wise false-alarm rate.
+
+Every fit gives two p-values: of its pull (is the coefficient the predicted one?) and of its chi2 (is the
+expansion the right one?). Holm's procedure holds over all of them together, whatever their correlation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from analysis.estimators import Array
+from analysis.fits import Fit
+
+AGREES, DISAGREES, UNDERPOWERED = "agrees", "disagrees", "underpowered"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One fit with its place in the family. visible: the smallest relative deviation that would be found with
+    the stated power at the strictest level that Holm may ask for."""
+
+    fit: Fit
+    p_pull: float
+    p_fit: float
+    rejected: bool
+    visible: float
+
+    @property
+    def verdict(self) -> str:
+        if self.rejected:
+            return DISAGREES
+        return AGREES if self.visible <= self.fit.series.precision else UNDERPOWERED
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one claim."""
+
+    claim: str
+    statement: str
+    verdict: str
+    reason: str
+    judged: tuple[Judged, ...]
+    networks: int
+    diverged: float  # share of networks that are not finite somewhere
+
+    def visible(self, test: str) -> float:
+        """The smallest deviation visible in every series of a test."""
+        return max(j.visible for j in self.judged if j.fit.series.test == test)
+
+
+def holm(p: Array, alpha: float) -> NDArray[np.bool_]:
+    """Which hypotheses Holm's step-down procedure rejects at family-wise rate alpha."""
+    order = np.argsort(p)
+    passed = p[order] <= alpha / (len(p) - np.arange(len(p)))
+    keep = np.cumprod(passed).astype(bool)  # stop at the first that is not rejected
+    rejected = np.zeros(len(p), dtype=bool)
+    rejected[order] = keep
+    return rejected
+
+
+def judge(fits: Sequence[Fit], alpha: float, power: float) -> list[Judged]:
+    """All fits of one analysis as one family."""
+    if not fits:
+        return []
+    p_pull = np.array([2 * student.sf(abs(f.pull), f.series.dof) for f in fits])
+    p_fit = np.array([f.Q for f in fits])
+    rejected = holm(np.concatenate([p_pull, p_fit]), alpha).reshape(2, -1).any(axis=0)
+    level = alpha / (2 * len(fits))
+    reach = [student.isf(level / 2, f.series.dof) + norm.isf(1 - power) for f in fits]
+    return [
+        Judged(f, float(a), float(b), bool(r), float(k * f.error / f.series.scale))
+        for f, a, b, r, k in zip(fits, p_pull, p_fit, rejected, reach, strict=True)
+    ]
+
+
+def verdict(
+    claim: str, statement: str, judged: Sequence[Judged], networks: int, diverged: float, tolerated: float
+) -> Verdict:
+    """disagrees if any series was rejected; agrees if none was and each would have shown what the claim asks."""
+    bad = [j for j in judged if j.verdict == DISAGREES]
+    blind = [j for j in judged if j.verdict == UNDERPOWERED]
+    if not judged:
+        word, why = UNDERPOWERED, "nothing was tested"
+    elif bad:
+        worst = min(bad, key=lambda j: min(j.p_pull, j.p_fit))
+        how = "coefficient" if worst.p_pull <= worst.p_fit else "fit"
+        word, why = DISAGREES, f"{len(bad)} of {len(judged)} series, worst {worst.fit.series.name} ({how})"
+    elif diverged > tolerated:
+        word, why = UNDERPOWERED, f"{diverged:.2%} of the networks diverged; at most {tolerated:.2%} are tolerated"
+    elif blind:
+        worst = max(blind, key=lambda j: j.visible / j.fit.series.precision)
+        why = f"{worst.fit.series.name}: sees {worst.visible:.2g}, should see {worst.fit.series.precision:.2g}"
+        word = UNDERPOWERED
+    else:
+        widest = max(judged, key=lambda j: abs(j.fit.pull))
+        word, why = AGREES, f"all {len(judged)} series; largest pull {widest.fit.pull:+.2f}"
+    return Verdict(claim, statement, word, why, tuple(judged), networks, diverged)

@@ -1,0 +1,105 @@
+"""Every choice that a user makes: one folder a choice, one file an option. `compose` puts them together.
+
+The only module that knows Hydra; both command lines and the notebook functions go through it.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """An override that Hydra cannot take; one line."""
+
+
+def _plain(error: Exception) -> ConfigError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    keep = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append", "set_struct"))]
+    return ConfigError(" ".join(keep))
+
+
+def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_module("configs", version_base="1.3"):
+            config = hydra_compose(name, overrides=list(overrides))
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _plain(error) from None
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """One config as plain dicts: primary config `name` with the overrides, in Hydra's grammar.
+
+    Raises ConfigError for an unknown key or option, a missing value, or a comma sweep.
+    """
+    fixed, swept = _split(overrides)
+    if swept:
+        key, values = next(iter(swept.items()))
+        raise ConfigError(f"{key}={','.join(values)}: several values need a sweep (-m), a list is written [a,b]")
+    return _compose(name, fixed)
+
+
+def points(name: str, overrides: Sequence[str]) -> list[tuple[dict[str, str], dict[str, Any]]]:
+    """All points of a sweep: (what is special to the point, its config), in the order of the product.
+
+    Swept are the comma lists among the overrides, and the `sweep:` of the experiment's file unless an override
+    sets the same key.
+    """
+    fixed, swept = _split(overrides)
+    base = _compose(name, fixed)
+    named = {override.partition("=")[0].lstrip("+~") for override in fixed} | set(swept)
+    from_file = base.get("sweep") or {}
+    if not isinstance(from_file, dict) or not all(isinstance(v, list) for v in from_file.values()):
+        raise ConfigError(f"sweep={from_file!r}: a mapping of settings to lists of values")
+    axes = {key: [_text(v) for v in values] for key, values in from_file.items() if key not in named} | swept
+    out = []
+    for values in itertools.product(*axes.values()):
+        special = dict(zip(axes, values, strict=True))
+        out.append((special, _compose(name, [*fixed, *(f"{k}={v}" for k, v in special.items())]) if axes else base))
+    return out
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    return "[" + ",".join(map(_text, value)) + "]" if isinstance(value, list) else str(value)
+
+
+def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Overrides with one value, and those with several."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    fixed, swept = [], {}
+    for text in overrides:
+        try:
+            (parsed,) = OverridesParser.create().parse_overrides([text])
+        except HydraException as error:
+            raise _plain(error) from None
+        if parsed.is_sweep_override():
+            swept[parsed.get_key_element()] = list(parsed.sweep_string_iterator())
+        else:
+            fixed.append(text)
+    return fixed, swept
+
+
+def options(group: str) -> list[str]:
+    """The files of a group, as `GROUP=` takes them."""
+    from importlib.resources import files
+
+    names, folders = [], [("", files("configs").joinpath(group))]
+    for prefix, folder in folders:
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                folders.append((f"{prefix}{entry.name}/", entry))
+            elif entry.name.endswith(".yaml"):
+                names.append(prefix + entry.name.removesuffix(".yaml"))
+    return sorted(names)

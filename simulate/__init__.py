@@ -1,0 +1,14 @@
+"""Draw, train and measure ensembles of finite-width multilayer perceptrons.
+
+    data = simulate.run("network.width=64", "network.depth=4", "output=outputs/a")     # one data set
+    sets = simulate.sweep("experiment=preactivations", "ensemble.networks=10000")      # one per width
+
+Each data set is a folder of parquet files; `data.table()` is a pandas frame with one row per network,
+layer and step.
+"""
+
+from simulate.api import run, sweep
+from simulate.settings import SettingsError
+from simulate.store import DataSet, StoreError, find, open_data_set
+
+__all__ = ["DataSet", "SettingsError", "StoreError", "find", "open_data_set", "run", "sweep"]

@@ -1,0 +1,78 @@
+"""python -m simulate [-m] [overrides]"""
+
+import sys
+import time
+
+import configs
+from simulate import api
+from simulate.settings import SettingsError
+from simulate.store import StoreError
+
+GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "experiment")
+
+
+def usage() -> str:
+    lines = [
+        "usage: python -m simulate [-m] [--cfg] [key=value ...]",
+        "",
+        "Draws an ensemble of finite-width networks, trains it if asked, and writes its statistics to parquet.",
+        "",
+        "  python -m simulate network.width=64 network.depth=4 output=outputs/a    one data set",
+        "  python -m simulate -m network.width=64,128,256 output=outputs/sweep     one data set a width",
+        "  python -m simulate experiment=preactivations                            a whole claim, its sweep included",
+        "  python -m analysis data=outputs/preactivations                          its verdict",
+        "",
+        "  -m, --multirun  sweep over comma lists     --cfg  print the config and stop     --help  this text",
+        "",
+    ]
+    for group in GROUPS:
+        lines.append(f"  {group + '=':<16} {', '.join(configs.options(group))}")
+    lines += [
+        "",
+        "Settings: network.{width,depth,outputs}; ensemble.{networks,seed,first,sampler,dtype,device,block};",
+        "  inputs.{count,test,seed,normalization,...}; dynamics.{eta,steps,lambda_b,lambda_W};",
+        "  observables.{record,layers,steps}; initialization.{C_b,C_W}; output; workers.  --cfg shows all.",
+        "An interrupted run goes on when called again with the same settings.",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """0: done; 1: failed; 2: a setting is wrong and nothing was written; 130: interrupted, can be resumed."""
+    flags = {a for a in arguments if a.startswith("-")}
+    overrides = [a for a in arguments if not a.startswith("-")]
+    if flags & {"-h", "--help"}:
+        print(usage())
+        return 0
+    if unknown := flags - {"-m", "--multirun", "--cfg"}:
+        print(f"error: {sorted(unknown)[0]}: no such flag; see python -m simulate --help", file=sys.stderr)
+        return 2
+    began = time.monotonic()
+    try:
+        sweeping = bool(flags & {"-m", "--multirun"}) or any(a.lstrip("+").startswith("experiment=") for a in overrides)
+        if "--cfg" in flags:
+            import yaml
+
+            for _, config in configs.points("simulate", overrides):
+                print(yaml.safe_dump(config, sort_keys=False), end="---\n")
+            return 0
+        settings = api.read_sweep(overrides) if sweeping else [api.read_one(overrides)]
+        sets = api.make(settings, api._progress(quiet=False))
+    except (configs.ConfigError, SettingsError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: what is committed is kept; the same command goes on from there", file=sys.stderr)
+        return 130
+    except (OSError, RuntimeError) as error:
+        print(f"error: {error}; what is committed is kept, the same command goes on from there", file=sys.stderr)
+        return 1
+    networks = sum(data.networks for data in sets)
+    print(f"{networks:,} networks in {len(sets)} data set{'s'[: len(sets) > 1]}, {time.monotonic() - began:.1f} s")
+    for data in sets:
+        print(f"  {data.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""Activations s(z) and their first derivatives on torch tensors, exact forms."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from simulate.settings import Activation
+
+Pair = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+
+
+def _relu_like(slope: float) -> Pair:
+    def value(z: Tensor) -> Tensor:
+        return torch.relu(z) if slope == 0 else torch.where(z > 0, z, slope * z)
+
+    def derivative(z: Tensor) -> Tensor:
+        return torch.where(z > 0, 1.0, slope).to(z.dtype)
+
+    return value, derivative
+
+
+def _tanh_slope(z: Tensor) -> Tensor:
+    return 1 - torch.tanh(z).square_()
+
+
+def _erf_slope(z: Tensor) -> Tensor:
+    return torch.exp(-z.square()).mul_(2 / math.sqrt(math.pi))
+
+
+def _gelu_slope(z: Tensor) -> Tensor:
+    density = torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
+    return torch.special.ndtr(z) + z * density
+
+
+def _sigmoid_slope(z: Tensor) -> Tensor:
+    return torch.sigmoid(z) * torch.sigmoid(-z)
+
+
+def _swish_slope(z: Tensor) -> Tensor:
+    return torch.sigmoid(z) + z * _sigmoid_slope(z)
+
+
+# softplus' own threshold would replace it by z above 20, an error of 2e-9 that float64 can see.
+def _softplus(z: Tensor) -> Tensor:
+    return torch.nn.functional.softplus(z, threshold=50.0)
+
+
+_SMOOTH: dict[str, Pair] = {
+    "linear": (lambda z: z, torch.ones_like),
+    "tanh": (torch.tanh, _tanh_slope),
+    "sin": (torch.sin, torch.cos),
+    "erf": (torch.erf, _erf_slope),
+    "gelu": (torch.nn.functional.gelu, _gelu_slope),
+    "swish": (torch.nn.functional.silu, _swish_slope),
+    "softplus": (_softplus, torch.sigmoid),
+    "sigmoid": (torch.sigmoid, _sigmoid_slope),
+}
+
+
+def functions(activation: Activation) -> Pair:
+    """(s, s') of the activation, each elementwise on a tensor."""
+    if activation.name == "relu":
+        return _relu_like(0.0)
+    if activation.name == "leaky_relu":
+        assert activation.slope is not None
+        return _relu_like(activation.slope)
+    return _SMOOTH[activation.name]

@@ -1,0 +1,67 @@
+"""From overrides to data sets, for notebooks and the command line alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import configs
+from simulate import settings as settings_module
+from simulate.settings import Settings, SettingsError
+from simulate.store import DataSet
+
+if TYPE_CHECKING:
+    from simulate.progress import Progress
+
+
+def point_name(special: dict[str, str]) -> str:
+    """The folder of a sweep point: network.width=64, network.depth=8 -> width=64,depth=8."""
+    text = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in special.items())
+    return "".join(c if c.isalnum() or c in "=,.-_" else "-" for c in text)
+
+
+def read_one(overrides: Sequence[str]) -> Settings:
+    return settings_module.read(configs.compose("simulate", overrides))
+
+
+def read_sweep(overrides: Sequence[str]) -> list[Settings]:
+    """The settings of every point of a sweep, each in its own folder below `output`; all checked."""
+    out = []
+    for special, config in configs.points("simulate", overrides):
+        if special:
+            config["output"] = str(Path(str(config["output"])) / point_name(special))
+        out.append(settings_module.read(config))
+    return out
+
+
+def make(settings: Sequence[Settings], progress: Progress) -> list[DataSet]:
+    """Prepare every point, so that nothing is written if one is wrong; then run them."""
+    from simulate import runner
+
+    return runner.run([runner.prepare(s) for s in settings], progress)
+
+
+def _progress(quiet: bool) -> Progress:
+    from simulate.progress import Progress
+
+    return Progress(quiet=quiet)
+
+
+def run(*overrides: str, quiet: bool = True) -> DataSet:
+    """Make one data set, or finish it: run("network.width=64", "output=outputs/a"). Overrides are as on the
+    command line.
+
+    Raises configs.ConfigError or simulate.SettingsError for a wrong setting, before anything is written, and
+    simulate.StoreError where the output holds another data set. With several workers, call it under
+    `if __name__ == "__main__":` in a script.
+    """
+    settings = read_sweep(overrides)
+    if len(settings) != 1:
+        raise SettingsError("", None, f"these overrides are a sweep of {len(settings)} points: use simulate.sweep")
+    return make(settings, _progress(quiet))[0]
+
+
+def sweep(*overrides: str, quiet: bool = True) -> list[DataSet]:
+    """Make the data sets of a sweep: sweep("experiment=preactivations", "ensemble.networks=1000")."""
+    return make(read_sweep(overrides), _progress(quiet))

@@ -1,0 +1,47 @@
+"""Training of stacked networks by hand-written batched passes: full-batch gradient descent on the MSE."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from simulate.ensemble import Function, Parameters, forward
+from simulate.settings import Dynamics
+
+
+def descend(
+    parameters: Parameters, x: Tensor, y: Tensor, s: Function, derivative: Function, dynamics: Dynamics
+) -> None:
+    """One step in place: theta <- theta - eta lambda dLoss/dtheta, Loss = 1/2 sum_{i,a} (z_i;a - y_i;a)^2,
+    with lambda_b on biases and lambda_W / n_{l-1} on weights (theory.md section 0, PDLT (8.3)).
+
+    x: (N, n_0) train samples; y: (N, n_L). The error delta(l) = dLoss/dz(l) is (M, N, n_l).
+    """
+    z, signals = forward(parameters, x, s)
+    delta = z[-1] - y
+    for layer in reversed(range(parameters.depth)):
+        W, b, signal = parameters.W[layer], parameters.b[layer], signals[layer]
+        below = (delta @ W).mul_(derivative(z[layer - 1])) if layer else None
+        rate = dynamics.eta * dynamics.lambda_W[layer] / W.shape[-1]
+        W.baddbmm_(delta.transpose(1, 2), signal, alpha=-rate)
+        b.sub_(delta.sum(dim=1), alpha=dynamics.eta * dynamics.lambda_b[layer])
+        if below is not None:
+            delta = below
+
+
+def trajectory(
+    parameters: Parameters,
+    x: Tensor,
+    y: Tensor | None,
+    s: Function,
+    derivative: Function,
+    dynamics: Dynamics,
+    steps: tuple[int, ...],
+) -> Iterator[int]:
+    """Trains in place and yields each chosen step when the parameters have reached it."""
+    done = 0
+    for step in steps:
+        while done < step:
+            assert y is not None
+            descend(parameters, x, y, s, derivative, dynamics)
+            done += 1
+        yield step

@@ -1,0 +1,93 @@
+"""Dense ensembles: stacked parameters, batched matrix products. M networks, D samples, n neurons.
+
+Preactivations z and activations s of a layer have shape (M, D, n): for few samples, rows times W
+transposed is the fastest layout of a batched product.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simulate.settings import Settings
+
+Function = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """W[l-1]: (M, n_l, n_{l-1}); b[l-1]: (M, n_l)."""
+
+    W: list[Tensor]
+    b: list[Tensor]
+
+    @property
+    def depth(self) -> int:
+        return len(self.W)
+
+
+def draw(settings: Settings, n_0: int, M: int, stream: torch.Generator) -> Parameters:
+    """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT (2.19), (2.20)).
+
+    Biases are drawn even where C_b = 0, so that C_b scales a network and does not change its weights.
+    """
+    sizes = [n_0, *settings.network.widths, settings.network.outputs]
+    dtype = getattr(torch, settings.ensemble.dtype)
+    W, b = [], []
+    for n, m in zip(sizes, sizes[1:], strict=False):
+        normal = torch.randn(M, m, n, generator=stream, device=stream.device, dtype=dtype)
+        W.append(normal.mul_(math.sqrt(settings.initialization.C_W / n)))
+        normal = torch.randn(M, m, generator=stream, device=stream.device, dtype=dtype)
+        b.append(normal.mul_(math.sqrt(settings.initialization.C_b)))
+    return Parameters(W, b)
+
+
+def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor], list[Tensor]]:
+    """Preactivations z(1..L), each (M, D, n_l), and activations s(0..L-1) with s(0) = x broadcast."""
+    signal = x.expand(len(parameters.b[0]), *x.shape)
+    z, signals = [], []
+    for W, b in zip(parameters.W, parameters.b, strict=True):
+        signals.append(signal)
+        z.append(torch.baddbmm(b[:, None, :], signal, W.transpose(1, 2)))
+        if len(z) < parameters.depth:
+            signal = s(z[-1])
+    return z, signals
+
+
+def gram(s: Tensor) -> Tensor:
+    """sum_j s_ja s_jb accumulated in float64: (M, D, n) -> (M, D, D)."""
+    s = s.double()
+    return torch.bmm(s, s.transpose(1, 2))
+
+
+def kernel(s: Tensor, C_b: float, C_W: float) -> Tensor:
+    """Conditional kernel of the next layer, g_ab = C_b + (C_W/n) sum_j s_ja s_jb (theory.md 1.11), (M, D, D) float64."""
+    return gram(s).mul_(C_W / s.shape[-1]).add_(C_b)
+
+
+def ntk(
+    parameters: Parameters,
+    z: list[Tensor],
+    signals: list[Tensor],
+    derivative: Function,
+    lambda_b: tuple[float, ...],
+    lambda_W: tuple[float, ...],
+) -> Tensor:
+    """H_ij;ab of the outputs, (M, n_L, D, n_L, D) float64 (theory.md 2.1, 10.4).
+
+    H = sum_l (lambda_b + lambda_W/n_{l-1} s_a . s_b) (u_i;a . u_j;b) with u(l) = dz(L)/dz(l): one batched
+    backward pass; no Jacobian is held.
+    """
+    M, D, outputs = z[-1].shape
+    u = torch.eye(outputs, dtype=z[-1].dtype, device=z[-1].device)
+    u = u[:, None, :].expand(M, outputs, D, outputs).reshape(M, outputs * D, outputs)
+    H = torch.zeros(M, outputs, D, outputs, D, dtype=torch.float64, device=u.device)
+    for layer in reversed(range(parameters.depth)):
+        forward_gram = kernel(signals[layer], lambda_b[layer], lambda_W[layer])
+        H += forward_gram[:, None, :, None, :] * gram(u).view(M, outputs, D, outputs, D)
+        if layer:
+            slope = derivative(z[layer - 1])[:, None]
+            u = (torch.bmm(u, parameters.W[layer]).view(M, outputs, D, -1) * slope).flatten(1, 2)
+    return H

@@ -1,0 +1,134 @@
+"""Inputs and targets of an ensemble: real digits, random directions, or a user's file."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulate.settings import Inputs, SettingsError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """x: (D, n_0), train samples first. y: (D, n_L) or None. train: how many of the D train."""
+
+    x: Array
+    y: Array | None
+    train: int
+
+
+def load(settings: Inputs) -> Samples:
+    """The samples that the settings name; SettingsError where they cannot be had."""
+    x, labels = _SOURCES[settings.source](settings)
+    count = settings.count if settings.count is not None else len(x) - settings.test
+    if count < 1 or count + settings.test > len(x):
+        raise SettingsError(
+            "inputs.count", count, f"inputs.count + inputs.test must lie between 1 and the {len(x)} rows there are"
+        )
+    x, y = x[: count + settings.test], None if labels is None else labels[: count + settings.test]
+    return Samples(_normalized(x, settings), y, count)
+
+
+def _normalized(x: Array, settings: Inputs) -> Array:
+    """unit: |x|^2 = n_0 for every sample. centered: the mean of the whole source is subtracted first (in the
+    source), then unit. none: as they are."""
+    norm = np.sqrt((x**2).mean(axis=1, keepdims=True))
+    zero = np.flatnonzero(norm[:, 0] == 0)
+    if len(zero):
+        raise SettingsError("inputs", settings.source, f"sample {zero[0]} is zero everywhere; remove that row")
+    return x if settings.normalization == "none" else x / norm
+
+
+def _centered(x: Array, settings: Inputs) -> Array:
+    return x - x.mean(axis=0) if settings.normalization == "centered" else x
+
+
+def _digits(settings: Inputs) -> tuple[Array, Array]:
+    """scikit-learn's handwritten digits, 8 x 8, in an order drawn by the seed that takes the classes in turn.
+
+    Targets: +1 and -1 for two classes, one-hot for more.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x = _centered(np.asarray(bunch.data, dtype=np.float64), settings)
+    rng = np.random.default_rng(settings.seed)
+    piles = [rng.permutation(np.flatnonzero(bunch.target == c)) for c in settings.classes]
+    depth = min(map(len, piles))
+    order = np.stack([pile[:depth] for pile in piles], axis=1).reshape(-1)
+    which = np.tile(np.arange(len(piles)), depth)
+    if len(piles) == 2:
+        return x[order], 1.0 - 2.0 * which[:, None]
+    return x[order], np.eye(len(piles))[which]
+
+
+def _gaussian(settings: Inputs) -> tuple[Array, None]:
+    """Independent standard normal entries."""
+    assert settings.count is not None and settings.dimension is not None
+    shape = (settings.count + settings.test, settings.dimension)
+    return np.random.default_rng(settings.seed).standard_normal(shape), None
+
+
+def _sphere(settings: Inputs) -> tuple[Array, None]:
+    """Uniform on the sphere |x|^2 = n_0."""
+    x, _ = _gaussian(settings)
+    return x / np.sqrt((x**2).mean(axis=1, keepdims=True)), None
+
+
+def _file(settings: Inputs) -> tuple[Array, Array | None]:
+    """npy: x. npz: x and, if there, y. csv: a header line; columns y or y_... are targets, the others x."""
+    path = Path(str(settings.path))
+    try:
+        x, y = _READERS[path.suffix.lower()](path)
+    except KeyError:
+        raise SettingsError("inputs.path", str(path), "a file that ends in .npy, .npz or .csv") from None
+    except OSError as error:
+        raise SettingsError("inputs.path", str(path), f"cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise SettingsError("inputs.path", str(path), str(error)) from None
+    for name, table in (("x", x), ("y", y)):
+        if table is None:
+            continue
+        if table.ndim != 2 or 0 in table.shape or not np.issubdtype(table.dtype, np.number):
+            raise SettingsError(
+                "inputs.path", str(path), f"{name} has shape {table.shape} of {table.dtype}, not numbers in rows"
+            )
+        if np.iscomplexobj(table) or not np.all(np.isfinite(table)):
+            bad = np.argwhere(~np.isfinite(table) | np.iscomplex(table))[0]
+            raise SettingsError("inputs.path", str(path), f"{name} row {bad[0]} column {bad[1]} is not a finite number")
+    if y is not None and len(y) != len(x):
+        raise SettingsError("inputs.path", str(path), f"{len(x)} rows of x but {len(y)} of y")
+    x = _centered(np.asarray(x, dtype=np.float64), settings)
+    order = np.random.default_rng(settings.seed).permutation(len(x))
+    return x[order], None if y is None else np.asarray(y, dtype=np.float64)[order]
+
+
+def _read_npy(path: Path) -> tuple[Array, None]:
+    return np.load(path, allow_pickle=False), None
+
+
+def _read_npz(path: Path) -> tuple[Array, Array | None]:
+    with np.load(path, allow_pickle=False) as archive:
+        if "x" not in archive:
+            raise ValueError(f"holds {', '.join(archive.files)}; an array named x is needed")
+        y = archive["y"] if "y" in archive else None
+        return archive["x"], y[:, None] if y is not None and y.ndim == 1 else y
+
+
+def _read_csv(path: Path) -> tuple[Array, Array | None]:
+    with path.open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    if len(rows) < 2:
+        raise ValueError("a header line and at least one row are needed")
+    header, table = rows[0], np.array([[float(cell) for cell in row] for row in rows[1:]])
+    targets = [k for k, name in enumerate(header) if name.strip() == "y" or name.strip().startswith("y_")]
+    features = [k for k in range(len(header)) if k not in targets]
+    return table[:, features], table[:, targets] if targets else None
+
+
+_READERS = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
+_SOURCES = {"digits": _digits, "gaussian": _gaussian, "sphere": _sphere, "file": _file}

@@ -1,0 +1,30 @@
+"""One layer of a block of networks at one step, as the observables see it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def _absent() -> Tensor:
+    raise RuntimeError("this sampler does not give what the observable needs; settings should have refused it")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything is a function, so that only what is recorded is computed."""
+
+    layer: int
+    preactivations: Callable[[], Tensor] = _absent  # (M, D, n_l)
+    kernel: Callable[[], Tensor] = _absent  # (M, D, D) float64
+    ntk: Callable[[], Tensor] = _absent  # (M, n_L, D, n_L, D) float64
+    targets: Callable[[], Tensor] = _absent  # (N, n_L)
+    train: int = 0
+
+
+def upper(matrix: Tensor) -> Tensor:
+    """The upper triangle, row by row: (M, k, k) -> (M, k (k + 1) / 2)."""
+    k = matrix.shape[-1]
+    row, column = torch.triu_indices(k, k, device=matrix.device)
+    return matrix[:, row, column]

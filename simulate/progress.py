@@ -1,0 +1,64 @@
+"""How far a run is: a live bar on a terminal, plain lines anywhere else."""
+
+import sys
+import time
+from typing import Any, TextIO
+
+
+class Progress:
+    """Counts networks; `interval` is the seconds between plain lines."""
+
+    def __init__(self, stream: TextIO | None = None, interval: float = 10.0, quiet: bool = False):
+        self.stream = stream if stream is not None else sys.stderr
+        self.interval, self.quiet = interval, quiet
+        self.total = self.done = 0
+        self.left: dict[str, int] = {}
+        self.size: dict[str, int] = {}
+        self.bar: Any = None
+
+    def start(self, name: str, networks: int, missing: int) -> None:
+        """Announce a data set of which `missing` networks are still to be computed."""
+        self.left[name], self.size[name] = missing, missing
+        self.total += missing
+        if missing < networks:
+            self._line(f"{name}: {networks - missing:,} of {networks:,} networks are there already")
+
+    def __enter__(self) -> "Progress":
+        self.began = self.last = time.monotonic()
+        if not self.quiet and self.stream.isatty() and self.total:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("networks, {task.fields[rate]}"))
+            self.bar = Bar(*columns, TimeRemainingColumn(), console=Console(file=self.stream))
+            self.bar.start()
+            self.task = self.bar.add_task("", total=self.total, rate="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def advance(self, name: str, networks: int) -> None:
+        self.done += networks
+        self.left[name] -= networks
+        now = time.monotonic()
+        rate = self.done / max(now - self.began, 1e-9)
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, rate=f"{rate:,.0f}/s")
+        elif now - self.last >= self.interval:
+            self.last = now
+            left = (self.total - self.done) / rate
+            self._line(f"{self.done:,} of {self.total:,} networks, {rate:,.0f}/s, {left:,.0f} s left")
+        if not self.left[name]:
+            self._line(f"{name}: {self.size[name]:,} networks done, {now - self.began:.1f} s since the start")
+
+    def _line(self, text: str) -> None:
+        if self.quiet:
+            return
+        if self.bar:
+            self.bar.console.print(text, highlight=False)
+        else:
+            print(text, file=self.stream, flush=True)

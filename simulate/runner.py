@@ -1,0 +1,290 @@
+"""The order of the upper half: settings -> blocks -> ensemble -> training -> observables -> part files.
+
+The only module that knows it. Processes share nothing but the disk: a worker takes a range of
+addresses, computes its blocks with one thread, and commits one part.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simulate import activations, blocks, dynamics, ensemble, inputs, law, schema, store, streams
+from simulate.observables import MEASURE, Snapshot
+from simulate.progress import Progress
+from simulate.settings import Settings, SettingsError
+
+
+@dataclass(frozen=True)
+class Job:
+    """A data set to be made: everything resolved, nothing written yet."""
+
+    settings: Settings
+    samples: inputs.Samples
+    layout: schema.Layout
+    block: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.settings.output)
+
+    @property
+    def first(self) -> int:
+        return self.settings.ensemble.first
+
+    @property
+    def last(self) -> int:
+        return self.first + self.settings.ensemble.networks
+
+    def law_in_words(self) -> str:
+        """Whose parameters are drawn; not on which inputs or by which training, so that those can differ
+        on the same networks."""
+        s = self.settings
+        sizes = [self.samples.x.shape[1], *s.network.widths, s.network.outputs]
+        e = s.ensemble
+        return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype} {e.device}"
+
+    def identity(self) -> dict[str, Any]:
+        x = np.ascontiguousarray(self.samples.x)
+        y = self.samples.y if self.samples.y is not None else np.zeros(0)
+        digest = hashlib.sha256(x.tobytes() + np.ascontiguousarray(y).tobytes()).hexdigest()
+        out = self.settings.identity() | {"samples": digest}
+        out["ensemble"]["block"] = self.block
+        out["network"]["n_0"] = x.shape[1]
+        return out
+
+    def manifest(self) -> dict[str, Any]:
+        return {
+            "format": schema.FORMAT,
+            "identity": self.identity(),
+            "settings": asdict(self.settings),
+            "layout": asdict(self.layout),
+            "first": self.first,
+            "networks": self.settings.ensemble.networks,
+            "versions": {"nearly-gaussian": package_version(), "torch": torch.__version__, "numpy": np.__version__},
+            "device": device_name(self.settings.ensemble.device),
+            "columns": {
+                name: {"unit": "dimensionless", "meaning": family.meaning}
+                for family in self.layout.families()
+                for name in self.layout.names(family)
+            },
+        }
+
+
+def package_version() -> str:
+    try:
+        return version("nearly-gaussian")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "unknown"
+
+
+def device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
+
+def prepare(settings: Settings) -> Job:
+    """Check what only the machine and the inputs can tell, and write nothing."""
+    settings = replace(settings, ensemble=replace(settings.ensemble, device=_device(settings.ensemble.device)))
+    samples = inputs.load(settings.inputs)
+    D, n_0 = samples.x.shape
+    if settings.dynamics.name != "none":
+        if samples.y is None:
+            raise SettingsError(
+                "dynamics", settings.dynamics.name, f"inputs={settings.inputs.source} has no targets to train on"
+            )
+        if samples.y.shape[1] != settings.network.outputs:
+            raise SettingsError(
+                "network.outputs", settings.network.outputs, f"the targets have {samples.y.shape[1]} components"
+            )
+    layout = schema.layout(settings, D)
+    columns = layout.column_count()
+    if columns > schema.MOST_COLUMNS:
+        right = f"{columns} columns for {D} samples; at most {schema.MOST_COLUMNS}: fewer samples or observables"
+        raise SettingsError("observables.record", list(settings.observables.record), right)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    blocks.refuse_too_large(n_0, D, settings, memory // 2)
+    block = blocks.block_size(n_0, D, settings.ensemble.device, settings)
+    if block * (blocks.network_bytes(n_0, D, settings) + layout.row_bytes()) > memory:
+        raise SettingsError("ensemble.block", block, f"a block needs more than the {memory / 2**30:.0f} GiB there are")
+    job = Job(settings, samples, layout, block)
+    _check_output(job)
+    return job
+
+
+def _device(wanted: str) -> str:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("ensemble.device", wanted, "torch finds no CUDA device here; use cpu or auto")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+def _check_output(job: Job) -> None:
+    path = job.path
+    parent = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not parent.is_dir():
+        raise SettingsError("output", str(path), f"{parent} is a file")
+    if not os.access(parent, os.W_OK):
+        raise SettingsError("output", str(path), f"{parent} cannot be written to")
+    missing = job.settings.ensemble.networks - sum(high - low for low, high in store.parts(path))
+    need, free = missing * job.layout.row_bytes(), shutil.disk_usage(parent).free
+    if need > free:
+        right = f"{need / 2**30:,.1f} GiB of rows do not fit into the {free / 2**30:,.1f} GiB free at {path}"
+        raise SettingsError("ensemble.networks", job.settings.ensemble.networks, right)
+
+
+# ------------------------------------------------------------------------------------------- computing
+
+
+def compute_block(job: Job, index: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8]]:
+    """All rows of block `index`: family prefix -> (M, steps, layers, columns), and status (M, steps)."""
+    layout, M = job.layout, job.block
+    out = {
+        family.prefix: np.full(
+            (M, len(layout.steps), len(layout.layers), len(layout.names(family))), np.nan, dtype=layout.dtype
+        )
+        for family in layout.families()
+    }
+    status = np.full((M, len(layout.steps)), schema.OK, dtype=np.int8)
+    with torch.inference_mode():
+        for step, snapshot in _snapshots(job, index):
+            s, at = layout.steps.index(step), layout.layers.index(snapshot.layer)
+            for family in layout.families():
+                if layout.defined(family)[at]:
+                    values = MEASURE[family.prefix](snapshot).cpu().numpy()
+                    out[family.prefix][:, s, at] = values
+                    status[~np.isfinite(values).all(axis=1), s] = schema.NOT_FINITE
+    return out, status
+
+
+def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
+    settings, samples = job.settings, job.samples
+    entropy = streams.address(settings.ensemble.seed, job.law_in_words(), job.block, index)
+    stream = streams.generator(entropy, settings.ensemble.device)
+    dtype = getattr(torch, settings.ensemble.dtype)
+    x = torch.tensor(samples.x, dtype=dtype, device=stream.device)
+    s, derivative = activations.functions(settings.activation)
+    if settings.ensemble.sampler == "law":
+        last = any(family.prefix != "g" for family in job.layout.families())
+        for layer, g, z in law.sample(settings, x, job.block, stream, s, last):
+            if layer in job.layout.layers:
+                yield 0, Snapshot(layer, preactivations=lambda z=z: z, kernel=lambda g=g: g)  # type: ignore[misc]
+        return
+    parameters = ensemble.draw(settings, x.shape[1], job.block, stream)
+    y = None if samples.y is None else torch.tensor(samples.y, dtype=dtype, device=stream.device)
+    train_x, train_y = x[: samples.train], None if y is None else y[: samples.train]
+    path = dynamics.trajectory(
+        parameters, train_x, train_y, s, derivative, settings.dynamics, settings.observables.steps
+    )
+    C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
+    rates = settings.dynamics.lambda_b, settings.dynamics.lambda_W
+    for step in path:
+        z, signals = ensemble.forward(parameters, x, s)
+        for layer in job.layout.layers:
+            yield (
+                step,
+                Snapshot(
+                    layer,
+                    preactivations=lambda z=z[layer - 1]: z,  # type: ignore[misc]
+                    kernel=lambda below=signals[layer - 1]: ensemble.kernel(below, C_b, C_W),  # type: ignore[misc]
+                    ntk=lambda z=z, signals=signals: ensemble.ntk(parameters, z, signals, derivative, *rates),  # type: ignore[misc]
+                    targets=lambda: train_y.double(),  # type: ignore[union-attr]
+                    train=samples.train,
+                ),
+            )
+
+
+def compute_part(job: Job, first: int, last: int) -> int:
+    """Compute and commit the rows of networks [first, last); returns how many."""
+    pieces, statuses = [], []
+    for index in range(first // job.block, -(-last // job.block)):
+        start = index * job.block
+        low, high = max(first - start, 0), min(last - start, job.block)
+        # A block is always computed whole and then trimmed: the same networks whatever range is asked for.
+        values, status = compute_block(job, index)
+        pieces.append({prefix: array[low:high] for prefix, array in values.items()})
+        statuses.append(status[low:high])
+    values = {prefix: np.concatenate([piece[prefix] for piece in pieces]) for prefix in pieces[0]}
+    metadata = {"identity": hashlib.sha256(json.dumps(job.identity(), sort_keys=True).encode()).hexdigest()}
+    store.write_part(job.path, job.layout, metadata, first, values, np.concatenate(statuses))
+    return last - first
+
+
+# ------------------------------------------------------------------------------------------- running
+
+
+def workers(settings: Settings) -> int:
+    if settings.ensemble.device == "cuda":
+        return 1
+    return settings.workers or len(os.sched_getaffinity(0))
+
+
+def run(jobs: Sequence[Job], progress: Progress) -> list[store.DataSet]:
+    """Make the data sets, or finish them. KeyboardInterrupt leaves what is committed, to be resumed."""
+    tasks: list[tuple[Job, int, int]] = []
+    for job in jobs:
+        s = job.samples
+        store.create(job.path, job.manifest(), s.x, s.y, s.train)
+        per_part = blocks.part_blocks(job.block, job.layout.row_bytes(), job.settings.ensemble.networks)
+        done = store.parts(job.path)
+        ranges = blocks.plan(job.first, job.last, done, job.block, per_part)
+        progress.start(str(job.path), job.settings.ensemble.networks, sum(high - low for low, high in ranges))
+        tasks += [(job, low, high) for low, high in ranges]
+    count = min(workers(jobs[0].settings), len(tasks))
+    with progress:
+        for job, networks in _in_this_process(tasks) if count <= 1 else _in_workers(tasks, count):
+            progress.advance(str(job.path), networks)
+    return [store.open_data_set(job.path) for job in jobs]
+
+
+def _in_this_process(tasks: list[tuple[Job, int, int]]) -> Iterator[tuple[Job, int]]:
+    with _one_thread():
+        for job, low, high in tasks:
+            yield job, compute_part(job, low, high)
+
+
+def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[Job, int]]:
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker) as pool:
+        futures = {pool.submit(compute_part, *task): task[0] for task in tasks}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise RuntimeError(
+                "a worker process died (out of memory?); what is committed is kept: run the same command "
+                "again to go on, with workers=1 or a smaller ensemble.block if it happens again"
+            ) from None
+        except BaseException:
+            # Parts appear whole or not at all, so a worker can be stopped at any moment.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread a process: the bits of a batched product may depend on how many share it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

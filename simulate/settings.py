@@ -1,0 +1,382 @@
+"""Every setting, checked once, before anything is written.
+
+`read(config)` turns the composed config (plain dicts and lists) into frozen records, or raises
+SettingsError with one line: the setting, its value, and what would be right. No torch here, so that a
+wrong setting is answered at once and the analysis can read settings without torch.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.theory.critical import critical
+
+ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sin", "erf", "gelu", "swish", "softplus", "sigmoid")
+OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "loss")
+# What the sampler without weights can give; everything else needs the weights.
+WITHOUT_WEIGHTS = ("kernel", "moments", "outputs")
+NORMALIZATIONS = ("none", "unit", "centered")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be run; the message names it, its value, and what would be right."""
+
+    def __init__(self, key: str, value: object, right: str):
+        super().__init__(f"{key}={value!r}: {right}" if key else right)
+
+
+@dataclass(frozen=True)
+class Network:
+    widths: tuple[int, ...]  # hidden widths n_1 .. n_{L-1}
+    depth: int  # L, number of weight layers
+    outputs: int  # n_L
+
+
+@dataclass(frozen=True)
+class Activation:
+    name: str
+    slope: float | None = None  # of leaky_relu below zero
+
+    @property
+    def spec(self) -> str:
+        """The name with its parameters, as `analysis.theory` takes it."""
+        return self.name if self.slope is None else f"{self.name}(slope={self.slope!r})"
+
+
+@dataclass(frozen=True)
+class Initialization:
+    C_b: float
+    C_W: float
+
+
+@dataclass(frozen=True)
+class Inputs:
+    source: str
+    count: int | None  # train (or only) samples; None: all rows of a file
+    test: int  # test samples
+    seed: int
+    normalization: str
+    dimension: int | None = None  # n_0 of sphere and gaussian
+    classes: tuple[int, ...] = ()  # of digits
+    path: str | None = None  # of file
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    networks: int
+    seed: int
+    first: int
+    sampler: str  # dense or law
+    dtype: str
+    device: str
+    block: int | None  # None: by rule (simulate.blocks)
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    name: str
+    lambda_b: tuple[float, ...]  # a layer each
+    lambda_W: tuple[float, ...]
+    eta: float = 0.0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Observables:
+    record: tuple[str, ...]
+    layers: tuple[int, ...]  # of kernel and moments
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    network: Network
+    activation: Activation
+    initialization: Initialization
+    inputs: Inputs
+    ensemble: Ensemble
+    dynamics: Dynamics
+    observables: Observables
+    claim: Mapping[str, Any] | None
+    output: str
+    workers: int | None  # None: one a core
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the rows: everything but how many, where to, by how many processes, and the claim."""
+        out = asdict(self)
+        for key in ("claim", "output", "workers"):
+            del out[key]
+        for key in ("networks", "first"):
+            del out["ensemble"][key]
+        return out
+
+
+class _Reader:
+    """Reads one mapping of the config; whatever is left unread is an unknown setting."""
+
+    def __init__(self, config: Mapping[str, Any], prefix: str):
+        if not isinstance(config, Mapping):
+            raise SettingsError(prefix, config, "a group of settings, not a single value")
+        self.config, self.prefix, self.known = config, prefix, []  # type: ignore[var-annotated]
+
+    def key(self, name: str) -> str:
+        return f"{self.prefix}.{name}" if self.prefix else name
+
+    def raw(self, name: str) -> Any:
+        self.known.append(name)
+        if name not in self.config:
+            raise SettingsError(self.key(name), None, "this setting is missing")
+        return self.config[name]
+
+    def get(self, name: str, check: Callable[[Any], Any], right: str) -> Any:
+        value = self.raw(name)
+        try:
+            return check(value)
+        except (TypeError, ValueError, OverflowError):
+            raise SettingsError(self.key(name), value, right) from None
+
+    def integer(self, name: str, low: int, high: int = 2**63 - 1) -> int:
+        right = f"a whole number >= {low}" if high == 2**63 - 1 else f"a whole number from {low} to {high}"
+        return self.get(name, lambda v: _integer(v, low, high), right)
+
+    def real(self, name: str, low: float = -math.inf, strict: bool = False) -> float:
+        right = "a finite number" + (f" {'>' if strict else '>='} {low:g}" if low > -math.inf else "")
+        return self.get(name, lambda v: _real(v, low, strict), right)
+
+    def choice(self, name: str, options: Sequence[str]) -> str:
+        return self.get(name, lambda v: _choice(v, options), f"one of {', '.join(options)}")
+
+    def layerwise(self, name: str, depth: int) -> tuple[float, ...]:
+        def check(value: Any) -> tuple[float, ...]:
+            values = value if _is_list(value) else [value] * depth
+            if len(values) != depth:
+                raise ValueError
+            return tuple(_real(v, 0.0) for v in values)
+
+        return self.get(name, check, f"a number >= 0, or a list of {depth}, one for each layer")
+
+    def close(self) -> None:
+        for name in self.config:
+            if name not in self.known:
+                near = difflib.get_close_matches(str(name), self.known, 1)
+                hint = f"did you mean {self.key(near[0])}?" if near else f"known here: {', '.join(self.known)}"
+                raise SettingsError(self.key(str(name)), self.config[name], f"no such setting; {hint}")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _integer(value: Any, low: int, high: int = 2**63 - 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError
+    return value
+
+
+def _real(value: Any, low: float = -math.inf, strict: bool = False) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError
+    if value < low or (strict and value == low):
+        raise ValueError
+    return float(value)
+
+
+def _choice(value: Any, options: Sequence[str]) -> str:
+    if value not in options:
+        raise ValueError
+    return str(value)
+
+
+def _refuse_targets(value: Any, path: str = "") -> None:
+    """Nothing in a config is ever instantiated: a _target_ is a mistake or an attack."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            here = f"{path}.{key}" if path else str(key)
+            if key == "_target_":
+                raise SettingsError(here, item, "configs name options of this project, they cannot name code to run")
+            _refuse_targets(item, here)
+    elif _is_list(value):
+        for index, item in enumerate(value):
+            _refuse_targets(item, f"{path}[{index}]")
+
+
+def read(config: Mapping[str, Any]) -> Settings:
+    """Settings from a composed config; SettingsError for the first thing that is wrong."""
+    _refuse_targets(config)
+    root = _Reader(config, "")
+    network = _network(_Reader(root.raw("network"), "network"))
+    activation = _activation(_Reader(root.raw("activation"), "activation"))
+    initialization = _initialization(_Reader(root.raw("initialization"), "initialization"), activation)
+    inputs = _inputs(_Reader(root.raw("inputs"), "inputs"))
+    dynamics = _dynamics(_Reader(root.raw("dynamics"), "dynamics"), network.depth)
+    observables = _observables(_Reader(root.raw("observables"), "observables"), network.depth, dynamics)
+    ensemble = _ensemble(_Reader(root.raw("ensemble"), "ensemble"), observables, dynamics)
+    claim = _claim(root.raw("claim"), observables)
+    output = root.get("output", _path, "the folder to write to")
+    workers = root.get("workers", lambda v: None if v in (None, "auto") else _integer(v, 1), "auto, or a number >= 1")
+    root.raw("sweep")
+    root.close()
+    return Settings(
+        network, activation, initialization, inputs, ensemble, dynamics, observables, claim, output, workers
+    )
+
+
+def _path(value: Any) -> str:
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ValueError
+    return str(value)
+
+
+def _network(r: _Reader) -> Network:
+    depth = r.integer("depth", 1, 10_000)
+
+    def widths(value: Any) -> tuple[int, ...]:
+        values = value if _is_list(value) else [value] * (depth - 1)
+        if len(values) != depth - 1:
+            raise ValueError
+        _integer(value if not _is_list(value) else 1, 1)
+        return tuple(_integer(v, 1, 2**31 - 1) for v in values)
+
+    width = r.get("width", widths, f"a whole number >= 1, or a list of depth - 1 = {depth - 1} of them")
+    out = Network(width, depth, r.integer("outputs", 1, 2**31 - 1))
+    r.close()
+    return out
+
+
+def _activation(r: _Reader) -> Activation:
+    name = r.choice("name", ACTIVATIONS)
+    out = Activation(name, r.real("slope") if name == "leaky_relu" else None)
+    r.close()
+    return out
+
+
+def _initialization(r: _Reader, activation: Activation) -> Initialization:
+    scheme = r.choice("scheme", ("critical", "gaussian"))
+    if scheme == "critical":
+        for name in ("C_b", "C_W"):
+            if r.raw(name) is not None:
+                key = r.key(name)
+                raise SettingsError(key, r.raw(name), "found from the activation; use initialization=gaussian to set it")
+        try:
+            tuned = critical(activation.spec)
+        except ValueError as error:
+            raise SettingsError("initialization", "critical", str(error)) from None
+        out = Initialization(tuned.C_b, tuned.C_W)
+    else:
+        out = Initialization(r.real("C_b", 0.0), r.real("C_W", 0.0, strict=True))
+    r.close()
+    return out
+
+
+def _inputs(r: _Reader) -> Inputs:
+    source = r.choice("source", ("digits", "sphere", "gaussian", "file"))
+    count = None if source == "file" and r.raw("count") is None else r.integer("count", 1, 10_000)
+    test = r.integer("test", 0, 10_000)
+    common = {
+        "source": source,
+        "count": count,
+        "test": test,
+        "seed": r.integer("seed", 0),
+        "normalization": r.choice("normalization", NORMALIZATIONS),
+    }
+    if source in ("sphere", "gaussian"):
+        common["dimension"] = r.integer("dimension", 1, 10**7)
+    if source == "digits":
+
+        def classes(value: Any) -> tuple[int, ...]:
+            out = tuple(_integer(v, 0, 9) for v in value)
+            if len(set(out)) != len(out) or len(out) < 2:
+                raise ValueError
+            return out
+
+        common["classes"] = r.get("classes", classes, "two or more different digits, as [0,1]")
+    if source == "file":
+        common["path"] = r.get("path", _path, "a .npy, .npz or .csv file")
+    r.close()
+    return Inputs(**common)
+
+
+def _dynamics(r: _Reader, depth: int) -> Dynamics:
+    name = r.choice("name", ("none", "gradient_descent"))
+    rates = r.layerwise("lambda_b", depth), r.layerwise("lambda_W", depth)
+    if name == "none":
+        out = Dynamics(name, *rates)
+    else:
+        out = Dynamics(name, *rates, eta=r.real("eta", 0.0, strict=True), steps=r.integer("steps", 1, 10**9))
+    r.close()
+    return out
+
+
+def _observables(r: _Reader, depth: int, dynamics: Dynamics) -> Observables:
+    def names(value: Any) -> tuple[str, ...]:
+        out = tuple(_choice(v, OBSERVABLES) for v in (value if _is_list(value) else [value]))
+        if not out or len(set(out)) != len(out):
+            raise ValueError
+        return out
+
+    def chosen(low: int, high: int) -> Callable[[Any], tuple[int, ...]]:
+        def check(value: Any) -> tuple[int, ...]:
+            out = tuple(_integer(v, low, high) for v in (value if _is_list(value) else [value]))
+            if not out or sorted(set(out)) != list(out):
+                raise ValueError
+            return out
+
+        return check
+
+    record = r.get("record", names, f"different names among {', '.join(OBSERVABLES)}")
+    layers = r.get(
+        "layers",
+        lambda v: tuple(range(1, depth + 1)) if v == "all" else chosen(1, depth)(v),
+        f"all, or rising layer numbers from 1 to depth = {depth}",
+    )
+    steps = r.get(
+        "steps",
+        lambda v: ((0, dynamics.steps) if dynamics.steps else (0,)) if v == "ends" else chosen(0, dynamics.steps)(v),
+        f"ends, or rising step numbers from 0 to dynamics.steps = {dynamics.steps}",
+    )
+    r.close()
+    if "loss" in record and dynamics.name == "none":
+        raise SettingsError("observables.record", list(record), "loss needs targets: choose dynamics=gradient_descent")
+    return Observables(record, layers, steps)
+
+
+def _ensemble(r: _Reader, observables: Observables, dynamics: Dynamics) -> Ensemble:
+    sampler = r.choice("sampler", ("auto", "dense", "law"))
+    heavy = [name for name in observables.record if name not in WITHOUT_WEIGHTS]
+    if dynamics.name != "none":
+        heavy.append(f"dynamics={dynamics.name}")
+    if sampler == "law" and heavy:
+        raise SettingsError("ensemble.sampler", "law", f"{', '.join(heavy)} needs the weights: choose auto or dense")
+    out = Ensemble(
+        networks=r.integer("networks", 1, 10**12),
+        seed=r.integer("seed", 0),
+        first=r.integer("first", 0, 10**12),
+        sampler=sampler if sampler != "auto" else "dense" if heavy else "law",
+        dtype=r.choice("dtype", ("float32", "float64")),
+        device=r.choice("device", ("auto", "cpu", "cuda")),
+        block=r.get("block", lambda v: None if v == "auto" else _integer(v, 1, 2**20), "auto, or a number >= 1"),
+    )
+    r.close()
+    return out
+
+
+def _claim(claim: Any, observables: Observables) -> Mapping[str, Any] | None:
+    """The claim is the analysis' to judge; here it only has to be whole, and its layers recorded."""
+    if claim is None:
+        return None
+    r = _Reader(claim, "claim")
+    r.get("name", _path, "a name")
+    r.get("statement", _path, "the claim in a sentence")
+    tests = _Reader(r.raw("tests"), "claim.tests")
+    for name in tests.config:
+        test = _Reader(tests.raw(name), tests.key(name))
+        test.real("precision", 0.0, strict=True)
+        if "layers" in test.config:
+            recorded = f"a list of recorded layers, observables.layers={list(observables.layers)}"
+            test.get("layers", lambda v: [_choice(layer, observables.layers) for layer in v], recorded)
+        test.close()
+    r.close()
+    return claim
