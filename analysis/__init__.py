@@ -1,0 +1,24 @@
+"""Parquet in, verdicts out: unbiased estimates, the theory at the same settings, fits, and a report.
+
+    result = analysis.analyze("outputs/preactivations")
+    result.table        # one row per claim and test
+    result.estimates    # every estimate with its error and what theory says
+
+`analysis.theory` stands alone: it needs numpy and scipy, and no data.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.pipeline import analyze
+
+__all__ = ["analyze"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late, because `simulate` needs only analysis.theory and should start without pandas and lsqfit.
+    if name == "analyze":
+        from analysis.pipeline import analyze
+
+        return analyze
+    raise AttributeError(name)

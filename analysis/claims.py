@@ -15,14 +15,14 @@ import numpy as np
 from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
 from analysis.fits import Series
-from analysis.points import Point
+from analysis.points import FOUR_POINT_SAMPLES, Point
 
 
 @dataclass(frozen=True)
 class Measured:
     """The components of one tensor at one layer and step of one point: value and replicates by component."""
 
-    symbol: str
+    tensor: str
     layer: int
     step: int
     samples: list[str]
@@ -60,6 +60,58 @@ def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         )
 
 
+def vertex_of_neurons(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """V from products of distinct neurons, n (E z_ia z_ib z_jc z_jd - E z_ia z_ib E z_jc z_jd) (theory.md 7.1).
+
+    The same number as `vertex` with more noise, and without its assumption that layers are Gaussian given the last.
+    """
+    V = point.flow(True).V
+    assert V is not None
+    pairs, quadruples = point.columns("m2"), point.columns("m4")
+    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
+    sizes = [*point.widths, point.settings["network"]["outputs"]]
+    for layer in _chosen(point, "m4", layers):
+        n = sizes[layer - 1]
+        if n < 2:
+            continue
+        m2, m4 = point.read("m2", layer), point.read("m4", layer)
+        products = []
+        for p, q in components:
+            same = m4[:, quadruples.index(tuple(sorted(pairs[p] + pairs[q])))]
+            products.append(estimators.distinct_neurons(m2[:, p], m2[:, q], same, n))
+        estimate = estimators.connected(np.stack(products, axis=1), m2, components).scaled(point.widths[layer - 2])
+        predicted = np.array([V[(layer - 1, *pairs[p], *pairs[q])] for p, q in components])
+        own = {p: math.sqrt(V[(layer - 1, *pairs[p], *pairs[p])]) for p in range(len(pairs))}
+        yield Measured(
+            "V of neurons",
+            layer,
+            0,
+            [_label(pairs[p], pairs[q]) for p, q in components],
+            estimate,
+            predicted,
+            np.array([own[p] * own[q] for p, q in components]),
+            np.full(len(components), np.nan),
+        )
+
+
+def cumulant(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """(n/3) of the fourth cumulant of one output, which is V_(aa)(aa) (theory.md 1.3, 7.2): p(z) is nearly Gaussian."""
+    V, L = point.flow(True).V, point.depth
+    assert V is not None
+    columns = [(k, a) for k, (i, a) in enumerate(point.columns("z")) if i == 0]
+    predicted = np.array([V[L - 1, a, a, a, a] for _, a in columns])
+    yield Measured(
+        "cumulant",
+        L,
+        0,
+        [_label((a,) * 4) for _, a in columns],
+        estimators.fourth_cumulant(point.read("z", L)[:, [k for k, _ in columns]]).scaled(point.widths[-1] / 3),
+        predicted,
+        predicted,
+        np.full(len(columns), np.nan),
+    )
+
+
 def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """G1_ab = n (E g_ab - K_ab) (theory.md 1.6, PDLT (4.120))."""
     flow, pairs = point.flow(True), point.columns("g")
@@ -71,7 +123,7 @@ def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         scale = np.abs(G1).max() if np.abs(G1).max() > 1e-9 * K.max() else layer * K.max()
         mean = estimators.mean(point.read("g", layer) - kernel)
         yield Measured(
-            "G^{1}",
+            "G1",
             layer,
             0,
             [_label(a) for a in pairs],
@@ -109,7 +161,7 @@ def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     size = np.sqrt(Theta.diagonal())
     for step in point.data.layout.steps[:1]:
         yield Measured(
-            r"\mathrm{E}H",
+            "H",
             L,
             step,
             [_label((i, j), (a, b)) for i, j, a, b in columns],
@@ -127,7 +179,7 @@ def ntk_variance(point: Point, layers: Sequence[int] | None) -> Iterator[Measure
     tuples = [point.columns("H")[k] for k in columns]
     H = point.read("H", L)[:, columns]
     yield Measured(
-        r"\log\mathrm{Var}H",
+        "log Var H",
         L,
         0,
         [_label((i, j), (a, b)) for i, j, a, b in tuples],
@@ -143,7 +195,7 @@ def _trained(point: Point) -> tuple[int, Array, Array, Array]:
     flow = point.flow()
     _, y, train = point.samples
     dynamics = point.settings["dynamics"]
-    if y is None or dynamics["name"] != "gradient_descent" or flow.Theta is None:
+    if y is None or not point.trained or flow.Theta is None:
         raise ValueError(f"{point.data.path}: dynamics={dynamics['name']}: this test needs networks that were trained")
     step = point.data.layout.steps[-1]
     mean, covariance = theory.gradient_descent(flow.K[-1], flow.Theta[-1], y[:train], dynamics["eta"], step)
@@ -155,7 +207,7 @@ def trained_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measure
     step, mean, _, unit = _trained(point)
     columns = point.columns("z")
     yield Measured(
-        r"\mathrm{E}z",
+        "z",
         point.depth,
         step,
         [_label((i,), (a,)) for i, a in columns],
@@ -176,7 +228,7 @@ def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[M
     size = np.sqrt(point.flow().K[-1].diagonal())
     ab = [(columns[p][1], columns[q][1]) for p, q in chosen]
     yield Measured(
-        r"\mathrm{Cov}z",
+        "Cov z",
         point.depth,
         step,
         [_label((columns[p][0],), pair) for (p, q), pair in zip(chosen, ab, strict=True)],
@@ -201,6 +253,8 @@ class Test:
 
 TESTS: dict[str, Test] = {
     "V": Test(vertex, "powers"),
+    "V_of_neurons": Test(vertex_of_neurons, "powers"),
+    "cumulant": Test(cumulant, "powers"),
     "G1": Test(metric, "powers"),
     "V_collapse": Test(vertex, "collapse"),
     "ntk_mean": Test(ntk_mean, "powers"),
@@ -212,9 +266,12 @@ TESTS: dict[str, Test] = {
 # What the table of estimates holds, by the family of columns that it needs.
 TABLES: dict[str, tuple[Callable[[Point, Sequence[int] | None], Iterator[Measured]], ...]] = {
     "g": (kernel_mean, metric, vertex),
+    "m4": (vertex_of_neurons,),
     "H": (ntk_mean,),
-    "z": (trained_mean, trained_covariance),
+    "z": (cumulant, trained_mean, trained_covariance),
 }
+ORDER_N = (metric, vertex, vertex_of_neurons, cumulant)  # need V or G1 from theory
+AT_START, TRAINED = (cumulant,), (trained_mean, trained_covariance)
 
 
 def series(name: str, options: Mapping[str, Any], points: Sequence[Point]) -> list[Series]:
@@ -233,7 +290,7 @@ def series(name: str, options: Mapping[str, Any], points: Sequence[Point]) -> li
             out.append(
                 Series(
                     name,
-                    first.symbol,
+                    first.tensor,
                     first.layer,
                     first.step,
                     label,
@@ -279,7 +336,7 @@ def _collapses(name: str, options: Mapping[str, Any], points: Sequence[Point]) -
         out.append(
             Series(
                 name,
-                r"V/V^{\infty}",
+                "V / theory",
                 None,
                 None,
                 label,
@@ -304,14 +361,14 @@ def table(point: Point) -> list[dict[str, Any]]:
         if not point.records(prefix):
             continue
         for measure in measures:
-            if measure in (metric, vertex) and point.D > 4:
+            if measure in ORDER_N and point.D > FOUR_POINT_SAMPLES:
                 continue
-            if measure in (trained_mean, trained_covariance) and point.settings["dynamics"]["name"] == "none":
+            if measure in (AT_START if point.trained else TRAINED):
                 continue
             for m in measure(point, None):
                 for k, label in enumerate(m.samples):
                     row = {
-                        "tensor": m.symbol.replace(r"\mathrm{E}", "E ").replace(r"\mathrm{Cov}", "Cov "),
+                        "tensor": m.tensor,
                         "layer": m.layer,
                         "step": m.step,
                         "width": point.n if len(set(point.widths)) == 1 else -1,

@@ -79,6 +79,21 @@ def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
     return Estimate((left * right).sum(axis=0) / (M - 1), replicates)
 
 
+def connected(products: Array, x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
+    """E products_k - E x_i E x_j for the k-th pair (i, j), unbiased: the product of the two means is taken between
+    different networks. products (M, k), x (M, C)."""
+    single, double = mean(products), mean(x)
+    spread = covariance(x, pairs)
+    left, right = [p[0] for p in pairs], [p[1] for p in pairs]
+    M, B = len(x), len(single.replicates)
+    edges = np.linspace(0, M, B + 1).astype(int)
+    kept = (M - np.diff(edges))[:, None]
+    return Estimate(
+        single.value - double.value[left] * double.value[right] + spread.value / M,
+        single.replicates - double.replicates[:, left] * double.replicates[:, right] + spread.replicates / kept,
+    )
+
+
 def fourth_cumulant(x: Array) -> Estimate:
     """The k-statistic k4 of each column of x (M, C): the unbiased connected four-point function of one neuron."""
     x = np.asarray(x, dtype=np.float64)

@@ -24,7 +24,7 @@ class Series:
     """A quantity and what theory says of it. k points."""
 
     test: str  # the test of the claim it belongs to
-    symbol: str  # as on a plot
+    tensor: str  # what is measured
     layer: int | None
     step: int | None
     samples: str
@@ -41,7 +41,7 @@ class Series:
     @property
     def name(self) -> str:
         where = [f"l={self.layer}"] * (self.layer is not None) + [f"t={self.step}"] * bool(self.step)
-        return " ".join([self.symbol, *where, f"[{self.samples}]"])
+        return " ".join([self.tensor, *where, f"[{self.samples}]"])
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,10 @@ class Point:
             )
         return self.widths[0]
 
+    @property
+    def trained(self) -> bool:
+        return bool(self.settings["dynamics"]["name"] != "none")
+
     @cached_property
     def samples(self) -> tuple[Array, Array | None, int]:
         return self.data.samples()

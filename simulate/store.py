@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from simulate.schema import FORMAT, Layout, Observable
+from simulate.schema import FORMAT, KEYS, Layout, Observable
 
 MANIFEST = "dataset.json"
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
@@ -125,15 +125,16 @@ def write_part(
             column = np.ascontiguousarray(block[..., k]).reshape(-1)
             arrays.append(pa.array(column, mask=absent if absent.any() else None, from_pandas=False))
     table = pa.Table.from_arrays(arrays, schema=layout.arrow(metadata))
-    keys = [name for name in table.column_names[:4]]
     _commit(
         path / part_name(first, first + M),
         lambda to: pq.write_table(
             table,
             to,
             compression="zstd",
-            use_dictionary=keys,
-            use_byte_stream_split=table.column_names[4:],
+            # Random mantissas do not compress, but their exponents do once the bytes are split.
+            use_dictionary=["step", "layer", "status"],
+            column_encoding={"network": "DELTA_BINARY_PACKED"}
+            | {name: "BYTE_STREAM_SPLIT" for name in table.column_names[len(KEYS) :]},
             write_page_checksum=True,
         ),
     )

@@ -1,0 +1,95 @@
+"""One self-contained HTML file, verdicts first; and the verdict table on a terminal."""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+
+from analysis.pipeline import Result
+from analysis.plots import Drawn
+
+ROWS = 400  # of the estimates that the page shows; the parquet file has all
+
+
+def render(result: Result, figures: Sequence[Drawn]) -> str:
+    """The report as HTML. Everything from data is escaped; nothing is loaded from elsewhere."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    sets = []
+    for claim in result.claims:
+        for point in claim.points:
+            keep = {key: point.data.manifest[key] for key in ("settings", "identity", "versions", "device")}
+            name = f"{claim.name}/{point.data.path.name}"
+            sets.append({"name": name, "networks": point.data.networks, "text": json.dumps(keep, indent=1)})
+    return environment.get_template("report.html.jinja").render(
+        result=result,
+        table=result.table.to_dict("records"),
+        fits=_fit_rows(result),
+        figures=[
+            {"claim": f.claim, "caption": f.caption, "data": base64.b64encode(f.svg.read_bytes()).decode()}
+            for f in figures
+        ],
+        estimates=[
+            [f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row]
+            for row in result.estimates.head(ROWS).itertuples(index=False)
+        ],
+        sets=sets,
+    )
+
+
+def _fit_rows(result: Result) -> dict[str, list[dict[str, Any]]]:
+    scans = iter(result.scans.values())
+    out: dict[str, list[dict[str, Any]]] = {}
+    for verdict in result.verdicts:
+        out[verdict.claim] = []
+        for judged in verdict.judged:
+            fit, scan = judged.fit, next(scans)
+            out[verdict.claim].append(
+                {
+                    "test": fit.series.test,
+                    "series": fit.series.name,
+                    "coefficient": f"{fit.coefficient:.6g}",
+                    "error": f"{fit.error:.2g}",
+                    "prediction": f"{fit.series.prediction:.6g}",
+                    "pull": f"{fit.pull:+.2f}",
+                    "half": f"{scan[0.5].pull:+.2f}",
+                    "twice": f"{scan[2.0].pull:+.2f}",
+                    "chi2": f"{fit.chi2 / fit.dof:.2g} [{fit.dof}]",
+                    "Q": f"{fit.Q:.2g}",
+                    "visible": f"{judged.visible:.2%}",
+                    "verdict": judged.verdict,
+                }
+            )
+    return out
+
+
+def print_table(result: Result) -> None:
+    """The verdicts, and one line per test."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 140)
+    styles = {"agrees": "green", "disagrees": "bold red", "underpowered": "yellow"}
+    table = Table(title=f"family-wise false-alarm rate {result.options.alpha} (Holm)", title_justify="left")
+    for name in ("claim", "verdict", "test", "series", "largest pull", "smallest Q", "visible deviation", "asked"):
+        table.add_column(name, justify="left" if name in ("claim", "verdict", "test") else "right")
+    for row in result.table.to_dict("records"):
+        table.add_row(
+            row["claim"],
+            f"[{styles[row['verdict']]}]{row['verdict']}[/]",
+            row["test"],
+            str(row["series"]),
+            f"{row['largest pull']:+.2f}",
+            f"{row['smallest Q']:.2g}",
+            f"{row['visible deviation']:.2%}",
+            f"{row['asked']:.2%}",
+        )
+    if result.verdicts:
+        console.print(table)
+    else:
+        console.print("no claim in these data sets; estimates only")
+    for verdict in result.verdicts:
+        console.print(f"[{styles[verdict.verdict]}]{verdict.claim}: {verdict.verdict}[/]: ", verdict.reason)
