@@ -222,9 +222,7 @@ def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[M
     """Cov(z_i;a, z_i;b) after training of one output, in units of its size before (theory.md 5.2)."""
     step, _, covariance, _ = _trained(point)
     columns = [(i, a) for i, a in point.columns("z")]
-    chosen = [
-        (p, q) for p in range(len(columns)) for q in range(p, len(columns)) if columns[p][0] == columns[q][0]
-    ]
+    chosen = [(p, q) for p in range(len(columns)) for q in range(p, len(columns)) if columns[p][0] == columns[q][0]]
     size = np.sqrt(point.flow().K[-1].diagonal())
     ab = [(columns[p][1], columns[q][1]) for p, q in chosen]
     yield Measured(

@@ -73,9 +73,9 @@ def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
     product_rest, count = _leave_out(left * right)
     rest, _ = _leave_out(x)
     means = rest / count
-    replicates = (
-        product_rest - count * means[:, [p[0] for p in pairs]] * means[:, [p[1] for p in pairs]]
-    ) / (count - 1)
+    replicates = (product_rest - count * means[:, [p[0] for p in pairs]] * means[:, [p[1] for p in pairs]]) / (
+        count - 1
+    )
     return Estimate((left * right).sum(axis=0) / (M - 1), replicates)
 
 

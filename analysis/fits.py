@@ -30,7 +30,7 @@ class Series:
     samples: str
     model: str  # powers, exponent or collapse
     n: Array  # (k,) widths
-    l: Array  # noqa: E741  (k,) layers: the unit of 1/n
+    l: Array
     value: Array  # (k,)
     covariance: Array  # (k, k)
     prediction: float

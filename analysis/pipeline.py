@@ -110,7 +110,9 @@ def analyse(sets: Sequence[DataSet], options: Options) -> Result:
     if len(series) != len(found):
         raise ValueError("two sweeps of the same claim: analyse them one at a time")
     scans = {
-        f"{name}: {s.name} ({s.test})": fits.scan(s, options.prior_width) for name, group in series.items() for s in group
+        f"{name}: {s.name} ({s.test})": fits.scan(s, options.prior_width)
+        for name, group in series.items()
+        for s in group
     }
     judged = iter(verdicts.judge([scan[1.0] for scan in scans.values()], options.alpha, options.power))
     said = []
@@ -118,9 +120,7 @@ def analyse(sets: Sequence[DataSet], options: Options) -> Result:
         networks = sum(len(p.finite) for p in claim.points)
         diverged = sum(int((~p.finite).sum()) for p in claim.points) / networks
         mine = [next(judged) for _ in series[claim.name]]
-        said.append(
-            verdicts.verdict(claim.name, claim.statement, mine, networks, diverged, options.diverged)
-        )
+        said.append(verdicts.verdict(claim.name, claim.statement, mine, networks, diverged, options.diverged))
     rows = []
     for data in sets:
         point = Point(data)

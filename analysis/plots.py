@@ -55,9 +55,7 @@ def collapse(claim: Claim, result: Result) -> Figure | None:
     points = claim.points
     if not all(p.records("g") and len(p.layers("g")) > 2 and p.D <= FOUR_POINT_SAMPLES for p in points):
         return None
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(5.4, 5.2), sharex=True, gridspec_kw={"height_ratios": [3, 1]}
-    )
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.2), sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     for point, colour in zip(points, colours(points), strict=True):
         flow = point.flow(True)
         assert flow.V is not None
@@ -70,9 +68,7 @@ def collapse(claim: Claim, result: Result) -> Figure | None:
         every = np.arange(2, point.depth + 1)
         line = flow.V[every - 1, 0, 0, 0, 0] / (point.n * flow.K[every - 1, 0, 0] ** 2)
         top.plot(every / point.n, line, color="black", linewidth=0.9, zorder=0)
-        bottom.errorbar(
-            layers / point.n, value * point.n * K**2 / V, error * point.n * K**2 / V, fmt="o", color=colour
-        )
+        bottom.errorbar(layers / point.n, value * point.n * K**2 / V, error * point.n * K**2 / V, fmt="o", color=colour)
     top.plot([], [], color="black", linewidth=0.9, label="theory, order $1/n$")
     top.set(ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
     top.legend(ncols=2)
@@ -87,7 +83,8 @@ def density(claim: Claim, result: Result) -> Figure | None:
     if not point.records("z", point.depth) or point.D > FOUR_POINT_SAMPLES or point.trained:
         return None
     flow, L = point.flow(True), point.depth
-    assert flow.V is not None and flow.G1 is not None
+    assert flow.V is not None
+    assert flow.G1 is not None
     K, G1, V, n = flow.K[-1, 0, 0], flow.G1[-1, 0, 0], flow.V[-1, 0, 0, 0, 0], point.n
     z = point.read("z", L)[:, 0]
     unit = np.sqrt(K)
@@ -104,9 +101,7 @@ def density(claim: Claim, result: Result) -> Figure | None:
     def nearly(u: np.ndarray) -> np.ndarray:
         return claims.nearly_gaussian(u * unit, K, G1, V, n) * unit
 
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(5.4, 5.2), sharex=True, gridspec_kw={"height_ratios": [2, 1.4]}
-    )
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.2), sharex=True, gridspec_kw={"height_ratios": [2, 1.4]})
     colour = colours(claim.points)[0]
     top.errorbar(middle, p, error, fmt="o", color=colour, label=f"{len(z):,} networks, $n={n}$, $L={L}$")
     top.plot(fine, gaussian(fine), color="0.55", linestyle="--", label=r"Gaussian, $n=\infty$")
@@ -118,7 +113,9 @@ def density(claim: Claim, result: Result) -> Figure | None:
     bottom.errorbar(middle[seen], p[seen] / g[seen], error[seen] / g[seen], fmt="o", color=colour)
     bottom.axhline(1, color="0.55", linestyle="--")
     bottom.plot(fine, nearly(fine) / gaussian(fine), color="black")
-    bottom.set(xlabel=r"$z/\sqrt{K}$", ylabel=r"$p\,/\,p_{\mathrm{Gaussian}}$", ylim=(0.7, max(1.8, (p / g)[seen].max())))
+    bottom.set(
+        xlabel=r"$z/\sqrt{K}$", ylabel=r"$p\,/\,p_{\mathrm{Gaussian}}$", ylim=(0.7, max(1.8, (p / g)[seen].max()))
+    )
     return figure
 
 
@@ -159,7 +156,8 @@ def trained(claim: Claim, result: Result) -> Figure | None:
     point = points[0]
     x, y, train = point.samples
     flow, step = point.flow(), point.data.layout.steps[-1]
-    assert flow.Theta is not None and y is not None
+    assert flow.Theta is not None
+    assert y is not None
     mean, covariance = theory.gradient_descent(
         flow.K[-1], flow.Theta[-1], y[:train], point.settings["dynamics"]["eta"], step
     )
@@ -212,7 +210,11 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
     x = series.n if exponent else series.l / series.n
     top.errorbar(x, series.value, error, fmt="o", color=colour)
     if series.model != "collapse":
-        n = np.geomspace(series.n.min(), series.n.max(), 60) if exponent else series.l[0] / np.linspace(1e-6, x.max(), 60)
+        n = (
+            np.geomspace(series.n.min(), series.n.max(), 60)
+            if exponent
+            else series.l[0] / np.linspace(1e-6, x.max(), 60)
+        )
         mean, deviation = fit.curve(n, np.full(60, series.l[0]))
         at = n if exponent else series.l[0] / n
         top.plot(at, mean, color=colour)

@@ -69,7 +69,8 @@ def judge(fits: Sequence[Fit], alpha: float, power: float) -> list[Judged]:
         return []
     p_pull = np.array([2 * student.sf(abs(f.pull), f.series.dof) for f in fits])
     p_fit = np.array([f.Q for f in fits])
-    rejected = holm(np.concatenate([p_pull, p_fit]), alpha).reshape(2, -1).any(axis=0)
+    by_pull, by_fit = holm(np.concatenate([p_pull, p_fit]), alpha).reshape(2, -1)
+    rejected = np.logical_or(by_pull, by_fit)
     level = alpha / (2 * len(fits))
     reach = [student.isf(level / 2, f.series.dof) + norm.isf(1 - power) for f in fits]
     return [

@@ -3,7 +3,9 @@
 The only module that knows Hydra; both command lines and the notebook functions go through it.
 """
 
+import difflib
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +14,33 @@ class ConfigError(ValueError):
     """An override that Hydra cannot take; one line."""
 
 
-def _plain(error: Exception) -> ConfigError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    keep = [line for line in lines if not line.startswith(("full_key:", "object_type=", "To append", "set_struct"))]
-    return ConfigError(" ".join(keep))
+def _plain(error: Exception, overrides: Sequence[str], name: str = "") -> ConfigError:
+    """One line that names the setting; with a suggestion where a key is unknown."""
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        known = _keys(
+            _compose(name, ["inputs=file", "inputs.path=x", "dynamics=gradient_descent"] * (name == "simulate"))
+        )
+        near = difflib.get_close_matches(match[1], known, 1)
+        hint = f"did you mean {near[0]}?" if near else "see --cfg for those there are"
+        given = next((o for o in overrides if o.partition("=")[0] == match[1]), match[1])
+        return ConfigError(f"{given}: no such setting; {hint}")
+    if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
+        there = ", ".join(options(match[1])) if "/" not in match[1] else ", ".join(options(match[1].split("/")[0]))
+        return ConfigError(f"{match[1]}={match[2]}: no such option; there are {there}")
+    if match := re.search(r"full_key: (\S+)", text):
+        return ConfigError(f"{match[1]}: {text.splitlines()[0]}; give it as {match[1]}=...")
+    return ConfigError(
+        f"{' '.join(overrides)}: "
+        + " ".join(line.strip() for line in text.splitlines() if not line.startswith("See https"))
+    )
+
+
+def _keys(config: Any, prefix: str = "") -> list[str]:
+    """Every key of a config, with dots."""
+    if not isinstance(config, dict):
+        return [prefix.rstrip(".")]
+    return [key for name, value in config.items() for key in _keys(value, f"{prefix}{name}.")] + [prefix.rstrip(".")]
 
 
 def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -30,7 +55,7 @@ def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
             config = hydra_compose(name, overrides=list(overrides))
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _plain(error) from None
+        raise _plain(error, overrides, name) from None
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -83,7 +108,7 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
         try:
             (parsed,) = OverridesParser.create().parse_overrides([text])
         except HydraException as error:
-            raise _plain(error) from None
+            raise _plain(error, [text]) from None
         if parsed.is_sweep_override():
             swept[parsed.get_key_element()] = list(parsed.sweep_string_iterator())
         else:

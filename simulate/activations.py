@@ -16,7 +16,8 @@ def _relu_like(slope: float) -> Pair:
         return torch.relu(z) if slope == 0 else torch.where(z > 0, z, slope * z)
 
     def derivative(z: Tensor) -> Tensor:
-        return torch.where(z > 0, 1.0, slope).to(z.dtype)
+        # full_like keeps z's precision; two bare numbers would make float32 of the slope.
+        return torch.where(z > 0, 1.0, torch.full_like(z, slope))
 
     return value, derivative
 

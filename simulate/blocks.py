@@ -5,6 +5,8 @@ identity and follows from the architecture and the device type alone, so that th
 same networks on any machine. A part file holds the rows of consecutive blocks.
 """
 
+import itertools
+
 from simulate.settings import Settings, SettingsError
 
 # Working sets in bytes: on a CPU about what one core's share of the cache holds, on a GPU what fills it.
@@ -17,7 +19,7 @@ PARTS = 64  # in which an ensemble is written, unless that makes them larger tha
 def parameters(n_0: int, settings: Settings) -> int:
     """Number of weights and biases of one network."""
     sizes = [n_0, *settings.network.widths, settings.network.outputs]
-    return sum(m * (n + 1) for n, m in zip(sizes, sizes[1:], strict=False))
+    return sum(m * (n + 1) for n, m in itertools.pairwise(sizes))
 
 
 def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
@@ -59,9 +61,7 @@ def plan(first: int, last: int, done: list[tuple[int, int]], block: int, per_par
     if start < last:
         missing.append((start, last))
     return [
-        (max(low, cut), min(high, cut + size))
-        for low, high in missing
-        for cut in range(low // size * size, high, size)
+        (max(low, cut), min(high, cut + size)) for low, high in missing for cut in range(low // size * size, high, size)
     ]
 
 

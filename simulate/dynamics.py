@@ -31,7 +31,7 @@ def descend(
 def trajectory(
     parameters: Parameters,
     x: Tensor,
-    y: Tensor | None,
+    y: Tensor,
     s: Function,
     derivative: Function,
     dynamics: Dynamics,
@@ -41,7 +41,6 @@ def trajectory(
     done = 0
     for step in steps:
         while done < step:
-            assert y is not None
             descend(parameters, x, y, s, derivative, dynamics)
             done += 1
         yield step

@@ -4,6 +4,7 @@ Preactivations z and activations s of a layer have shape (M, D, n): for few samp
 transposed is the fastest layout of a batched product.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def draw(settings: Settings, n_0: int, M: int, stream: torch.Generator) -> Param
     sizes = [n_0, *settings.network.widths, settings.network.outputs]
     dtype = getattr(torch, settings.ensemble.dtype)
     W, b = [], []
-    for n, m in zip(sizes, sizes[1:], strict=False):
+    for n, m in itertools.pairwise(sizes):
         normal = torch.randn(M, m, n, generator=stream, device=stream.device, dtype=dtype)
         W.append(normal.mul_(math.sqrt(settings.initialization.C_W / n)))
         normal = torch.randn(M, m, generator=stream, device=stream.device, dtype=dtype)
@@ -63,7 +64,7 @@ def gram(s: Tensor) -> Tensor:
 
 
 def kernel(s: Tensor, C_b: float, C_W: float) -> Tensor:
-    """Conditional kernel of the next layer, g_ab = C_b + (C_W/n) sum_j s_ja s_jb (theory.md 1.11), (M, D, D) float64."""
+    """Conditional kernel of the next layer, (M, D, D) float64: g_ab = C_b + C_W/n sum_j s_ja s_jb (theory.md 1.11)."""
     return gram(s).mul_(C_W / s.shape[-1]).add_(C_b)
 
 

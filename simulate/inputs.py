@@ -62,13 +62,15 @@ def _digits(settings: Inputs) -> tuple[Array, Array]:
     order = np.stack([pile[:depth] for pile in piles], axis=1).reshape(-1)
     which = np.tile(np.arange(len(piles)), depth)
     if len(piles) == 2:
-        return x[order], 1.0 - 2.0 * which[:, None]
-    return x[order], np.eye(len(piles))[which]
+        return x[order], np.asarray(1.0 - 2.0 * which[:, None], dtype=np.float64)
+    one_hot: Array = np.eye(len(piles))
+    return x[order], one_hot[which]
 
 
 def _gaussian(settings: Inputs) -> tuple[Array, None]:
     """Independent standard normal entries."""
-    assert settings.count is not None and settings.dimension is not None
+    assert settings.count is not None
+    assert settings.dimension is not None
     shape = (settings.count + settings.test, settings.dimension)
     return np.random.default_rng(settings.seed).standard_normal(shape), None
 
@@ -115,7 +117,7 @@ def _read_npz(path: Path) -> tuple[Array, Array | None]:
     with np.load(path, allow_pickle=False) as archive:
         if "x" not in archive:
             raise ValueError(f"holds {', '.join(archive.files)}; an array named x is needed")
-        y = archive["y"] if "y" in archive else None
+        y = archive.get("y")
         return archive["x"], y[:, None] if y is not None and y.ndim == 1 else y
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -178,13 +179,13 @@ def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
     s, derivative = activations.functions(settings.activation)
     if settings.ensemble.sampler == "law":
         last = any(family.prefix != "g" for family in job.layout.families())
-        for layer, g, z in law.sample(settings, x, job.block, stream, s, last):
+        for layer, g, drawn in law.sample(settings, x, job.block, stream, s, last):
             if layer in job.layout.layers:
-                yield 0, Snapshot(layer, preactivations=lambda z=z: z, kernel=lambda g=g: g)  # type: ignore[misc]
+                yield 0, Snapshot(layer, preactivations=partial(_given, drawn), kernel=partial(_given, g))
         return
     parameters = ensemble.draw(settings, x.shape[1], job.block, stream)
-    y = None if samples.y is None else torch.tensor(samples.y, dtype=dtype, device=stream.device)
-    train_x, train_y = x[: samples.train], None if y is None else y[: samples.train]
+    y = torch.tensor(samples.y, dtype=dtype, device=stream.device) if samples.y is not None else x[:, :0]
+    train_x, train_y = x[: samples.train], y[: samples.train]
     path = dynamics.trajectory(
         parameters, train_x, train_y, s, derivative, settings.dynamics, settings.observables.steps
     )
@@ -197,13 +198,18 @@ def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
                 step,
                 Snapshot(
                     layer,
-                    preactivations=lambda z=z[layer - 1]: z,  # type: ignore[misc]
-                    kernel=lambda below=signals[layer - 1]: ensemble.kernel(below, C_b, C_W),  # type: ignore[misc]
-                    ntk=lambda z=z, signals=signals: ensemble.ntk(parameters, z, signals, derivative, *rates),  # type: ignore[misc]
-                    targets=lambda: train_y.double(),  # type: ignore[union-attr]
+                    preactivations=partial(_given, z[layer - 1]),
+                    kernel=partial(ensemble.kernel, signals[layer - 1], C_b, C_W),
+                    ntk=partial(ensemble.ntk, parameters, z, signals, derivative, *rates),
+                    targets=partial(_given, train_y.double()),
                     train=samples.train,
                 ),
             )
+
+
+def _given(value: torch.Tensor | None) -> torch.Tensor:
+    assert value is not None
+    return value
 
 
 def compute_part(job: Job, first: int, last: int) -> int:

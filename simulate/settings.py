@@ -184,10 +184,10 @@ def _real(value: Any, low: float = -math.inf, strict: bool = False) -> float:
     return float(value)
 
 
-def _choice(value: Any, options: Sequence[str]) -> str:
+def _choice(value: Any, options: Sequence[Any]) -> Any:
     if value not in options:
         raise ValueError
-    return str(value)
+    return value
 
 
 def _refuse_targets(value: Any, path: str = "") -> None:
@@ -259,7 +259,9 @@ def _initialization(r: _Reader, activation: Activation) -> Initialization:
         for name in ("C_b", "C_W"):
             if r.raw(name) is not None:
                 key = r.key(name)
-                raise SettingsError(key, r.raw(name), "found from the activation; use initialization=gaussian to set it")
+                raise SettingsError(
+                    key, r.raw(name), "found from the activation; use initialization=gaussian to set it"
+                )
         try:
             tuned = critical(activation.spec)
         except ValueError as error:
@@ -275,7 +277,7 @@ def _inputs(r: _Reader) -> Inputs:
     source = r.choice("source", ("digits", "sphere", "gaussian", "file"))
     count = None if source == "file" and r.raw("count") is None else r.integer("count", 1, 10_000)
     test = r.integer("test", 0, 10_000)
-    common = {
+    common: dict[str, Any] = {
         "source": source,
         "count": count,
         "test": test,

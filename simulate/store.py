@@ -65,7 +65,10 @@ def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any
     if old_path.exists():
         old = read_manifest(path)
         wanted = json.loads(json.dumps(manifest))
-        for key, here, now in _differences(old["identity"], wanted["identity"]):
+        different = list(_differences(old["identity"], wanted["identity"]))
+        # The block follows from the others by rule, so it is named only where nothing else differs.
+        different.sort(key=lambda item: item[0] in ("ensemble.block", "samples"))
+        for key, here, now in different:
             raise StoreError(
                 f"output={path}: it holds a data set made with {key}={here!r}, not {now!r}; "
                 "choose another output, or the settings it was made with"
@@ -110,7 +113,7 @@ def write_part(
     """
     M, S, Lr = len(status), len(layout.steps), len(layout.layers)
     shape = (M, S, Lr)
-    columns = [
+    columns: list[NDArray[Any]] = [
         np.broadcast_to(np.arange(first, first + M, dtype=np.int64)[:, None, None], shape),
         np.broadcast_to(np.asarray(layout.steps, dtype=np.int64)[:, None], shape),
         np.broadcast_to(np.asarray(layout.layers, dtype=np.int32), shape),
@@ -134,7 +137,7 @@ def write_part(
             # Random mantissas do not compress, but their exponents do once the bytes are split.
             use_dictionary=["step", "layer", "status"],
             column_encoding={"network": "DELTA_BINARY_PACKED"}
-            | {name: "BYTE_STREAM_SPLIT" for name in table.column_names[len(KEYS) :]},
+            | dict.fromkeys(table.column_names[len(KEYS) :], "BYTE_STREAM_SPLIT"),
             write_page_checksum=True,
         ),
     )
@@ -160,7 +163,8 @@ class DataSet:
     @property
     def layout(self) -> Layout:
         raw = self.manifest["layout"]
-        return Layout(**{key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()})
+        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in raw.items()}
+        return Layout(**plain)
 
     @property
     def settings(self) -> dict[str, Any]:

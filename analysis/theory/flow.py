@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.theory.activations import Activation, Array, activation
 from analysis.theory.gaussian import four_point, pair_moments
@@ -40,10 +40,10 @@ def _layerwise(name: str, value: ArrayLike, depth: int) -> Array:
     return np.broadcast_to(out, (depth,))
 
 
-def _distinct(inputs: Array) -> tuple[Array, Array]:
+def _distinct(inputs: Array) -> tuple[Array, NDArray[np.intp]]:
     """The distinct rows of `inputs` and for each row the number of its distinct one."""
     rows, which = np.unique(inputs, axis=0, return_inverse=True)
-    return rows, which.reshape(-1)
+    return rows, which.reshape(-1).astype(np.intp).astype(np.intp)
 
 
 def flow(
@@ -114,7 +114,7 @@ def flow(
         K = C_b + C_W * M[0, 0]
 
     def stack(k: int, samples: int) -> Array:
-        out = np.stack([layer[k] for layer in layers])
+        out: Array = np.stack([np.asarray(layer[k]) for layer in layers])
         for axis in range(1, samples + 1):
             out = np.take(out, which, axis=axis)
         return out

@@ -5,9 +5,7 @@ import numpy as np
 from analysis.theory.activations import Array
 
 
-def gradient_descent(
-    K: Array, Theta: Array, targets: Array, eta: float, steps: int | None
-) -> tuple[Array, Array]:
+def gradient_descent(K: Array, Theta: Array, targets: Array, eta: float, steps: int | None) -> tuple[Array, Array]:
     """Mean (D, n_L) and covariance (D, D) per output of z(t) after `steps` steps (theory.md 5.1, 5.2; PDLT (10.38)).
 
     K, Theta: (D, D) kernel and frozen NTK of the output layer, train samples first.

@@ -1,0 +1,40 @@
+# make demo: install and run the three claims on real digits.   make test: install and run the tests.
+# make venv TORCH=cuda takes the newest CUDA build instead of the CPU one. An environment (VENV=DIR) that already
+# has a torch keeps it.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= cpu
+BIN := $(VENV)/bin
+DEMO := outputs/demo
+
+.PHONY: venv demo test lint types clean
+
+venv: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints-cpu.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if $(BIN)/python -c "import torch" 2>/dev/null; then echo "torch is here already and stays as it is"; \
+	elif [ "$(TORCH)" = cuda ]; then $(BIN)/python -m pip install -q "torch>=2.6"; \
+	else $(BIN)/python -m pip install -q -c constraints-cpu.txt torch; fi
+	$(BIN)/python -m pip install -q -e ".[dev]"
+	touch $@
+
+demo: venv
+	$(BIN)/python -m simulate experiment=demo/preactivations output=$(DEMO)/preactivations
+	$(BIN)/python -m simulate experiment=demo/ntk_mean output=$(DEMO)/ntk_mean
+	$(BIN)/python -m simulate experiment=demo/infinite_width_training output=$(DEMO)/infinite_width_training
+	$(BIN)/python -m analysis data=$(DEMO)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: venv
+	$(BIN)/mypy
+
+test: venv lint types
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(DEMO) build dist *.egg-info

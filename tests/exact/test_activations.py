@@ -1,0 +1,50 @@
+"""Theory and simulation each have their activations; both are held to each other and to differentiation."""
+
+import numpy as np
+import pytest
+import torch
+
+from analysis.theory.activations import REGISTRY, activation
+from simulate.activations import functions
+from simulate.settings import ACTIVATIONS, Activation
+
+Z = np.linspace(-6.0, 6.0, 241) + 0.0123  # no node on a kink
+
+
+def simulated(name: str) -> Activation:
+    return Activation(name, 0.2 if name == "leaky_relu" else None)
+
+
+def test_both_sides_register_the_same_names() -> None:
+    assert set(REGISTRY) == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_simulation_equals_theory(name: str) -> None:
+    setting = simulated(name)
+    theory = activation(setting.spec)
+    value, slope = functions(setting)
+    z = torch.tensor(Z)
+    np.testing.assert_allclose(value(z).numpy(), theory(Z), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(slope(z).numpy(), theory.derivatives[1](Z), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", [n for n in ACTIVATIONS if n not in ("relu", "leaky_relu")])
+def test_derivatives_to_fourth_order(name: str) -> None:
+    """Against automatic differentiation of the simulation's function."""
+    value, _ = functions(simulated(name))
+    z = torch.tensor(Z, requires_grad=True)
+    current = value(z)
+    for order, theory in enumerate(activation(name).derivatives):
+        np.testing.assert_allclose(current.detach().numpy(), theory(Z), rtol=1e-9, atol=1e-10, err_msg=f"order {order}")
+        if not current.requires_grad:  # a derivative that is constant
+            current = torch.zeros_like(z)
+            continue
+        (current,) = torch.autograd.grad(current.sum(), z, create_graph=True, allow_unused=True)
+        current = torch.zeros_like(z) if current is None else current
+
+
+def test_unknown_names_and_parameters_are_refused() -> None:
+    for spec in ("tnah", "leaky_relu(slop=0.1)", "leaky_relu(slope=x)", "tanh(2)"):
+        with pytest.raises(ValueError, match="activation="):
+            activation(spec)

@@ -1,0 +1,131 @@
+"""Gaussian expectations against closed forms, and against themselves on finer grids."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from analysis.theory import gaussian
+from analysis.theory.activations import activation
+from analysis.theory.gaussian import four_point, pair_moments
+
+
+def random_kernel(D: int, seed: int, scale: float = 1.0) -> np.ndarray:
+    x = np.random.default_rng(seed).standard_normal((D, D + 2))
+    return scale * x @ x.T / (D + 2)
+
+
+def isserlis(K: np.ndarray) -> np.ndarray:
+    ab_cd = np.einsum("ab,cd->abcd", K, K)
+    return ab_cd + ab_cd.transpose(0, 2, 1, 3) + ab_cd.transpose(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("D", [1, 2, 3, 4, 5])
+def test_linear_is_isserlis(D: int) -> None:
+    K = random_kernel(D, D)
+    np.testing.assert_allclose(four_point(activation("linear"), K), isserlis(K), rtol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 4.0])
+def test_sin_is_a_sum_of_exponentials(scale: float) -> None:
+    """<sin z_a sin z_b sin z_c sin z_d> = (1/16) sum over signs of exp(-q/2) with the product of the signs."""
+    K = random_kernel(4, 1, scale)
+    got = four_point(activation("sin"), K)
+    for index in itertools.combinations_with_replacement(range(4), 4):
+        k = K[np.ix_(index, index)]
+        total = 0.0
+        for signs in itertools.product((1, -1), repeat=4):
+            v = np.array(signs)
+            total += math.prod(signs) * math.exp(-v @ k @ v / 2)
+        assert got[index] == pytest.approx(total / 16, rel=1e-9, abs=1e-14)
+
+
+def test_erf_pair_is_the_arcsine_kernel() -> None:
+    K = random_kernel(3, 2, 2.0)
+    M = pair_moments(activation("erf"), K)[0, 0]
+    root = np.sqrt(1 + 2 * K.diagonal())
+    np.testing.assert_allclose(M, 2 / np.pi * np.arcsin(2 * K / np.outer(root, root)), rtol=1e-10)
+
+
+def test_relu_pair_is_the_arccosine_kernel_and_its_derivatives() -> None:
+    """Entries by central differences of the closed form in K: each d_p d_q f is twice df/dK_pq."""
+    s = activation("relu")
+    K = random_kernel(2, 3)
+
+    def J(aa: float, ab: float, bb: float) -> float:
+        rho = ab / math.sqrt(aa * bb)
+        return math.sqrt(aa * bb) / (2 * math.pi) * (math.sqrt(1 - rho**2) + rho * (math.pi - math.acos(rho)))
+
+    aa, ab, bb = K[0, 0], K[0, 1], K[1, 1]
+    M = pair_moments(s, K)[:, :, 0, 1]
+    h = 1e-4
+    assert M[0, 0] == pytest.approx(J(aa, ab, bb), rel=1e-12)
+    assert M[1, 1] == pytest.approx((J(aa, ab + h, bb) - J(aa, ab - h, bb)) / (2 * h), rel=1e-6)
+    assert M[2, 0] == pytest.approx((J(aa + h, ab, bb) - J(aa - h, ab, bb)) / h, rel=1e-6)
+    assert M[2, 2] == pytest.approx((J(aa, ab + h, bb) - 2 * J(aa, ab, bb) + J(aa, ab - h, bb)) / h**2, rel=1e-5)
+    assert M[4, 0] == pytest.approx(4 * (J(aa + h, ab, bb) - 2 * J(aa, ab, bb) + J(aa - h, ab, bb)) / h**2, rel=1e-4)
+    cross = J(aa + h, ab + h, bb) - J(aa + h, ab - h, bb) - J(aa - h, ab + h, bb) + J(aa - h, ab - h, bb)
+    assert M[3, 1] == pytest.approx(2 * cross / (4 * h**2), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu(slope=0.3)"])
+def test_kinked_pairs_of_fourth_order(name: str) -> None:
+    """<s_a^2 s_b^2> and <s_a^3 s_b> for relu in closed form (arc-cosine kernel of degree two and its like)."""
+    s = activation(name)
+    K = np.array([[1.3, 0.4], [0.4, 0.7]])
+    got = four_point(s, K)
+    if name == "relu":
+        rho = K[0, 1] / math.sqrt(K[0, 0] * K[1, 1])
+        theta = math.acos(rho)
+        degree2 = 3 * math.sin(theta) * rho + (math.pi - theta) * (1 + 2 * rho**2)
+        assert got[0, 0, 1, 1] == pytest.approx(K[0, 0] * K[1, 1] * degree2 / (2 * math.pi), rel=1e-12)
+    assert got[0, 0, 0, 0] == pytest.approx(3 * K[0, 0] ** 2 * (1 + s.slopes[1] ** 4) / 2, rel=1e-12)
+    # |z|-decomposition by brute-force quadrature in polar panels twice as fine
+    nodes, weights = np.polynomial.legendre.leggauss(4000)
+    theta = np.pi * (nodes + 1)
+    z = np.linalg.cholesky(K) @ np.stack([np.cos(theta), np.sin(theta)])
+    brute = 8 / 2 * float(weights @ (s(z[0]) ** 3 * s(z[1])))
+    assert got[0, 0, 0, 1] == pytest.approx(brute, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu", "swish", "softplus", "sigmoid", "erf"])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
+def test_smooth_four_inputs_to_1e9(name: str, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a grid 1.5 times as fine on every axis, which for a geometric rule has converged if this one has."""
+    s, K = activation(name), random_kernel(4, 7, scale)
+    K = K[:3, :3] if scale == 3.0 else K  # the fine grid of four inputs at large variance takes a minute
+    coarse = four_point(s, K)
+    steps = gaussian.axis_steps
+    monkeypatch.setattr(gaussian, "axis_steps", lambda *a: [h / 1.5 for h in steps(*a)])
+    np.testing.assert_allclose(coarse, four_point(s, K), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("correlation", "accuracy"), [(0.0, 1e-10), (0.5, 1e-10), (0.9, 1e-9), (0.99, 1e-8)])
+def test_kinked_four_inputs(correlation: float, accuracy: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `flow` promises for three and four distinct inputs of a kinked activation."""
+    s = activation("relu")
+    K = (1 - correlation) * random_kernel(4, 11) + correlation * np.ones((4, 4))
+    coarse = [four_point(s, K)[i] for i in ((0, 1, 2, 3), (0, 0, 1, 2), (1, 2, 3, 3))]
+    monkeypatch.setattr(gaussian._panels, "__defaults__", (100,))
+    fine = [four_point(s, K)[i] for i in ((0, 1, 2, 3), (0, 0, 1, 2), (1, 2, 3, 3))]
+    np.testing.assert_allclose(coarse, fine, rtol=accuracy)
+
+
+def test_kinked_four_inputs_reduce_to_products_when_independent() -> None:
+    """Independent z: <s>^4 = (1/sqrt(2 pi))^4, a value that no quadrature made."""
+    got = four_point(activation("relu"), np.eye(4))
+    assert got[0, 1, 2, 3] == pytest.approx((2 * math.pi) ** -2, rel=1e-12)
+    assert got[0, 0, 1, 2] == pytest.approx(0.5 / (2 * math.pi), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_rank_deficient_kernels(name: str, rank: int) -> None:
+    """Inputs that are combinations of others: the limit of full rank, continuous in the kernel."""
+    s = activation(name)
+    x = np.random.default_rng(rank).standard_normal((4, rank))
+    K = x @ x.T / rank
+    # The rank-1 kinked case has parallel inputs, where s is linear on each side: both rules must agree.
+    regular = four_point(s, K + 1e-9 * np.eye(4))
+    np.testing.assert_allclose(four_point(s, K), regular, rtol=2e-4, atol=2e-5)
