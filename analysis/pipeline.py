@@ -28,7 +28,7 @@ class Options:
     figures: bool = True
 
     def __post_init__(self) -> None:
-        for name, low, high in (("alpha", 0, 1), ("power", 0, 1), ("prior_width", 0, 1e6), ("diverged", -1e-9, 1)):
+        for name, low, high in (("alpha", 0, 1), ("power", 0, 1), ("prior_width", 0.01, 100), ("diverged", -1e-9, 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
                 raise ValueError(f"{name}={value!r}: a number between {max(low, 0):g} and {high:g}")
@@ -191,13 +191,14 @@ def analyze(data: str | Path | DataSet | Sequence[DataSet], output: str | Path |
     Writes the report to `output` if given. Options as in configs/analysis.yaml: alpha, power, prior_width, diverged,
     figures. Raises simulate.StoreError where data are missing or damaged, ValueError where a claim cannot be tested.
     """
+    checked = Options(**options)
     if isinstance(data, DataSet):
         sets = [data]
     elif isinstance(data, str | Path):
         sets = find(data)
     else:
         sets = list(data)
-    result = analyse(sets, Options(**options))
+    result = analyse(sets, checked)
     if output is not None:
         write(result, Path(output))
     return result

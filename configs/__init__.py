@@ -18,9 +18,8 @@ def _plain(error: Exception, overrides: Sequence[str], name: str = "") -> Config
     """One line that names the setting; with a suggestion where a key is unknown."""
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
-        known = _keys(
-            _compose(name, ["inputs=file", "inputs.path=x", "dynamics=gradient_descent"] * (name == "simulate"))
-        )
+        every = ["inputs=file", "dynamics=gradient_descent"] if name == "simulate" else []
+        known = _keys(_compose(name, every, whole=False))
         near = difflib.get_close_matches(match[1], known, 1)
         hint = f"did you mean {near[0]}?" if near else "see --cfg for those there are"
         given = next((o for o in overrides if o.partition("=")[0] == match[1]), match[1])
@@ -43,7 +42,7 @@ def _keys(config: Any, prefix: str = "") -> list[str]:
     return [key for name, value in config.items() for key in _keys(value, f"{prefix}{name}.")] + [prefix.rstrip(".")]
 
 
-def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def _compose(name: str, overrides: Sequence[str], whole: bool = True) -> dict[str, Any]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
     from hydra.errors import HydraException
@@ -53,7 +52,7 @@ def _compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_module("configs", version_base="1.3"):
             config = hydra_compose(name, overrides=list(overrides))
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=whole)
     except (HydraException, OmegaConfBaseException) as error:
         raise _plain(error, overrides, name) from None
     assert isinstance(plain, dict)

@@ -164,9 +164,10 @@ def compute_block(job: Job, index: int) -> tuple[dict[str, NDArray[Any]], NDArra
             s, at = layout.steps.index(step), layout.layers.index(snapshot.layer)
             for family in layout.families():
                 if layout.defined(family)[at]:
-                    values = MEASURE[family.prefix](snapshot).cpu().numpy()
-                    out[family.prefix][:, s, at] = values
-                    status[~np.isfinite(values).all(axis=1), s] = schema.NOT_FINITE
+                    cells = out[family.prefix][:, s, at]
+                    with np.errstate(over="ignore"):  # what does not fit the stored precision has diverged too
+                        cells[...] = MEASURE[family.prefix](snapshot).cpu().numpy()
+                    status[~np.isfinite(cells).all(axis=1), s] = schema.NOT_FINITE
     return out, status
 
 

@@ -65,13 +65,13 @@ def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any
     if old_path.exists():
         old = read_manifest(path)
         wanted = json.loads(json.dumps(manifest))
-        different = list(_differences(old["identity"], wanted["identity"]))
-        # The block follows from the others by rule, so it is named only where nothing else differs.
-        different.sort(key=lambda item: item[0] in ("ensemble.block", "samples"))
-        for key, here, now in different:
+        different = [
+            f"{key}={here!r}, not {now!r}" for key, here, now in _differences(old["identity"], wanted["identity"])
+        ]
+        if different:
             raise StoreError(
-                f"output={path}: it holds a data set made with {key}={here!r}, not {now!r}; "
-                "choose another output, or the settings it was made with"
+                f"output={path}: it holds a data set made with {'; '.join(different)}. "
+                "Choose another output, or the settings it was made with"
             )
         there = parts(path)
         if there and (there[0][0] < manifest["first"] or there[-1][1] > manifest["first"] + manifest["networks"]):

@@ -1,0 +1,192 @@
+"""The same network at the same address, whatever range, order, worker or interruption it was computed in."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import simulate
+from simulate import blocks, dynamics, runner
+from simulate.api import read_one
+from simulate.store import DataSet, StoreError, open_data_set, parts
+
+CASES = {
+    "law": ["network.width=16", "ensemble.block=32"],
+    "dense": ["network.width=16", "ensemble.block=32", "observables=ntk"],
+    "training": [
+        "network.width=16", "ensemble.block=32", "dynamics=gradient_descent", "dynamics.steps=5",
+        "observables=training", "inputs.test=1",
+    ],
+}  # fmt: skip
+
+
+def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Bit for bit, NaN equal to NaN."""
+    return list(a.columns) == list(b.columns) and all(a[c].to_numpy().tobytes() == b[c].to_numpy().tobytes() for c in a)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_halves_that_cut_a_block(case: str, run: Callable[..., DataSet]) -> None:
+    """Networks 0..99 in one run, and 0..49 and 50..99 in two: 50 lies inside block 1."""
+    whole = run(*CASES[case], "ensemble.networks=100").table()
+    first = run(*CASES[case], "ensemble.networks=50").table()
+    second = run(*CASES[case], "ensemble.networks=50", "ensemble.first=50").table()
+    assert same(whole, pd.concat([first, second], ignore_index=True))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_any_order_of_blocks(case: str, tmp_path: Path) -> None:
+    base = read_one([*CASES[case], "ensemble.networks=100", "ensemble.device=cpu", f"output={tmp_path}/a"])
+    job = runner.prepare(base)
+    forwards = [runner.compute_block(job, k) for k in range(4)]
+    backwards = [runner.compute_block(job, k) for k in reversed(range(4))][::-1]
+    for (values, status), (again, status_again) in zip(forwards, backwards, strict=True):
+        assert status.tobytes() == status_again.tobytes()
+        assert all(values[k].tobytes() == again[k].tobytes() for k in values)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_and_two_workers(case: str, run: Callable[..., DataSet], tmp_path: Path) -> None:
+    one = run(*CASES[case], "ensemble.networks=200")
+    two = simulate.run(
+        *CASES[case], "ensemble.networks=200", "workers=2", "ensemble.device=cpu", f"output={tmp_path}/two"
+    )
+    assert same(one.table(), two.table())
+
+
+def test_threads_of_the_caller_do_not_matter(run: Callable[..., DataSet]) -> None:
+    one = run(*CASES["dense"], "ensemble.networks=64").table()
+    torch.set_num_threads(2)
+    try:
+        assert same(one, run(*CASES["dense"], "ensemble.networks=64").table())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_the_block_is_part_of_the_identity(run: Callable[..., DataSet], tmp_path: Path) -> None:
+    """Another block size is another ensemble, and says so; the rule gives it from the architecture alone."""
+    a = run("network.width=16", "ensemble.block=32", "ensemble.networks=64").table()
+    b = run("network.width=16", "ensemble.block=64", "ensemble.networks=64").table()
+    assert not same(a, b)
+    run("ensemble.block=32", "ensemble.networks=10", f"output={tmp_path}/x")
+    with pytest.raises(StoreError, match=r"ensemble\.block=32, not 64"):
+        run("ensemble.block=64", "ensemble.networks=10", f"output={tmp_path}/x")
+    s = read_one(["network.width=64"])
+    for networks in (10, 10**6):
+        again = replace(s, ensemble=replace(s.ensemble, networks=networks))
+        assert blocks.block_size(64, 2, "cpu", again) == blocks.block_size(64, 2, "cpu", s)
+
+
+def test_a_training_that_differs_trains_the_same_networks(run: Callable[..., DataSet]) -> None:
+    a = run(*CASES["training"], "ensemble.networks=32", "dynamics.eta=0.1").table()
+    b = run(*CASES["training"], "ensemble.networks=32", "dynamics.eta=0.2").table()
+    start = a["step"] == 0
+    assert same(a[start], b[start])
+    assert not same(a[~start], b[~start])
+
+
+def test_a_run_that_is_there_is_not_computed_again(run: Callable[..., DataSet], tmp_path: Path) -> None:
+    run(*CASES["law"], "ensemble.networks=100", f"output={tmp_path}/a")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").glob("part-*")}
+    run(*CASES["law"], "ensemble.networks=100", f"output={tmp_path}/a")
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "a").glob("part-*")}
+
+
+def test_an_ensemble_grows_and_keeps_its_networks(run: Callable[..., DataSet], tmp_path: Path) -> None:
+    run(*CASES["law"], "ensemble.networks=70", f"output={tmp_path}/a")
+    old = set((tmp_path / "a").glob("part-*"))
+    grown = run(*CASES["law"], "ensemble.networks=150", f"output={tmp_path}/a")
+    assert old <= set((tmp_path / "a").glob("part-*"))
+    assert same(grown.table(), run(*CASES["law"], "ensemble.networks=150").table())
+    with pytest.raises(StoreError, match="would leave out"):
+        run(*CASES["law"], "ensemble.networks=60", f"output={tmp_path}/a")
+
+
+def test_another_config_is_refused(run: Callable[..., DataSet], tmp_path: Path) -> None:
+    data = run(*CASES["law"], "ensemble.networks=40", f"output={tmp_path}/a")
+    before = data.table()
+    for change, named in (
+        ("activation=sin", "activation.name"),
+        ("ensemble.seed=3", "ensemble.seed"),
+        ("inputs.seed=3", "inputs.seed"),
+        ("network.depth=5", "network.depth"),
+    ):
+        with pytest.raises(StoreError, match=named):
+            run(*CASES["law"], "ensemble.networks=40", change, f"output={tmp_path}/a")
+    assert same(open_data_set(tmp_path / "a").table(), before)
+
+
+def command(output: Path, *extra: str) -> list[str]:
+    slow = ["network.width=256", "network.depth=6", "observables=ntk", "ensemble.networks=256", "ensemble.block=4"]
+    return [sys.executable, "-m", "simulate", *slow, f"output={output}", "ensemble.device=cpu", *extra]
+
+
+@pytest.mark.parametrize(("how", "workers"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)])
+def test_killed_and_resumed(how: signal.Signals, workers: int, tmp_path: Path) -> None:
+    """Stopped after some parts; called again it finishes with the rows of an undisturbed run."""
+    process = subprocess.Popen(
+        command(tmp_path / "a", f"workers={workers}"), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while len(parts(tmp_path / "a")) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, how)
+    _, said = process.communicate(timeout=60)
+    done = len(parts(tmp_path / "a"))
+    assert 3 <= done < 64, "it was stopped on the way"
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on" in said
+    again = subprocess.run(command(tmp_path / "a", "workers=1"), capture_output=True, text=True, check=True)
+    assert "are there already" in again.stderr
+    subprocess.run(command(tmp_path / "b", "workers=1"), check=True, capture_output=True)
+    assert same(open_data_set(tmp_path / "a").table(), open_data_set(tmp_path / "b").table())
+    assert not list((tmp_path / "a").glob(".*tmp")) or how == signal.SIGKILL
+
+
+def test_a_diverged_network_is_a_row_that_says_so(run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One network is pushed over the edge; its neighbours keep their bits."""
+    calm = run(*CASES["training"], "ensemble.networks=32").table()
+    draw = runner.ensemble.draw
+
+    def with_one_wild(*arguments: object) -> object:
+        parameters = draw(*arguments)  # type: ignore[arg-type]
+        parameters.W[0][5] *= 1e30
+        return parameters
+
+    monkeypatch.setattr(runner.ensemble, "draw", with_one_wild)
+    wild = run(*CASES["training"], "ensemble.networks=32", "activation=linear").table()
+    calm_linear_settings = [*CASES["training"], "ensemble.networks=32", "activation=linear"]
+    monkeypatch.setattr(runner.ensemble, "draw", draw)
+    calm = run(*calm_linear_settings).table()
+    five = wild["network"] == 5
+    assert (wild[five & (wild["step"] == 5)]["status"] == 1).all()
+    assert (wild[~five]["status"] == 0).all()
+    assert same(wild[~five], calm[~five])
+
+
+def test_plan_covers_each_network_once() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        first, count = int(rng.integers(0, 50)), int(rng.integers(1, 200))
+        cuts = sorted(set(rng.integers(first, first + count + 1, size=4).tolist()))
+        done = [(a, b) for a, b in zip(cuts[::2], cuts[1::2], strict=False) if b > a]
+        block, per_part = int(rng.integers(1, 9)), int(rng.integers(1, 4))
+        todo = blocks.plan(first, first + count, done, block, per_part)
+        covered = sorted(k for a, b in [*done, *todo] for k in range(a, b))
+        assert covered == list(range(first, first + count))
+        assert all(a // (block * per_part) == (b - 1) // (block * per_part) for a, b in todo)
+
+
+def test_trajectory_records_each_step_once() -> None:
+    assert list(dynamics.trajectory(None, None, None, None, None, None, (0,))) == [0]  # type: ignore[arg-type]

@@ -1,0 +1,142 @@
+"""Every file of every group composes; everything wrong gets one line, exit code 2, and nothing is written."""
+
+from pathlib import Path
+
+import pytest
+
+import configs
+from simulate import settings
+from simulate.__main__ import main
+from simulate.api import point_name, read_one, read_sweep
+
+GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "network", "ensemble", "experiment")
+FILES = [(group, option) for group in GROUPS for option in configs.options(group)]
+
+
+def test_every_yaml_is_an_option_of_a_group() -> None:
+    root = Path(configs.__file__).parent
+    files = {p.relative_to(root).with_suffix("").as_posix() for p in root.glob("*/**/*.yaml")}
+    assert files == {f"{group}/{option}" for group, option in FILES}
+
+
+@pytest.mark.parametrize(("group", "option"), FILES)
+def test_every_file_composes(group: str, option: str) -> None:
+    overrides = [f"{group}={option}"]
+    if option in ("sigmoid", "softplus"):
+        overrides.append("initialization=gaussian")
+    if (group, option) == ("inputs", "file"):
+        overrides.append("inputs.path=x.npy")
+    if (group, option) == ("observables", "training"):
+        overrides.append("dynamics=gradient_descent")
+    for point in read_sweep(overrides):
+        assert isinstance(point, settings.Settings)
+
+
+def test_command_line_wins_over_the_experiment() -> None:
+    points = read_sweep(["experiment=preactivations", "network.width=8,16", "ensemble.networks=7"])
+    assert [p.network.widths[0] for p in points] == [8, 16]
+    assert {p.ensemble.networks for p in points} == {7}
+    assert len(read_sweep(["experiment=preactivations", "network.width=8"])) == 1
+
+
+def test_a_sweep_has_one_folder_a_point() -> None:
+    points = read_sweep(["network.width=4,8", "network.depth=3,5", "output=o"])
+    assert [p.output for p in points] == [f"o/width={w},depth={d}" for w in (4, 8) for d in (3, 5)]
+    assert "/" not in point_name({"inputs.path": "../../etc"})
+
+
+def test_width_lists_and_layerwise_rates() -> None:
+    s = read_one(["network.width=[8,16,4]", "dynamics.lambda_b=[1,2,3,4]"])
+    assert s.network.widths == (8, 16, 4)
+    assert s.dynamics.lambda_b == (1.0, 2.0, 3.0, 4.0)
+
+
+def test_sampler_auto_takes_law_where_it_can() -> None:
+    assert read_one([]).ensemble.sampler == "law"
+    assert read_one(["observables=ntk"]).ensemble.sampler == "dense"
+    assert read_one(["dynamics=gradient_descent"]).ensemble.sampler == "dense"
+
+
+WRONG = [
+    (["network.widht=3"], "network.widht=3", "did you mean network.width"),
+    (["network.width=0"], "network.width=0", ">= 1"),
+    (["network.width=-4"], "network.width=-4", ">= 1"),
+    (["network.width=abc"], "network.width='abc'", "whole number"),
+    (["network.width=2.5"], "network.width=2.5", "whole number"),
+    (["network.width=[8,8]"], "network.width=[8, 8]", "depth - 1 = 3"),
+    (["network.depth=0"], "network.depth=0", "from 1"),
+    (["network.outputs=true"], "network.outputs=True", "whole number"),
+    (["ensemble.networks=0"], "ensemble.networks=0", "from 1"),
+    (["ensemble.seed=-1"], "ensemble.seed=-1", ">= 0"),
+    (["ensemble.dtype=float16"], "ensemble.dtype='float16'", "float32, float64"),
+    (["ensemble.sampler=law", "observables=ntk"], "ensemble.sampler='law'", "needs the weights"),
+    (["ensemble.block=0"], "ensemble.block=0", "auto"),
+    (["workers=0"], "workers=0", ">= 1"),
+    (["activation=tahn"], "activation=tahn", "tanh"),
+    (["activation=leaky_relu", "activation.slope=nan"], "activation.slope", "finite"),
+    (["activation=sigmoid"], "initialization='critical'", "no critical"),
+    (["activation=softplus"], "initialization='critical'", "no critical"),
+    (["initialization.C_W=2"], "initialization.C_W=2", "initialization=gaussian"),
+    (["initialization=gaussian", "initialization.C_W=-1"], "initialization.C_W=-1", "> 0"),
+    (["initialization=gaussian", "initialization.C_W=inf"], "initialization.C_W=inf", "finite"),
+    (["initialization=gaussian", "initialization.C_b=-0.1"], "initialization.C_b=-0.1", ">= 0"),
+    (["inputs=file"], "inputs.path", "mandatory"),
+    (["inputs=file", "inputs.path=nowhere.npy"], "inputs.path='nowhere.npy'", "No such file"),
+    (["inputs.count=0"], "inputs.count=0", "from 1"),
+    (["inputs.count=5000"], "inputs.count=5000", "rows"),
+    (["inputs.classes=[0]"], "inputs.classes=[0]", "two or more"),
+    (["inputs.classes=[0,11]"], "inputs.classes=[0, 11]", "two or more"),
+    (["inputs.normalization=max"], "inputs.normalization='max'", "unit"),
+    (["dynamics=gradient_descent", "dynamics.eta=0"], "dynamics.eta=0", "> 0"),
+    (["dynamics=gradient_descent", "dynamics.steps=0"], "dynamics.steps=0", "from 1"),
+    (["dynamics.lambda_b=[1,2]"], "dynamics.lambda_b=[1, 2]", "list of 4"),
+    (["dynamics.lambda_W=-1"], "dynamics.lambda_W=-1", ">= 0"),
+    (["dynamics=gradient_descent", "inputs=sphere"], "dynamics='gradient_descent'", "no targets"),
+    (["dynamics=gradient_descent", "network.outputs=3"], "network.outputs=3", "1 component"),
+    (["observables=training"], "observables.record", "targets"),
+    (["observables.record=[kernel,nkt]"], "observables.record=['kernel', 'nkt']", "ntk"),
+    (["observables.layers=[5]"], "observables.layers=[5]", "depth = 4"),
+    (["observables.layers=[2,1]"], "observables.layers=[2, 1]", "rising"),
+    (["observables.steps=[0,3]"], "observables.steps=[0, 3]", "dynamics.steps = 0"),
+    (["inputs.count=60"], "observables.record", "columns"),
+    (["network.width=100000000", "ensemble.sampler=dense"], "network.width", "GiB"),
+    (["ensemble.networks=1000000000000"], "ensemble.networks", "GiB"),
+    (["+network._target_=os.system"], "network._target_='os.system'", "cannot name code"),
+    (["+claim={name: x, _target_: os.system}"], "claim", "_target_"),
+    (["+surprise=1"], "surprise=1", "no such setting"),
+    (["network.width=3,4"], "network.width=3,4", "-m"),
+    (["network.width=[3,4"], "network.width=[3,4", ""),
+    (["experiment=preactivations", "claim.tests.V.layers=[3]"], "claim.tests.V.layers=[3]", "recorded"),
+    (["experiment=preactivations", "claim.tests.V.precision=0"], "claim.tests.V.precision=0", "> 0"),
+    (["--frobnicate"], "--frobnicate", "no such flag"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "named", "right"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+def test_wrong_settings(
+    overrides: list[str], named: str, right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    code = main([*overrides] if "experiment" in overrides[0] else [*overrides, "output=out"])
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1, "one line"
+    assert named in captured.err
+    assert right in captured.err
+    assert list(tmp_path.iterdir()) == [], "nothing written"
+
+
+def test_no_cuda_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    assert main(["ensemble.device=cuda", f"output={tmp_path}/o"]) == 2
+    assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_one_bad_point_stops_the_sweep_before_anything_is_written(tmp_path: Path) -> None:
+    assert main(["-m", "network.width=4,8,0", f"output={tmp_path}/o"]) == 2
+    assert not (tmp_path / "o").exists()

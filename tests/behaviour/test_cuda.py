@@ -1,0 +1,46 @@
+"""On a CUDA device, where there is one: the same law as on the CPU. Skips itself, saying so, where not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+import simulate
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
+]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["observables=kernel"], ["observables=ntk"], ["observables=training", "dynamics=gradient_descent"]],
+    ids=["law", "dense", "training"],
+)
+def test_cuda_has_the_law_of_the_cpu(overrides: list[str], tmp_path: Path) -> None:
+    """Means of every number recorded, two-sample z with Bonferroni at a false-alarm rate of 1e-4."""
+    frames = []
+    for device in ("cpu", "cuda"):
+        where = [f"output={tmp_path}/{device}", f"ensemble.device={device}", "workers=1"]
+        data = simulate.run(*overrides, "network.width=16", "ensemble.networks=20000", *where)
+        frames.append(data.table().groupby(["step", "layer"]).agg(["mean", "var", "count"]))
+    a, b = frames
+    columns = [c for c in a.columns.levels[0] if c not in ("network", "status")]
+    z = []
+    for column in columns:
+        x, y = a[column], b[column]
+        moving = (x["count"] > 0) & (x["var"] > 0)
+        error = np.sqrt(x["var"] / x["count"] + y["var"] / y["count"])[moving]
+        z += (np.abs(x["mean"] - y["mean"])[moving] / error).tolist()
+    assert max(z) < norm.isf(1e-4 / (2 * len(z)))
+
+
+def test_cuda_rows_repeat(tmp_path: Path) -> None:
+    tables = []
+    for k in range(2):
+        where = [f"output={tmp_path}/{k}", "ensemble.device=cuda"]
+        tables.append(simulate.run("observables=ntk", "network.width=32", "ensemble.networks=1000", *where).table())
+    assert tables[0].equals(tables[1])

@@ -1,0 +1,242 @@
+"""The dense passes and the law sampler against slow, obvious references in float64."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, jacrev, vmap
+
+from simulate import activations, dynamics, ensemble, law, runner, streams
+from simulate.api import read_one
+from simulate.settings import Settings
+
+LAMBDA_B, LAMBDA_W = (0.3, 0.5, 0.7), (1.1, 0.9, 1.3)
+
+
+def settings(*overrides: str) -> Settings:
+    base = [
+        "network.depth=3",
+        "network.width=[5,7]",
+        "network.outputs=2",
+        "ensemble.dtype=float64",
+        "initialization=gaussian",
+        "initialization.C_b=0.2",
+        "initialization.C_W=1.4",
+        "ensemble.device=cpu",
+        f"dynamics.lambda_b={list(LAMBDA_B)}",
+        f"dynamics.lambda_W={list(LAMBDA_W)}",
+    ]
+    return read_one([*base, *overrides])
+
+
+def stream(block: int = 0) -> torch.Generator:
+    return streams.generator(streams.address(1, "test", 8, block), "cpu")
+
+
+def network(name: str, n_0: int = 4, M: int = 3, D: int = 3) -> tuple[ensemble.Parameters, Tensor, Settings]:
+    s = settings(f"activation={name}")
+    parameters = ensemble.draw(s, n_0, M, stream())
+    return parameters, torch.randn(D, n_0, dtype=torch.float64, generator=stream(1)), s
+
+
+def reference(W: list[Tensor], b: list[Tensor], x: Tensor, s: ensemble.Function) -> Tensor:
+    """One network, one sample, written out."""
+    z = W[0] @ x + b[0]
+    for weight, bias in zip(W[1:], b[1:], strict=True):
+        z = weight @ s(z) + bias
+    return z
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "swish"])
+def test_forward(name: str) -> None:
+    parameters, x, setting = network(name)
+    s, _ = activations.functions(setting.activation)
+    z, signals = ensemble.forward(parameters, x, s)
+    for m in range(3):
+        for a in range(len(x)):
+            one = reference([W[m] for W in parameters.W], [b[m] for b in parameters.b], x[a], s)
+            torch.testing.assert_close(z[-1][m, a], one, rtol=1e-12, atol=1e-13)
+    assert [t.shape[-1] for t in signals] == [4, 5, 7]
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "sin"])
+def test_ntk_is_the_jacobian_contraction(name: str) -> None:
+    """H = sum_mu lambda_mu dz_i;a/dtheta_mu dz_j;b/dtheta_mu by torch.func, two outputs, layer-wise rates."""
+    parameters, x, setting = network(name)
+    s, derivative = activations.functions(setting.activation)
+    z, signals = ensemble.forward(parameters, x, s)
+    H = ensemble.ntk(parameters, z, signals, derivative, LAMBDA_B, LAMBDA_W)
+
+    def outputs(theta: tuple[list[Tensor], list[Tensor]], sample: Tensor) -> Tensor:
+        return reference(theta[0], theta[1], sample, s)
+
+    for m in range(3):
+        theta = ([W[m] for W in parameters.W], [b[m] for b in parameters.b])
+        JW, Jb = vmap(jacrev(outputs), (None, 0))(theta, x)
+        want = torch.zeros(2, 3, 2, 3, dtype=torch.float64)
+        for layer in range(3):
+            rate = LAMBDA_W[layer] / theta[0][layer].shape[1]
+            want += rate * torch.einsum("aimn,bjmn->iajb", JW[layer], JW[layer])
+            want += LAMBDA_B[layer] * torch.einsum("aim,bjm->iajb", Jb[layer], Jb[layer])
+        torch.testing.assert_close(H[m], want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "leaky_relu"])
+def test_a_step_of_gradient_descent_is_the_gradient(name: str) -> None:
+    """Against torch.func.grad of the loss of one network, with lambda_b and lambda_W / n."""
+    parameters, x, setting = network(name)
+    s, derivative = activations.functions(setting.activation)
+    y = torch.randn(3, 2, dtype=torch.float64, generator=stream(2))
+    before = ([W.clone() for W in parameters.W], [b.clone() for b in parameters.b])
+    rule = dataclasses.replace(setting.dynamics, name="gradient_descent", eta=0.05, steps=1)
+    dynamics.descend(parameters, x, y, s, derivative, rule)
+
+    def loss(theta: tuple[list[Tensor], list[Tensor]]) -> Tensor:
+        return sum(((reference(*theta, x[a], s) - y[a]) ** 2).sum() for a in range(3)) / 2  # type: ignore[return-value]
+
+    for m in range(3):
+        theta = ([W[m] for W in before[0]], [b[m] for b in before[1]])
+        gW, gb = grad(loss)(theta)
+        for layer in range(3):
+            rate = 0.05 * LAMBDA_W[layer] / theta[0][layer].shape[1]
+            torch.testing.assert_close(
+                parameters.W[layer][m], theta[0][layer] - rate * gW[layer], rtol=1e-11, atol=1e-13
+            )
+            moved = theta[1][layer] - 0.05 * LAMBDA_B[layer] * gb[layer]
+            torch.testing.assert_close(parameters.b[layer][m], moved, rtol=1e-11, atol=1e-13)
+
+
+def test_it_is_what_torch_modules_compute() -> None:
+    """The stacked network m is the nn.Module with its weights: what a user would have written."""
+    parameters, x, _ = network("tanh")
+    layers = [torch.nn.Linear(n, m, dtype=torch.float64) for n, m in ((4, 5), (5, 7), (7, 2))]
+    module = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Tanh(), layers[2])
+    z, _ = ensemble.forward(parameters, x, torch.tanh)
+    for m in range(3):
+        weights = {f"{2 * k}.weight": W[m] for k, W in enumerate(parameters.W)}
+        weights |= {f"{2 * k}.bias": b[m] for k, b in enumerate(parameters.b)}
+        torch.testing.assert_close(functional_call(module, weights, (x,)), z[-1][m], rtol=1e-12, atol=1e-13)
+
+
+def test_one_layer_network_trains_as_the_closed_form() -> None:
+    """L = 1 is linear in its parameters at any width: gradient descent is (theory.md 5.1) with its own H, exactly."""
+    s = settings("network.depth=1", "network.width=[]", "dynamics.lambda_b=0.4", "dynamics.lambda_W=0.8")
+    parameters = ensemble.draw(s, 4, 5, stream(3))
+    x = torch.randn(4, 4, dtype=torch.float64, generator=stream(4))
+    y = torch.randn(3, 2, dtype=torch.float64, generator=stream(5))
+    value, derivative = activations.functions(s.activation)
+    z0, signals = ensemble.forward(parameters, x, value)
+    H = ensemble.ntk(parameters, z0, signals, derivative, (0.4,), (0.8,))[:, 0, :, 0, :]
+    rule = dataclasses.replace(s.dynamics, name="gradient_descent", eta=0.3, steps=7)
+    start = z0[0].clone()
+    for _ in range(7):
+        dynamics.descend(parameters, x[:3], y, value, derivative, rule)
+    end, _ = ensemble.forward(parameters, x, value)
+    T = H[:, :3, :3]
+    shrink = torch.linalg.matrix_power(torch.eye(3, dtype=torch.float64) - 0.3 * T, 7)
+    learnt = torch.eye(3, dtype=torch.float64) - shrink
+    want = start - H[:, :, :3] @ torch.linalg.solve(T, learnt @ (start[:, :3] - y))
+    torch.testing.assert_close(end[0], want, rtol=1e-9, atol=1e-11)
+
+
+# ------------------------------------------------------------------- the sampler without weights
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1.0, 0.0], [0.3, 0.9]],
+        [[1.0, 0.5], [1.0, 0.5], [0.2, 0.1]],  # equal and parallel inputs
+        [[1.0, 0.0], [0.0, 0.0]],  # a dead network
+        [[0.0, 0.0], [1.0, 1.0]],
+        np.random.default_rng(0).standard_normal((6, 2)).tolist(),  # more inputs than neurons
+    ],
+)
+def test_factor_of_any_rank(rows: list[list[float]]) -> None:
+    r = torch.tensor(rows, dtype=torch.float64)
+    g = (r @ r.T)[None]
+    C = law.factor(g)
+    assert torch.isfinite(C).all()
+    torch.testing.assert_close(C @ C.transpose(1, 2), g, rtol=1e-7, atol=1e-12)
+    torch.testing.assert_close(C, C.tril())
+
+
+@pytest.mark.parametrize("D", [1, 2, 3, 4, 5, 7])
+def test_correlate(D: int) -> None:
+    C = torch.randn(3, D, D, dtype=torch.float64, generator=stream(1)).tril()
+    xi = torch.randn(3, D, 6, dtype=torch.float64, generator=stream(2))
+    torch.testing.assert_close(law.correlate(C, xi.clone()), C @ xi, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("sampler", ["dense", "law"])
+def test_equal_inputs_stay_equal(sampler: str, run, tmp_path) -> None:
+    x = np.array([[1.0, 2.0, 0.5], [1.0, 2.0, 0.5], [-1.0, 0.3, 0.2]])
+    np.save(tmp_path / "x.npy", x)
+    data = run(
+        "inputs=file",
+        f"inputs.path={tmp_path}/x.npy",
+        f"ensemble.sampler={sampler}",
+        "activation=relu",
+        "network.width=2",
+        "ensemble.networks=300",
+        "ensemble.dtype=float64",
+    )
+    frame = data.table()
+    order = np.argsort([tuple(row) for row in data.samples()[0]], axis=0)[:, 0]
+    a, b = order[1], order[2]
+    if a > b:
+        a, b = b, a
+    assert np.allclose(frame[f"g_{a}_{a}"], frame[f"g_{b}_{b}"], rtol=1e-6, atol=1e-12)
+    assert np.allclose(frame[f"g_{a}_{a}"], frame[f"g_{a}_{b}"], rtol=1e-6, atol=1e-12)
+    assert (frame["status"] == 0).all()
+    assert (frame[f"g_{a}_{a}"] == 0).any(), "at width 2 some ReLU networks are dead, and they are rows like any"
+
+
+# ------------------------------------------------------------------- streams
+
+
+def test_stream_known_answer() -> None:
+    """Pinned: the networks of an address are what data sets of a version are made of."""
+    normal = torch.randn(32, generator=streams.generator(streams.address(0, "x", 4, 0), "cpu"), dtype=torch.float64)
+    again = torch.randn(32, generator=streams.generator(streams.address(0, "x", 4, 0), "cpu"), dtype=torch.float64)
+    assert torch.equal(normal, again)
+    words = streams.address(0, "x", 4, 0).generate_state(624, np.uint32)
+    raw = torch.randint(0, 2**32, (4,), generator=streams.generator(streams.address(0, "x", 4, 0), "cpu"))
+    # numpy's MT19937 in the same state gives the same 32-bit words: the state is where it should be.
+    twister = np.random.MT19937()
+    state = twister.state
+    words[0] = 0x80000000
+    state["state"] = {"key": words, "pos": 624}
+    twister.state = state
+    first = [int(w) for w in twister.random_raw(8)]
+    assert int(raw[0]) in first
+
+
+def test_streams_differ_in_every_part_of_the_address() -> None:
+    base = (1, "law", 64, 5)
+    others = [(2, "law", 64, 5), (1, "low", 64, 5), (1, "law", 128, 5), (1, "law", 64, 6), (1 + 2**32, "law", 64, 5)]
+    draws = [torch.randn(8, generator=streams.generator(streams.address(*a), "cpu")) for a in (base, *others)]
+    for k, first in enumerate(draws):
+        for second in draws[k + 1 :]:
+            assert not torch.equal(first, second)
+
+
+def test_torch_seeding_alone_would_repeat() -> None:
+    """Why streams exist: two 64-bit seeds that agree in their low half are one stream to torch."""
+    a, b = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7 + 2**32)
+    assert torch.equal(torch.randn(8, generator=a), torch.randn(8, generator=b))
+
+
+def test_draws_are_standard_normal() -> None:
+    """10^6 draws over many blocks: mean and variance within 4.5 standard errors (false alarm 1.4e-5)."""
+    z = torch.cat([torch.randn(10_000, generator=stream(k), dtype=torch.float64) for k in range(100)])
+    assert abs(z.mean()) < 4.5e-3
+    assert abs(z.var() - 1) < 4.5 * np.sqrt(2e-6)
+
+
+def test_architectures_with_one_seed_are_independent() -> None:
+    """Widths of a sweep are fitted as independent: their streams must differ though their seed is one."""
+    jobs = [runner.prepare(settings(f"network.width={w}")) for w in ("[5,7]", "[5,8]")]
+    assert jobs[0].law_in_words() != jobs[1].law_in_words()

@@ -1,0 +1,123 @@
+"""The verdicts are what they say: false alarms, power and mutants, on the exact deep-linear law and on real runs."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+import analysis
+import simulate
+from analysis import estimators, fits, verdicts
+from analysis.fits import Series
+from simulate import law
+
+WIDTHS, DEPTH, TRIALS = (64, 128, 256, 512), 4, 400
+NOMINAL = 0.05
+SURE = 1e-4  # false-alarm rate of each test here
+
+
+def measured(rng: np.random.Generator, networks: int, layer: int = DEPTH) -> tuple[np.ndarray, np.ndarray]:
+    """V and its error at each width, from g = prod chi^2_n / n: the deep-linear law without any simulation."""
+    value, error = [], []
+    for n in WIDTHS:
+        g = np.prod(2 * rng.standard_gamma(n / 2, (layer - 1, networks)) / n, axis=0)
+        estimate = estimators.covariance(g[:, None], [(0, 0)]).scaled(n)
+        value.append(estimate.value[0])
+        error.append(estimate.error[0])
+    return np.array(value), np.array(error)
+
+
+def judged(value: np.ndarray, error: np.ndarray, prediction: float, alpha: float) -> verdicts.Judged:
+    n = np.array(WIDTHS, dtype=float)
+    series = Series(
+        "V", "V", DEPTH, 0, "00,00", "powers", n, np.full(4, float(DEPTH)), value, np.diag(error**2),
+        prediction, prediction, 0.05, estimators.BLOCKS - 1,
+    )  # fmt: skip
+    return verdicts.judge([fits.fit(series, 3.0)], alpha, 0.95)[0]
+
+
+def test_false_alarm_rate() -> None:
+    """400 true claims at 5 %: at most what is said (priors make it less), and no fewer than a fifth of it."""
+    rng = np.random.default_rng(20)
+    pulls = [judged(*measured(rng, 4000), 2 * (DEPTH - 1), NOMINAL) for _ in range(TRIALS)]
+    alarms = sum(j.p_pull < NOMINAL for j in pulls)
+    assert alarms <= binom.isf(SURE, TRIALS, NOMINAL)
+    assert alarms >= binom.ppf(SURE, TRIALS, NOMINAL / 5)
+    assert sum(j.rejected for j in pulls) <= binom.isf(SURE, TRIALS, NOMINAL)
+    assert abs(np.mean([j.fit.pull for j in pulls])) < 4 / np.sqrt(TRIALS)
+
+
+def test_power_is_what_is_promised() -> None:
+    """A coefficient wrong by the visible deviation is found with 95 % power; here about 5 %, by design."""
+    rng = np.random.default_rng(21)
+    networks = 20_000
+    truth = 2.0 * (DEPTH - 1)
+    visible = np.mean([judged(*measured(rng, networks), truth, 0.01).visible for _ in range(20)])
+    assert 0.04 < visible < 0.06
+    trials = 200
+    found = sum(judged(*measured(rng, networks), truth / (1 + visible), 0.01).rejected for _ in range(trials))
+    assert found >= binom.ppf(SURE, trials, 0.95)
+
+
+def test_one_width_against_the_leading_order_would_alarm() -> None:
+    """Why the fit: at n = 64 alone the exact V differs from the leading order by more than its error."""
+    value, error = measured(np.random.default_rng(22), 40_000)
+    assert (value[0] - 2 * (DEPTH - 1)) / error[0] > 3
+
+
+def test_an_off_by_one_layer_is_found() -> None:
+    rng = np.random.default_rng(23)
+    assert judged(*measured(rng, 4000, DEPTH + 1), 2 * (DEPTH - 1), 0.01).verdict == "disagrees"
+
+
+MUTANTS: dict[str, Callable[[torch.Tensor, float, float], tuple[float, float]]] = {
+    "none": lambda s, C_b, C_W: (C_b, C_W),
+    "C_W off by 5 %": lambda s, C_b, C_W: (C_b, 1.05 * C_W),
+    "n - 1 for n": lambda s, C_b, C_W: (C_b, C_W * s.shape[-1] / (s.shape[-1] - 1)),
+    "dropped bias": lambda s, C_b, C_W: (0.0, C_W),
+}
+
+
+def one_layer_late(*arguments: Any) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
+    """The law sampler with its kernels shifted by a layer."""
+    layers = list(law_sample(*arguments))
+    for (layer, _, z), (_, earlier, _) in zip(layers, [layers[0], *layers[:-1]], strict=True):
+        yield layer, earlier, z
+
+
+law_sample = law.sample
+
+
+@pytest.mark.parametrize("mutant", [*MUTANTS, "off by one layer"])
+def test_mutants_through_the_whole_pipeline(mutant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulation with one mistake, analysis with none: every mutant gets "disagrees", the original "agrees"."""
+    if mutant == "off by one layer":
+        monkeypatch.setattr(law, "sample", one_layer_late)
+    else:
+        right, change = law.kernel, MUTANTS[mutant]
+        monkeypatch.setattr(law, "kernel", lambda s, C_b, C_W: right(s, *change(s, C_b, C_W)))
+    sets = simulate.sweep(
+        "experiment=demo/preactivations",
+        "network.depth=4",
+        "observables.record=[kernel]",
+        "observables.layers=[2,4]",
+        "initialization=gaussian",
+        "initialization.C_b=0.1",
+        "initialization.C_W=1.2",
+        "inputs.count=1",
+        "network.width=16,32,64,128",
+        "ensemble.networks=100000",
+        "~claim.tests.V_collapse",
+        "~claim.tests.cumulant",
+        "claim.tests.V={precision:0.1,layers:[4]}",
+        "claim.tests.G1={precision:1.0,layers:[4]}",
+        f"output={tmp_path}",
+        "workers=1",
+        "ensemble.device=cpu",
+    )
+    verdict = analysis.analyze(sets).verdicts[0]
+    assert verdict.verdict == ("agrees" if mutant == "none" else "disagrees"), verdict.reason

@@ -1,0 +1,125 @@
+"""Dense and law are one law; both are what theory says. Fixed seeds, stated false-alarm rates, negative controls."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from analysis import theory
+from analysis.theory import exact
+from simulate import law
+from simulate.store import DataSet
+
+FALSE_ALARM = 1e-4  # of each test below, shared by its statistics (Bonferroni)
+BASE = (
+    "network.width=8",
+    "network.depth=3",
+    "network.outputs=3",
+    "inputs=sphere",
+    "inputs.count=2",
+    "inputs.dimension=3",
+    "observables=preactivations",
+    "initialization=gaussian",
+    "initialization.C_b=0.3",
+    "initialization.C_W=1.5",
+    "ensemble.networks=40000",
+)
+
+
+def statistics(data: DataSet) -> np.ndarray:
+    """(M, 31): per-network numbers whose means see the law to third order in g and fourth in z, and across outputs."""
+    g2, g3 = (data.read("g")[:, 0, k].astype(float) for k in (1, 2))
+    m2, m4 = (data.read(p)[:, 0, 1].astype(float) for p in ("m2", "m4"))
+    z = data.read("z")[:, 0, 2].astype(float)
+    out = [g2, g3, m2, m4, g2**2, g3**2, g3**3, g2 * g3, (g3[:, :1] * g3[:, 2:]), (m2[:, :1] * m2[:, 1:])]
+    out += [z[:, :1] ** 2, z[:, :1] ** 4, z[:, :1] ** 2 * z[:, 2:3] ** 2, z[:, :1] * z[:, 1:2] * z[:, 2:3] * z[:, 3:4]]
+    return np.concatenate(out, axis=1)
+
+
+def largest_z(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """The largest two-sample |z| and the value it must stay below."""
+    error = np.sqrt(a.var(axis=0, ddof=1) / len(a) + b.var(axis=0, ddof=1) / len(b))
+    z = np.abs(a.mean(axis=0) - b.mean(axis=0)) / error
+    return float(z.max()), float(norm.isf(FALSE_ALARM / (2 * len(z))))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_dense_and_law_are_one_law(activation: str, run: Callable[..., DataSet]) -> None:
+    """Width 8, where corrections in 1/n are large, with biases; some thirty statistics."""
+    dense = run(*BASE, f"activation={activation}", "ensemble.sampler=dense")
+    drawn = run(*BASE, f"activation={activation}", "ensemble.sampler=law")
+    z, limit = largest_z(statistics(dense), statistics(drawn))
+    assert z < limit
+
+
+@pytest.mark.parametrize("mutant", ["infinite width", "n - 1", "no bias"])
+def test_the_comparison_catches(mutant: str, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative controls: a law sampler with an error of order 1/n must fail."""
+    right = law.kernel
+
+    def wrong(s: torch.Tensor, C_b: float, C_W: float) -> torch.Tensor:
+        n = s.shape[-1]
+        if mutant == "infinite width":  # every network has the mean kernel: Gaussian outputs
+            g = right(s, C_b, C_W)
+            return g.mean(dim=0, keepdim=True).expand_as(g)
+        return right(s, C_b, C_W * n / (n - 1)) if mutant == "n - 1" else right(s, 0.0, C_W)
+
+    dense = run(*BASE, "ensemble.sampler=dense")
+    monkeypatch.setattr(law, "kernel", wrong)
+    z, limit = largest_z(statistics(dense), statistics(run(*BASE, "ensemble.sampler=law")))
+    assert z > limit
+
+
+@pytest.mark.parametrize("sampler", ["dense", "law"])
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_exact_finite_width_law(activation: str, sampler: str, run: Callable[..., DataSet]) -> None:
+    """E g, E g^2, E g^3 at unequal widths against the exact law, and the leading order refused at n = 16."""
+    widths = [16, 12, 20]
+    data = run(
+        "network.depth=4",
+        f"network.width={widths}",
+        f"activation={activation}",
+        "inputs=sphere",
+        "inputs.count=1",
+        "observables=kernel",
+        "observables.layers=[4]",
+        "ensemble.networks=60000",
+        f"ensemble.sampler={sampler}",
+    )
+    g = data.read("g")[:, 0, 0, 0].astype(float)
+    C_W = theory.critical(activation).C_W
+    want = exact.kernel_moments(activation, widths, C_W, C_W)
+    limit = norm.isf(FALSE_ALARM / 6)
+    for k, value in enumerate(want, start=1):
+        z = (np.mean(g**k) - value) / (np.std(g**k) / np.sqrt(len(g)))
+        assert abs(z) < limit, k
+    # negative control: another width of one layer is seen
+    second = exact.kernel_moments(activation, [16, 12, 8], C_W, C_W)[1]
+    assert abs(np.mean(g**2) - second) / (np.std(g**2) / np.sqrt(len(g))) > limit
+
+
+def test_exact_ntk_of_relu(run: Callable[..., DataSet]) -> None:
+    """E H and E H^2 of the dense NTK at n = 16 against the exact recursion (theory.md 6.7), two outputs."""
+    data = run(
+        "network.depth=4",
+        "network.width=16",
+        "network.outputs=2",
+        "activation=relu",
+        "inputs=sphere",
+        "inputs.count=1",
+        "observables=ntk",
+        "observables.layers=[4]",
+        "dynamics.lambda_b=0.5",
+        "ensemble.networks=40000",
+    )
+    H00, H01, H11 = data.read("H")[:, 0, 0].astype(float).T
+    g = data.read("g")[:, 0, 0, 0].astype(float)
+    want = exact.ntk_moments("relu", [16] * 3, 2.0, 2.0, 0.5, 1.0, 1.0)
+    checks = [(H00, want.H), (H00 * H11, want.HH), (H01**2, want.H2), (g * H11, want.z2H), (H01, 0.0)]
+    limit = norm.isf(FALSE_ALARM / (2 * len(checks)))
+    for x, value in checks:
+        assert abs(x.mean() - value) / (x.std() / np.sqrt(len(x))) < limit
+    shortcut = H01**2 / (H01**2).mean() * 16 * want.H2 / 15  # negative control: n - 1 for n in B
+    assert abs(shortcut.mean() - want.H2) / (shortcut.std() / np.sqrt(len(g))) > 3
