@@ -39,7 +39,7 @@ def _label(*groups: Sequence[int]) -> str:
 
 
 def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components (theory.md 1.11, PDLT (4.119))."""
+    """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components (theory.md 1.11, PDLT ch. 4)."""
     pairs = point.columns("g")
     components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
     V = point.flow(True).V
@@ -113,7 +113,7 @@ def cumulant(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
 
 
 def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """G1_ab = n (E g_ab - K_ab) (theory.md 1.6, PDLT (4.120))."""
+    """G1_ab = n (E g_ab - K_ab) (theory.md 1.6, PDLT ch. 4)."""
     flow, pairs = point.flow(True), point.columns("g")
     assert flow.G1 is not None
     for layer in _chosen(point, "g", layers):
@@ -154,7 +154,7 @@ def kernel_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured
 
 
 def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """E H_ij;ab -> delta_ij Theta_ab as n grows (theory.md 2.3, PDLT (8.89))."""
+    """E H_ij;ab -> delta_ij Theta_ab as n grows (theory.md 2.3, PDLT ch. 8)."""
     flow, L = point.flow(), point.depth
     assert flow.Theta is not None
     Theta, columns = flow.Theta[-1], point.columns("H")
@@ -173,7 +173,7 @@ def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
 
 
 def ntk_variance(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (theory.md 2.5, PDLT (8.84))."""
+    """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (theory.md 2.5, PDLT ch. 8)."""
     L = point.depth
     columns = [k for k, (i, j, a, b) in enumerate(point.columns("H")) if i == j and a == b]
     tuples = [point.columns("H")[k] for k in columns]
@@ -203,7 +203,7 @@ def _trained(point: Point) -> tuple[int, Array, Array, Array]:
 
 
 def trained_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """E z_i;a after training, train and test samples, in units of the targets (theory.md 5.2, PDLT (10.38))."""
+    """E z_i;a after training, train and test samples, in units of the targets (theory.md 5.2, PDLT ch. 10)."""
     step, mean, _, unit = _trained(point)
     columns = point.columns("z")
     yield Measured(
@@ -381,7 +381,7 @@ def table(point: Point) -> list[dict[str, Any]]:
 
 
 def nearly_gaussian(z: Array, K: float, G1: float, V: float, n: float) -> Array:
-    """Density of one output to order 1/n (PDLT (1.82)): variance K + G1/n, excess kurtosis 3 V / (n K^2)."""
+    """Density of one output to order 1/n (PDLT ch. 1): variance K + G1/n, excess kurtosis 3 V / (n K^2)."""
     variance = K + G1 / n
     u = z / math.sqrt(variance)
     kurtosis = 3 * V / (n * K**2)

@@ -161,6 +161,7 @@ def verdict_json(result: Result) -> dict[str, Any]:
                         "chi2": clean(j.fit.chi2),
                         "dof": j.fit.dof,
                         "Q": j.p_fit,
+                        "line": j.fit.line(),
                         "visible_deviation": clean(j.visible),
                         "asked": j.fit.series.precision,
                     }

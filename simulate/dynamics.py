@@ -12,7 +12,7 @@ def descend(
     parameters: Parameters, x: Tensor, y: Tensor, s: Function, derivative: Function, dynamics: Dynamics
 ) -> None:
     """One step in place: theta <- theta - eta lambda dLoss/dtheta, Loss = 1/2 sum_{i,a} (z_i;a - y_i;a)^2,
-    with lambda_b on biases and lambda_W / n_{l-1} on weights (theory.md section 0, PDLT (8.3)).
+    with lambda_b on biases and lambda_W / n_{l-1} on weights (theory.md section 0, PDLT ch. 8).
 
     x: (N, n_0) train samples; y: (N, n_L). The error delta(l) = dLoss/dz(l) is (M, N, n_l).
     """

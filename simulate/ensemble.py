@@ -30,7 +30,7 @@ class Parameters:
 
 
 def draw(settings: Settings, n_0: int, M: int, stream: torch.Generator) -> Parameters:
-    """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT (2.19), (2.20)).
+    """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2).
 
     Biases are drawn even where C_b = 0, so that C_b scales a network and does not change its weights.
     """

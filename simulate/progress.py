@@ -12,12 +12,17 @@ class Progress:
         self.stream = stream if stream is not None else sys.stderr
         self.interval, self.quiet = interval, quiet
         self.total = self.done = 0
+        self.work = self.worked = 0.0
+        self.cost: dict[str, float] = {}
         self.left: dict[str, int] = {}
         self.size: dict[str, int] = {}
         self.bar: Any = None
 
-    def start(self, name: str, networks: int, missing: int) -> None:
-        """Announce a data set of which `missing` networks are still to be computed."""
+    def start(self, name: str, networks: int, missing: int, cost: float) -> None:
+        """Announce a data set of which `missing` networks are still to be computed, each at `cost` (any unit: it
+        weighs the data sets of a sweep against each other in the time left)."""
+        self.cost[name] = cost
+        self.work += missing * cost
         self.left[name], self.size[name] = missing, missing
         self.total += missing
         if missing < networks:
@@ -27,13 +32,13 @@ class Progress:
         self.began = self.last = time.monotonic()
         if not self.quiet and self.stream.isatty() and self.total:
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("networks, {task.fields[rate]}"))
-            self.bar = Bar(*columns, TimeRemainingColumn(), console=Console(file=self.stream))
+            columns = (BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+            self.bar = Bar(*columns, console=Console(file=self.stream))
             self.bar.start()
-            self.task = self.bar.add_task("", total=self.total, rate="")
+            self.task = self.bar.add_task("", total=self.work, text="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,14 +48,16 @@ class Progress:
 
     def advance(self, name: str, networks: int) -> None:
         self.done += networks
+        self.worked += networks * self.cost[name]
         self.left[name] -= networks
         now = time.monotonic()
         rate = self.done / max(now - self.began, 1e-9)
         if self.bar:
-            self.bar.update(self.task, completed=self.done, rate=f"{rate:,.0f}/s")
+            text = f"{self.done:,} of {self.total:,} networks, {rate:,.0f}/s"
+            self.bar.update(self.task, completed=self.worked, text=text)
         elif now - self.last >= self.interval:
             self.last = now
-            left = (self.total - self.done) / rate
+            left = (self.work / self.worked - 1) * (now - self.began)
             self._line(f"{self.done:,} of {self.total:,} networks, {rate:,.0f}/s, {left:,.0f} s left")
         if not self.left[name]:
             self._line(f"{name}: {self.size[name]:,} networks done, {now - self.began:.1f} s since the start")

@@ -51,6 +51,11 @@ class Job:
     def last(self) -> int:
         return self.first + self.settings.ensemble.networks
 
+    def cost(self) -> float:
+        """Of one network, in arbitrary units: what it touches, once for the measurement and twice a step."""
+        s, x = self.settings, self.samples.x
+        return blocks.network_bytes(x.shape[1], len(x), s) * (1 + 2 * s.dynamics.steps)
+
     def law_in_words(self) -> str:
         """Whose parameters are drawn; not on which inputs or by which training, so that those can differ
         on the same networks."""
@@ -123,6 +128,7 @@ def prepare(settings: Settings) -> Job:
         raise SettingsError("ensemble.block", block, f"a block needs more than the {memory / 2**30:.0f} GiB there are")
     job = Job(settings, samples, layout, block)
     _check_output(job)
+    store.check(job.path, job.manifest())
     return job
 
 
@@ -247,7 +253,8 @@ def run(jobs: Sequence[Job], progress: Progress) -> list[store.DataSet]:
         per_part = blocks.part_blocks(job.block, job.layout.row_bytes(), job.settings.ensemble.networks)
         done = store.parts(job.path)
         ranges = blocks.plan(job.first, job.last, done, job.block, per_part)
-        progress.start(str(job.path), job.settings.ensemble.networks, sum(high - low for low, high in ranges))
+        missing = sum(high - low for low, high in ranges)
+        progress.start(str(job.path), job.settings.ensemble.networks, missing, job.cost())
         tasks += [(job, low, high) for low, high in ranges]
     count = min(workers(jobs[0].settings), len(tasks))
     with progress:
@@ -263,6 +270,7 @@ def _in_this_process(tasks: list[tuple[Job, int, int]]) -> Iterator[tuple[Job, i
 
 
 def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[Job, int]]:
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker) as pool:
         futures = {pool.submit(compute_part, *task): task[0] for task in tasks}
         try:
@@ -276,7 +284,8 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
         except BaseException:
             # Parts appear whole or not at all, so a worker can be stopped at any moment.
             for child in multiprocessing.active_children():
-                child.terminate()
+                if child not in others:
+                    child.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 

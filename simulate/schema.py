@@ -55,7 +55,7 @@ def _moment(order: int) -> Callable[[int, int], list[tuple[int, ...]]]:
 OBSERVABLES: dict[str, tuple[Observable, ...]] = {
     "kernel": (
         Observable(
-            "g", True, "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT (4.72)", lambda D, o: pairs(D)
+            "g", True, "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT ch. 4", lambda D, o: pairs(D)
         ),
     ),
     "moments": tuple(
@@ -65,7 +65,7 @@ OBSERVABLES: dict[str, tuple[Observable, ...]] = {
     "outputs": (
         Observable("z", False, "output z_i;a of neuron i at sample a", lambda D, o: list(product(range(o), range(D)))),
     ),
-    "ntk": (Observable("H", False, "neural tangent kernel H_ij;ab of the outputs, PDLT (8.5)", _ntk),),
+    "ntk": (Observable("H", False, "neural tangent kernel H_ij;ab of the outputs, PDLT ch. 8", _ntk),),
     "loss": (Observable("loss", False, "1/2 sum over train samples of (z - y)^2", lambda D, o: [()]),),
 }
 

@@ -56,37 +56,39 @@ def _differences(a: Any, b: Any, path: str = "") -> Iterable[tuple[str, Any, Any
         yield path, a, b
 
 
-def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any] | None, train: int) -> None:
-    """Start a data set, or continue the one that is there if it has the same identity.
+def check(path: Path, manifest: dict[str, Any]) -> None:
+    """Raises StoreError where `path` holds a data set that is not this one, or networks that this one leaves out.
 
-    Networks may be added to a data set, none taken away. Raises StoreError for another identity.
+    Networks may be added to a data set, none taken away.
     """
-    old_path = path / MANIFEST
-    if old_path.exists():
-        old = read_manifest(path)
-        wanted = json.loads(json.dumps(manifest))
-        different = [
-            f"{key}={here!r}, not {now!r}" for key, here, now in _differences(old["identity"], wanted["identity"])
-        ]
-        if different:
-            raise StoreError(
-                f"output={path}: it holds a data set made with {'; '.join(different)}. "
-                "Choose another output, or the settings it was made with"
-            )
-        there = parts(path)
-        if there and (there[0][0] < manifest["first"] or there[-1][1] > manifest["first"] + manifest["networks"]):
-            raise StoreError(
-                f"output={path}: it holds networks {there[0][0]} to {there[-1][1] - 1}, some of which "
-                f"ensemble.first={manifest['first']} and ensemble.networks={manifest['networks']} would leave out"
-            )
+    if not (path / MANIFEST).exists():
+        return
+    old, wanted = read_manifest(path)["identity"], json.loads(json.dumps(manifest["identity"]))
+    different = [f"{key}={here!r}, not {now!r}" for key, here, now in _differences(old, wanted)]
+    if different:
+        raise StoreError(
+            f"output={path}: it holds a data set made with {'; '.join(different)}. "
+            "Choose another output, or the settings it was made with"
+        )
+    there = parts(path)
+    if there and (there[0][0] < manifest["first"] or there[-1][1] > manifest["first"] + manifest["networks"]):
+        raise StoreError(
+            f"output={path}: it holds networks {there[0][0]} to {there[-1][1] - 1}, some of which "
+            f"ensemble.first={manifest['first']} and ensemble.networks={manifest['networks']} would leave out"
+        )
+
+
+def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any] | None, train: int) -> None:
+    """Start a data set, or continue the one that is there; StoreError as `check`."""
+    check(path, manifest)
     path.mkdir(parents=True, exist_ok=True)
-    if not old_path.exists():
+    if not (path / MANIFEST).exists():
         table = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
         table |= {f"x_{k}": column for k, column in enumerate(x.T)}
         table |= {f"y_{k}": column for k, column in enumerate(y.T)} if y is not None else {}
         _commit(path / "samples.parquet", lambda to: pq.write_table(pa.table(table), to))
     text = json.dumps(manifest, indent=1, sort_keys=True)
-    _commit(old_path, lambda to: to.write_text(text + "\n"))
+    _commit(path / MANIFEST, lambda to: to.write_text(text + "\n"))
 
 
 def parts(path: Path) -> list[tuple[int, int]]:

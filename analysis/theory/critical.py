@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from analysis.theory.activations import Activation, activation
+from analysis.theory.activations import Activation
+from analysis.theory.activations import activation as named
 from analysis.theory.gaussian import mean1
 
 
@@ -20,9 +21,9 @@ class Critical:
     universality_class: str  # "scale-invariant", "K* = 0" or "half-stable"
 
 
-def critical(name: str | Activation) -> Critical:
+def critical(activation: str | Activation) -> Critical:
     """The critical initialisation of an activation; raises ValueError where none exists (sigmoid, softplus)."""
-    s = activation(name)
+    s = named(activation)
     if s.slopes is not None:
         A2 = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2
         return Critical(0.0, 1 / A2, math.nan, "scale-invariant")

@@ -1,8 +1,7 @@
 """The flow of kernel, metric, NTK and four-point vertex with depth, for any activation and inputs.
 
-Equation numbers: theory.md of the project's shared notes, which names its sources in
-PDLT (arXiv:2106.10165): kernel (4.118), four-point vertex (4.119), metric correction (4.120),
-frozen NTK (8.89), susceptibilities (5.50), (5.51).
+Equations by their numbers in docs/theory.md, which names the chapters of PDLT (arXiv:2106.10165): kernel (1.1),
+four-point vertex (1.5), metric correction (1.6), susceptibilities (1.7), (1.8), frozen NTK (2.3).
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.theory.activations import Activation, Array, activation
+from analysis.theory.activations import Activation, Array
+from analysis.theory.activations import activation as named
 from analysis.theory.gaussian import four_point, pair_moments
 
 TENSORS = ("K", "Theta", "G1", "V")
@@ -47,7 +47,7 @@ def _distinct(inputs: Array) -> tuple[Array, NDArray[np.intp]]:
 
 
 def flow(
-    activation_name: str | Activation,
+    activation: str | Activation,
     depth: int,
     C_b: float,
     C_W: float,
@@ -59,7 +59,7 @@ def flow(
 ) -> Flow:
     """Iterate the recursions from layer 1 to layer `depth`.
 
-    activation_name: a registered name, with parameters where it has them ("leaky_relu(slope=0.1)").
+    activation: a registered name, with parameters where it has them ("leaky_relu(slope=0.1)").
     inputs: (D, n_0). lambda_b, lambda_W: a number, or one a layer. width_ratios: n_l / n_{l-1} for
     l = 1..L-1 (the first never matters); None means one width.
     tensors: which of K, Theta, G1, V to compute; V costs D^4/24 four-dimensional integrals a layer.
@@ -72,7 +72,7 @@ def flow(
     (D, n_0) array, rates or ratios of the wrong length, and for G1 where it diverges (parallel
     inputs of a kinked activation).
     """
-    s = activation(activation_name)
+    s = named(activation)
     x = np.asarray(inputs, dtype=np.float64)
     if x.ndim != 2 or 0 in x.shape or not np.all(np.isfinite(x)):
         raise ValueError(f"inputs: a finite array of shape (D, n_0), got shape {x.shape}")

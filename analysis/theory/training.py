@@ -6,7 +6,7 @@ from analysis.theory.activations import Array
 
 
 def gradient_descent(K: Array, Theta: Array, targets: Array, eta: float, steps: int | None) -> tuple[Array, Array]:
-    """Mean (D, n_L) and covariance (D, D) per output of z(t) after `steps` steps (theory.md 5.1, 5.2; PDLT (10.38)).
+    """Mean (D, n_L) and covariance (D, D) per output of z(t) after `steps` steps (theory.md 5.1, 5.2; PDLT ch. 10).
 
     K, Theta: (D, D) kernel and frozen NTK of the output layer, train samples first.
     targets: (N, n_L) of the first N samples. eta: step on Loss = 1/2 sum (z - y)^2. steps: None is the end

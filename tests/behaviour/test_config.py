@@ -137,6 +137,13 @@ def test_no_cuda_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "no CUDA device" in capsys.readouterr().err
 
 
+def test_one_taken_output_stops_the_sweep_before_anything_is_written(tmp_path: Path) -> None:
+    small = ["ensemble.networks=4", "workers=1", "ensemble.device=cpu"]
+    assert main([*small, "network.width=8", "network.depth=3", f"output={tmp_path}/o/width=8"]) == 0
+    assert main(["-m", *small, "network.width=4,8", f"output={tmp_path}/o"]) == 2
+    assert not (tmp_path / "o" / "width=4").exists()
+
+
 def test_one_bad_point_stops_the_sweep_before_anything_is_written(tmp_path: Path) -> None:
     assert main(["-m", "network.width=4,8,0", f"output={tmp_path}/o"]) == 2
     assert not (tmp_path / "o").exists()

@@ -120,7 +120,7 @@ def test_tensors_not_asked_for_are_not_there() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"activation_name": "tanhh"}, "activation"),
+        ({"activation": "tanhh"}, "activation"),
         ({"depth": 0}, "depth=0"),
         ({"inputs": np.ones(3)}, "inputs"),
         ({"inputs": np.full((1, 2), np.nan)}, "inputs"),
@@ -131,7 +131,7 @@ def test_tensors_not_asked_for_are_not_there() -> None:
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:
-    good = {"activation_name": "tanh", "depth": 3, "C_b": 0.0, "C_W": 1.0, "inputs": np.ones((1, 2))}
+    good = {"activation": "tanh", "depth": 3, "C_b": 0.0, "C_W": 1.0, "inputs": np.ones((1, 2))}
     with pytest.raises(ValueError, match=message):
         theory.flow(**(good | arguments))
 
