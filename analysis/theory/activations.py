@@ -1,4 +1,4 @@
-"""Activations as the theory sees them: a function with four derivatives, or two slopes.
+"""Activations as the theory sees them: a function with five derivatives, or two slopes.
 
 Written apart from `simulate.activations` on purpose: theory and experiment share no code, so they
 share no bug; `tests/exact/test_activations.py` holds the two equal.
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 class Activation:
     """One activation s(z).
 
-    derivatives: (s, s', s'', s''', s''''), each mapping a float64 array to one of the same shape.
+    derivatives: s and its first five derivatives, each mapping a float64 array to one of the same shape.
     slopes: (a_plus, a_minus) where s is scale-invariant (PDLT sec. 2.2), s = a_plus z for z > 0 and
         a_minus z for z < 0; None otherwise. Where a_plus != a_minus, s has a kink, its second
         derivative is (a_plus - a_minus) delta(z), and `derivatives` holds s and s' only.
@@ -48,7 +48,7 @@ def _scale_invariant(name: str, plus: float, minus: float) -> Activation:
 
 def _linear() -> Activation:
     zero = np.zeros_like
-    return Activation("linear", (lambda z: z, np.ones_like, zero, zero, zero), (1.0, 1.0))
+    return Activation("linear", (lambda z: z, np.ones_like, zero, zero, zero, zero), (1.0, 1.0))
 
 
 def _tanh() -> Activation:
@@ -63,12 +63,13 @@ def _tanh() -> Activation:
             in_t(lambda t: -2 * t * (1 - t**2)),
             in_t(lambda t: (1 - t**2) * (6 * t**2 - 2)),
             in_t(lambda t: (1 - t**2) * (16 * t - 24 * t**3)),
+            in_t(lambda t: (1 - t**2) * (16 - 120 * t**2 + 120 * t**4)),
         ),
     )
 
 
 def _sin() -> Activation:
-    return Activation("sin", (np.sin, np.cos, lambda z: -np.sin(z), lambda z: -np.cos(z), np.sin))
+    return Activation("sin", (np.sin, np.cos, lambda z: -np.sin(z), lambda z: -np.cos(z), np.sin, np.cos))
 
 
 def _erf() -> Activation:
@@ -83,6 +84,7 @@ def _erf() -> Activation:
             lambda z: -2 * z * slope(z),
             lambda z: (4 * z**2 - 2) * slope(z),
             lambda z: (12 * z - 8 * z**3) * slope(z),
+            lambda z: (12 - 48 * z**2 + 16 * z**4) * slope(z),
         ),
     )
 
@@ -99,6 +101,7 @@ def _gelu() -> Activation:
             lambda z: (2 - z**2) * density(z),
             lambda z: (z**3 - 4 * z) * density(z),
             lambda z: (7 * z**2 - z**4 - 4) * density(z),
+            lambda z: (z**5 - 11 * z**3 + 18 * z) * density(z),
         ),
     )
 
@@ -108,17 +111,17 @@ def _logistic(order: int) -> Callable[[Array], Array]:
     def derivative(z: Array) -> Array:
         sigma = expit(z)
         p, q = sigma * expit(-z), 1 - 2 * sigma
-        return (sigma, p, p * q, p * (1 - 6 * p), p * q * (1 - 12 * p))[order]
+        return (sigma, p, p * q, p * (1 - 6 * p), p * q * (1 - 12 * p), p * (1 - 30 * p + 120 * p**2))[order]
 
     return derivative
 
 
 def _sigmoid() -> Activation:
-    return Activation("sigmoid", tuple(_logistic(k) for k in range(5)))
+    return Activation("sigmoid", tuple(_logistic(k) for k in range(6)))
 
 
 def _softplus() -> Activation:
-    return Activation("softplus", (lambda z: np.logaddexp(0, z), *(_logistic(k) for k in range(4))))
+    return Activation("softplus", (lambda z: np.logaddexp(0, z), *(_logistic(k) for k in range(5))))
 
 
 def _swish() -> Activation:
@@ -126,7 +129,7 @@ def _swish() -> Activation:
     def derivative(k: int) -> Callable[[Array], Array]:
         return lambda z: z * _logistic(k)(z) + (k * _logistic(k - 1)(z) if k else 0.0)
 
-    return Activation("swish", tuple(derivative(k) for k in range(5)))
+    return Activation("swish", tuple(derivative(k) for k in range(6)))
 
 
 def _leaky_relu(slope: float = 0.01) -> Activation:

@@ -27,7 +27,7 @@ def critical(activation: str | Activation) -> Critical:
     if s.slopes is not None:
         A2 = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2
         return Critical(0.0, 1 / A2, math.nan, "scale-invariant")
-    s0, s1, s2, s3, _ = (float(f(np.zeros(1))[0]) for f in s.derivatives)
+    s0, s1, s2, s3 = (float(f(np.zeros(1))[0]) for f in s.derivatives[:4])
     # (4.3): K' = K + a1 K^2 near 0, so K* = 0 attracts only where a1 < 0.
     if s0 == 0 and s1 != 0 and s3 / s1 + 3 / 4 * (s2 / s1) ** 2 < 0:
         return Critical(0.0, 1 / s1**2, 0.0, "K* = 0")

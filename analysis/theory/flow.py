@@ -1,36 +1,68 @@
-"""The flow of kernel, metric, NTK and four-point vertex with depth, for any activation and inputs.
+"""The flow with depth of every tensor of order one and 1/n, for any activation, inputs, rates and widths.
 
-Equations by their numbers in docs/theory.md, which names the chapters of PDLT (arXiv:2106.10165): kernel (1.1),
-four-point vertex (1.5), metric correction (1.6), susceptibilities (1.7), (1.8), frozen NTK (2.3).
+Equations by their numbers in docs/theory.md, which names the chapters of PDLT (arXiv:2106.10165). The recursions of
+the differentials of the NTK stand in `analysis.theory.differentials`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.theory import differentials
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
-from analysis.theory.gaussian import four_point, pair_moments
+from analysis.theory.gaussian import Expectations
+from analysis.theory.layer import Layer
 
 TENSORS = ("K", "Theta", "G1", "V")
+# What each tensor's recursion reads of the layer below.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "K": (),
+    "Theta": (),
+    "V": (),
+    "G1": ("V",),
+    "B": ("Theta",),
+    "F": ("Theta",),
+    "D": ("Theta", "V"),
+    "A": ("Theta", "V", "D"),
+    "Theta1": ("Theta", "G1", "V", "D", "F"),
+    "P": ("Theta", "B"),
+    "Q": ("Theta", "F"),
+    "R": ("Theta", "B", "P"),
+    "S": ("Theta", "B"),
+    "T": ("Theta", "F", "Q"),
+    "U": ("Theta",),
+}
+SMOOTH_ONLY = ("P", "Q", "R", "S", "T", "U")  # their recursions hold products of second derivatives of s
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Tensors of order one and 1/n; first axis l - 1, then sample indices. Dimensionless.
+    """Tensors with first axis l - 1, then their sample indices in the order of docs/theory.md. Dimensionless.
 
     A tensor of order 1/n with label l multiplies 1/n_{l-1} in the physical cumulant; in layer 1 it is 0.
-    What was not asked for is None.
+    What was not asked for, and not needed for what was, is None.
     """
 
-    K: Array  # (L, D, D) infinite-width kernel
     chi_parallel: Array  # (L, D) susceptibility of a kernel, layer l to l + 1
     chi_perp: Array  # (L, D) susceptibility of a difference of inputs
-    Theta: Array | None  # (L, D, D) frozen NTK
-    G1: Array | None  # (L, D, D) E[z_a z_b] = K + G1 / n
-    V: Array | None  # (L, D, D, D, D) V[l-1, a, b, c, d] = V_(ab)(cd)
+    K: Array  # (L, D, D) infinite-width kernel
+    Theta: Array | None = None  # (L, D, D) frozen NTK
+    G1: Array | None = None  # (L, D, D) E[z_a z_b] = K + G1 / n
+    Theta1: Array | None = None  # (L, D, D) E[H_ab] = Theta + Theta1 / n
+    V: Array | None = None  # (L, D, D, D, D) V[l-1, a, b, c, d] = V_(ab)(cd)
+    A: Array | None = None  # A[l-1, a, b, c, d] = A_(ab)(cd)
+    B: Array | None = None  # B[l-1, a, c, b, d] = B_acbd
+    D: Array | None = None  # D[l-1, a, b, c, d] = D_abcd, (ab) of z z and (cd) of H
+    F: Array | None = None  # F[l-1, a, c, b, d] = F_acbd
+    P: Array | None = None  # P[l-1, a, b, c, d] = P_abcd
+    Q: Array | None = None  # Q[l-1, a, b, c, d] = Q_abcd
+    R: Array | None = None  # R[l-1, a, b, c, d] = R_abcd
+    S: Array | None = None  # S[l-1, a, b, c, d] = S_abcd
+    T: Array | None = None  # T[l-1, a, c, d, b] = T_acdb
+    U: Array | None = None  # U[l-1, a, d, b, c] = U_adbc
 
 
 def _layerwise(name: str, value: ArrayLike, depth: int) -> Array:
@@ -43,7 +75,18 @@ def _layerwise(name: str, value: ArrayLike, depth: int) -> Array:
 def _distinct(inputs: Array) -> tuple[Array, NDArray[np.intp]]:
     """The distinct rows of `inputs` and for each row the number of its distinct one."""
     rows, which = np.unique(inputs, axis=0, return_inverse=True)
-    return rows, which.reshape(-1).astype(np.intp).astype(np.intp)
+    return rows, which.reshape(-1).astype(np.intp)
+
+
+def closure(tensors: Iterable[str]) -> set[str]:
+    """What has to be iterated for the tensors asked for."""
+    out, todo = {"K"}, list(tensors)
+    while todo:
+        name = todo.pop()
+        if name not in out:
+            out.add(name)
+            todo += NEEDS[name]
+    return out
 
 
 def flow(
@@ -62,15 +105,20 @@ def flow(
     activation: a registered name, with parameters where it has them ("leaky_relu(slope=0.1)").
     inputs: (D, n_0). lambda_b, lambda_W: a number, or one a layer. width_ratios: n_l / n_{l-1} for
     l = 1..L-1 (the first never matters); None means one width.
-    tensors: which of K, Theta, G1, V to compute; V costs D^4/24 four-dimensional integrals a layer.
+    tensors: which to compute, by the names of Flow's fields; what they need comes along. With four sample
+    indices the cost grows as D^4 per layer: D^4/24 four-dimensional integrals of about 10^7 points for each of
+    up to ten products of derivatives.
 
     Accuracy: 1e-9 relative for smooth activations, and for one or two distinct inputs of kinked ones;
     three and four distinct inputs of kinked ones reach 1e-8 where no two are closer than 0.99 in
     correlation (`tests/exact/test_gaussian.py`).
 
+    Kinked activations (relu, leaky_relu): K, Theta, V, B, F, D, A are finite for all inputs; G1 and Theta1 too,
+    unless two different inputs are parallel. P and Q are finite but for their deltas, which automatic
+    differentiation and so any measurement drops, and R, S, T, U diverge where inputs coincide: all six are refused.
+
     Raises ValueError for an unknown activation or tensor, a depth below 1, inputs that are not a finite
-    (D, n_0) array, rates or ratios of the wrong length, and for G1 where it diverges (parallel
-    inputs of a kinked activation).
+    (D, n_0) array, rates or ratios of the wrong length, and for what a kinked activation does not have.
     """
     s = named(activation)
     x = np.asarray(inputs, dtype=np.float64)
@@ -78,71 +126,153 @@ def flow(
         raise ValueError(f"inputs: a finite array of shape (D, n_0), got shape {x.shape}")
     if depth < 1:
         raise ValueError(f"depth={depth}: at least 1 layer of weights")
-    wanted = set(tensors)
-    if unknown := wanted - set(TENSORS):
-        raise ValueError(f"tensors: unknown {sorted(unknown)}; known are {TENSORS}")
+    asked = list(tensors)
+    if unknown := set(asked) - set(NEEDS):
+        raise ValueError(f"tensors: unknown {sorted(unknown)}; known are {', '.join(NEEDS)}")
+    if s.kinked and (refused := sorted(set(asked) & set(SMOOTH_ONLY))):
+        raise ValueError(f"tensors: {', '.join(refused)} of {s.name} hold products of delta functions; smooth s only")
+    wanted = closure(asked)
     lambdas_b, lambdas_W = _layerwise("lambda_b", lambda_b, depth), _layerwise("lambda_W", lambda_W, depth)
     ratios = np.ones(depth - 1) if width_ratios is None else np.asarray(width_ratios, dtype=np.float64)
     if ratios.shape != (depth - 1,) or np.any(ratios <= 0):
         raise ValueError(f"width_ratios={width_ratios!r}: {depth - 1} numbers > 0, n_l / n_(l-1) for l = 1..L-1")
     x, which = _distinct(x)
     D, n_0 = x.shape
-    order_n = bool(wanted & {"G1", "V"})
-
-    K = C_b + C_W * (x @ x.T) / n_0
-    Theta = lambdas_b[0] + lambdas_W[0] * (x @ x.T) / n_0
-    G1 = np.zeros((D, D))
-    V = np.zeros((D, D, D, D)) if order_n else None
-    layers = []
+    current: dict[str, Array] = {
+        "K": C_b + C_W * (x @ x.T) / n_0,
+        "Theta": lambdas_b[0] + lambdas_W[0] * (x @ x.T) / n_0,
+    }
+    for name in wanted - set(current):
+        current[name] = np.zeros((D,) * (2 if name in ("G1", "Theta1") else 4))
+    layers: list[dict[str, Array]] = []
     for layer in range(depth):
-        M = pair_moments(s, K)
-        diagonal = np.einsum("ijaa->ija", M)
-        chi_perp = C_W * diagonal[1, 1]
-        layers.append((K, C_W * (diagonal[1, 1] + diagonal[2, 0]), chi_perp, Theta, G1, V))
-        if layer == depth - 1:
-            break
-        rho = ratios[layer]
-        if V is not None:
-            if "G1" in wanted:
-                G1 = rho * (_linearised(C_W, M, G1) + C_W / 8 * _fourth(M, V))
-                if not np.all(np.isfinite(G1)):
-                    raise ValueError(f"G1 diverges for {s.name} at parallel inputs: its kink meets in one place")
-            FF = M[0, 0][:, :, None, None] * M[0, 0]
-            LV = _linearised(C_W, M, _linearised(C_W, M, V).transpose(2, 3, 0, 1))
-            V = C_W**2 * (four_point(s, K) - FF) + rho * LV.transpose(2, 3, 0, 1)
-        Theta = lambdas_b[layer + 1] + lambdas_W[layer + 1] * M[0, 0] + C_W * M[1, 1] * Theta
-        K = C_b + C_W * M[0, 0]
+        # Layer l + 1's rates; the last layer has none above it, and only its susceptibilities are still wanted.
+        above = min(layer + 1, depth - 1)
+        rho = float(ratios[layer]) if layer < depth - 1 else 1.0
+        here = Layer(Expectations(s, current["K"]), C_b, C_W, float(lambdas_b[above]), float(lambdas_W[above]), rho)
+        chi = {
+            "chi_perp": C_W * here.M(1, 1).diagonal(),
+            "chi_parallel": C_W * (here.M(1, 1) + here.M(2, 0)).diagonal(),
+        }
+        layers.append(current | chi)
+        if layer < depth - 1:
+            current = _step(here, current, wanted)
 
-    def stack(k: int, samples: int) -> Array:
-        out: Array = np.stack([np.asarray(layer[k]) for layer in layers])
+    def stack(name: str, samples: int) -> Array:
+        out: Array = np.stack([layer[name] for layer in layers])
         for axis in range(1, samples + 1):
             out = np.take(out, which, axis=axis)
         return out
 
-    return Flow(
-        K=stack(0, 2),
-        chi_parallel=stack(1, 1),
-        chi_perp=stack(2, 1),
-        Theta=stack(3, 2) if "Theta" in wanted else None,
-        G1=stack(4, 2) if "G1" in wanted else None,
-        V=stack(5, 4) if "V" in wanted else None,
+    result = Flow(stack("chi_parallel", 1), stack("chi_perp", 1), stack("K", 2))
+    present = [f.name for f in fields(Flow) if f.name in wanted and f.name != "K"]
+    return replace(result, **{name: stack(name, layers[0][name].ndim) for name in present})
+
+
+def _step(here: Layer, old: dict[str, Array], wanted: set[str]) -> dict[str, Array]:
+    """All tensors of layer l + 1 from those of layer l."""
+    new = {"K": here.C_b + here.C_W * here.M(0, 0)}
+    order = [name for name in NEEDS if name in wanted and name != "K"]
+    for name in order:
+        new[name] = RECURSIONS[name](here, old, new)
+        if not np.all(np.isfinite(new[name])):
+            raise ValueError(f"{name} diverges for {here.expectations.s.name} at parallel inputs: two kinks meet")
+    return new
+
+
+Tensors = dict[str, Array]
+
+
+def _Theta(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.3)"""
+    return here.lambda_b + here.lambda_W * here.M(0, 0) + here.C_W * here.M(1, 1) * old["Theta"]
+
+
+def _V(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(1.5)"""
+    connected = here.E(0, 0, 0, 0) - np.multiply.outer(here.M(0, 0), here.M(0, 0))
+    return here.C_W**2 * connected + here.rho * here.on_first(here.L, here.on_last(here.L, old["V"]))
+
+
+def _G1(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(1.6)"""
+    return here.rho * (here.L(old["G1"]) + here.C_W / 8 * here.fourth(0, old["V"]))
+
+
+def _B(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.7)"""
+    Theta, M11 = old["Theta"], here.M(1, 1)
+    source = np.einsum("abcd,ab,cd->acbd", here.E(1, 1, 1, 1), Theta, Theta)
+    return here.C_W**2 * (source + here.rho * np.einsum("ac,bd,acbd->acbd", M11, M11, old["B"]))
+
+
+def _F(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.8)"""
+    F, M11, M02 = old["F"], here.M(1, 1), here.M(0, 2)
+    flow = (
+        np.einsum("ac,bd,acbd->acbd", M11, M11, F)
+        + np.einsum("ac,bd,acdd->acbd", M11, M02, F)
+        + np.einsum("ac,bd,ccbd->acbd", M02, M11, F)
+        + np.einsum("ac,bd,ccdd->acbd", M02, M02, F)
+    )
+    return here.C_W**2 * (np.einsum("abcd,cd->acbd", here.E(0, 0, 1, 1), old["Theta"]) + here.rho * flow)
+
+
+def _D(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.9)"""
+    Theta, C_W, M11 = old["Theta"], here.C_W, here.M(1, 1)
+    joint = here.lambda_W * here.E(0, 0, 0, 0) + C_W * here.E(0, 0, 1, 1) * Theta
+    source = C_W * (joint - np.multiply.outer(here.M(0, 0), here.Omega(Theta)))
+    flow = here.on_first(here.L, here.on_last(lambda X: here.LO(Theta, X), old["V"])) / 2
+    return source + here.rho * (flow + C_W * M11 * here.on_first(here.L, old["D"]))
+
+
+def _A(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.10)"""
+    Theta, C_W, M11 = old["Theta"], here.C_W, here.M(1, 1)
+    Omega = here.Omega(Theta)
+    mixed = here.E(0, 0, 1, 1) * Theta
+    product = (
+        here.lambda_W**2 * here.E(0, 0, 0, 0)
+        + here.lambda_W * C_W * (mixed + mixed.transpose(2, 3, 0, 1))
+        + C_W**2 * np.einsum("ab,cd,abcd->abcd", Theta, Theta, here.E(1, 1, 1, 1))
+    )
+
+    def LO(X: Array) -> Array:
+        return here.LO(Theta, X)
+
+    cross = M11 * here.on_first(LO, old["D"])
+    flow = (
+        here.on_first(LO, here.on_last(LO, old["V"])) / 4
+        + C_W**2 * np.einsum("ab,cd,abcd->abcd", M11, M11, old["A"])
+        + C_W / 2 * (cross + cross.transpose(2, 3, 0, 1))
+    )
+    return product - np.multiply.outer(Omega, Omega) + here.rho * flow
+
+
+def _Theta1(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.11)"""
+    Theta, D, F, C_W = old["Theta"], old["D"], old["F"], here.C_W
+    slopes = here.second(1, old["G1"]) / 2 + here.fourth(1, old["V"]) / 8
+    mixed = (
+        here.M(3, 1) * (np.einsum("aaab->ab", D) + np.einsum("aaab->ab", F) + np.einsum("abaa->ab", F))
+        + here.M(2, 2) * (np.einsum("abab->ab", D) + np.einsum("aabb->ab", F) + np.einsum("abba->ab", F))
+        + here.M(2, 2) * (np.einsum("baab->ab", D) + np.einsum("baab->ab", F) + np.einsum("bbaa->ab", F))
+        + here.M(1, 3) * (np.einsum("bbab->ab", D) + np.einsum("babb->ab", F) + np.einsum("bbba->ab", F))
+    )
+    return here.lambda_W / C_W * new["G1"] + here.rho * C_W * (
+        here.M(1, 1) * old["Theta1"] + Theta * slopes + mixed / 2
     )
 
 
-def _linearised(C_W: float, M: Array, X: Array) -> Array:
-    """L_ab[X] on the last two axes of X (theory.md 1.4), the first-order change of K' under K -> K + X."""
-    diagonal = np.einsum("...aa->...a", X)
-    return C_W / 2 * (M[2, 0] * diagonal[..., :, None] + 2 * M[1, 1] * X + M[0, 2] * diagonal[..., None, :])
-
-
-def _fourth(M: Array, V: Array) -> Array:
-    """sum_pqrs V_(pq)(rs) <d_p d_q d_r d_s (s_a s_b)> (theory.md 1.6); p, q, r, s run over a and b."""
-    aaaa = np.einsum("aaaa->a", V)
-    aaab, aabb, abab = np.einsum("aaab->ab", V), np.einsum("aabb->ab", V), np.einsum("abab->ab", V)
-    return (
-        aaaa[:, None] * M[4, 0]
-        + 4 * aaab * M[3, 1]
-        + (2 * aabb + 4 * abab) * M[2, 2]
-        + 4 * aaab.T * M[1, 3]
-        + aaaa[None, :] * M[0, 4]
-    )
+RECURSIONS = {
+    "Theta": _Theta,
+    "V": _V,
+    "G1": _G1,
+    "B": _B,
+    "F": _F,
+    "D": _D,
+    "A": _A,
+    "Theta1": _Theta1,
+    **differentials.RECURSIONS,
+}

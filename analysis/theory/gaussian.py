@@ -1,4 +1,4 @@
-"""Gaussian expectations <f>_K of products of one neuron's activations at several inputs.
+"""Gaussian expectations <f>_K of products of one neuron's activations and their derivatives at several inputs.
 
 Smooth activations: trapezoidal rule on whitened axes z = C xi. For integrands analytic in a strip it
 converges geometrically in 1/step, where Gauss-Hermite for tanh gains one digit per fivefold nodes.
@@ -14,7 +14,7 @@ Inputs are assumed distinct (`analysis.theory.flow` removes repetitions before i
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from scipy.special import ndtr
@@ -60,7 +60,7 @@ def mean1(f: Callable[[Array], Array], K: float, step: float = 0.02) -> float:
 
 
 def calibrate_step(s: Activation, variance: float) -> float:
-    """The whitened step at which expectations of products of four s, or two derivatives, have converged.
+    """The whitened step at which expectations of products of two to four derivatives have converged.
 
     One dimension is enough: with several inputs no axis comes closer to a singularity of s than the
     axis of the largest variance does.
@@ -69,7 +69,8 @@ def calibrate_step(s: Activation, variance: float) -> float:
     def probes(step: float) -> Array:
         xi, weight = trapezoid(step)
         d = [f(math.sqrt(variance) * xi) for f in s.derivatives]
-        products = [d[0] ** 4, d[0] * d[4], d[1] * d[3], d[2] ** 2, d[1] ** 2 * d[0] ** 2]
+        products = [d[0] ** 4, d[0] * d[4], d[1] * d[5], d[2] * d[4], d[3] ** 2]
+        products += [d[0] ** 2 * d[1] ** 2, d[1] ** 4, d[3] * d[1] ** 3, d[2] ** 2 * d[1] ** 2]
         return np.array([[weight @ p, weight @ np.abs(p)] for p in products])
 
     step, old = 0.5, probes(0.5)
@@ -88,55 +89,133 @@ def axis_steps(C: Array, variance: float, step: float) -> list[float]:
     return [min(0.5, step / r) for r in reach]
 
 
-# ------------------------------------------------------------------- two inputs, with derivatives
+Factor = tuple[int, int]  # (sample, order of the derivative of s)
+Key = tuple[tuple[int, tuple[int, ...]], ...]  # for each sample of a product, the orders it carries
 
 
-def pair_moments(s: Activation, K: Array) -> Array:
-    """M[i, j, a, b] = <s^(i)(z_a) s^(j)(z_b)>_K for i + j = 0, 2, 4, shape (5, 5, D, D); NaN elsewhere.
+class Expectations:
+    """Means of products of derivatives of s at a kernel K (D, D), each computed once.
 
-    Delta functions of a kink are kept: M[2, 0] means the Gaussian average of (a_plus - a_minus) delta(z_a)
-    s(z_b). On the diagonal of a kinked activation single entries of order 4 diverge; they are stored as 0,
-    which makes the one sum right that the recursions take there, the fourth derivative of s^2 (theory.md 4.2).
+    `tensor(0, 0, 1, 1)[a, b, c, d]` is <s_a s_b s'_c s'_d>; two to four factors. Derivatives of a kinked activation
+    from the second on are distributions: `tensor` gives their Gaussian averages for pairs, and refuses them in
+    products of three or four factors.
     """
-    D = len(K)
-    out = np.full((5, 5, D, D), np.nan)
-    if s.kinked:
-        for a, b in itertools.product(range(D), repeat=2):
-            out[:, :, a, b] = _kinked_pair(s, K[a, a], K[a, b], K[b, b], a == b)
+
+    def __init__(self, s: Activation, K: Array):
+        self.s, self.K, self.D = s, K, len(K)
+        self.top = float(K.diagonal().max(initial=0.0))
+        self.step = 0.5 if s.kinked or self.top <= 0 else calibrate_step(s, self.top)
+        self.cache: dict[Key, float] = {}
+        self.grids: dict[tuple[int, ...], _Grid] = {}
+
+    def tensor(self, *orders: int) -> Array:
+        """<s^(orders[0])_a s^(orders[1])_b ...>, shape (D,) * len(orders)."""
+        if self.s.kinked and len(orders) == 2:
+            return self._kinked_pairs(*orders)
+        out = np.empty((self.D,) * len(orders))
+        for samples in itertools.product(range(self.D), repeat=len(orders)):
+            carried: dict[int, list[int]] = {}
+            for sample, order in zip(samples, orders, strict=True):
+                carried.setdefault(sample, []).append(order)
+            key = tuple((k, tuple(sorted(v))) for k, v in sorted(carried.items()))
+            if key not in self.cache:
+                self.cache[key] = self._mean(key)
+            out[samples] = self.cache[key]
         return out
-    if D == 0 or K.diagonal().max() <= 0:
-        value = np.array([float(f(np.zeros(1))[0]) for f in s.derivatives])
-        out[:] = (value[:, None] * value)[:, :, None, None]
-        return out
-    top = float(K.diagonal().max())
-    step = calibrate_step(s, top)
-    for a in range(D):
-        for b in range(a + 1):
-            table = _smooth_pair(s, K[np.ix_([a, b], [a, b])], top, step, a == b)
-            out[:, :, a, b], out[:, :, b, a] = table, table.T
-    return out
+
+    def _mean(self, key: Key) -> float:
+        support = tuple(sample for sample, _ in key)
+        if support not in self.grids:
+            block = self.K[np.ix_(support, support)]
+            self.grids[support] = _Grid(self.s, block, self.top, self.step)
+        orders = [carried for _, carried in key]
+        return _kinked_mean(self.s, self.grids[support], orders) if self.s.kinked else self.grids[support].mean(orders)
+
+    def _kinked_pairs(self, i: int, j: int) -> Array:
+        if (i + j) % 2:
+            raise ValueError(f"odd order {i + j} of a kinked activation is not needed and not given")
+        K = self.K
+        rows = [
+            [_kinked_pair(self.s, K[a, a], K[a, b], K[b, b], a == b)[i, j] for b in range(self.D)]
+            for a in range(self.D)
+        ]
+        return np.array(rows)
 
 
-def _smooth_pair(s: Activation, K: Array, top: float, step: float, same: bool) -> Array:
-    out = np.full((5, 5), np.nan)
-    if same:
-        scale = math.sqrt(K[0, 0])
-        xi, weight = trapezoid(min(0.5, step * math.sqrt(top) / scale) if scale else 0.5)
-        d = [f(scale * xi) for f in s.derivatives]
-        for i, j in itertools.product(range(5), repeat=2):
-            if i + j in (0, 2, 4):
-                out[i, j] = weight @ (d[i] * d[j])
-        return out
-    C, order = pivoted_cholesky(K)
-    C = np.hstack([C, np.zeros((2, 2 - C.shape[1]))])
-    steps = [min(0.5, step * math.sqrt(top) / max(r, 1e-150)) for r in np.abs(C).max(axis=0)]
-    (x1, w1), (x2, w2) = trapezoid(steps[0]), trapezoid(steps[1])
-    first = [f(C[0, 0] * x1) for f in s.derivatives]
-    second = [f(C[1, 0] * x1[:, None] + C[1, 1] * x2) @ w2 for f in s.derivatives]
-    for i, j in itertools.product(range(5), repeat=2):
-        if i + j in (0, 2, 4):
-            out[i, j] = w1 @ (first[i] * second[j])
-    return out if order == [0, 1] else out.T
+class _Grid:
+    """Trapezoidal grid for a set of distinct inputs: z = C xi with C lower triangular, the widest input first.
+
+    Axis k is summed after z_k has been formed, so that z_k lives on k + 1 axes and only the last on all of them.
+    """
+
+    def __init__(self, s: Activation, K: Array, top: float, step: float):
+        self.s = s
+        self.C, self.order = pivoted_cholesky(K)
+        self.size, self.rank = self.C.shape
+        self.axes = [trapezoid(h) for h in axis_steps(self.C, top, step)] if self.rank else []
+        self.values: dict[tuple[int, int], Array] = {}
+        self.inner: dict[tuple[tuple[int, ...], ...], Array] = {}
+
+    def mean(self, orders: list[tuple[int, ...]]) -> float:
+        """<prod_k prod_{o in orders[k]} s^(o)(z_k)>; orders by input."""
+        by_level = [orders[k] for k in self.order]
+        if self.rank == 0:
+            return float(np.prod([self.s.derivatives[o](np.zeros(1))[0] for own in orders for o in own]))
+        total = self._innermost(tuple(by_level[self.rank - 1 :]))
+        for level in reversed(range(self.rank - 1)):
+            for order in by_level[level]:
+                total = total * self._value(level, order)
+            total = total @ self.axes[level][1]
+        return float(total)
+
+    def _z(self, k: int, level: int, outer: slice | int = slice(None)) -> Array:
+        """z_k on axes 0..level; `outer` picks nodes of axis 0."""
+        z = np.zeros(())
+        for axis in range(level + 1):
+            xi = self.axes[axis][0][outer] if axis == 0 else self.axes[axis][0]
+            z = z[..., None] + self.C[k, axis] * xi if np.ndim(xi) else z + self.C[k, axis] * xi
+        return z
+
+    def _value(self, level: int, order: int) -> Array:
+        if (level, order) not in self.values:
+            self.values[level, order] = self.s.derivatives[order](self._z(level, level))
+        return self.values[level, order]
+
+    def _innermost(self, orders: tuple[tuple[int, ...], ...]) -> Array:
+        """The last axis averaged, over the input that ends there and those that are combinations of the others."""
+        if orders in self.inner:
+            return self.inner[orders]
+        last = self.rank - 1
+        weight = self.axes[last][1]
+        if last == 0:
+            product = np.ones_like(weight)
+            for k, own in enumerate(orders):
+                for order in own:
+                    product = product * self.s.derivatives[order](self._z(k, 0))
+            self.inner[orders] = np.asarray(product @ weight)
+            return self.inner[orders]
+        # With four inputs every single order is wanted sooner or later: one pass over the grid gives them all.
+        together = [orders]
+        if self.rank == self.size == 4:
+            together = [((order,),) for order in range(4)]
+        out = {functions: np.empty([len(xi) for xi, _ in self.axes[:last]]) for functions in together}
+        # One node of the first axis at a time keeps the memory at N^(rank - 1) numbers.
+        for node in range(len(self.axes[0][0])):
+            z = [self._z(k, last, node) for k in range(last, self.size)]
+            known: dict[tuple[int, int], Array] = {}
+            for functions in together:
+                product = np.ones(())
+                for k, carried in enumerate(functions):
+                    for order in carried:
+                        if (k, order) not in known:
+                            known[k, order] = self.s.derivatives[order](z[k])
+                        product = product * known[k, order]
+                out[functions][node] = product @ weight
+        self.inner |= out
+        return self.inner[orders]
+
+
+# ------------------------------------------------------------------- kinked activations
 
 
 def _kinked_pair(s: Activation, Kaa: float, Kab: float, Kbb: float, same: bool) -> Array:
@@ -146,13 +225,13 @@ def _kinked_pair(s: Activation, Kaa: float, Kab: float, Kbb: float, same: bool) 
     assert s.slopes is not None
     plus, minus = s.slopes
     m, d = (plus + minus) / 2, plus - minus
-    M = np.full((5, 5), np.nan)
-    i4 = [(4, 0), (3, 1), (2, 2), (1, 3), (0, 4)]
+    M = np.full((6, 6), np.nan)
     if same:
         A2 = (plus**2 + minus**2) / 2
         M[0, 0], M[1, 1], M[2, 0], M[0, 2] = A2 * Kaa, A2, 0.0, 0.0
-        for i, j in i4:
-            M[i, j] = 0.0
+        for i, j in itertools.product(range(6), repeat=2):
+            if i + j in (4, 6):
+                M[i, j] = 0.0
         return M
     root = math.sqrt(max(Kaa * Kbb - Kab**2, 0.0))
     angle = math.atan2(Kab, root)  # arcsin of the correlation, well conditioned near +-1
@@ -166,70 +245,31 @@ def _kinked_pair(s: Activation, Kaa: float, Kab: float, Kbb: float, same: bool) 
     M[3, 1], M[1, 3] = -c * Kab / (Kaa * root), -c * Kab / (Kbb * root)
     M[4, 0] = c * (Kbb / (Kaa * root) - 2 * root / Kaa**2)
     M[0, 4] = c * (Kaa / (Kbb * root) - 2 * root / Kbb**2)
+    # Fourth derivatives of s'_a s'_b: second derivatives in K of <s'_a s'_b> = m^2 + c angle.
+    M[3, 3] = c * Kab / root**3
+    M[4, 2], M[2, 4] = -c * Kbb / root**3, -c * Kaa / root**3
+    M[5, 1] = 4 * c * (Kab / (2 * Kaa**2 * root) + Kab * Kbb / (4 * Kaa * root**3))
+    M[1, 5] = 4 * c * (Kab / (2 * Kbb**2 * root) + Kab * Kaa / (4 * Kbb * root**3))
     return M
 
 
-# ------------------------------------------------------------------- four activations
+def _kinked_mean(s: Activation, grid: _Grid, orders: list[tuple[int, ...]]) -> float:
+    """Products of s and s' only: on each side of zero a factor is slope^count z^degree."""
+    if any(order > 1 for own in orders for order in own):
+        raise ValueError(f"{s.name}: its second derivative is a delta function; products of more than two have none")
+    factors = [(len(orders[k]), orders[k].count(0)) for k in grid.order]
+    return _sectors(s, grid.C, factors) if grid.rank <= 2 else _panels(s, grid.C, factors)
 
 
-def four_point(s: Activation, K: Array) -> Array:
-    """<s_a s_b s_c s_d>_K, shape (D, D, D, D). Cost: one k-dimensional integral per k <= 4 distinct inputs."""
-    D = len(K)
-    out = np.empty((D, D, D, D))
-    top = float(K.diagonal().max())
-    step = 0.5 if s.kinked or top <= 0 else calibrate_step(s, top)
-    for size in range(1, min(D, 4) + 1):
-        for support in itertools.combinations(range(D), size):
-            block = K[np.ix_(support, support)]
-            powers = [p for p in itertools.product(range(1, 5), repeat=size) if sum(p) == 4]
-            values = _kinked_products(s, block, powers) if s.kinked else _smooth_products(s, block, powers, top, step)
-            for power, value in zip(powers, values, strict=True):
-                index = [a for a, p in zip(support, power, strict=True) for _ in range(p)]
-                for permuted in set(itertools.permutations(index)):
-                    out[permuted] = value
-    return out
+def _factor(s: Activation, z: Array, factor: tuple[int, int]) -> Array:
+    """s'^(count - degree) s^degree at z."""
+    assert s.slopes is not None
+    count, degree = factor
+    return np.where(z > 0, s.slopes[0] ** count, s.slopes[1] ** count) * z**degree
 
 
-def _smooth_products(
-    s: Activation, K: Array, powers: Sequence[tuple[int, ...]], top: float, step: float
-) -> list[float]:
-    C, order = pivoted_cholesky(K)
-    size, rank = C.shape
-    if rank == 0:
-        return [float(s(np.zeros(1))[0] ** 4)] * len(powers)
-    axes = [trapezoid(h) for h in axis_steps(C, top, step)]
-
-    def inner(level: int, partial: dict[int, Array], power: tuple[int, ...]) -> Array:
-        """Average over axes level, level + 1, ...; partial[k] is z_k from the outer axes, k >= level."""
-        xi, weight = axes[level]
-        z = {k: partial[k][..., None] + C[k, level] * xi for k in range(level, size)}
-        last = level == rank - 1
-        product = s(z[level]) ** power[order[level]]
-        for k in range(level + 1, size) if last else ():  # inputs that are combinations of the others
-            product = product * s(z[k]) ** power[order[k]]
-        return (product if last else product * inner(level + 1, z, power)) @ weight
-
-    if rank == 1:
-        return [float(inner(0, {k: np.zeros(()) for k in range(size)}, p)) for p in powers]
-    out = []
-    for power in powers:
-        # One outer node at a time keeps the memory at N^3 numbers for four inputs.
-        total = 0.0
-        for x, w in zip(*axes[0], strict=True):
-            z = {k: np.array(C[k, 0] * x) for k in range(size)}
-            total += w * float(s(z[0]) ** power[order[0]] * inner(1, z, power))
-        out.append(total)
-    return out
-
-
-def _kinked_products(s: Activation, K: Array, powers: Sequence[tuple[int, ...]]) -> list[float]:
-    C, order = pivoted_cholesky(K)
-    ordered = [[p[k] for k in order] for p in powers]
-    return [_sectors(s, C, p) if C.shape[1] <= 2 else _panels(s, C, p) for p in ordered]
-
-
-def _sectors(s: Activation, C: Array, power: list[int]) -> float:
-    """Rank at most two: the radius gives E r^4 = 8, the angle an integral over sectors without kinks."""
+def _sectors(s: Activation, C: Array, factors: list[tuple[int, int]]) -> float:
+    """Rank at most two: the radius in closed form, E r^d = d!!; the angle by sectors without kinks."""
     C = np.hstack([C, np.zeros((len(C), 2 - C.shape[1]))])
     breaks = sorted({math.atan2(-c[0], c[1]) % math.pi for c in C if c.any()})
     breaks = [b + turn for turn in (0.0, math.pi) for b in breaks]
@@ -239,12 +279,15 @@ def _sectors(s: Activation, C: Array, power: list[int]) -> float:
     for low, high in itertools.pairwise(breaks):
         theta = (low + high) / 2 + (high - low) / 2 * nodes
         z = C @ np.stack([np.cos(theta), np.sin(theta)])
-        product = np.prod([s(z[k]) ** p for k, p in enumerate(power)], axis=0)
+        product = np.prod([_factor(s, z[k], f) for k, f in enumerate(factors)], axis=0)
         total += (high - low) / 2 * float(weights @ product)
-    return 8.0 * total / (2 * math.pi)
+    degree = sum(d for _, d in factors)
+    if degree % 2:
+        raise ValueError("odd degrees are not needed and not given")
+    return math.prod(range(degree, 0, -2)) * total / (2 * math.pi)
 
 
-def _panels(s: Activation, C: Array, power: list[int], panel: int = PANEL) -> float:
+def _panels(s: Activation, C: Array, factors: list[tuple[int, int]], panel: int = PANEL) -> float:
     """Rank three or four: nested panels, broken where the inputs that end on an axis change sign."""
     size, rank = C.shape
     nodes, weights = np.polynomial.legendre.leggauss(panel)
@@ -263,26 +306,29 @@ def _panels(s: Activation, C: Array, power: list[int], panel: int = PANEL) -> fl
         """Average over axes level, level + 1, ...; partial[k] is z_k from the outer axes, k >= level."""
         last = level == rank - 1
         if last and rank == size:
-            return _half_line_mean(s, partial[level], C[level, level], power[level])
+            return _half_line_mean(s, partial[level], C[level, level], factors[level])
         ending = range(level, size) if last else range(level, level + 1)
         xi, weight = axis([-partial[k] / C[k, level] for k in ending if C[k, level]])
         z = {k: partial[k][..., None] + C[k, level] * xi for k in range(level, size)}
         product = weight
         for k in ending:
-            product = product * s(z[k]) ** power[k]
+            product = product * _factor(s, z[k], factors[k])
         return (product if last else product * inner(level + 1, z)).sum(axis=-1)
 
     return float(inner(0, {k: np.zeros(()) for k in range(size)}))
 
 
-def _half_line_mean(s: Activation, mean: Array, spread: float, power: int) -> Array:
-    """E s(mean + spread xi)^power for power 1 or 2, in closed form."""
+def _half_line_mean(s: Activation, mean: Array, spread: float, factor: tuple[int, int]) -> Array:
+    """E of a factor at mean + spread xi, for degree 0, 1 or 2, in closed form."""
     assert s.slopes is not None
-    plus, minus = (slope**power for slope in s.slopes)
+    count, degree = factor
+    plus, minus = s.slopes[0] ** count, s.slopes[1] ** count
     t = mean / spread
     density = np.exp(-(t**2) / 2) / math.sqrt(2 * math.pi)
-    if power == 1:
-        up = mean * ndtr(t) + spread * density
-        return plus * up + minus * (mean - up)
-    up = (mean**2 + spread**2) * ndtr(t) + mean * spread * density
-    return plus * up + minus * (mean**2 + spread**2 - up)
+    if degree == 0:
+        whole, up = np.ones_like(t), ndtr(t)
+    elif degree == 1:
+        whole, up = mean, mean * ndtr(t) + spread * density
+    else:
+        whole, up = mean**2 + spread**2, (mean**2 + spread**2) * ndtr(t) + mean * spread * density
+    return plus * up + minus * (whole - up)

@@ -30,13 +30,13 @@ def test_simulation_equals_theory(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in ACTIVATIONS if n not in ("relu", "leaky_relu")])
-def test_derivatives_to_fourth_order(name: str) -> None:
+def test_derivatives_to_fifth_order(name: str) -> None:
     """Against automatic differentiation of the simulation's function."""
     value, _ = functions(simulated(name))
     z = torch.tensor(Z, requires_grad=True)
     current = value(z)
     for order, theory in enumerate(activation(name).derivatives):
-        np.testing.assert_allclose(current.detach().numpy(), theory(Z), rtol=1e-9, atol=1e-10, err_msg=f"order {order}")
+        np.testing.assert_allclose(current.detach().numpy(), theory(Z), rtol=1e-8, atol=1e-9, err_msg=f"order {order}")
         if not current.requires_grad:  # a derivative that is constant
             current = torch.zeros_like(z)
             continue

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from analysis.theory import gaussian
-from analysis.theory.activations import activation
-from analysis.theory.gaussian import four_point, pair_moments
+from analysis.theory.activations import Activation, activation
+from analysis.theory.gaussian import Expectations
+
+
+def four_point(s: Activation, K: np.ndarray) -> np.ndarray:
+    return Expectations(s, K).tensor(0, 0, 0, 0)
 
 
 def random_kernel(D: int, seed: int, scale: float = 1.0) -> np.ndarray:
@@ -43,7 +47,7 @@ def test_sin_is_a_sum_of_exponentials(scale: float) -> None:
 
 def test_erf_pair_is_the_arcsine_kernel() -> None:
     K = random_kernel(3, 2, 2.0)
-    M = pair_moments(activation("erf"), K)[0, 0]
+    M = Expectations(activation("erf"), K).tensor(0, 0)
     root = np.sqrt(1 + 2 * K.diagonal())
     np.testing.assert_allclose(M, 2 / np.pi * np.arcsin(2 * K / np.outer(root, root)), rtol=1e-10)
 
@@ -58,7 +62,8 @@ def test_relu_pair_is_the_arccosine_kernel_and_its_derivatives() -> None:
         return math.sqrt(aa * bb) / (2 * math.pi) * (math.sqrt(1 - rho**2) + rho * (math.pi - math.acos(rho)))
 
     aa, ab, bb = K[0, 0], K[0, 1], K[1, 1]
-    M = pair_moments(s, K)[:, :, 0, 1]
+    pairs = [(i, j) for i in range(6) for j in range(6) if i + j in (0, 2, 4, 6) and max(i, j) < 6]
+    M = {pair: Expectations(s, K).tensor(*pair)[0, 1] for pair in pairs}
     h = 1e-4
     assert M[0, 0] == pytest.approx(J(aa, ab, bb), rel=1e-12)
     assert M[1, 1] == pytest.approx((J(aa, ab + h, bb) - J(aa, ab - h, bb)) / (2 * h), rel=1e-6)
@@ -67,6 +72,18 @@ def test_relu_pair_is_the_arccosine_kernel_and_its_derivatives() -> None:
     assert M[4, 0] == pytest.approx(4 * (J(aa + h, ab, bb) - 2 * J(aa, ab, bb) + J(aa - h, ab, bb)) / h**2, rel=1e-4)
     cross = J(aa + h, ab + h, bb) - J(aa + h, ab - h, bb) - J(aa - h, ab + h, bb) + J(aa - h, ab - h, bb)
     assert M[3, 1] == pytest.approx(2 * cross / (4 * h**2), rel=1e-5)
+
+    def slopes(aa: float, ab: float, bb: float) -> float:
+        """<s'_a s'_b> = dJ/dK_ab"""
+        return (math.pi - math.acos(ab / math.sqrt(aa * bb))) / (2 * math.pi)
+
+    f, h = slopes, 1e-3
+    assert M[1, 1] == pytest.approx(f(aa, ab, bb), rel=1e-12)
+    assert M[3, 1] == pytest.approx((f(aa + h, ab, bb) - f(aa - h, ab, bb)) / h, rel=1e-4)
+    assert M[3, 3] == pytest.approx((f(aa, ab + h, bb) - 2 * f(aa, ab, bb) + f(aa, ab - h, bb)) / h**2, rel=1e-4)
+    assert M[5, 1] == pytest.approx(4 * (f(aa + h, ab, bb) - 2 * f(aa, ab, bb) + f(aa - h, ab, bb)) / h**2, rel=1e-4)
+    cross = f(aa + h, ab + h, bb) - f(aa + h, ab - h, bb) - f(aa - h, ab + h, bb) + f(aa - h, ab - h, bb)
+    assert M[4, 2] == pytest.approx(2 * cross / (4 * h**2), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu(slope=0.3)"])
@@ -94,11 +111,30 @@ def test_kinked_pairs_of_fourth_order(name: str) -> None:
 def test_smooth_four_inputs_to_1e9(name: str, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a grid 1.5 times as fine on every axis, which for a geometric rule has converged if this one has."""
     s, K = activation(name), random_kernel(4, 7, scale)
-    K = K[:3, :3] if scale == 3.0 else K  # the fine grid of four inputs at large variance takes a minute
-    coarse = four_point(s, K)
+    if not (name in ("tanh", "gelu") and scale == 0.1):  # the fine grid of four inputs takes seconds to minutes
+        K = K[:3, :3]
+    patterns = [(0, 0, 0, 0), (2, 1, 1, 0), (3, 1, 1, 1), (2, 2, 1, 1)]
+    coarse = [Expectations(s, K).tensor(*orders) for orders in patterns]
     steps = gaussian.axis_steps
     monkeypatch.setattr(gaussian, "axis_steps", lambda *a: [h / 1.5 for h in steps(*a)])
-    np.testing.assert_allclose(coarse, four_point(s, K), rtol=1e-9, atol=1e-12)
+    for orders, got in zip(patterns, coarse, strict=True):
+        fine = Expectations(s, K).tensor(*orders)
+        np.testing.assert_allclose(got, fine, rtol=1e-9, atol=1e-10 * np.abs(fine).max(), err_msg=str(orders))
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu"])
+def test_derivatives_by_stein(name: str) -> None:
+    """<d_a f> = sum_b (K^-1)_ab <z_b f>: derivatives in one input against moments with another function."""
+    s, K = activation(name), random_kernel(3, 5)
+    identity = Activation("z", (lambda z: z, np.ones_like, *[np.zeros_like] * 4))
+    both = Activation("s, z", (s.derivatives[0], s.derivatives[1], identity.derivatives[0], *s.derivatives[3:]))
+    mixed = Expectations(both, K)  # order 2 now means z itself
+    moments = np.array([mixed.tensor(0, 0, 0, 2)[0, 1, 2, b] for b in range(3)])
+    want = np.linalg.inv(K) @ moments
+    got = Expectations(s, K)
+    for a in range(3):
+        orders = [1 if k == a else 0 for k in range(3)]
+        assert got.tensor(*orders)[0, 1, 2] == pytest.approx(want[a], rel=1e-8), a
 
 
 @pytest.mark.parametrize(("correlation", "accuracy"), [(0.0, 1e-10), (0.5, 1e-10), (0.9, 1e-9), (0.99, 1e-8)])
@@ -129,3 +165,16 @@ def test_rank_deficient_kernels(name: str, rank: int) -> None:
     # The rank-1 kinked case has parallel inputs, where s is linear on each side: both rules must agree.
     regular = four_point(s, K + 1e-9 * np.eye(4))
     np.testing.assert_allclose(four_point(s, K), regular, rtol=2e-4, atol=2e-5)
+
+
+def test_kinked_slopes() -> None:
+    """Orthant probabilities: <s'_a s'_b s'_c> of relu is P(all > 0) = 1/8 + (sum of arcsines) / (4 pi); independent
+    inputs give powers of one half; and what has no meaning is refused."""
+    s, K = activation("relu"), random_kernel(3, 12)
+    rho = K / np.sqrt(np.outer(K.diagonal(), K.diagonal()))
+    angles = math.asin(rho[0, 1]) + math.asin(rho[0, 2]) + math.asin(rho[1, 2])
+    E = Expectations(s, K)
+    assert E.tensor(1, 1, 1, 1)[0, 1, 2, 2] == pytest.approx(1 / 8 + angles / (4 * math.pi), rel=1e-9)
+    assert Expectations(s, np.eye(4)).tensor(0, 0, 1, 1)[0, 1, 2, 3] == pytest.approx(1 / (2 * math.pi) / 4, rel=1e-12)
+    with pytest.raises(ValueError, match="delta function"):
+        E.tensor(2, 1, 1, 0)

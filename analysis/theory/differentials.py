@@ -1,0 +1,104 @@
+"""Recursions of the differentials of the NTK: P, Q of the dNTK and R, S, T, U of the ddNTKs (theory.md section 3).
+
+Arrays are indexed in the order of the subscripts, T[a, c, d, b] = T_acdb and U[a, d, b, c] = U_adbc.
+"""
+
+import numpy as np
+
+from analysis.theory.activations import Array
+from analysis.theory.layer import Layer
+
+Tensors = dict[str, Array]
+
+
+def _twice(F: Array, ga: Array, gc: Array, hb: Array, hd: Array) -> Array:
+    """sum_pq <d_p f_ac> <d_q h_bd> F_{p a q b}, [a, b, c, d]: p is a (with ga) or c (gc), q is b (hb) or d (hd)."""
+    return (
+        np.einsum("ac,bd,aabb->abcd", ga, hb, F)
+        + np.einsum("ac,bd,aadb->abcd", ga, hd, F)
+        + np.einsum("ac,bd,cabb->abcd", gc, hb, F)
+        + np.einsum("ac,bd,cadb->abcd", gc, hd, F)
+    )
+
+
+def _source(here: Layer, Theta: Array) -> Array:
+    """<s''_a s'_b s'_c s_d> Theta_ab Theta_ac"""
+    return np.einsum("abcd,ab,ac->abcd", here.E(2, 1, 1, 0), Theta, Theta)
+
+
+def _P(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(3.7)"""
+    M11, M20 = here.M(1, 1), here.M(2, 0)
+    flow = (
+        np.einsum("bc,ad,abca->abcd", M11, M20, old["P"])
+        + np.einsum("bc,ad,abcd->abcd", M11, M11, old["P"])
+        + np.einsum("bc,ad,aabc->abcd", M11, M20, old["B"])
+    )
+    return here.C_W**2 * (_source(here, old["Theta"]) + here.rho * flow)
+
+
+def _Q(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(3.8)"""
+    C_W, Theta, F = here.C_W, old["Theta"], old["F"]
+    M11, M20, M31, M22 = here.M(1, 1), here.M(2, 0), here.M(3, 1), here.M(2, 2)
+    flow = np.einsum("ab,cd,abcc->abcd", M11, M20, old["Q"]) + np.einsum("ab,cd,abcd->abcd", M11, M11, old["Q"])
+    # sum_pq <d_p (s''_a s'_b)> <d_q (s'_c s_d)> F_paqc
+    flow = flow + (
+        np.einsum("ab,ab,cd,aacc->abcd", Theta, M31, M20, F)
+        + np.einsum("ab,ab,cd,aadc->abcd", Theta, M31, M11, F)
+        + np.einsum("ab,ab,cd,bacc->abcd", Theta, M22, M20, F)
+        + np.einsum("ab,ab,cd,badc->abcd", Theta, M22, M11, F)
+    )
+    above = here.lambda_W / C_W * np.einsum("badc->abcd", new["F"])
+    return C_W**2 * _source(here, Theta) + above + here.rho * C_W**2 * flow
+
+
+def _R(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(3.9)"""
+    C_W, lW, Theta, B, P = here.C_W, here.lambda_W, old["Theta"], old["B"], old["P"]
+    M11 = here.M(1, 1)
+    source = lW * C_W * np.einsum("abcd,ac,ad->abcd", here.E(2, 0, 1, 1), Theta, Theta)
+    source += C_W**2 * np.einsum("abcd,ab,ac,ad->abcd", here.E(3, 1, 1, 1), Theta, Theta, Theta)
+    curved = lW * here.M(2, 0) + C_W * Theta * here.M(3, 1)
+    straight = lW * M11 + C_W * Theta * here.M(2, 2)
+    below = np.einsum("ab,cd,aacd->abcd", curved, M11, B) + np.einsum("ab,cd,acda->abcd", curved, M11, P)
+    below += np.einsum("ab,cd,acdb->abcd", straight, M11, P)
+    return source + here.rho * C_W * (below + C_W * np.einsum("cd,ab,abcd->abcd", M11, M11, old["R"]))
+
+
+def _S(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(3.10)"""
+    C_W, lW, Theta, M11 = here.C_W, here.lambda_W, old["Theta"], here.M(1, 1)
+    source = lW * C_W * np.einsum("abcd,ac,bd->abcd", here.E(1, 1, 1, 1), Theta, Theta)
+    source += C_W**2 * np.einsum("abcd,ab,ac,bd->abcd", here.E(2, 2, 1, 1), Theta, Theta, Theta)
+    straight = lW * M11 + C_W * Theta * here.M(2, 2)
+    below = np.einsum("ab,cd,abcd->abcd", straight, M11, old["B"])
+    return source + here.rho * C_W * (below + C_W * np.einsum("ab,cd,abcd->abcd", M11, M11, old["S"]))
+
+
+def _U(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(3.11)"""
+    Theta, M11 = old["Theta"], here.M(1, 1)
+    source = np.einsum("abcd,ab,ac,bd->adbc", here.E(2, 2, 1, 1), Theta, Theta, Theta)
+    return here.C_W**2 * (source + here.rho * np.einsum("ad,bc,adbc->adbc", M11, M11, old["U"]))
+
+
+def _T(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(3.12) = X + Y + Ysym + Z, assembled as [a, b, c, d]"""
+    C_W, lW, rho = here.C_W, here.lambda_W, here.rho
+    Theta, F, Q, T = old["Theta"], old["F"], old["Q"], old["T"]
+    M11, M20, M31, M22 = here.M(1, 1), here.M(2, 0), here.M(3, 1), here.M(2, 2)
+    X = np.einsum("abcd,ab->abcd", here.E(1, 1, 0, 0), Theta) + rho * _twice(F, M20, M11, M20, M11)
+    slopes = np.einsum("bd,ac,bdaa->abcd", M11, M20, Q) + np.einsum("bd,ac,bdac->abcd", M11, M11, Q)
+    Y = np.einsum("abcd,ab,bd->abcd", here.E(1, 2, 0, 1), Theta, Theta)
+    Y += rho * (np.einsum("bd,abcd->abcd", Theta, _twice(F, M20, M11, M31, M22)) + slopes)
+    curves = np.einsum("ac,bd,abcd->abcd", Theta, Theta, _twice(F, M31, M22, M31, M22))
+    left = np.einsum("bd,ac,bd,acbb->abcd", Theta, M11, M31, Q) + np.einsum("bd,ac,bd,acbd->abcd", Theta, M11, M22, Q)
+    right = np.einsum("ac,bd,ac,bdaa->abcd", Theta, M11, M31, Q) + np.einsum("ac,bd,ac,bdac->abcd", Theta, M11, M22, Q)
+    Z = np.einsum("abcd,ab,ac,bd->abcd", here.E(2, 2, 1, 1), Theta, Theta, Theta)
+    Z += rho * (np.einsum("ac,bd,acdb->abcd", M11, M11, T) + curves + left + right)
+    out = lW**2 * X + lW * C_W * (Y + np.einsum("badc->abcd", Y)) + C_W**2 * Z
+    return np.einsum("abcd->acdb", out)
+
+
+RECURSIONS = {"P": _P, "Q": _Q, "R": _R, "S": _S, "T": _T, "U": _U}
