@@ -16,11 +16,12 @@ import torch
 from simulate import runner
 from simulate.api import read_one
 
-SIZES = ((64, 4, 4), (256, 8, 4), (1024, 32, 2))
+SIZES = ((64, 4, 4), (256, 8, 4), (1024, 8, 4), (1024, 32, 2))
 WORK = {
     "law, kernel at every layer": ["ensemble.sampler=law", "observables=kernel"],
     "dense, kernel at every layer": ["ensemble.sampler=dense", "observables=kernel"],
-    "dense, NTK at the output": ["observables=ntk", "observables.record=[ntk]"],
+    "law, NTK at the output": ["ensemble.sampler=law", "observables=ntk", "observables.record=[ntk]"],
+    "dense, NTK at the output": ["ensemble.sampler=dense", "observables=ntk", "observables.record=[ntk]"],
 }
 
 
@@ -32,6 +33,8 @@ def job(n: int, L: int, D: int, overrides: list[str]) -> runner.Job:
 def normals(work: str, n: int, L: int, D: int, n_0: int = 64) -> int:
     """Deviates that one network draws."""
     hidden = [n] * (L - 1)
+    if work.startswith("law, NTK"):
+        return 2 * D * sum(hidden) + D
     if work.startswith("law"):
         return D * sum(hidden)
     return sum(m * (k + 1) for k, m in zip([n_0, *hidden], [*hidden, 1], strict=True))

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def point_name(special: dict[str, str]) -> str:
-    """The folder of a sweep point: network.width=64, network.depth=8 -> width=64,depth=8."""
-    text = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in special.items())
-    return "".join(c if c.isalnum() or c in "=,.-_" else "-" for c in text)
+    """The folder of a sweep point: network.width=64, network.depth=8 -> width-64_depth-8.
+
+    Without = and comma, which would have to be quoted in output= and data=.
+    """
+    text = "_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in special.items())
+    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in text)
 
 
 def read_one(overrides: Sequence[str]) -> Settings:

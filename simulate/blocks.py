@@ -25,9 +25,13 @@ def parameters(n_0: int, settings: Settings) -> int:
 def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     """The working set of one network: activations and their temporaries, and the weights where they are held."""
     item = 4 if settings.ensemble.dtype == "float32" else 8
-    if settings.ensemble.sampler == "law":  # layer by layer: kernels, deviates and activations of the widest
-        return item * samples * max(settings.network.outputs, *settings.network.widths, 1) * 3
     hidden = sum(settings.network.widths) + settings.network.outputs
+    if settings.ensemble.sampler == "law":  # layer by layer: kernels, deviates and activations of the widest
+        widest = max(settings.network.outputs, *settings.network.widths, 1)
+        if "ntk" not in settings.observables.record:
+            return item * samples * widest * 3
+        # the backward pass holds deviates and preactivations of all layers, and vectors for every output
+        return item * samples * (2 * hidden + widest * (6 + 3 * settings.network.outputs))
     return item * (parameters(n_0, settings) + 2 * samples * hidden)
 
 

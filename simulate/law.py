@@ -1,15 +1,17 @@
-"""The law sampler: preactivations without weights, exact at every width (theory.md 10.1, 10.2).
+"""The law sampler: preactivations and NTK without weights, exact at every width (theory.md section 10).
 
 Given a layer, the next layer's neurons are independent N(0, g) with g the conditional kernel. So n x D
-normals a layer stand for the n x n weights.
+normals a layer stand for the n x n weights; and as many again for the backward pass, given the forward one.
 """
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from simulate.ensemble import Function, kernel
+from simulate.ensemble import Function, gram, kernel
 from simulate.settings import Settings
 
 # A pivot below this share of its own variance is rounding of zero: the sample is a combination of earlier ones.
@@ -45,19 +47,90 @@ def correlate(C: Tensor, xi: Tensor) -> Tensor:
     return xi
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """One layer as it was drawn, z = C xi: what the backward pass has to know of it."""
+
+    g: Tensor  # (M, D, D) float64, the conditional kernel
+    C: Tensor  # (M, D, D) float64, its factor
+    xi: Tensor  # (M, D, n_l), the action of the weights on the orthonormal directions of the layer below
+    z: Tensor  # (M, D, n_l)
+
+
 def sample(
-    settings: Settings, x: Tensor, M: int, stream: torch.Generator, s: Function, last: bool
-) -> Iterator[tuple[int, Tensor, Tensor | None]]:
-    """Yields (layer, g (M, D, D) float64, z (M, D, n_l)) for layers 1..L; z of layer L only if `last`."""
+    settings: Settings, x: Tensor, M: int, stream: torch.Generator, s: Function, last: bool, keep: bool
+) -> Iterator[Drawn]:
+    """Yields layers 1..L; layer L without xi and z unless `last`; xi are the deviates only if `keep`."""
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     dtype = getattr(torch, settings.ensemble.dtype)
     g = kernel(x[None], C_b, C_W).expand(M, -1, -1)
     for layer, n in enumerate([*settings.network.widths, settings.network.outputs], start=1):
+        C = factor(g)
         if layer == settings.network.depth and not last:
-            yield layer, g, None
+            yield Drawn(g, C, x[:0], x[:0])
             return
         xi = torch.randn(M, len(x), n, generator=stream, device=stream.device, dtype=dtype)
-        z = correlate(factor(g).to(dtype), xi)
-        yield layer, g, z
+        z = correlate(C.to(dtype), xi.clone() if keep else xi)
+        yield Drawn(g, C, xi, z)
         if layer < settings.network.depth:
             g = kernel(s(z), C_b, C_W)
+
+
+def directions(C: Tensor, phi: Tensor) -> Tensor:
+    """Orthonormal rows Q (M, D, n) with phi = C Q; zero rows where a sample adds no direction. In float64."""
+    rows: list[Tensor] = []
+    for j in range(phi.shape[1]):
+        rest = phi[:, j]
+        for k, row in enumerate(rows):
+            rest = torch.addcmul(rest, C[:, j, k, None], row, value=-1)
+        pivot = C[:, j, j, None]
+        rows.append(torch.where(pivot > 0, rest / torch.where(pivot > 0, pivot, 1.0), 0.0))
+    return torch.stack(rows, dim=1)
+
+
+def ntk(
+    settings: Settings,
+    layers: list[Drawn],
+    stream: torch.Generator,
+    s: Function,
+    derivative: Function,
+) -> Tensor:
+    """H_ij;ab of the outputs, (M, n_L, D, n_L, D) float64, exact given the forward pass (theory.md 10.3, 10.4).
+
+    The forward pass has revealed the weights of a layer (its bias as one column more) only along the directions Q
+    of its inputs, as xi. Pulled back through them, vectors U get Q^T xi U from what is known and, orthogonal to
+    Q, Gaussians of covariance U^T U from what is not. Fresh weights instead would be wrong at order 1/n.
+    """
+    C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
+    lambda_b, lambda_W = settings.dynamics.lambda_b, settings.dynamics.lambda_W
+    M, D, outputs = layers[-1].z.shape
+    dtype, device = layers[-1].z.dtype, layers[-1].z.device
+    u = torch.eye(outputs, dtype=dtype, device=device).expand(M, -1, -1)  # one for each output, equal for all samples
+    H = torch.zeros(M, outputs, D, outputs, D, dtype=torch.float64, device=device)
+    for layer in reversed(range(len(layers))):
+        above = layers[layer]
+        square = gram(u)
+        # g holds the activation Gram: C_b + (C_W/n) s_a . s_b
+        rates = (above.g - C_b) * (lambda_W[layer] / C_W) + lambda_b[layer]
+        shared = layer == len(layers) - 1
+        pulled = square[:, :, None, :, None] if shared else square.view(M, outputs, D, outputs, D)
+        H += rates[:, None, :, None, :] * pulled
+        if not layer:
+            return H
+        below = layers[layer - 1]
+        n = below.z.shape[-1]
+        activation = s(below.z).double().mul_(math.sqrt(C_W / n))
+        Q = directions(above.C, activation).to(dtype)
+        fresh = torch.randn(M, u.shape[1], n, generator=stream, device=device, dtype=dtype)
+        fresh = correlate(factor(square).to(dtype), fresh)
+        known = torch.bmm(u, above.xi.transpose(1, 2)) - torch.bmm(fresh, Q.transpose(1, 2))
+        if C_b:
+            # The bias' column of the weights is a direction too; its own pull-back is not needed further down.
+            q_b = directions(above.C, torch.full_like(activation[:, :, :1], math.sqrt(C_b))).to(dtype)
+            drawn = torch.randn(M, u.shape[1], 1, generator=stream, device=device, dtype=dtype)
+            known -= torch.bmm(correlate(factor(square).to(dtype), drawn), q_b.transpose(1, 2))
+        pulled_back = torch.baddbmm(fresh, known, Q).mul_(math.sqrt(C_W / n))
+        slope = derivative(below.z)[:, None]
+        rows = pulled_back[:, :, None] if shared else pulled_back.view(M, outputs, D, n)
+        u = (rows * slope).flatten(1, 2)
+    return H

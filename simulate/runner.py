@@ -185,10 +185,23 @@ def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
     x = torch.tensor(samples.x, dtype=dtype, device=stream.device)
     s, derivative = activations.functions(settings.activation)
     if settings.ensemble.sampler == "law":
-        last = any(family.prefix != "g" for family in job.layout.families())
-        for layer, g, drawn in law.sample(settings, x, job.block, stream, s, last):
+        wanted = {family.prefix for family in job.layout.families()}
+        backward = "H" in wanted
+        layers: list[law.Drawn] = []
+        drawn = law.sample(settings, x, job.block, stream, s, last=bool(wanted - {"g"}), keep=backward)
+        for layer, one in enumerate(drawn, start=1):
+            if backward:
+                layers.append(one)
             if layer in job.layout.layers:
-                yield 0, Snapshot(layer, preactivations=partial(_given, drawn), kernel=partial(_given, g))
+                yield (
+                    0,
+                    Snapshot(
+                        layer,
+                        preactivations=partial(_given, one.z),
+                        kernel=partial(_given, one.g),
+                        ntk=partial(law.ntk, settings, layers, stream, s, derivative),
+                    ),
+                )
         return
     parameters = ensemble.draw(settings, x.shape[1], job.block, stream)
     y = torch.tensor(samples.y, dtype=dtype, device=stream.device) if samples.y is not None else x[:, :0]
@@ -214,8 +227,7 @@ def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
             )
 
 
-def _given(value: torch.Tensor | None) -> torch.Tensor:
-    assert value is not None
+def _given(value: torch.Tensor) -> torch.Tensor:
     return value
 
 

@@ -17,7 +17,7 @@ from analysis.theory.critical import critical
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sin", "erf", "gelu", "swish", "softplus", "sigmoid")
 OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "loss")
 # What the sampler without weights can give; everything else needs the weights.
-WITHOUT_WEIGHTS = ("kernel", "moments", "outputs")
+WITHOUT_WEIGHTS = ("kernel", "moments", "outputs", "ntk")
 NORMALIZATIONS = ("none", "unit", "centered")
 
 

@@ -21,7 +21,8 @@ from simulate.store import DataSet, StoreError, open_data_set, parts
 
 CASES = {
     "law": ["network.width=16", "ensemble.block=32"],
-    "dense": ["network.width=16", "ensemble.block=32", "observables=ntk"],
+    "law, ntk": ["network.width=16", "ensemble.block=32", "observables=ntk"],
+    "dense": ["network.width=16", "ensemble.block=32", "observables=ntk", "ensemble.sampler=dense"],
     "training": [
         "network.width=16", "ensemble.block=32", "dynamics=gradient_descent", "dynamics.steps=5",
         "observables=training", "inputs.test=1",
@@ -127,7 +128,13 @@ def test_another_config_is_refused(run: Callable[..., DataSet], tmp_path: Path) 
 
 
 def command(output: Path, *extra: str) -> list[str]:
-    slow = ["network.width=256", "network.depth=6", "observables=ntk", "ensemble.networks=256", "ensemble.block=4"]
+    slow = [
+        "network.width=256",
+        "network.depth=6",
+        "ensemble.sampler=dense",
+        "ensemble.networks=256",
+        "ensemble.block=4",
+    ]
     return [sys.executable, "-m", "simulate", *slow, f"output={output}", "ensemble.device=cpu", *extra]
 
 

@@ -194,6 +194,34 @@ def test_equal_inputs_stay_equal(sampler: str, run, tmp_path) -> None:
     assert (frame[f"g_{a}_{a}"] == 0).any(), "at width 2 some ReLU networks are dead, and they are rows like any"
 
 
+@pytest.mark.parametrize("D", [1, 2, 3, 5])
+def test_directions_are_orthonormal(D: int) -> None:
+    phi = torch.randn(4, D, 6, dtype=torch.float64, generator=stream(6))
+    if D > 2:
+        phi[:, 2] = 2 * phi[:, 0] - phi[:, 1]  # no new direction
+    C = law.factor(ensemble.gram(phi))
+    Q = law.directions(C, phi)
+    torch.testing.assert_close(C @ Q, phi, rtol=1e-6, atol=1e-6)
+    unit = torch.eye(D, dtype=torch.float64).repeat(4, 1, 1)
+    if D > 2:
+        unit[:, 2, 2] = 0
+    torch.testing.assert_close(Q @ Q.mT, unit, rtol=1e-9, atol=1e-9)
+
+
+def test_law_ntk_survives_equal_inputs_and_dead_networks(run) -> None:
+    """D = 4 of which two are one sample by seed of a one-dimensional sphere; width 2 kills some ReLU networks."""
+    data = run(
+        "inputs=sphere", "inputs.dimension=1", "inputs.count=4", "activation=relu", "network.width=2",
+        "observables=ntk", "ensemble.sampler=law", "ensemble.networks=500", "dynamics.lambda_b=0.1",
+    )  # fmt: skip
+    frame = data.table()
+    last = frame[frame["layer"] == 4]
+    assert (last["status"] == 0).all()
+    x = data.samples()[0][:, 0]
+    a = int(np.flatnonzero(x == x[0])[1])
+    np.testing.assert_allclose(last["H_0_0_0_0"], last[f"H_0_0_0_{a}"], rtol=1e-4, atol=1e-6)
+
+
 # ------------------------------------------------------------------- streams
 
 

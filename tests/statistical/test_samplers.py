@@ -72,6 +72,64 @@ def test_the_comparison_catches(mutant: str, run: Callable[..., DataSet], monkey
     assert z > limit
 
 
+NTK = (
+    "network.depth=4",
+    "network.outputs=2",
+    "inputs=sphere",
+    "inputs.count=2",
+    "inputs.dimension=3",
+    "observables.record=[kernel,outputs,ntk]",
+    "observables.layers=[3,4]",
+    "initialization=gaussian",
+    "initialization.C_W=1.5",
+    "dynamics.lambda_b=[0.5,0.2,0.7,0.4]",
+    "ensemble.networks=60000",
+)
+
+
+def ntk_statistics(data: DataSet) -> np.ndarray:
+    """(M, 56): moments of H up to third order, H g, H z z within and across outputs, for two inputs and two outputs."""
+    H, z = data.read("H")[:, 0, 1].astype(float), data.read("z")[:, 0, 1].astype(float)
+    g = data.read("g")[:, 0, 1].astype(float)
+    names = data.layout.names(data.family("H"))
+    H00, H01 = H[:, [names.index("H_0_0_0_0")]], H[:, [names.index("H_0_1_0_1")]]
+    out = [H, H**2, H00**3, H01**3, H00**2 * H, g[:, :1] * H, g[:, 1:2] * H00, g[:, 1:2] * H01]
+    out += [z[:, :1] * z[:, 1:2] * H, z[:, :1] * z[:, 2:3] * H01, z[:, 2:3] ** 2 * H00]
+    return np.concatenate(out, axis=1)
+
+
+@pytest.mark.parametrize("width", [8, 16])
+@pytest.mark.parametrize(("activation", "C_b"), [("tanh", 0.3), ("relu", 0.3), ("relu", 0.0)])
+def test_dense_and_law_ntk_are_one_law(activation: str, C_b: float, width: int, run: Callable[..., DataSet]) -> None:
+    """Forward and backward pass without weights, with and without biases, layer-wise rates."""
+    case = [*NTK, f"activation={activation}", f"initialization.C_b={C_b}", f"network.width={width}"]
+    dense, drawn = (run(*case, f"ensemble.sampler={sampler}") for sampler in ("dense", "law"))
+    z, limit = largest_z(ntk_statistics(dense), ntk_statistics(drawn))
+    assert z < limit
+
+
+@pytest.mark.parametrize("mutant", ["fresh weights in the backward pass", "known directions drawn again", "no bias"])
+def test_the_ntk_comparison_catches(mutant: str, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative controls: the gradient-independence shortcut and smaller slips, all right at infinite width."""
+    right = law.directions
+
+    def wrong(C: torch.Tensor, phi: torch.Tensor) -> torch.Tensor:
+        Q = right(C, phi)
+        if mutant == "no bias":
+            return 0 * Q if phi.shape[-1] == 1 else Q
+        return 0 * Q  # no direction is known to the backward pass: fresh weights
+
+    case = [*NTK, "activation=tanh", "initialization.C_b=0.3", "network.width=8"]
+    dense = run(*case, "ensemble.sampler=dense")
+    if mutant == "known directions drawn again":  # the component along Q is not removed from the fresh part
+        monkeypatch.setattr(law.torch, "baddbmm", lambda fresh, known, Q: fresh + (known + fresh @ Q.mT) @ Q)
+    else:
+        monkeypatch.setattr(law, "directions", wrong)
+    drawn = run(*case, "ensemble.sampler=law")
+    z, limit = largest_z(ntk_statistics(dense), ntk_statistics(drawn))
+    assert z > limit
+
+
 @pytest.mark.parametrize("sampler", ["dense", "law"])
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 def test_exact_finite_width_law(activation: str, sampler: str, run: Callable[..., DataSet]) -> None:
@@ -100,8 +158,9 @@ def test_exact_finite_width_law(activation: str, sampler: str, run: Callable[...
     assert abs(np.mean(g**2) - second) / (np.std(g**2) / np.sqrt(len(g))) > limit
 
 
-def test_exact_ntk_of_relu(run: Callable[..., DataSet]) -> None:
-    """E H and E H^2 of the dense NTK at n = 16 against the exact recursion (theory.md 6.7), two outputs."""
+@pytest.mark.parametrize("sampler", ["dense", "law"])
+def test_exact_ntk_of_relu(sampler: str, run: Callable[..., DataSet]) -> None:
+    """E H and E H^2 of the NTK at n = 16 against the exact recursion (theory.md 6.7), two outputs."""
     data = run(
         "network.depth=4",
         "network.width=16",
@@ -113,6 +172,7 @@ def test_exact_ntk_of_relu(run: Callable[..., DataSet]) -> None:
         "observables.layers=[4]",
         "dynamics.lambda_b=0.5",
         "ensemble.networks=40000",
+        f"ensemble.sampler={sampler}",
     )
     H00, H01, H11 = data.read("H")[:, 0, 0].astype(float).T
     g = data.read("g")[:, 0, 0, 0].astype(float)
