@@ -12,30 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis import estimators, theory
+from analysis import estimators, ntk_tensors, theory
 from analysis.estimators import Array, Estimate
 from analysis.fits import Series
+from analysis.measured import Measured, chosen_layers, label_of
 from analysis.points import FOUR_POINT_SAMPLES, Point
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The components of one tensor at one layer and step of one point: value and replicates by component."""
-
-    tensor: str
-    layer: int
-    step: int
-    samples: list[str]
-    estimate: Estimate  # k components
-    theory: Array  # (k,) leading order
-    scale: Array  # (k,)
-    theory_next: Array  # (k,) with the next order, NaN where it is not known
-
-
-def _label(*groups: Sequence[int]) -> str:
-    """(0, 0), (0, 1) -> 00,01; with more than ten samples 0.0,0.1"""
-    joint = "." if any(k > 9 for g in groups for k in g) else ""
-    return ",".join(joint.join(map(str, g)) for g in groups)
 
 
 def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
@@ -44,7 +25,7 @@ def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
     V = point.flow(True).V
     assert V is not None
-    for layer in _chosen(point, "g", layers):
+    for layer in chosen_layers(point, "g", layers):
         predicted = np.array([[V[(layer - 1, *a, *b)] for b in pairs] for a in pairs])
         estimate = estimators.covariance(point.read("g", layer), components).scaled(point.widths[layer - 2])
         own = np.sqrt(predicted.diagonal())
@@ -52,7 +33,7 @@ def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
             "V",
             layer,
             0,
-            [_label(pairs[p], pairs[q]) for p, q in components],
+            [label_of(pairs[p], pairs[q]) for p, q in components],
             estimate,
             np.array([predicted[c] for c in components]),
             np.array([own[p] * own[q] for p, q in components]),
@@ -70,7 +51,7 @@ def vertex_of_neurons(point: Point, layers: Sequence[int] | None) -> Iterator[Me
     pairs, quadruples = point.columns("m2"), point.columns("m4")
     components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
     sizes = [*point.widths, point.settings["network"]["outputs"]]
-    for layer in _chosen(point, "m4", layers):
+    for layer in chosen_layers(point, "m4", layers):
         n = sizes[layer - 1]
         if n < 2:
             continue
@@ -86,7 +67,7 @@ def vertex_of_neurons(point: Point, layers: Sequence[int] | None) -> Iterator[Me
             "V of neurons",
             layer,
             0,
-            [_label(pairs[p], pairs[q]) for p, q in components],
+            [label_of(pairs[p], pairs[q]) for p, q in components],
             estimate,
             predicted,
             np.array([own[p] * own[q] for p, q in components]),
@@ -104,7 +85,7 @@ def cumulant(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         "cumulant",
         L,
         0,
-        [_label((a,) * 4) for _, a in columns],
+        [label_of((a,) * 4) for _, a in columns],
         estimators.fourth_cumulant(point.read("z", L)[:, [k for k, _ in columns]]).scaled(point.widths[-1] / 3),
         predicted,
         predicted,
@@ -116,7 +97,7 @@ def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """G1_ab = n (E g_ab - K_ab) (theory.md 1.6, PDLT ch. 4)."""
     flow, pairs = point.flow(True), point.columns("g")
     assert flow.G1 is not None
-    for layer in _chosen(point, "g", layers):
+    for layer in chosen_layers(point, "g", layers):
         K, G1 = flow.K[layer - 1], flow.G1[layer - 1]
         kernel = np.array([K[a] for a in pairs])
         # Where theory says zero (two layers, or a scale-invariant activation) the natural size is that of K l.
@@ -126,7 +107,7 @@ def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
             "G1",
             layer,
             0,
-            [_label(a) for a in pairs],
+            [label_of(a) for a in pairs],
             mean.scaled(point.widths[layer - 2]),
             np.array([G1[a] for a in pairs]),
             np.full(len(pairs), scale),
@@ -134,10 +115,34 @@ def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         )
 
 
+def six_point(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n^2 kappa_3(g_aa): the connected six-point function of three neurons is of order 1/n^2 (theory.md 1.12)."""
+    s = point.settings
+    diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
+    K1 = np.diagonal(point.flow(True).K[0])
+    W = [
+        theory.six_point(point.activation, point.depth, s["initialization"]["C_b"], s["initialization"]["C_W"], K1[a])
+        for _, a in diagonal
+    ]
+    for layer in chosen_layers(point, "g", layers):
+        g = point.read("g", layer)[:, [k for k, _ in diagonal]]
+        predicted = np.array([w[layer - 1] for w in W])
+        yield Measured(
+            "six-point",
+            layer,
+            0,
+            [label_of((a,) * 6) for _, a in diagonal],
+            estimators.third_cumulant(g).scaled(float(point.n) ** 2),
+            predicted,
+            np.abs(predicted),
+            np.full(len(diagonal), np.nan),
+        )
+
+
 def kernel_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """E g_ab against K_ab, and K + G1/n where it is known (theory.md 1.2). For the table of estimates."""
     flow, pairs = point.flow(), point.columns("g")
-    for layer in _chosen(point, "g", layers):
+    for layer in chosen_layers(point, "g", layers):
         K = flow.K[layer - 1]
         next_order = K * np.nan if flow.G1 is None else K + flow.G1[layer - 1] / point.widths[layer - 2]
         size = np.sqrt(K.diagonal())
@@ -145,7 +150,7 @@ def kernel_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured
             "G",
             layer,
             0,
-            [_label(a) for a in pairs],
+            [label_of(a) for a in pairs],
             estimators.mean(point.read("g", layer)),
             np.array([K[a] for a in pairs]),
             np.array([size[a] * size[b] for a, b in pairs]),
@@ -164,7 +169,7 @@ def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
             "H",
             L,
             step,
-            [_label((i, j), (a, b)) for i, j, a, b in columns],
+            [label_of((i, j), (a, b)) for i, j, a, b in columns],
             estimators.mean(point.read("H", L, step)),
             np.array([Theta[a, b] if i == j else 0.0 for i, j, a, b in columns]),
             np.array([size[a] * size[b] for i, j, a, b in columns]),
@@ -182,7 +187,7 @@ def ntk_variance(point: Point, layers: Sequence[int] | None) -> Iterator[Measure
         "log Var H",
         L,
         0,
-        [_label((i, j), (a, b)) for i, j, a, b in tuples],
+        [label_of((i, j), (a, b)) for i, j, a, b in tuples],
         estimators.covariance(H, [(k, k) for k in range(len(columns))]).log(),
         np.ones(len(columns)),
         np.ones(len(columns)),
@@ -210,7 +215,7 @@ def trained_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measure
         "z",
         point.depth,
         step,
-        [_label((i,), (a,)) for i, a in columns],
+        [label_of((i,), (a,)) for i, a in columns],
         estimators.mean(point.read("z", point.depth, step)),
         np.array([mean[a, i] for i, a in columns]),
         np.full(len(columns), unit),
@@ -229,18 +234,12 @@ def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[M
         "Cov z",
         point.depth,
         step,
-        [_label((columns[p][0],), pair) for (p, q), pair in zip(chosen, ab, strict=True)],
+        [label_of((columns[p][0],), pair) for (p, q), pair in zip(chosen, ab, strict=True)],
         estimators.covariance(point.read("z", point.depth, step), chosen),
         np.array([covariance[pair] for pair in ab]),
         np.array([size[a] * size[b] for a, b in ab]),
         np.full(len(chosen), np.nan),
     )
-
-
-def _chosen(point: Point, prefix: str, layers: Sequence[int] | None) -> list[int]:
-    """Recorded layers from 2 on: layer 1 is Gaussian at every width."""
-    recorded = [layer for layer in point.layers(prefix) if layer > 1]
-    return recorded if layers is None else [layer for layer in layers if layer > 1]
 
 
 @dataclass(frozen=True)
@@ -254,6 +253,12 @@ TESTS: dict[str, Test] = {
     "V_of_neurons": Test(vertex_of_neurons, "powers"),
     "cumulant": Test(cumulant, "powers"),
     "G1": Test(metric, "powers"),
+    "six_point": Test(six_point, "powers"),
+    "Theta1": Test(ntk_tensors.Theta1, "powers"),
+    "A": Test(ntk_tensors.A, "powers"),
+    "B": Test(ntk_tensors.B, "powers"),
+    "D": Test(ntk_tensors.D, "powers"),
+    "F": Test(ntk_tensors.F, "powers"),
     "V_collapse": Test(vertex, "collapse"),
     "ntk_mean": Test(ntk_mean, "powers"),
     "ntk_variance": Test(ntk_variance, "exponent"),
@@ -311,7 +316,7 @@ def _collapses(name: str, options: Mapping[str, Any], points: Sequence[Point]) -
     measured = [list(vertex(point, options.get("layers"))) for point in points]
     out = []
     for a in range(points[0].D):
-        label = _label((a, a), (a, a))
+        label = label_of((a, a), (a, a))
         value, n, layers = [], [], []
         covariance = np.zeros((0, 0))
         for point, at in zip(points, measured, strict=True):

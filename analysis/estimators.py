@@ -48,6 +48,11 @@ def join(estimates: Sequence[Estimate]) -> Estimate:
     )
 
 
+def average(first: Estimate, second: Estimate) -> Estimate:
+    """Of two estimates of the same numbers from the same networks."""
+    return Estimate((first.value + second.value) / 2, (first.replicates + second.replicates) / 2)
+
+
 def _leave_out(x: Array) -> tuple[Array, Array]:
     """Sums over all networks but one block's, (B, k), and how many networks those are, (B, 1)."""
     M = len(x)
@@ -92,6 +97,20 @@ def connected(products: Array, x: Array, pairs: Sequence[tuple[int, int]]) -> Es
         single.value - double.value[left] * double.value[right] + spread.value / M,
         single.replicates - double.replicates[:, left] * double.replicates[:, right] + spread.replicates / kept,
     )
+
+
+def third_cumulant(x: Array) -> Estimate:
+    """The k-statistic k3 of each column of x (M, C), unbiased."""
+    x = np.asarray(x, dtype=np.float64)
+    x = x - x.mean(axis=0)
+
+    def k3(sums: list[Array], m: Array) -> Array:
+        s1, s2, s3 = sums
+        return (2 * s1**3 - 3 * m * s1 * s2 + m**2 * s3) / (m * (m - 1) * (m - 2))
+
+    rest, count = zip(*(_leave_out(x**k) for k in (1, 2, 3)), strict=True)
+    total = [(x**k).sum(axis=0) for k in (1, 2, 3)]
+    return Estimate(k3(total, np.asarray(float(len(x)))), k3(list(rest), count[0].astype(np.float64)))
 
 
 def fourth_cumulant(x: Array) -> Estimate:

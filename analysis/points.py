@@ -101,14 +101,20 @@ class Point:
         layout = self.data.layout
         return self.data.family(prefix).tuples(layout.samples, layout.outputs)
 
-    def flow(self, order_n: bool | None = None) -> Flow:
-        """Theory at this point; with V and G1 if asked for, by default where they are cheap."""
+    @property
+    def activation(self) -> str:
+        """As `analysis.theory` takes it."""
+        name, slope = self.settings["activation"]["name"], self.settings["activation"]["slope"]
+        return str(name) if slope is None else f"{name}(slope={slope!r})"
+
+    def flow(self, tensors: tuple[str, ...] | bool | None = None) -> Flow:
+        """Theory at this point: the tensors named; True for those of preactivations; None for what is cheap."""
+        if not isinstance(tensors, tuple):
+            order_n = self.D <= FOUR_POINT_SAMPLES if tensors is None else tensors
+            tensors = ("K", "Theta", "G1", "V") if order_n else ("K", "Theta")
         s, dynamics = self.settings, self.settings["dynamics"]
-        order_n = self.D <= FOUR_POINT_SAMPLES if order_n is None else order_n
         return _flow(
-            s["activation"]["name"]
-            if s["activation"]["slope"] is None
-            else f"{s['activation']['name']}(slope={s['activation']['slope']!r})",
+            self.activation,
             self.depth,
             s["initialization"]["C_b"],
             s["initialization"]["C_W"],
@@ -116,5 +122,5 @@ class Point:
             tuple(dynamics["lambda_b"]),
             tuple(dynamics["lambda_W"]),
             tuple((np.array(self.widths) / np.array([self.widths[0], *self.widths[:-1]])).tolist()),
-            ("K", "Theta", "G1", "V") if order_n else ("K", "Theta"),
+            tensors,
         )

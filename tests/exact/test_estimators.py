@@ -34,6 +34,15 @@ def test_fourth_cumulant_is_the_k_statistic() -> None:
     assert estimators.fourth_cumulant(x).value[0] == pytest.approx(kstat(x[:, 0], 4), rel=1e-9)
 
 
+def test_third_cumulant_is_the_k_statistic() -> None:
+    x = np.random.default_rng(6).exponential(size=(300, 1)) + 3
+    got = estimators.third_cumulant(x)
+    assert got.value[0] == pytest.approx(kstat(x[:, 0], 3), rel=1e-9)
+    edges = np.linspace(0, 300, estimators.BLOCKS + 1).astype(int)
+    rest = np.delete(x[:, 0], range(edges[3], edges[4]))
+    assert got.replicates[3, 0] == pytest.approx(kstat(rest, 3), rel=1e-8)
+
+
 def test_connected_is_unbiased_by_enumeration(monkeypatch: pytest.MonkeyPatch) -> None:
     """All samples of three networks from a population of four: the mean of the estimate is the population's value."""
     monkeypatch.setattr(estimators, "FEWEST", 2)

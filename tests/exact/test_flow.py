@@ -260,3 +260,19 @@ def test_exact_six_point_leading_order() -> None:
         W, V = 8 + 3 * 4 * V + W, 2 + V
     n = 10**4
     assert n**2 * exact.six_point("linear", [n] * 4, 1.0, 1.0) == pytest.approx(W, rel=2e-3)
+    assert theory.six_point("linear", 5, 0.0, 1.0, 1.0)[4] == pytest.approx(W, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "sin", "linear", "gelu", "relu"])
+def test_six_point_reference(name: str) -> None:
+    case = REFERENCE[name]
+    W = theory.six_point(name, 8, case["C_b"], case["C_W"], case["C_b"] + case["C_W"])
+    got = [case["layers"][str(layer + 1)].get("W6") for layer in range(8)]
+    if got[0] is None:
+        pytest.skip(f"theory_reference.json has no six-point function of {name}")
+    np.testing.assert_allclose(W, got, rtol=1e-8, atol=1e-12)
+
+
+def test_six_point_of_relu_is_the_exact_law_at_large_width() -> None:
+    n, W = 10**4, theory.six_point("relu", 5, 0.0, 2.0, 2.0)
+    assert n**2 * exact.six_point("relu", [n] * 4, 2.0, 2.0) == pytest.approx(W[4], rel=1e-2)

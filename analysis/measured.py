@@ -1,0 +1,33 @@
+"""What a measurement hands to the fits: the components of one tensor at one layer, with theory beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.estimators import Array, Estimate
+from analysis.points import Point
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The components of one tensor at one layer and step of one point: value and replicates by component."""
+
+    tensor: str
+    layer: int
+    step: int
+    samples: list[str]
+    estimate: Estimate  # k components
+    theory: Array  # (k,) leading order
+    scale: Array  # (k,)
+    theory_next: Array  # (k,) with the next order, NaN where it is not known
+
+
+def label_of(*groups: Sequence[int]) -> str:
+    """(0, 0), (0, 1) -> 00,01; with more than ten samples 0.0,0.1"""
+    joint = "." if any(k > 9 for g in groups for k in g) else ""
+    return ",".join(joint.join(map(str, g)) for g in groups)
+
+
+def chosen_layers(point: Point, prefix: str, layers: Sequence[int] | None) -> list[int]:
+    """Recorded layers from 2 on: layer 1 is Gaussian at every width."""
+    recorded = [layer for layer in point.layers(prefix) if layer > 1]
+    return recorded if layers is None else [layer for layer in layers if layer > 1]
