@@ -68,3 +68,40 @@ def functions(activation: Activation) -> Pair:
         assert activation.slope is not None
         return _relu_like(activation.slope)
     return _SMOOTH[activation.name]
+
+
+def _logistic(order: int) -> Callable[[Tensor], Tensor]:
+    """Derivatives of the logistic function, by p = sigma (1 - sigma) and q = 1 - 2 sigma."""
+
+    def derivative(z: Tensor) -> Tensor:
+        p, q = _sigmoid_slope(z), 1 - 2 * torch.sigmoid(z)
+        return (p, p * q, p * (1 - 6 * p))[order - 1]
+
+    return derivative
+
+
+def _density(z: Tensor) -> Tensor:
+    return torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
+
+
+_BEYOND: dict[str, Pair] = {
+    "tanh": (
+        lambda z: -2 * torch.tanh(z) * _tanh_slope(z),
+        lambda z: _tanh_slope(z) * (6 * torch.tanh(z).square() - 2),
+    ),
+    "sin": (lambda z: -torch.sin(z), lambda z: -torch.cos(z)),
+    "erf": (lambda z: -2 * z * _erf_slope(z), lambda z: (4 * z.square() - 2) * _erf_slope(z)),
+    "gelu": (lambda z: (2 - z.square()) * _density(z), lambda z: (z**3 - 4 * z) * _density(z)),
+    "swish": (
+        lambda z: 2 * _logistic(1)(z) + z * _logistic(2)(z),
+        lambda z: 3 * _logistic(2)(z) + z * _logistic(3)(z),
+    ),
+    "softplus": (_logistic(1), _logistic(2)),
+    "sigmoid": (_logistic(2), _logistic(3)),
+}
+
+
+def to_third_order(activation: Activation) -> tuple[Callable[[Tensor], Tensor], ...]:
+    """s and its first three derivatives. Piecewise linear activations have none from the second on, away from
+    their kink, whose delta function no finite number of networks sees."""
+    return (*functions(activation), *_BEYOND.get(activation.name, (torch.zeros_like, torch.zeros_like)))

@@ -1,6 +1,10 @@
 """The dense passes and the law sampler against slow, obvious references in float64."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 from simulate import activations, dynamics, ensemble, law, runner, streams
 from simulate.api import read_one
+from simulate.differentials import differentials
 from simulate.settings import Settings
 
 LAMBDA_B, LAMBDA_W = (0.3, 0.5, 0.7), (1.1, 0.9, 1.3)
@@ -106,6 +111,45 @@ def test_a_step_of_gradient_descent_is_the_gradient(name: str) -> None:
             )
             moved = theta[1][layer] - 0.05 * LAMBDA_B[layer] * gb[layer]
             torch.testing.assert_close(parameters.b[layer][m], moved, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own, at its first jvp
+@pytest.mark.parametrize("name", ["tanh", "gelu", "sin"])
+def test_differentials_are_nested_directional_derivatives(name: str) -> None:
+    """dH, ddI and ddII against torch.func on the definition: directions v = lambda grad z, all indices."""
+    parameters, x, setting = network(name, M=2, D=2)
+    s, _ = activations.functions(setting.activation)
+    z, signals = ensemble.forward(parameters, x, s)
+    functions = activations.to_third_order(setting.activation)
+    dH, ddI, ddII = differentials(parameters, z, signals, functions, LAMBDA_B, LAMBDA_W, second=True)
+    assert ddI is not None
+    assert ddII is not None
+    rates = [LAMBDA_W[k] / W.shape[-1] for k, W in enumerate(parameters.W)] + list(LAMBDA_B)
+    for m in range(2):
+        theta = [W[m] for W in parameters.W] + [b[m] for b in parameters.b]
+
+        def output(p: int, *theta: Tensor) -> Tensor:
+            i, a = divmod(p, 2)
+            return reference(list(theta[:3]), list(theta[3:]), x[a], s)[i]
+
+        gradients = [torch.func.grad(partial(output, p), argnums=tuple(range(6)))(*theta) for p in range(4)]
+        v = [tuple(r * g for r, g in zip(rates, one, strict=True)) for one in gradients]
+
+        def along(f: Callable[..., Any], k: int, v: list[tuple[Tensor, ...]] = v) -> Callable[..., Any]:
+            return lambda *at: torch.func.jvp(f, at, v[k])[1]
+
+        for p, q, k in itertools.product(range(4), repeat=3):
+            want = along(along(partial(output, p), q), k)(*theta)
+            torch.testing.assert_close(dH[m, p, q, k], want, rtol=1e-10, atol=1e-11)
+        hessian = {}
+        for p, k in itertools.product(range(4), repeat=2):
+            hessian[p, k] = along(torch.func.grad(partial(output, p), argnums=tuple(range(6))), k)(*theta)
+        for p, q, k, r in itertools.product(range(4), repeat=4):
+            want = sum((rate * g * h).sum() for rate, g, h in zip(rates, hessian[p, k], hessian[q, r], strict=True))
+            torch.testing.assert_close(ddII[m, p, q, k, r], want, rtol=1e-10, atol=1e-11)
+        for p, q, k, r in [(0, 0, 0, 0), (0, 1, 2, 3), (3, 0, 0, 1), (2, 2, 1, 1), (1, 3, 0, 3)]:
+            want = along(along(along(partial(output, p), q), k), r)(*theta)
+            torch.testing.assert_close(ddI[m, p, q, k, r], want, rtol=1e-10, atol=1e-11)
 
 
 def test_it_is_what_torch_modules_compute() -> None:
