@@ -14,6 +14,7 @@ from analysis.measured import Measured, label_of
 from analysis.points import Point
 
 TENSORS = ("K", "Theta", "G1", "V", "A", "B", "D", "F", "Theta1")
+DIFFERENTIALS = ("P", "Q", "R", "S", "T", "U")
 Pairs = list[tuple[int, ...]]
 
 
@@ -108,3 +109,88 @@ def F(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     groups = list(itertools.product(out.pairs, repeat=2))
     products = np.stack([z[:, at[0, a]] * z[:, at[1, b]] * out.H(0, 1, c, d) for (a, b), (c, d) in groups], axis=1)
     yield from out.measured("F", groups, estimators.mean(products).scaled(out.n), "acbd")
+
+
+class _Differentials:
+    """Columns of dH, ddI and ddII of one point by their full indices, each stored once per symmetry."""
+
+    def __init__(self, point: Point):
+        if point.settings["network"]["outputs"] < 2:
+            raise ValueError(f"{point.data.path}: network.outputs: this test needs 2 outputs")
+        self.point, self.L, self.n = point, point.depth, float(point.widths[-1])
+        self.theory = point.flow(DIFFERENTIALS)
+        self.samples = list(itertools.product(range(point.D), repeat=4))
+        self.families = {
+            prefix: (point.read(prefix, self.L), {index: k for k, index in enumerate(point.columns(prefix))})
+            for prefix in ("z", "dH", "ddI", "ddII")
+            if point.records(prefix)
+        }
+
+    def column(self, prefix: str, *rows: tuple[int, int]) -> Array:
+        """rows: (output, sample) of each index."""
+        values, at = self.families[prefix]
+        if prefix in ("dH", "ddI"):
+            rows = (rows[0], *sorted(rows[1:]))
+        if prefix == "ddII" and (rows[0], rows[2]) > (rows[1], rows[3]):
+            rows = (rows[1], rows[0], rows[3], rows[2])
+        return values[:, at[(*(i for i, _ in rows), *(a for _, a in rows))]]
+
+    def measured(self, tensor: str, products: Array, order: Sequence[int]) -> Iterator[Measured]:
+        """products: (M, D^4) for samples a, b, c, d; order: which of them each index of the tensor is."""
+        X = getattr(self.theory, tensor)[-1]
+        theory = np.array([X[tuple(abcd[k] for k in order)] for abcd in self.samples])
+        labels = [label_of(abcd) for abcd in self.samples]
+        size, nothing = np.full(len(theory), np.abs(theory).max()), np.full(len(theory), np.nan)
+        yield Measured(tensor, self.L, 0, labels, estimators.mean(products).scaled(self.n), theory, size, nothing)
+
+
+def P(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E dH_011;abc z_0;d, P_abcd (theory.md 3.4)"""
+    d = _Differentials(point)
+    rows = [d.column("dH", (0, a), (1, b), (1, c)) * d.column("z", (0, e)) for a, b, c, e in d.samples]
+    yield from d.measured("P", np.stack(rows, axis=1), (0, 1, 2, 3))
+
+
+def Q(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E dH_001;abc z_1;d, Q_abcd (theory.md 3.4)"""
+    d = _Differentials(point)
+    rows = [d.column("dH", (0, a), (0, b), (1, c)) * d.column("z", (1, e)) for a, b, c, e in d.samples]
+    yield from d.measured("Q", np.stack(rows, axis=1), (0, 1, 2, 3))
+
+
+def R(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E ddI_0011;abcd, R_abcd (theory.md 3.5)"""
+    d = _Differentials(point)
+    rows = [d.column("ddI", (0, a), (0, b), (1, c), (1, e)) for a, b, c, e in d.samples]
+    yield from d.measured("R", np.stack(rows, axis=1), (0, 1, 2, 3))
+
+
+def S(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E ddII_0011;abcd, S_abcd (theory.md 3.6)"""
+    d = _Differentials(point)
+    rows = [d.column("ddII", (0, a), (0, b), (1, c), (1, e)) for a, b, c, e in d.samples]
+    yield from d.measured("S", np.stack(rows, axis=1), (0, 1, 2, 3))
+
+
+def T(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E ddII_0101;abcd, T_acdb (theory.md 3.6)"""
+    d = _Differentials(point)
+    rows = [d.column("ddII", (0, a), (1, b), (0, c), (1, e)) for a, b, c, e in d.samples]
+    yield from d.measured("T", np.stack(rows, axis=1), (0, 2, 3, 1))
+
+
+def U(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E ddII_0110;abcd, U_adbc (theory.md 3.6)"""
+    d = _Differentials(point)
+    rows = [d.column("ddII", (0, a), (1, b), (1, c), (0, e)) for a, b, c, e in d.samples]
+    yield from d.measured("U", np.stack(rows, axis=1), (0, 3, 1, 2))
+
+
+def dntk_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """log E dH_000^2: a network's dH is of order 1/n, so its square falls with exponent 2 (theory.md 5.8)."""
+    d = _Differentials(point)
+    samples = range(point.D)
+    square = np.stack([d.column("dH", (0, a), (0, a), (0, a)) ** 2 for a in samples], axis=1)
+    two = np.full(point.D, 2.0)
+    labels = [label_of((a,) * 3) for a in samples]
+    yield Measured("log dH^2", d.L, 0, labels, estimators.mean(square).log(), two, np.ones(point.D), two * np.nan)

@@ -32,7 +32,14 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
             return item * samples * widest * 3
         # the backward pass holds deviates and preactivations of all layers, and vectors for every output
         return item * samples * (2 * hidden + widest * (6 + 3 * settings.network.outputs))
-    return item * (parameters(n_0, settings) + 2 * samples * hidden)
+    held = item * (parameters(n_0, settings) + 2 * samples * hidden)
+    # Tangents along every direction, pair and triple of directions, in float64.
+    directions = samples * settings.network.outputs
+    if "ddntk" in settings.observables.record:
+        held += 8 * hidden * 6 * directions**3
+    elif "dntk" in settings.observables.record:
+        held += 8 * hidden * 6 * directions**2
+    return held
 
 
 def block_size(n_0: int, samples: int, device: str, settings: Settings) -> int:

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from simulate import activations, blocks, dynamics, ensemble, inputs, law, schema, store, streams
+from simulate.differentials import differentials
 from simulate.observables import MEASURE, Snapshot
 from simulate.progress import Progress
 from simulate.settings import Settings, SettingsError
@@ -211,8 +212,11 @@ def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
     )
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     rates = settings.dynamics.lambda_b, settings.dynamics.lambda_W
+    orders = (activations.to_third_order(settings.activation),)
     for step in path:
         z, signals = ensemble.forward(parameters, x, s)
+        # Recorded in several families of columns, computed once.
+        further = cache(partial(differentials, parameters, z, signals, *orders, *rates, "ddntk" in job.layout.record))
         for layer in job.layout.layers:
             yield (
                 step,
@@ -221,6 +225,7 @@ def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
                     preactivations=partial(_given, z[layer - 1]),
                     kernel=partial(ensemble.kernel, signals[layer - 1], C_b, C_W),
                     ntk=partial(ensemble.ntk, parameters, z, signals, derivative, *rates),
+                    differentials=further,
                     targets=partial(_given, train_y.double()),
                     train=samples.train,
                 ),

@@ -47,6 +47,32 @@ def _ntk(D: int, outputs: int) -> list[tuple[int, ...]]:
     return [(i, j, a, b) for (i, a), (j, b) in combinations_with_replacement(rows, 2)]
 
 
+# The same for the differentials, which are symmetric under permutations of (output, sample) of their directions;
+# column names list outputs first, then samples, as the subscripts of docs/theory.md do.
+def _joined(*rows: tuple[int, int]) -> tuple[int, ...]:
+    return (*(i for i, _ in rows), *(a for _, a in rows))
+
+
+def _outputs(D: int, outputs: int) -> list[tuple[int, int]]:
+    return [(i, a) for i in range(outputs) for a in range(D)]
+
+
+def _dntk(D: int, outputs: int) -> list[tuple[int, ...]]:
+    rows = _outputs(D, outputs)
+    return [_joined(p, q, k) for p in rows for q, k in combinations_with_replacement(rows, 2)]
+
+
+def _ddntk1(D: int, outputs: int) -> list[tuple[int, ...]]:
+    rows = _outputs(D, outputs)
+    return [_joined(p, *others) for p in rows for others in combinations_with_replacement(rows, 3)]
+
+
+def _ddntk2(D: int, outputs: int) -> list[tuple[int, ...]]:
+    """Symmetric under exchange of the two Hessians with their directions."""
+    rows = _outputs(D, outputs)
+    return [_joined(p, q, k, m) for (p, k), (q, m) in combinations_with_replacement(list(product(rows, rows)), 2)]
+
+
 def _moment(order: int) -> Callable[[int, int], list[tuple[int, ...]]]:
     return lambda D, outputs: list(combinations_with_replacement(range(D), order))
 
@@ -66,6 +92,13 @@ OBSERVABLES: dict[str, tuple[Observable, ...]] = {
         Observable("z", False, "output z_i;a of neuron i at sample a", lambda D, o: list(product(range(o), range(D)))),
     ),
     "ntk": (Observable("H", False, "neural tangent kernel H_ij;ab of the outputs, PDLT ch. 8", _ntk),),
+    "dntk": (
+        Observable("dH", False, "dH_i0i1i2;abc: z_i0;a differentiated along lambda grad z_i1;b and z_i2;c", _dntk),
+    ),
+    "ddntk": (
+        Observable("ddI", False, "ddI_i0i1i2i3;abcd: z_i0;a differentiated along three gradients", _ddntk1),
+        Observable("ddII", False, "ddII_i1i2i3i4;abcd: Hessians of z_i1;a and z_i2;b on two gradients", _ddntk2),
+    ),
     "loss": (Observable("loss", False, "1/2 sum over train samples of (z - y)^2", lambda D, o: [()]),),
 }
 

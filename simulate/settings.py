@@ -15,7 +15,7 @@ from typing import Any
 from analysis.theory.critical import critical
 
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sin", "erf", "gelu", "swish", "softplus", "sigmoid")
-OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "loss")
+OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "dntk", "ddntk", "loss")
 # What the sampler without weights can give; everything else needs the weights.
 WITHOUT_WEIGHTS = ("kernel", "moments", "outputs", "ntk")
 NORMALIZATIONS = ("none", "unit", "centered")

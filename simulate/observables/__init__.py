@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from simulate.observables.differentials import ddntk1, ddntk2, dntk
 from simulate.observables.moments import moment
 from simulate.observables.snapshot import Snapshot, upper
 
@@ -38,6 +39,9 @@ MEASURE: dict[str, Callable[[Snapshot], Tensor]] = {
     "m4": moment(4),
     "z": outputs,
     "H": ntk,
+    "dH": dntk,
+    "ddI": ddntk1,
+    "ddII": ddntk2,
     "loss": loss,
 }
 

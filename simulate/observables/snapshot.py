@@ -11,6 +11,10 @@ def _absent() -> Tensor:
     raise RuntimeError("this sampler does not give what the observable needs; settings should have refused it")
 
 
+def _nothing() -> tuple[Tensor, Tensor | None, Tensor | None]:
+    raise RuntimeError("this sampler has no weights to differentiate by; settings should have refused it")
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """Everything is a function, so that only what is recorded is computed."""
@@ -19,6 +23,7 @@ class Snapshot:
     preactivations: Callable[[], Tensor] = _absent  # (M, D, n_l)
     kernel: Callable[[], Tensor] = _absent  # (M, D, D) float64
     ntk: Callable[[], Tensor] = _absent  # (M, n_L, D, n_L, D) float64
+    differentials: Callable[[], tuple[Tensor, Tensor | None, Tensor | None]] = _nothing  # simulate.differentials
     targets: Callable[[], Tensor] = _absent  # (N, n_L)
     train: int = 0
 
