@@ -13,8 +13,19 @@
 
 from analysis.theory.activations import activation
 from analysis.theory.critical import Critical, critical
+from analysis.theory.exponents import Exponents, exponents
 from analysis.theory.flow import Flow, flow
 from analysis.theory.six_point import six_point
 from analysis.theory.training import gradient_descent
 
-__all__ = ["Critical", "Flow", "activation", "critical", "flow", "gradient_descent", "six_point"]
+__all__ = [
+    "Critical",
+    "Exponents",
+    "Flow",
+    "activation",
+    "critical",
+    "exponents",
+    "flow",
+    "gradient_descent",
+    "six_point",
+]

@@ -23,6 +23,7 @@ CASES = {
     "law": ["network.width=16", "ensemble.block=32"],
     "law, ntk": ["network.width=16", "ensemble.block=32", "observables=ntk"],
     "dense": ["network.width=16", "ensemble.block=32", "observables=ntk", "ensemble.sampler=dense"],
+    "derivatives": ["network.width=8", "ensemble.block=32", "observables=derivatives", "network.outputs=2"],
     "training": [
         "network.width=16", "ensemble.block=32", "dynamics=gradient_descent", "dynamics.steps=5",
         "observables=training", "inputs.test=1",

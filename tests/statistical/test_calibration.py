@@ -1,6 +1,7 @@
 """The verdicts are what they say: false alarms, power and mutants, on the exact deep-linear law and on real runs."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,11 @@ MUTANTS: dict[str, Callable[[torch.Tensor, float, float], tuple[float, float]]] 
 }
 
 
-def one_layer_late(*arguments: Any) -> Iterator[tuple[int, torch.Tensor, torch.Tensor | None]]:
+def one_layer_late(*arguments: Any, **options: Any) -> Iterator[law.Drawn]:
     """The law sampler with its kernels shifted by a layer."""
-    layers = list(law_sample(*arguments))
-    for (layer, _, z), (_, earlier, _) in zip(layers, [layers[0], *layers[:-1]], strict=True):
-        yield layer, earlier, z
+    layers = list(law_sample(*arguments, **options))
+    for layer, earlier in zip(layers, [layers[0], *layers[:-1]], strict=True):
+        yield replace(layer, g=earlier.g)
 
 
 law_sample = law.sample
@@ -121,3 +122,24 @@ def test_mutants_through_the_whole_pipeline(mutant: str, tmp_path: Path, monkeyp
     )
     verdict = analysis.analyze(sets).verdicts[0]
     assert verdict.verdict == ("agrees" if mutant == "none" else "disagrees"), verdict.reason
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_every_ntk_tensor_through_the_pipeline(wrong: bool, tmp_path: Path) -> None:
+    """A, B, D, F by the law sampler and P to U by differentiation: none disagrees; with lambda_W said to be 15 %
+    larger than it was, each claim does. Family-wise false-alarm rate 0.01."""
+    common = ["network.width=12,16,24,32,64", "network.depth=3", "workers=1", "ensemble.device=cpu"]
+    sets = simulate.sweep(
+        "experiment=tensors", "inputs.count=2", "inputs.classes=[0,1]", "ensemble.networks=20000",
+        "observables.layers=[3]", f"output={tmp_path}/t", *common,
+    )  # fmt: skip
+    sets += simulate.sweep("experiment=derivatives", "ensemble.networks=4000", f"output={tmp_path}/d", *common)
+    if wrong:
+        for data in sets:
+            data.settings["dynamics"]["lambda_W"] = [1.15 * rate for rate in data.settings["dynamics"]["lambda_W"]]
+    said = {verdict.claim: verdict for verdict in analysis.analyze(sets).verdicts}
+    assert set(said) == {"tensors", "derivatives"}
+    tested = {j.fit.series.test for verdict in said.values() for j in verdict.judged}
+    assert set("VABDFPQRSTU") <= tested
+    for verdict in said.values():
+        assert (verdict.verdict == "disagrees") == wrong, verdict.reason
