@@ -56,8 +56,10 @@ def moments(activation: str, width: int, sampler: str, networks: int) -> tuple[n
                 g[:, 1:2] * H,
                 z[:, :1] * z[:, 1:2] * H,
                 z[:, :1] * z[:, 2:3] * H,
-            ]
-            + [z**2, z**4, z[:, :2] ** 2 * z[:, 2:] ** 2],
+                z**2,
+                z**4,
+                z[:, :2] ** 2 * z[:, 2:] ** 2,
+            ],
             axis=1,
         )
         first, second = first + x.sum(axis=0), second + (x**2).sum(axis=0)

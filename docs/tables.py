@@ -1,4 +1,4 @@
-"""Tables of docs/tensors.md from verdicts.json: python docs/tables.py outputs/tensors_tanh/analysis/verdicts.json ..."""
+"""Tables of docs/tensors.md from verdicts: python docs/tables.py outputs/tensors_tanh/analysis/verdicts.json ..."""
 
 import json
 import sys
