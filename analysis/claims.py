@@ -273,15 +273,22 @@ TESTS: dict[str, Test] = {
     "trained_covariance": Test(trained_covariance, "powers"),
 }
 
-# What the table of estimates holds, by the family of columns that it needs.
-TABLES: dict[str, tuple[Callable[[Point, Sequence[int] | None], Iterator[Measured]], ...]] = {
-    "g": (kernel_mean, metric, vertex),
-    "m4": (vertex_of_neurons,),
-    "H": (ntk_mean,),
-    "z": (cumulant, trained_mean, trained_covariance),
-}
-ORDER_N = (metric, vertex, vertex_of_neurons, cumulant)  # need V or G1 from theory
-AT_START, TRAINED = (cumulant,), (trained_mean, trained_covariance)
+Measure = Callable[[Point, Sequence[int] | None], Iterator[Measured]]
+NTK = (ntk_tensors.Theta1, ntk_tensors.A, ntk_tensors.B, ntk_tensors.D, ntk_tensors.F)
+FURTHER = (ntk_tensors.P, ntk_tensors.Q, ntk_tensors.R, ntk_tensors.S, ntk_tensors.T, ntk_tensors.U)
+
+# What the table of estimates holds: measures, by the families of columns that they read.
+TABLES: tuple[tuple[tuple[str, ...], tuple[Measure, ...]], ...] = (
+    (("g",), (kernel_mean, metric, vertex)),
+    (("m4",), (vertex_of_neurons,)),
+    (("H",), (ntk_mean,)),
+    (("H", "g", "z"), NTK),
+    (("dH", "ddI", "ddII", "z"), FURTHER),
+    (("z",), (cumulant, trained_mean, trained_covariance)),
+)
+ORDER_N = (metric, vertex, vertex_of_neurons, cumulant, *NTK, *FURTHER)  # predicted for few samples only
+AT_START, TRAINED = (cumulant, *NTK, *FURTHER), (trained_mean, trained_covariance)
+TWO_OUTPUTS = (*NTK, *FURTHER)
 
 
 def series(name: str, options: Mapping[str, Any], points: Sequence[Point]) -> list[Series]:
@@ -367,13 +374,19 @@ def _collapses(name: str, options: Mapping[str, Any], points: Sequence[Point]) -
 def table(point: Point) -> list[dict[str, Any]]:
     """The estimates of one point as rows: tensor, layer, step, width, samples, estimate, error, theory, theory_next."""
     out = []
-    for prefix, measures in TABLES.items():
-        if not point.records(prefix):
+    for families, measures in TABLES:
+        # The NTK belongs to the output, and so must the kernel that is read beside it.
+        where = point.depth if "H" in families else None
+        if not all(point.records(family, where) for family in families):
             continue
         for measure in measures:
             if measure in ORDER_N and point.D > FOUR_POINT_SAMPLES:
                 continue
             if measure in (AT_START if point.trained else TRAINED):
+                continue
+            if measure in TWO_OUTPUTS and point.settings["network"]["outputs"] < 2:
+                continue
+            if measure in FURTHER and theory.activation(point.activation).kinked:
                 continue
             for m in measure(point, None):
                 for k, label in enumerate(m.samples):

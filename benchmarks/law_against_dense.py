@@ -46,22 +46,9 @@ def moments(activation: str, width: int, sampler: str, networks: int) -> tuple[n
     for index in range(blocks):
         values, _ = runner.compute_block(job, index)
         H, g, z = (values[k][:, 0, 0].astype(np.float64) for k in ("H", "g", "z"))
-        x = np.concatenate(
-            [
-                H,
-                H**2,
-                H**3,
-                H[:, :1] * H,
-                g[:, :1] * H,
-                g[:, 1:2] * H,
-                z[:, :1] * z[:, 1:2] * H,
-                z[:, :1] * z[:, 2:3] * H,
-                z**2,
-                z**4,
-                z[:, :2] ** 2 * z[:, 2:] ** 2,
-            ],
-            axis=1,
-        )
+        columns = [H, H**2, H**3, H[:, :1] * H, g[:, :1] * H, g[:, 1:2] * H]
+        columns += [z[:, :1] * z[:, 1:2] * H, z[:, :1] * z[:, 2:3] * H, z**2, z**4, z[:, :2] ** 2 * z[:, 2:] ** 2]
+        x = np.concatenate(columns, axis=1)
         first, second = first + x.sum(axis=0), second + (x**2).sum(axis=0)
     M = blocks * job.block
     return first / M, (second / M - (first / M) ** 2) / M

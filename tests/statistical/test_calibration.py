@@ -137,7 +137,9 @@ def test_every_ntk_tensor_through_the_pipeline(wrong: bool, tmp_path: Path) -> N
     if wrong:
         for data in sets:
             data.settings["dynamics"]["lambda_W"] = [1.15 * rate for rate in data.settings["dynamics"]["lambda_W"]]
-    said = {verdict.claim: verdict for verdict in analysis.analyze(sets).verdicts}
+    result = analysis.analyze(sets)
+    assert set("VABDFPQRSTU") | {"Theta1", "G1"} <= set(result.estimates["tensor"])
+    said = {verdict.claim: verdict for verdict in result.verdicts}
     assert set(said) == {"tensors", "derivatives"}
     tested = {j.fit.series.test for verdict in said.values() for j in verdict.judged}
     assert set("VABDFPQRSTU") <= tested
