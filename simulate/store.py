@@ -48,6 +48,18 @@ def _commit(path: Path, write: Any) -> None:
         os.close(folder)
 
 
+def _sweep_up(path: Path) -> None:
+    """Remove what killed processes had begun to write; a process that lives keeps its file."""
+    for name in path.glob(".*.tmp"):
+        pid = int(name.name.split(".")[-2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            name.unlink(missing_ok=True)
+        except PermissionError:  # it lives, and is somebody else's
+            continue
+
+
 def _differences(a: Any, b: Any, path: str = "") -> Iterable[tuple[str, Any, Any]]:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in sorted({*a, *b}):
@@ -82,6 +94,7 @@ def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any
     """Start a data set, or continue the one that is there; StoreError as `check`."""
     check(path, manifest)
     path.mkdir(parents=True, exist_ok=True)
+    _sweep_up(path)
     if not (path / MANIFEST).exists():
         table = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
         table |= {f"x_{k}": column for k, column in enumerate(x.T)}

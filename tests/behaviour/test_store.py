@@ -1,6 +1,9 @@
 """The data format: schema, metadata, damage, and what the analysis refuses."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,3 +85,17 @@ def test_unwritable_outputs(tmp_path: Path) -> None:
 def test_run_refuses_a_sweep(tmp_path: Path) -> None:
     with pytest.raises(simulate.SettingsError, match=r"simulate\.sweep"):
         simulate.run("network.width=3,4", f"output={tmp_path}/x")
+
+
+def test_begun_files_of_the_dead_are_swept_up_and_of_the_living_kept(
+    run: Callable[..., DataSet], tmp_path: Path
+) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / "a").mkdir()
+    left, kept = (tmp_path / "a" / f".part-x.parquet.{pid}.tmp" for pid in (dead.pid, os.getpid()))
+    left.touch()
+    kept.touch()
+    run("ensemble.networks=10", f"output={tmp_path}/a")
+    assert not left.exists()
+    assert kept.exists()
