@@ -158,32 +158,33 @@ def Q(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     yield from d.measured("Q", np.stack(rows, axis=1), (0, 1, 2, 3))
 
 
+def _mean_of_second(
+    point: Point, tensor: str, family: str, outputs: tuple[int, int, int, int], order: Sequence[int]
+) -> Iterator[Measured]:
+    """n E of a second differential at these outputs and all samples a, b, c, d."""
+    d = _Differentials(point)
+    rows = [d.column(family, *zip(outputs, abcd, strict=True)) for abcd in d.samples]
+    yield from d.measured(tensor, np.stack(rows, axis=1), order)
+
+
 def R(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """n E ddI_0011;abcd, R_abcd (theory.md 3.5)"""
-    d = _Differentials(point)
-    rows = [d.column("ddI", (0, a), (0, b), (1, c), (1, e)) for a, b, c, e in d.samples]
-    yield from d.measured("R", np.stack(rows, axis=1), (0, 1, 2, 3))
+    return _mean_of_second(point, "R", "ddI", (0, 0, 1, 1), (0, 1, 2, 3))
 
 
 def S(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """n E ddII_0011;abcd, S_abcd (theory.md 3.6)"""
-    d = _Differentials(point)
-    rows = [d.column("ddII", (0, a), (0, b), (1, c), (1, e)) for a, b, c, e in d.samples]
-    yield from d.measured("S", np.stack(rows, axis=1), (0, 1, 2, 3))
+    return _mean_of_second(point, "S", "ddII", (0, 0, 1, 1), (0, 1, 2, 3))
 
 
 def T(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """n E ddII_0101;abcd, T_acdb (theory.md 3.6)"""
-    d = _Differentials(point)
-    rows = [d.column("ddII", (0, a), (1, b), (0, c), (1, e)) for a, b, c, e in d.samples]
-    yield from d.measured("T", np.stack(rows, axis=1), (0, 2, 3, 1))
+    return _mean_of_second(point, "T", "ddII", (0, 1, 0, 1), (0, 2, 3, 1))
 
 
 def U(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """n E ddII_0110;abcd, U_adbc (theory.md 3.6)"""
-    d = _Differentials(point)
-    rows = [d.column("ddII", (0, a), (1, b), (1, c), (0, e)) for a, b, c, e in d.samples]
-    yield from d.measured("U", np.stack(rows, axis=1), (0, 3, 1, 2))
+    return _mean_of_second(point, "U", "ddII", (0, 1, 1, 0), (0, 3, 1, 2))
 
 
 def dntk_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
