@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import claims, estimators, theory
+from analysis import estimators, preactivations, theory
 from analysis.fits import Fit
 from analysis.pipeline import Claim, Result
 from analysis.points import FOUR_POINT_SAMPLES, Point
@@ -65,7 +65,7 @@ def collapse(claim: Claim, result: Result) -> Figure | None:
         assert flow.V is not None
         layers = np.array([layer for layer in point.layers("g") if layer > 1])
         K, V = flow.K[layers - 1, 0, 0], flow.V[layers - 1, 0, 0, 0, 0]
-        measured = [m.estimate for m in claims.vertex(point, None)]
+        measured = [m.estimate for m in preactivations.vertex(point, None)]
         value = np.array([m.value[0] for m in measured]) / (point.n * K**2)
         error = np.array([m.error[0] for m in measured]) / (point.n * K**2)
         top.errorbar(layers / point.n, value, error, fmt="o", color=colour, label=f"$n={point.n}$")
@@ -103,7 +103,7 @@ def density(claim: Claim, result: Result) -> Figure | None:
         return np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
 
     def nearly(u: np.ndarray) -> np.ndarray:
-        return claims.nearly_gaussian(u * unit, K, G1, V, n) * unit
+        return preactivations.nearly_gaussian(u * unit, K, G1, V, n) * unit
 
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.2), sharex=True, gridspec_kw={"height_ratios": [2, 1.4]})
     colour = colours(claim.points)[0]
