@@ -10,13 +10,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from analysis import estimators, ntk_tensors, theory
 from analysis.estimators import Array, Estimate
-from analysis.fits import Series
+from analysis.fits import JOINT, Series
 from analysis.measured import Measured, label_of
-from analysis.points import FOUR_POINT_SAMPLES, Point
-from analysis.preactivations import cumulant, kernel_mean, metric, six_point, vertex, vertex_of_neurons
+from analysis.points import FOUR_POINT_SAMPLES, Point, Variant
+from analysis.preactivations import (
+    cumulant,
+    flow_off_criticality,
+    flow_on_criticality,
+    kernel_mean,
+    metric,
+    six_point,
+    slope,
+    vertex,
+    vertex_of_neurons,
+    vertex_over_theory,
+)
 
 
 def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
@@ -127,7 +139,11 @@ TESTS: dict[str, Test] = {
     "T": Test(ntk_tensors.T, "powers"),
     "U": Test(ntk_tensors.U, "powers"),
     "dntk_size": Test(ntk_tensors.dntk_size, "exponent"),
-    "V_collapse": Test(vertex, "collapse"),
+    "V_collapse": Test(vertex_over_theory, "collapse"),
+    "V_slope": Test(slope, "asymptote"),
+    "K": Test(kernel_mean, "powers"),
+    "K_power_law": Test(flow_on_criticality, "power_law"),
+    "K_exponential": Test(flow_off_criticality, "exponential"),
     "ntk_mean": Test(ntk_mean, "powers"),
     "ntk_variance": Test(ntk_variance, "exponent"),
     "trained_mean": Test(trained_mean, "powers"),
@@ -152,84 +168,77 @@ AT_START, TRAINED = (cumulant, *NTK, *FURTHER), (trained_mean, trained_covarianc
 TWO_OUTPUTS = (*NTK, *FURTHER)
 
 
-def series(name: str, options: Mapping[str, Any], points: Sequence[Point]) -> list[Series]:
-    """All series of one test of a claim over the points of its sweep."""
+def series(name: str, options: Mapping[str, Any], variants: Sequence[Variant]) -> list[Series]:
+    """All series of one test of a claim over the points of its sweep, variant by variant."""
     if name not in TESTS:
         raise ValueError(f"claim.tests.{name}: no such test; known are {', '.join(TESTS)}")
-    test = TESTS[name]
-    layers = options.get("layers")
-    if test.model == "collapse":
-        return _collapses(name, options, points)
-    measured = [list(test.measure(point, layers)) for point in points]
+    test, layers, precision = TESTS[name], options.get("layers"), float(options["precision"])
     out = []
-    for same in zip(*measured, strict=True):
-        for k, label in enumerate(same[0].samples):
-            first = same[0]
-            out.append(
-                Series(
-                    name,
-                    first.tensor,
-                    first.layer,
-                    first.step,
-                    label,
-                    test.model,
-                    np.array([float(p.n) for p in points]),
-                    np.full(len(points), float(first.layer)),
-                    np.array([m.estimate.value[k] for m in same]),
-                    np.diag([m.estimate.error[k] ** 2 for m in same]),
-                    float(first.theory[k]),
-                    float(first.scale[k]),
-                    float(options["precision"]),
-                    min(len(m.estimate.replicates) for m in same) - 1,
-                )
-            )
+    for variant in variants:
+        measured = [list(test.measure(point, layers)) for point in variant.points]
+        if test.model in JOINT:
+            out += _over_layers(name, test.model, precision, variant, measured)
+        else:
+            for same in zip(*measured, strict=True):
+                out += _at_one_layer(name, test.model, precision, variant, same)
     return out
 
 
-def _collapses(name: str, options: Mapping[str, Any], points: Sequence[Point]) -> list[Series]:
-    """V(n, l) / V_theory(l) of one sample against l/n, all layers and widths on one curve that starts at one."""
-    measured = [list(vertex(point, options.get("layers"))) for point in points]
-    out = []
-    for a in range(points[0].D):
-        label = label_of((a, a), (a, a))
-        value, n, layers = [], [], []
-        covariance = np.zeros((0, 0))
-        for point, at in zip(points, measured, strict=True):
-            k = at[0].samples.index(label)
-            joint = estimators.join(
-                [Estimate(m.estimate.value[k : k + 1], m.estimate.replicates[:, k : k + 1]) for m in at]
-            )
-            predicted = np.array([m.theory[k] for m in at])
-            value.append(joint.value / predicted)
-            n.append(np.full(len(at), float(point.n)))
-            layers.append(np.array([float(m.layer) for m in at]))
-            own = joint.covariance / np.outer(predicted, predicted)
-            covariance = np.block(
-                [
-                    [covariance, np.zeros((len(covariance), len(own)))],
-                    [np.zeros((len(own), len(covariance))), own],
-                ]
-            )
-        replicates = min(len(m.estimate.replicates) for at in measured for m in at)
-        out.append(
-            Series(
-                name,
-                "V / theory",
-                None,
-                None,
-                label,
-                "collapse",
-                np.concatenate(n),
-                np.concatenate(layers),
-                np.concatenate(value),
-                covariance,
-                1.0,
-                1.0,
-                float(options["precision"]),
-                replicates - 1,
-            )
+def _at_one_layer(
+    name: str, model: str, precision: float, variant: Variant, same: Sequence[Measured]
+) -> Iterator[Series]:
+    """A series of each component at one layer and step, over the widths."""
+    first = same[0]
+    for k, label in enumerate(first.samples):
+        yield Series(
+            name,
+            first.tensor,
+            first.layer,
+            first.step,
+            label,
+            model,
+            np.array([float(p.n) for p in variant.points]),
+            np.full(len(same), float(first.layer)),
+            np.array([m.estimate.value[k] for m in same]),
+            np.diag([m.estimate.error[k] ** 2 for m in same]),
+            float(first.theory[k]),
+            float(first.scale[k]),
+            precision,
+            min(len(m.estimate.replicates) for m in same) - 1,
+            variant.label,
         )
-    return out
+
+
+def _over_layers(
+    name: str, model: str, precision: float, variant: Variant, measured: Sequence[Sequence[Measured]]
+) -> Iterator[Series]:
+    """A series of each component over all layers and widths; layers of one width are correlated."""
+    if not any(measured):
+        return
+    first = measured[0][0]
+    for k, label in enumerate(first.samples):
+        joint = [
+            estimators.join([Estimate(m.estimate.value[k : k + 1], m.estimate.replicates[:, k : k + 1]) for m in at])
+            for at in measured
+        ]
+        layers = [[float(m.layer) for m in at] for at in measured]
+        yield Series(
+            name,
+            first.tensor,
+            None,
+            None,
+            label,
+            model,
+            np.concatenate([np.full(len(at), float(p.n)) for p, at in zip(variant.points, layers, strict=True)]),
+            np.concatenate(layers),
+            np.concatenate([e.value for e in joint]),
+            block_diag(*(e.covariance for e in joint)),
+            float(first.theory[k]),
+            float(first.scale[k]),
+            precision,
+            min(len(e.replicates) for e in joint) - 1,
+            variant.label,
+        )
 
 
 def table(point: Point) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ class Series:
     layer: int | None
     step: int | None
     samples: str
-    model: str  # powers, exponent or collapse
+    model: str  # a key of MODELS
     n: Array  # (k,) widths
     l: Array
     value: Array  # (k,)
@@ -37,11 +37,12 @@ class Series:
     scale: float  # natural size: deviations are quoted relative to it
     precision: float  # the relative deviation that the claim wants to be able to see
     dof: int  # jackknife degrees of freedom of the covariance
+    variant: str = ""  # which points of the sweep, where they differ in more than width
 
     @property
     def name(self) -> str:
         where = [f"l={self.layer}"] * (self.layer is not None) + [f"t={self.step}"] * bool(self.step)
-        return " ".join([self.tensor, *where, f"[{self.samples}]"])
+        return " ".join([*filter(None, [self.variant]), self.tensor, *where, f"[{self.samples}]"])
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,63 @@ def _collapse(series: Series, w: float) -> tuple[Prior, Model]:
     return prior, model
 
 
+def _in_depth(p: Mapping[str, gvar.GVar], layers: Array) -> Array:
+    """Corrections of a flow that ends in a power law: they die as log(l)/l (theory.md 4.3)."""
+    slow = np.log(layers) / layers
+    return p["b1"] * slow + p["b2"] / layers + p["b3"] * slow**2
+
+
+def _in_width(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+    """sum_k (a_k + e_k/l) (l/n)^k: what does not grow with depth is of order 1/n too"""
+    return sum((p[f"a{k}"] + p[f"e{k}"] / layers) * (layers / n) ** k for k in range(1, ORDERS + 1))
+
+
+def _joint_prior(w: float) -> Prior:
+    orders = range(1, ORDERS + 1)
+    prior = {f"{x}{k}": gvar.gvar(0, w**k) for x in "abe" for k in orders}
+    return prior | {"c": gvar.gvar(0, FLAT), "A": gvar.gvar(0, FLAT)}
+
+
+def _asymptote(series: Series, w: float) -> tuple[Prior, Model]:
+    """y = c + scale (corrections in depth and width): c at large depth and larger width"""
+    prior = _joint_prior(w) | {"c": gvar.gvar(0, FLAT * series.scale)}
+    del prior["A"]
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["c"] + series.scale * (_in_depth(p, layers) + _in_width(p, n, layers))
+
+    return prior, model
+
+
+def _power_law(series: Series, w: float) -> tuple[Prior, Model]:
+    """log y = A - c log l + corrections in depth and width"""
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["A"] - p["c"] * np.log(layers) + _in_depth(p, layers) + _in_width(p, n, layers)
+
+    return _joint_prior(w), model
+
+
+def _exponential(series: Series, w: float) -> tuple[Prior, Model]:
+    """log y = A - c l + sum_k b_k e^(-k |c_theory| (l - l_0)) + corrections in width, l_0 the first layer there is"""
+    rate, first = abs(series.prediction), series.l.min()
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        transient = sum(p[f"b{k}"] * np.exp(-k * rate * (layers - first)) for k in range(1, ORDERS + 1))
+        return p["A"] - p["c"] * layers + transient + _in_width(p, n, layers)
+
+    return _joint_prior(w), model
+
+
 MODELS: dict[str, Callable[[Series, float], tuple[Prior, Model]]] = {
     "powers": _powers,
     "exponent": _exponent,
     "collapse": _collapse,
+    "asymptote": _asymptote,
+    "power_law": _power_law,
+    "exponential": _exponential,
 }
+JOINT = ("collapse", "asymptote", "power_law", "exponential")  # one series over all layers
 
 
 def fit(series: Series, prior_width: float) -> Fit:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis import claims, fits, verdicts
 from analysis.fits import Fit
-from analysis.points import Point
+from analysis.points import Point, Variant, variants
 from analysis.verdicts import Verdict
 from simulate.store import DataSet, StoreError, find
 
@@ -36,12 +36,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim with the points of its sweep, by rising width."""
+    """A claim with the points of its sweep, by what they differ in besides width."""
 
     name: str
     statement: str
     tests: Mapping[str, Mapping[str, Any]]
-    points: tuple[Point, ...]
+    variants: tuple[Variant, ...]
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        return tuple(point for variant in self.variants for point in variant.points)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def gather(sets: Sequence[DataSet]) -> list[Claim]:
     claimed = [data for data in sets if data.settings.get("claim")]
     out = []
     for _, group in groupby(claimed, key=lambda data: (data.path.parent, data.settings["claim"]["name"])):
-        points = sorted((Point(data) for data in group), key=lambda p: p.n)
+        points = [Point(data) for data in group]
         claim = points[0].settings["claim"]
         for point in points:
             if not point.data.complete:
@@ -96,7 +100,7 @@ def gather(sets: Sequence[DataSet]) -> list[Claim]:
                     f"{point.data.path}: {point.data.networks:,} of {point.data.manifest['networks']:,} networks are "
                     "there; run the simulation again to finish it"
                 )
-        out.append(Claim(claim["name"], claim["statement"], claim["tests"], tuple(points)))
+        out.append(Claim(claim["name"], claim["statement"], claim["tests"], tuple(variants(points))))
     return out
 
 
@@ -104,7 +108,7 @@ def analyse(sets: Sequence[DataSet], options: Options) -> Result:
     """Everything but files: estimates, fits and verdicts of all claims in `sets`, as one family of tests."""
     found = gather(sets)
     series = {
-        claim.name: [s for test, given in claim.tests.items() for s in claims.series(test, given, claim.points)]
+        claim.name: [s for test, given in claim.tests.items() for s in claims.series(test, given, claim.variants)]
         for claim in found
     }
     if len(series) != len(found):

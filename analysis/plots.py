@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import estimators, preactivations, theory
-from analysis.fits import Fit
+from analysis.fits import JOINT, Fit, Series
 from analysis.pipeline import Claim, Result
-from analysis.points import FOUR_POINT_SAMPLES, Point
+from analysis.points import FOUR_POINT_SAMPLES, Point, Variant
 
 STYLE = Path(__file__).with_name("nearly_gaussian.mplstyle")
 SYMBOLS = {
@@ -28,6 +28,10 @@ SYMBOLS = {
     **{tensor: f"${tensor}$" for tensor in "ABDFPQRSTU"},
     "log dH^2": r"$\log\mathrm{E}\,\mathrm{d}H^2$",
     "V / theory": r"$V/V_{\mathrm{theory}}$",
+    "V / K^2 l": r"$V/(K^2(\ell-1))$",
+    "G": r"$\mathrm{E}\,g$",
+    "log K": r"$\log\mathrm{E}\,g$",
+    "log dK": r"$\log\mathrm{E}(g_{00}-g_{11})$",
     "H": r"$\mathrm{E}\,H$",
     "log Var H": r"$\log\mathrm{Var}\,H$",
     "z": r"$\mathrm{E}\,z$",
@@ -43,7 +47,7 @@ class Drawn:
     svg: Path
 
 
-def colours(points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
+def colours(points: Sequence[Point | Variant]) -> list[tuple[float, float, float, float]]:
     return [matplotlib.colormaps["viridis"](x) for x in np.linspace(0.0, 0.85, len(points))]
 
 
@@ -207,13 +211,18 @@ def fit_panels(fits: Sequence[Fit]) -> Figure:
 
 
 def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
+    """Against n for exponents in n, else against l/n; against l for flows with depth, which have one curve a width."""
     series = fit.series
     colour = matplotlib.colormaps["viridis"](0.35)
     error = np.sqrt(series.covariance.diagonal())
-    exponent = series.model == "exponent"
-    x = series.n if exponent else series.l / series.n
+    exponent, deep = series.model == "exponent", series.model in ("power_law", "exponential")
+    x, label = (series.n, "$n$") if exponent else (series.l, r"$\ell$") if deep else (series.l / series.n, r"$\ell/n$")
     top.errorbar(x, series.value, error, fmt="o", color=colour)
-    if series.model != "collapse":
+    if series.model in JOINT:
+        for n in sorted(set(series.n.tolist())) if deep else []:
+            layers = np.linspace(series.l.min(), series.l.max(), 60)
+            top.plot(layers, fit.curve(np.full(60, n), layers)[0], color=colour, linewidth=0.8)
+    else:
         n = (
             np.geomspace(series.n.min(), series.n.max(), 60)
             if exponent
@@ -227,16 +236,69 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
         width_axis(top, series.n.tolist())
         slope = series.value[-1] - series.prediction * np.log(series.n / series.n[-1])
         top.plot(series.n, slope, color="black", linewidth=0.9, zorder=0)
+    elif deep:
+        last = np.argmax(series.l)
+        steps = np.log(series.l / series.l[last]) if series.model == "power_law" else series.l - series.l[last]
+        order = np.argsort(series.l)
+        top.plot(series.l[order], (series.value[last] - series.prediction * steps)[order], color="black", linewidth=0.9)
+        top.set_xscale("log" if series.model == "power_law" else "linear")
     else:
         top.axhline(series.prediction, color="black", linewidth=0.9, zorder=0)
         top.errorbar([0], [fit.coefficient], [fit.error], fmt="D", color="#d55e00", clip_on=False)
-    top.set_title(f"{SYMBOLS[series.tensor]}{series.name.removeprefix(series.tensor)}, pull {fit.pull:+.1f}")
-    bottom.bar(x, fit.residual_pulls, width=0.06 * x if exponent else 0.03 * x.max(), color=colour)
+    top.set_title(f"{series.variant} {_symbol(series)}, pull {fit.pull:+.1f}".strip())
+    bottom.bar(x, fit.residual_pulls, width=0.06 * x if exponent or deep else 0.03 * x.max(), color=colour)
     bottom.axhline(0, color="black", linewidth=0.8)
     bottom.set_ylim(-3.5, 3.5)
-    bottom.set_xlabel("$n$" if exponent else r"$\ell/n$")
+    bottom.set_xlabel(label)
 
 
+def _symbol(series: Series) -> str:
+    return SYMBOLS[series.tensor] + series.name.removeprefix(f"{series.variant} ").removeprefix(series.tensor)
+
+
+def classes(claim: Claim, result: Result) -> Figure | None:
+    """V/(nK^2) of each variant against l/n with its prediction: one curve a universality class."""
+    if not all(p.critical and p.records("g") and p.D <= FOUR_POINT_SAMPLES for p in claim.points):
+        return None
+    figure, axes = plt.subplots(figsize=(6.0, 4.4))
+    for variant, colour in zip(claim.variants, colours(claim.variants), strict=True):
+        for point in variant.points:
+            flow = point.flow(True)
+            assert flow.V is not None
+            layers = np.array([layer for layer in point.layers("g") if layer > 1])
+            unit = point.n * flow.K[layers - 1, 0, 0] ** 2
+            measured = [m.estimate for m in preactivations.vertex(point, None)]
+            value, error = np.array([(m.value[0], m.error[0]) for m in measured]).T
+            axes.errorbar(layers / point.n, value / unit, error / unit, fmt="o", markersize=3, color=colour)
+            axes.plot(layers / point.n, flow.V[layers - 1, 0, 0, 0, 0] / unit, color=colour, linewidth=0.8)
+        axes.plot([], [], color=colour, label=variant.label)
+    axes.set(xlabel=r"$\ell/n$", ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
+    axes.legend(ncols=2)
+    return figure
+
+
+def depths(claim: Claim, result: Result) -> Figure | None:
+    """E g of each sample of each variant against depth at the largest width, with the infinite-width kernel."""
+    points = [variant.points[-1] for variant in claim.variants]
+    if not all(p.records("g") and len(p.layers("g")) > 2 for p in points):
+        return None
+    figure, axes = plt.subplots(figsize=(6.0, 4.4))
+    for variant, point, colour in zip(claim.variants, points, colours(points), strict=True):
+        layers, every = point.layers("g"), np.arange(1, point.depth + 1)
+        K = point.flow(False).K
+        for a in range(point.D):
+            column = point.columns("g").index((a, a))
+            mean = [estimators.mean(point.read("g", layer)[:, [column]]) for layer in layers]
+            label = f"{variant.label}, $n={point.n}$" if a == 0 else None
+            value, error = [m.value[0] for m in mean], [m.error[0] for m in mean]
+            axes.errorbar(layers, value, error, fmt="o", color=colour, label=label)
+            axes.plot(every, K[:, a, a], color=colour, linewidth=0.9)
+    axes.set(xlabel=r"$\ell$", ylabel=r"$\mathrm{E}\,g_{aa}$", xscale="log", yscale="log")
+    axes.legend()
+    return figure
+
+
+# For claims whose points differ in width alone, and for those with several variants.
 FIGURES: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
     "collapse": (
         collapse,
@@ -257,6 +319,10 @@ FIGURES: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
         "one-standard-deviation band.",
     ),
 }
+OF_VARIANTS: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
+    "classes": (classes, "Four-point vertex over the square of the kernel against the aspect ratio. Lines: theory."),
+    "depths": (depths, "Kernels of all samples against depth at the largest width. Lines: infinite width."),
+}
 
 
 def write_all(result: Result, folder: Path) -> list[Drawn]:
@@ -274,7 +340,7 @@ def write_all(result: Result, folder: Path) -> list[Drawn]:
     with plt.style.context(STYLE):
         for claim, verdict in zip(result.claims, result.verdicts, strict=True):
             safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in claim.name)
-            for name, (draw, caption) in FIGURES.items():
+            for name, (draw, caption) in (OF_VARIANTS if len(claim.variants) > 1 else FIGURES).items():
                 figure = draw(claim, result)
                 if figure is not None:
                     save(figure, safe, name, caption)

@@ -1,5 +1,7 @@
 """A sweep point as the analysis sees it: its data, its settings, and the theory at the same settings."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -107,6 +109,16 @@ class Point:
         name, slope = self.settings["activation"]["name"], self.settings["activation"]["slope"]
         return str(name) if slope is None else f"{name}(slope={slope!r})"
 
+    @property
+    def critical(self) -> bool:
+        """Whether C_b and C_W are those at which the activation is critical."""
+        try:
+            tuned = theory.critical(self.activation)
+        except ValueError:
+            return False
+        s = self.settings["initialization"]
+        return bool(np.allclose([s["C_b"], s["C_W"]], [tuned.C_b, tuned.C_W], rtol=1e-9, atol=1e-12))
+
     def flow(self, tensors: tuple[str, ...] | bool | None = None) -> Flow:
         """Theory at this point: the tensors named; True for those of preactivations; None for what is cheap."""
         if not isinstance(tensors, tuple):
@@ -124,3 +136,47 @@ class Point:
             tuple((np.array(self.widths) / np.array([self.widths[0], *self.widths[:-1]])).tolist()),
             tensors,
         )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The points of a sweep that differ in width alone, by rising width; what is special to them as a label."""
+
+    label: str
+    points: tuple[Point, ...]
+
+
+# Settings that make variants, in the order in which they are named where several would do.
+TELLING = ("activation", "network", "initialization", "dynamics", "inputs", "observables", "ensemble")
+INCIDENTAL = ("network.widths", "ensemble.networks", "ensemble.seed", "ensemble.first", "ensemble.block")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        out |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return out
+
+
+def variants(points: Sequence[Point]) -> list[Variant]:
+    """Points grouped by everything but width. Labels name as few settings as tell the variants apart: of two
+    activations, each at its own critical C_W, the activation."""
+    groups: dict[str, list[Point]] = {}
+    flat: dict[str, dict[str, Any]] = {}
+    for point in points:
+        every = _flat({group: point.settings[group] for group in TELLING})
+        telling = {key: value for key, value in every.items() if key not in INCIDENTAL}
+        name = json.dumps(telling, sort_keys=True)
+        flat[name] = telling
+        groups.setdefault(name, []).append(point)
+    labels = dict.fromkeys(groups, "")
+    for key in dict.fromkeys(key for telling in flat.values() for key in telling):
+        parted = {name: (labels[name], json.dumps(flat[name].get(key))) for name in groups}
+        if len(set(parted.values())) > len(set(labels.values())):
+            short = key.rpartition(".")[2]
+            for name, telling in flat.items():
+                value = telling.get(key)
+                said = str(value) if short == "name" else f"{short}={value}"
+                labels[name] = " ".join(filter(None, [labels[name], said]))
+    return [Variant(labels[name], tuple(sorted(group, key=lambda p: p.n))) for name, group in groups.items()]

@@ -1,6 +1,7 @@
 """Inputs and targets of an ensemble: real digits, random directions, or a user's file."""
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +36,12 @@ def load(settings: Inputs) -> Samples:
 
 def _normalized(x: Array, settings: Inputs) -> Array:
     """unit: |x|^2 = n_0 for every sample. centered: the mean of the whole source is subtracted first (in the
-    source), then unit. none: as they are."""
+    source), then unit. none: as they are. Then |x|^2 times the scale."""
     norm = np.sqrt((x**2).mean(axis=1, keepdims=True))
     zero = np.flatnonzero(norm[:, 0] == 0)
     if len(zero):
         raise SettingsError("inputs", settings.source, f"sample {zero[0]} is zero everywhere; remove that row")
-    return x if settings.normalization == "none" else x / norm
+    return math.sqrt(settings.scale) * (x if settings.normalization == "none" else x / norm)
 
 
 def _centered(x: Array, settings: Inputs) -> Array:
@@ -79,6 +80,13 @@ def _sphere(settings: Inputs) -> tuple[Array, None]:
     """Uniform on the sphere |x|^2 = n_0."""
     x, _ = _gaussian(settings)
     return x / np.sqrt((x**2).mean(axis=1, keepdims=True)), None
+
+
+def _ray(settings: Inputs) -> tuple[Array, None]:
+    """Multiples of one random direction: their kernels differ along it alone (parallel perturbations, PDLT ch. 5)."""
+    assert settings.dimension is not None
+    one = np.random.default_rng(settings.seed).standard_normal((1, settings.dimension))
+    return np.sqrt(np.array(settings.squares))[:, None] * one / np.sqrt((one**2).mean()), None
 
 
 def _file(settings: Inputs) -> tuple[Array, Array | None]:
@@ -133,4 +141,4 @@ def _read_csv(path: Path) -> tuple[Array, Array | None]:
 
 
 _READERS = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
-_SOURCES = {"digits": _digits, "gaussian": _gaussian, "sphere": _sphere, "file": _file}
+_SOURCES = {"digits": _digits, "gaussian": _gaussian, "sphere": _sphere, "ray": _ray, "file": _file}

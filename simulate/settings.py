@@ -59,7 +59,9 @@ class Inputs:
     test: int  # test samples
     seed: int
     normalization: str
-    dimension: int | None = None  # n_0 of sphere and gaussian
+    scale: float = 1.0  # by which |x|^2 is multiplied after that
+    dimension: int | None = None  # n_0 of sphere, gaussian and ray
+    squares: tuple[float, ...] = ()  # of ray: |x|^2 / n_0 of each sample
     classes: tuple[int, ...] = ()  # of digits
     path: str | None = None  # of file
 
@@ -210,7 +212,7 @@ def read(config: Mapping[str, Any]) -> Settings:
     network = _network(_Reader(root.raw("network"), "network"))
     activation = _activation(_Reader(root.raw("activation"), "activation"))
     initialization = _initialization(_Reader(root.raw("initialization"), "initialization"), activation)
-    inputs = _inputs(_Reader(root.raw("inputs"), "inputs"))
+    inputs = _inputs(_Reader(root.raw("inputs"), "inputs"), activation, initialization)
     dynamics = _dynamics(_Reader(root.raw("dynamics"), "dynamics"), network.depth)
     observables = _observables(_Reader(root.raw("observables"), "observables"), network.depth, dynamics)
     ensemble = _ensemble(_Reader(root.raw("ensemble"), "ensemble"), observables, dynamics)
@@ -273,9 +275,9 @@ def _initialization(r: _Reader, activation: Activation) -> Initialization:
     return out
 
 
-def _inputs(r: _Reader) -> Inputs:
-    source = r.choice("source", ("digits", "sphere", "gaussian", "file"))
-    count = None if source == "file" and r.raw("count") is None else r.integer("count", 1, 10_000)
+def _inputs(r: _Reader, activation: Activation, initialization: Initialization) -> Inputs:
+    source = r.choice("source", ("digits", "sphere", "gaussian", "ray", "file"))
+    count = None if source in ("file", "ray") and r.raw("count") is None else r.integer("count", 1, 10_000)
     test = r.integer("test", 0, 10_000)
     common: dict[str, Any] = {
         "source": source,
@@ -283,8 +285,20 @@ def _inputs(r: _Reader) -> Inputs:
         "test": test,
         "seed": r.integer("seed", 0),
         "normalization": r.choice("normalization", NORMALIZATIONS),
+        "scale": r.get("scale", lambda v: v if v == "critical" else _real(v, 0.0, True), "critical, or a number > 0"),
     }
-    if source in ("sphere", "gaussian"):
+    if common["scale"] == "critical":
+        common["scale"] = _critical_scale(r, source, common["normalization"], activation, initialization)
+    if source == "ray":
+
+        def squares(value: Any) -> tuple[float, ...]:
+            out = tuple(_real(v, 0.0, strict=True) for v in value)
+            if not out:
+                raise ValueError
+            return out
+
+        common["squares"] = r.get("squares", squares, "the |x|^2 / n_0 of each sample, as [1.0,1.2]")
+    if source in ("sphere", "gaussian", "ray"):
         common["dimension"] = r.integer("dimension", 1, 10**7)
     if source == "digits":
 
@@ -299,6 +313,21 @@ def _inputs(r: _Reader) -> Inputs:
         common["path"] = r.get("path", _path, "a .npy, .npz or .csv file")
     r.close()
     return Inputs(**common)
+
+
+def _critical_scale(
+    r: _Reader, source: str, normalization: str, activation: Activation, initialization: Initialization
+) -> float:
+    """|x|^2 / n_0 at which K(1) is the fixed point K* of a half-stable activation; 1 where any length will do."""
+    if normalization == "none" and source != "sphere":
+        raise SettingsError(r.key("scale"), "critical", "inputs.normalization=unit or centered gives samples one length")
+    try:
+        tuned = critical(activation.spec)
+    except ValueError as error:
+        raise SettingsError(r.key("scale"), "critical", str(error)) from None
+    if (tuned.C_b, tuned.C_W) != (initialization.C_b, initialization.C_W):
+        raise SettingsError(r.key("scale"), "critical", "there is a fixed point to scale to with initialization=critical")
+    return (tuned.K_star - tuned.C_b) / tuned.C_W if tuned.universality_class == "half-stable" else 1.0
 
 
 def _dynamics(r: _Reader, depth: int) -> Dynamics:

@@ -12,7 +12,7 @@
 """
 
 from analysis.theory.activations import activation
-from analysis.theory.critical import Critical, critical
+from analysis.theory.critical import Critical, attractor, critical
 from analysis.theory.exponents import Exponents, exponents
 from analysis.theory.flow import Flow, flow
 from analysis.theory.six_point import six_point
@@ -23,6 +23,7 @@ __all__ = [
     "Exponents",
     "Flow",
     "activation",
+    "attractor",
     "critical",
     "exponents",
     "flow",

@@ -49,3 +49,26 @@ def critical(activation: str | Activation) -> Critical:
         f"{s.name} has no critical initialisation: chi_parallel = chi_perp = 1 holds at no kernel (PDLT sec. 5.3); "
         "choose C_b and C_W yourself"
     )
+
+
+def attractor(activation: str | Activation, C_b: float, C_W: float, K: float) -> tuple[float, float]:
+    """Where the kernel of one input flows from K, and its chi_parallel there, the factor by which distances shrink a
+    layer (theory.md 1.7, 4.6): (K*, chi), with K* = 0 or infinity where the kernel vanishes or blows up.
+
+    Raises ValueError where K* is not reached exponentially, as at criticality.
+    """
+    s = named(activation)
+    for _ in range(10_000):
+        if s.slopes is not None:  # kinks: in closed form
+            A2 = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2
+            square, chi = A2 * K, C_W * A2
+        else:
+            square = mean1(lambda z: s(z) ** 2, K)
+            chi = C_W * mean1(lambda z: s(z) ** 2 * (z**2 / K - 1), K) / (2 * K)
+        step = C_b + C_W * square - K
+        if abs(step) < 1e-13 * K or not 1e-20 < K < 1e20:
+            if abs(chi - 1) < 1e-6:
+                break
+            return (0.0 if K < 1e-20 else math.inf if K > 1e20 else K), chi
+        K += step
+    raise ValueError(f"{s.name}, C_b={C_b:g}, C_W={C_W:g}: the kernel does not flow exponentially from K={K:g}")
