@@ -139,6 +139,8 @@ TESTS: dict[str, Test] = {
     "T": Test(ntk_tensors.T, "powers"),
     "U": Test(ntk_tensors.U, "powers"),
     "dntk_size": Test(ntk_tensors.dntk_size, "exponent"),
+    "ddntk_size": Test(ntk_tensors.ddntk_size, "exponent"),
+    "fourth_size": Test(ntk_tensors.fourth_size, "exponent"),
     "V_collapse": Test(vertex_over_theory, "collapse"),
     "V_slope": Test(slope, "asymptote"),
     "K": Test(kernel_mean, "powers"),
@@ -173,7 +175,7 @@ def series(name: str, options: Mapping[str, Any], variants: Sequence[Variant]) -
     if name not in TESTS:
         raise ValueError(f"claim.tests.{name}: no such test; known are {', '.join(TESTS)}")
     test, layers, precision = TESTS[name], options.get("layers"), float(options["precision"])
-    out = []
+    out: list[Series] = []
     for variant in variants:
         measured = [list(test.measure(point, layers)) for point in variant.points]
         if test.model in JOINT:

@@ -34,7 +34,7 @@ class Estimate:
         """Standard errors (k,)."""
         return np.sqrt(np.maximum(self.covariance.diagonal(), 0.0))
 
-    def scaled(self, factor: float) -> "Estimate":
+    def scaled(self, factor: float | Array) -> "Estimate":
         return Estimate(factor * self.value, factor * self.replicates)
 
     def log(self) -> "Estimate":

@@ -27,7 +27,8 @@ def label_of(*groups: Sequence[int]) -> str:
     return ",".join(joint.join(map(str, g)) for g in groups)
 
 
-def chosen_layers(point: Point, prefix: str, layers: Sequence[int] | None) -> list[int]:
-    """Recorded layers from 2 on: layer 1 is Gaussian at every width."""
-    recorded = [layer for layer in point.layers(prefix) if layer > 1]
-    return recorded if layers is None else [layer for layer in layers if layer > 1]
+def chosen_layers(point: Point, prefixes: str | Sequence[str], layers: Sequence[int] | None) -> list[int]:
+    """Layers from 2 on where all these families are recorded: layer 1 is Gaussian at every width."""
+    families = [prefixes] if isinstance(prefixes, str) else prefixes
+    recorded = [layer for layer in point.data.layout.layers if all(point.records(f, layer) for f in families)]
+    return [layer for layer in (recorded if layers is None else layers) if layer > 1]

@@ -100,8 +100,7 @@ class Point:
         return at[self.finite].astype(np.float64)
 
     def columns(self, prefix: str) -> list[tuple[int, ...]]:
-        layout = self.data.layout
-        return self.data.family(prefix).tuples(layout.samples, layout.outputs)
+        return self.data.layout.indices(self.data.family(prefix))
 
     @property
     def activation(self) -> str:

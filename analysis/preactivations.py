@@ -104,7 +104,9 @@ def flow_off_criticality(point: Point, layers: Sequence[int] | None) -> Iterator
     K_star, chi = theory.attractor(point.activation, s["C_b"], s["C_W"], float(K[0, 0]))
     shifts = 0 < K_star < math.inf
     if shifts and (point.D < 2 or abs(K[0, 0] - K[1, 1]) < 1e-3 * K[0, 0]):
-        raise ValueError(f"{point.data.path}: inputs: this test needs samples 0 and 1 of different length, as inputs=ray")
+        raise ValueError(
+            f"{point.data.path}: inputs: this test needs samples 0 and 1 of different length, as inputs=ray"
+        )
     predicted = np.array([-math.log(chi)])
     for layer in chosen_layers(point, "g", layers):
         g = point.read("g", layer)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from simulate.settings import Activation
 
-Pair = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+Function = Callable[[Tensor], Tensor]
+Pair = tuple[Function, Function]
 
 
 def _relu_like(slope: float) -> Pair:
@@ -75,7 +76,7 @@ def _logistic(order: int) -> Callable[[Tensor], Tensor]:
 
     def derivative(z: Tensor) -> Tensor:
         p, q = _sigmoid_slope(z), 1 - 2 * torch.sigmoid(z)
-        return (p, p * q, p * (1 - 6 * p))[order - 1]
+        return (p, p * q, p * (1 - 6 * p), p * q * (1 - 12 * p))[order - 1]
 
     return derivative
 
@@ -84,24 +85,35 @@ def _density(z: Tensor) -> Tensor:
     return torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
 
 
-_BEYOND: dict[str, Pair] = {
+# second, third and fourth derivatives
+_BEYOND: dict[str, tuple[Function, Function, Function]] = {
     "tanh": (
         lambda z: -2 * torch.tanh(z) * _tanh_slope(z),
         lambda z: _tanh_slope(z) * (6 * torch.tanh(z).square() - 2),
+        lambda z: _tanh_slope(z) * torch.tanh(z) * (16 - 24 * torch.tanh(z).square()),
     ),
-    "sin": (lambda z: -torch.sin(z), lambda z: -torch.cos(z)),
-    "erf": (lambda z: -2 * z * _erf_slope(z), lambda z: (4 * z.square() - 2) * _erf_slope(z)),
-    "gelu": (lambda z: (2 - z.square()) * _density(z), lambda z: (z**3 - 4 * z) * _density(z)),
+    "sin": (lambda z: -torch.sin(z), lambda z: -torch.cos(z), torch.sin),
+    "erf": (
+        lambda z: -2 * z * _erf_slope(z),
+        lambda z: (4 * z.square() - 2) * _erf_slope(z),
+        lambda z: (12 * z - 8 * z**3) * _erf_slope(z),
+    ),
+    "gelu": (
+        lambda z: (2 - z.square()) * _density(z),
+        lambda z: (z**3 - 4 * z) * _density(z),
+        lambda z: (-(z**4) + 7 * z.square() - 4) * _density(z),
+    ),
     "swish": (
         lambda z: 2 * _logistic(1)(z) + z * _logistic(2)(z),
         lambda z: 3 * _logistic(2)(z) + z * _logistic(3)(z),
+        lambda z: 4 * _logistic(3)(z) + z * _logistic(4)(z),
     ),
-    "softplus": (_logistic(1), _logistic(2)),
-    "sigmoid": (_logistic(2), _logistic(3)),
+    "softplus": (_logistic(1), _logistic(2), _logistic(3)),
+    "sigmoid": (_logistic(2), _logistic(3), _logistic(4)),
 }
 
 
-def to_third_order(activation: Activation) -> tuple[Callable[[Tensor], Tensor], ...]:
-    """s and its first three derivatives. Piecewise linear activations have none from the second on, away from
+def derivatives(activation: Activation) -> tuple[Function, ...]:
+    """s and its first four derivatives. Piecewise linear activations have none from the second on, away from
     their kink, whose delta function no finite number of networks sees."""
-    return (*functions(activation), *_BEYOND.get(activation.name, (torch.zeros_like, torch.zeros_like)))
+    return (*functions(activation), *_BEYOND.get(activation.name, (torch.zeros_like,) * 3))

@@ -31,7 +31,8 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
         if "ntk" not in settings.observables.record:
             return item * samples * widest * 3
         # the backward pass holds deviates and preactivations of all layers, and vectors for every output
-        return item * samples * (2 * hidden + widest * (6 + 3 * settings.network.outputs))
+        vectors = settings.network.outputs * len(settings.observables.output_layers)
+        return item * samples * (2 * hidden + widest * (6 + 3 * vectors))
     held = item * (parameters(n_0, settings) + 2 * samples * hidden)
     # Tangents along every direction, pair and triple of directions, in float64.
     directions = samples * settings.network.outputs

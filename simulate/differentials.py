@@ -13,7 +13,7 @@ from torch import Tensor
 
 from simulate.ensemble import Parameters
 
-Functions = tuple[Callable[[Tensor], Tensor], ...]  # s, s', s'', s'''
+Functions = tuple[Callable[[Tensor], Tensor], ...]  # s and its first four derivatives
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def differentials(
     M, D, outputs = z[-1].shape
     own = torch.arange(D, device=z[-1].device).repeat(outputs)  # the sample of each output p = (i, a)
     z = [one.double() for one in z]
-    slopes = [[f(one) for f in functions[1:]] for one in z[:-1]]
+    slopes = [[f(one) for f in functions[1:4]] for one in z[:-1]]
     layers = _backward(parameters, signals, [d[0] for d in slopes], own, outputs, lambda_b, lambda_W)
 
     # Forward tangents at every output's own sample: ds[k, p] = derivative of s_p below along v_k, (M, K, P, n).
@@ -120,6 +120,44 @@ def differentials(
             ddu = ddu + layer.w[:, :, None, None] * (s3[:, :, None, None] * product + s2[:, :, None, None] * twice)
         du = s1[:, :, None] * dw + (layer.w * s2)[:, :, None] * forward
     return (dH, ddI, ddII) if second else (dH, None, None)
+
+
+def fourth(
+    parameters: Parameters,
+    z: list[Tensor],
+    signals: list[Tensor],
+    functions: Functions,
+    lambda_b: tuple[float, ...],
+    lambda_W: tuple[float, ...],
+) -> Tensor:
+    """The fourth derivative of each output z_p along its own direction v_p, (M, n_L D) float64: the Taylor coefficients
+    of z_p(theta + t v_p) in t, layer by layer."""
+    _, D, outputs = z[-1].shape
+    own = torch.arange(D, device=z[-1].device).repeat(outputs)
+    z = [one.double() for one in z]
+    slopes = [[f(one) for f in functions[1:]] for one in z[:-1]]
+    layers = _backward(parameters, signals, [d[0] for d in slopes], own, outputs, lambda_b, lambda_W)
+    jet = [layers[0].s, *([torch.zeros_like(layers[0].s)] * 4)]  # derivatives of s below, (M, P, n) each
+    for at, layer in enumerate(layers):
+        dz = []
+        for k in range(1, 5):
+            along = k * layer.rate_W * (layer.s * jet[k - 1]).sum(dim=-1, keepdim=True)
+            if k == 1:
+                along = along + layer.rate_b
+            dz.append(torch.bmm(jet[k], layer.W.mT) + along * layer.u)
+        if at == len(layers) - 1:
+            neuron = torch.arange(outputs, device=own.device).repeat_interleave(D)
+            return dz[3][:, torch.arange(len(own)), neuron]
+        z1, z2, z3, z4 = dz
+        f1, f2, f3, f4 = (d[:, own] for d in slopes[at])
+        jet = [
+            layers[at + 1].s,
+            f1 * z1,
+            f2 * z1**2 + f1 * z2,
+            f3 * z1**3 + 3 * f2 * z1 * z2 + f1 * z3,
+            f4 * z1**4 + 6 * f3 * z1**2 * z2 + f2 * (3 * z2**2 + 4 * z1 * z3) + f1 * z4,
+        ]
+    raise AssertionError("a network has layers")
 
 
 def _backward(

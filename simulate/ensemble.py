@@ -68,6 +68,17 @@ def kernel(s: Tensor, C_b: float, C_W: float) -> Tensor:
     return gram(s).mul_(C_W / s.shape[-1]).add_(C_b)
 
 
+def truncated(
+    parameters: Parameters, z: list[Tensor], signals: list[Tensor], layer: int, outputs: int
+) -> tuple[Parameters, list[Tensor], list[Tensor]]:
+    """The network that ends in the first `outputs` neurons of layer `layer`, with its z and activations."""
+    if layer == parameters.depth:
+        return parameters, z, signals
+    W, b, top = list(parameters.W[:layer]), list(parameters.b[:layer]), z[layer - 1][..., :outputs]
+    W[-1], b[-1] = W[-1][:, :outputs], b[-1][:, :outputs]
+    return Parameters(W, b), [*z[: layer - 1], top], signals[:layer]
+
+
 def ntk(
     parameters: Parameters,
     z: list[Tensor],

@@ -91,46 +91,81 @@ def directions(C: Tensor, phi: Tensor) -> Tensor:
 def ntk(
     settings: Settings,
     layers: list[Drawn],
+    at: tuple[int, ...],
     stream: torch.Generator,
     s: Function,
     derivative: Function,
-) -> Tensor:
-    """H_ij;ab of the outputs, (M, n_L, D, n_L, D) float64, exact given the forward pass (theory.md 10.3, 10.4).
+) -> dict[int, Tensor]:
+    """H_ij;ab of the first n_L neurons of each layer in `at`, (M, n_L, D, n_L, D) float64, exact in law jointly and
+    given the forward pass (theory.md 10.3, 10.4).
 
     The forward pass has revealed the weights of a layer (its bias as one column more) only along the directions Q
     of its inputs, as xi. Pulled back through them, vectors U get Q^T xi U from what is known and, orthogonal to
-    Q, Gaussians of covariance U^T U from what is not. Fresh weights instead would be wrong at order 1/n.
+    Q, Gaussians of covariance U^T U from what is not. Fresh weights instead would be wrong at order 1/n. Vectors of
+    all layers in `at` are pulled back together, since they meet the same weights.
     """
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     lambda_b, lambda_W = settings.dynamics.lambda_b, settings.dynamics.lambda_W
-    M, D, outputs = layers[-1].z.shape
-    dtype, device = layers[-1].z.dtype, layers[-1].z.device
-    u = torch.eye(outputs, dtype=dtype, device=device).expand(M, -1, -1)  # one for each output, equal for all samples
-    H = torch.zeros(M, outputs, D, outputs, D, dtype=torch.float64, device=device)
-    for layer in reversed(range(len(layers))):
-        above = layers[layer]
+    outputs = settings.network.outputs
+    M, D, _ = layers[max(at) - 1].z.shape
+    dtype, device = layers[max(at) - 1].z.dtype, layers[0].z.device
+    H = {layer: torch.zeros(M, outputs, D, outputs, D, dtype=torch.float64, device=device) for layer in at}
+    begun: list[int] = []  # layers of `at` above, outputs * D rows of u each
+    u = torch.zeros(M, 0, layers[max(at) - 1].z.shape[-1], dtype=dtype, device=device)
+    for layer in range(max(at), 0, -1):
+        above = layers[layer - 1]
+        fresh_start = layer in at
+        if fresh_start:  # one row for each output, equal for all samples
+            one = torch.eye(outputs, above.z.shape[-1], dtype=dtype, device=device).expand(M, -1, -1)
+            u = torch.cat([u, one], dim=1) if begun else one
         square = gram(u)
         # g holds the activation Gram: C_b + (C_W/n) s_a . s_b
-        rates = (above.g - C_b) * (lambda_W[layer] / C_W) + lambda_b[layer]
-        shared = layer == len(layers) - 1
-        pulled = square[:, :, None, :, None] if shared else square.view(M, outputs, D, outputs, D)
-        H += rates[:, None, :, None, :] * pulled
-        if not layer:
-            return H
-        below = layers[layer - 1]
-        n = below.z.shape[-1]
-        activation = s(below.z).double().mul_(math.sqrt(C_W / n))
-        Q = directions(above.C, activation).to(dtype)
-        fresh = torch.randn(M, u.shape[1], n, generator=stream, device=device, dtype=dtype)
-        fresh = correlate(factor(square).to(dtype), fresh)
-        known = torch.bmm(u, above.xi.transpose(1, 2)) - torch.bmm(fresh, Q.transpose(1, 2))
-        if C_b:
-            # The bias' column of the weights is a direction too; its own pull-back is not needed further down.
-            q_b = directions(above.C, torch.full_like(activation[:, :, :1], math.sqrt(C_b))).to(dtype)
-            drawn = torch.randn(M, u.shape[1], 1, generator=stream, device=device, dtype=dtype)
-            known -= torch.bmm(correlate(factor(square).to(dtype), drawn), q_b.transpose(1, 2))
-        pulled_back = torch.baddbmm(fresh, known, Q).mul_(math.sqrt(C_W / n))
-        slope = derivative(below.z)[:, None]
-        rows = pulled_back[:, :, None] if shared else pulled_back.view(M, outputs, D, n)
-        u = (rows * slope).flatten(1, 2)
+        rates = ((above.g - C_b) * (lambda_W[layer - 1] / C_W) + lambda_b[layer - 1])[:, None, :, None, :]
+        rows = outputs * D
+        for k, start in enumerate(begun):
+            own = square[:, k * rows : (k + 1) * rows, k * rows : (k + 1) * rows]
+            H[start] += rates * own.reshape(M, outputs, D, outputs, D)
+        if fresh_start:
+            old = len(begun) * rows
+            H[layer] += rates * square[:, old:, None, old:, None].view(M, outputs, 1, outputs, 1)
+        if layer == 1:
+            break
+        pulled_back = _pull_back(u, square, above, layers[layer - 2].z, C_b, C_W, s, stream)
+        n = pulled_back.shape[-1]
+        slope = derivative(layers[layer - 2].z)[:, None]
+        split = len(begun) * rows
+        parts = [pulled_back[:, :split].view(M, -1, D, n)] if begun else []
+        parts += [pulled_back[:, split:, None].expand(-1, -1, D, -1)] if fresh_start else []
+        u = (
+            torch.cat([(part * slope).flatten(1, 2) for part in parts], dim=1)
+            if len(parts) > 1
+            else (parts[0] * slope).flatten(1, 2)
+        )
+        begun += [layer] * fresh_start
     return H
+
+
+def _pull_back(
+    u: Tensor,
+    square: Tensor,
+    above: Drawn,
+    z: Tensor,
+    C_b: float,
+    C_W: float,
+    s: Function,
+    stream: torch.Generator,
+) -> Tensor:
+    """W^T u, (M, k, n), of u (M, k, n_above) with Gram `square`, for the weights that took z to above.z."""
+    n, dtype = z.shape[-1], z.dtype
+    activation = s(z).double().mul_(math.sqrt(C_W / n))
+    Q = directions(above.C, activation).to(dtype)
+    factored = factor(square).to(dtype)
+    fresh = torch.randn(len(u), u.shape[1], n, generator=stream, device=z.device, dtype=dtype)
+    fresh = correlate(factored, fresh)
+    known = torch.bmm(u, above.xi.transpose(1, 2)) - torch.bmm(fresh, Q.transpose(1, 2))
+    if C_b:
+        # The bias' column of the weights is a direction too; its own pull-back is not needed further down.
+        q_b = directions(above.C, torch.full_like(activation[:, :, :1], math.sqrt(C_b))).to(dtype)
+        drawn = torch.randn(len(u), u.shape[1], 1, generator=stream, device=z.device, dtype=dtype)
+        known -= torch.bmm(correlate(factored, drawn), q_b.transpose(1, 2))
+    return torch.baddbmm(fresh, known, Q).mul_(math.sqrt(C_W / n))

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from simulate import activations, blocks, dynamics, ensemble, inputs, law, schema, store, streams
-from simulate.differentials import differentials
+from simulate.differentials import differentials, fourth
 from simulate.observables import MEASURE, Snapshot
 from simulate.progress import Progress
 from simulate.settings import Settings, SettingsError
@@ -172,8 +172,10 @@ def compute_block(job: Job, index: int) -> tuple[dict[str, NDArray[Any]], NDArra
             for family in layout.families():
                 if layout.defined(family)[at]:
                     cells = out[family.prefix][:, s, at]
+                    measured = MEASURE[family.prefix](snapshot).cpu().numpy()
+                    kept = layout.kept(family)
                     with np.errstate(over="ignore"):  # what does not fit the stored precision has diverged too
-                        cells[...] = MEASURE[family.prefix](snapshot).cpu().numpy()
+                        cells[...] = measured if kept is None else measured[:, kept]
                     status[~np.isfinite(cells).all(axis=1), s] = schema.NOT_FINITE
     return out, status
 
@@ -185,22 +187,26 @@ def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
     dtype = getattr(torch, settings.ensemble.dtype)
     x = torch.tensor(samples.x, dtype=dtype, device=stream.device)
     s, derivative = activations.functions(settings.activation)
+    outputs = settings.network.outputs
     if settings.ensemble.sampler == "law":
         wanted = {family.prefix for family in job.layout.families()}
-        backward = "H" in wanted
-        layers: list[law.Drawn] = []
-        drawn = law.sample(settings, x, job.block, stream, s, last=bool(wanted - {"g"}), keep=backward)
+        drawn = law.sample(settings, x, job.block, stream, s, last=bool(wanted - {"g"}), keep="H" in wanted)
+        backward: Callable[[], dict[int, torch.Tensor]] = _no_ntk
+        if "H" in wanted:
+            layers = list(drawn)
+            drawn = iter(layers)
+            at = job.layout.output_layers
+            backward = cache(partial(law.ntk, settings, layers, at, stream, s, derivative))
         for layer, one in enumerate(drawn, start=1):
-            if backward:
-                layers.append(one)
             if layer in job.layout.layers:
                 yield (
                     0,
                     Snapshot(
                         layer,
+                        outputs,
                         preactivations=partial(_given, one.z),
                         kernel=partial(_given, one.g),
-                        ntk=partial(law.ntk, settings, layers, stream, s, derivative),
+                        ntk=partial(_of_layer, backward, layer),
                     ),
                 )
         return
@@ -212,24 +218,34 @@ def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
     )
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     rates = settings.dynamics.lambda_b, settings.dynamics.lambda_W
-    orders = (activations.to_third_order(settings.activation),)
+    orders = (activations.derivatives(settings.activation),)
     for step in path:
         z, signals = ensemble.forward(parameters, x, s)
-        # Recorded in several families of columns, computed once.
-        further = cache(partial(differentials, parameters, z, signals, *orders, *rates, "ddntk" in job.layout.record))
         for layer in job.layout.layers:
+            ending = ensemble.truncated(parameters, z, signals, layer, outputs)
             yield (
                 step,
                 Snapshot(
                     layer,
+                    outputs,
                     preactivations=partial(_given, z[layer - 1]),
                     kernel=partial(ensemble.kernel, signals[layer - 1], C_b, C_W),
-                    ntk=partial(ensemble.ntk, parameters, z, signals, derivative, *rates),
-                    differentials=further,
+                    ntk=partial(ensemble.ntk, *ending, derivative, *rates),
+                    # Recorded in several families of columns, computed once.
+                    differentials=cache(partial(differentials, *ending, *orders, *rates, "ddntk" in job.layout.record)),
+                    fourth=partial(fourth, *ending, *orders, *rates),
                     targets=partial(_given, train_y.double()),
                     train=samples.train,
                 ),
             )
+
+
+def _no_ntk() -> dict[int, torch.Tensor]:
+    raise RuntimeError("the NTK is not recorded")
+
+
+def _of_layer(values: Callable[[], dict[int, torch.Tensor]], layer: int) -> torch.Tensor:
+    return values()[layer]
 
 
 def _given(value: torch.Tensor) -> torch.Tensor:

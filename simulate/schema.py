@@ -5,13 +5,13 @@ A row is one network at one layer and one step. Its columns are the sample tuple
 and 1. A column that a layer does not have is null there; NaN is a number that came out as NaN.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 
 import pyarrow as pa
 
-from simulate.settings import Settings
+from simulate.settings import Settings, SettingsError
 
 FORMAT = 1
 OK, NOT_FINITE = 0, 1  # status of a network at a step
@@ -26,15 +26,12 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Observable:
-    """columns(D, outputs) -> index tuples; every_layer: at each chosen layer, or only at the output."""
+    """where: at the chosen `layers`, at the `output_layers`, or at the `end`. tuples(D, outputs) -> index tuples."""
 
     prefix: str
-    every_layer: bool
+    where: str
     meaning: str
     tuples: Callable[[int, int], list[tuple[int, ...]]]
-
-    def columns(self, samples: int, outputs: int) -> list[str]:
-        return ["_".join([self.prefix, *map(str, t)]) if t else self.prefix for t in self.tuples(samples, outputs)]
 
 
 def pairs(D: int) -> list[tuple[int, ...]]:
@@ -81,25 +78,39 @@ def _moment(order: int) -> Callable[[int, int], list[tuple[int, ...]]]:
 OBSERVABLES: dict[str, tuple[Observable, ...]] = {
     "kernel": (
         Observable(
-            "g", True, "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT ch. 4", lambda D, o: pairs(D)
+            "g", "layers", "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT ch. 4", lambda D, o: pairs(D)
         ),
     ),
     "moments": tuple(
-        Observable(f"m{k}", True, f"mean over the layer's neurons of the product of {k} preactivations", _moment(k))
+        Observable(f"m{k}", "layers", f"mean over the layer's neurons of the product of {k} preactivations", _moment(k))
         for k in (1, 2, 3, 4)
     ),
     "outputs": (
-        Observable("z", False, "output z_i;a of neuron i at sample a", lambda D, o: list(product(range(o), range(D)))),
+        Observable(
+            "z", "output_layers", "output z_i;a of neuron i at sample a", lambda D, o: list(product(range(o), range(D)))
+        ),
     ),
-    "ntk": (Observable("H", False, "neural tangent kernel H_ij;ab of the outputs, PDLT ch. 8", _ntk),),
+    "ntk": (Observable("H", "output_layers", "neural tangent kernel H_ij;ab of the outputs, PDLT ch. 8", _ntk),),
     "dntk": (
-        Observable("dH", False, "dH_i0i1i2;abc: z_i0;a differentiated along lambda grad z_i1;b and z_i2;c", _dntk),
+        Observable(
+            "dH", "output_layers", "dH_i0i1i2;abc: z_i0;a differentiated along lambda grad z_i1;b and z_i2;c", _dntk
+        ),
     ),
     "ddntk": (
-        Observable("ddI", False, "ddI_i0i1i2i3;abcd: z_i0;a differentiated along three gradients", _ddntk1),
-        Observable("ddII", False, "ddII_i1i2i3i4;abcd: Hessians of z_i1;a and z_i2;b on two gradients", _ddntk2),
+        Observable("ddI", "output_layers", "ddI_i0i1i2i3;abcd: z_i0;a differentiated along three gradients", _ddntk1),
+        Observable(
+            "ddII", "output_layers", "ddII_i1i2i3i4;abcd: Hessians of z_i1;a and z_i2;b on two gradients", _ddntk2
+        ),
     ),
-    "loss": (Observable("loss", False, "1/2 sum over train samples of (z - y)^2", lambda D, o: [()]),),
+    "fourth": (
+        Observable(
+            "d4",
+            "output_layers",
+            "fourth derivative of z_i;a along lambda grad z_i;a",
+            lambda D, o: list(product(range(o), range(D))),
+        ),
+    ),
+    "loss": (Observable("loss", "end", "1/2 sum over train samples of (z - y)^2", lambda D, o: [()]),),
 }
 
 
@@ -110,25 +121,41 @@ class Layout:
     samples: int
     outputs: int
     depth: int
-    layers: tuple[int, ...]
+    layers: tuple[int, ...]  # that have rows
     kernel_layers: tuple[int, ...]
+    output_layers: tuple[int, ...]
     steps: tuple[int, ...]
     record: tuple[str, ...]
+    tuples: Mapping[str, Sequence[Sequence[int]]]  # chosen samples of the observables that do not have all
     dtype: str
 
     def families(self) -> list[Observable]:
         return [family for name in self.record for family in OBSERVABLES[name]]
 
+    def kept(self, family: Observable) -> list[int] | None:
+        """Which of the family's index tuples are columns; None for all."""
+        (name,) = (name for name, families in OBSERVABLES.items() if family in families)
+        if name not in self.tuples:
+            return None
+        chosen = {tuple(one) for one in self.tuples[name]}
+        every = family.tuples(self.samples, self.outputs)
+        return [k for k, index in enumerate(every) if tuple(sorted(index[len(index) // 2 :])) in chosen]
+
+    def indices(self, family: Observable) -> list[tuple[int, ...]]:
+        """The index tuple of each column: outputs first, then samples."""
+        every, kept = family.tuples(self.samples, self.outputs), self.kept(family)
+        return every if kept is None else [every[k] for k in kept]
+
     def names(self, family: Observable) -> list[str]:
-        return family.columns(self.samples, self.outputs)
+        return ["_".join([family.prefix, *map(str, index)]) for index in self.indices(family)]
 
     def column_count(self) -> int:
         return sum(len(self.names(f)) for f in self.families())
 
     def defined(self, family: Observable) -> list[bool]:
         """For each row layer, whether the family has numbers there."""
-        at = self.kernel_layers if family.every_layer else (self.depth,)
-        return [layer in at for layer in self.layers]
+        where = {"layers": self.kernel_layers, "output_layers": self.output_layers, "end": (self.depth,)}
+        return [layer in where[family.where] for layer in self.layers]
 
     def row_bytes(self) -> int:
         """Bytes of one network's rows, before compression."""
@@ -145,16 +172,25 @@ class Layout:
 
 
 def layout(settings: Settings, samples: int) -> Layout:
-    families = [f for name in settings.observables.record for f in OBSERVABLES[name]]
-    kernel_layers = settings.observables.layers if any(f.every_layer for f in families) else ()
-    output = (settings.network.depth,) if any(not f.every_layer for f in families) else ()
+    """Raises SettingsError where a chosen tuple names a sample that there is not."""
+    o, depth = settings.observables, settings.network.depth
+    for name, chosen in o.tuples.items():
+        if name not in o.record:
+            raise SettingsError("observables.tuples", name, f"not recorded: observables.record={list(o.record)}")
+        if max(map(max, chosen)) >= samples:
+            raise SettingsError("observables.tuples", [list(one) for one in chosen], f"there are {samples} samples")
+    families = [f for name in o.record for f in OBSERVABLES[name]]
+    at = {"layers": o.layers, "output_layers": o.output_layers, "end": (depth,)}
+    there = {where: at[where] if any(f.where == where for f in families) else () for where in at}
     return Layout(
         samples,
         settings.network.outputs,
-        settings.network.depth,
-        tuple(sorted({*kernel_layers, *output})),
-        kernel_layers,
-        settings.observables.steps,
-        settings.observables.record,
+        depth,
+        tuple(sorted({layer for layers in there.values() for layer in layers})),
+        there["layers"],
+        there["output_layers"],
+        o.steps,
+        o.record,
+        o.tuples,
         settings.ensemble.dtype,
     )

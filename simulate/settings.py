@@ -15,9 +15,10 @@ from typing import Any
 from analysis.theory.critical import critical
 
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sin", "erf", "gelu", "swish", "softplus", "sigmoid")
-OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "dntk", "ddntk", "loss")
+OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "dntk", "ddntk", "fourth", "loss")
 # What the sampler without weights can give; everything else needs the weights.
 WITHOUT_WEIGHTS = ("kernel", "moments", "outputs", "ntk")
+SAMPLES_OF = {"ntk": 2, "dntk": 3, "ddntk": 4}  # samples in a component of each
 NORMALIZATIONS = ("none", "unit", "centered")
 
 
@@ -90,6 +91,8 @@ class Dynamics:
 class Observables:
     record: tuple[str, ...]
     layers: tuple[int, ...]  # of kernel and moments
+    output_layers: tuple[int, ...]  # of outputs, ntk, dntk, ddntk and fourth
+    tuples: Mapping[str, tuple[tuple[int, ...], ...]]  # of samples, by observable; all of those not named
     steps: tuple[int, ...]
 
 
@@ -214,7 +217,7 @@ def read(config: Mapping[str, Any]) -> Settings:
     initialization = _initialization(_Reader(root.raw("initialization"), "initialization"), activation)
     inputs = _inputs(_Reader(root.raw("inputs"), "inputs"), activation, initialization)
     dynamics = _dynamics(_Reader(root.raw("dynamics"), "dynamics"), network.depth)
-    observables = _observables(_Reader(root.raw("observables"), "observables"), network.depth, dynamics)
+    observables = _observables(_Reader(root.raw("observables"), "observables"), network, dynamics)
     ensemble = _ensemble(_Reader(root.raw("ensemble"), "ensemble"), observables, dynamics)
     claim = _claim(root.raw("claim"), observables)
     output = root.get("output", _path, "the folder to write to")
@@ -320,13 +323,17 @@ def _critical_scale(
 ) -> float:
     """|x|^2 / n_0 at which K(1) is the fixed point K* of a half-stable activation; 1 where any length will do."""
     if normalization == "none" and source != "sphere":
-        raise SettingsError(r.key("scale"), "critical", "inputs.normalization=unit or centered gives samples one length")
+        raise SettingsError(
+            r.key("scale"), "critical", "inputs.normalization=unit or centered gives samples one length"
+        )
     try:
         tuned = critical(activation.spec)
     except ValueError as error:
         raise SettingsError(r.key("scale"), "critical", str(error)) from None
     if (tuned.C_b, tuned.C_W) != (initialization.C_b, initialization.C_W):
-        raise SettingsError(r.key("scale"), "critical", "there is a fixed point to scale to with initialization=critical")
+        raise SettingsError(
+            r.key("scale"), "critical", "there is a fixed point to scale to with initialization=critical"
+        )
     return (tuned.K_star - tuned.C_b) / tuned.C_W if tuned.universality_class == "half-stable" else 1.0
 
 
@@ -341,7 +348,9 @@ def _dynamics(r: _Reader, depth: int) -> Dynamics:
     return out
 
 
-def _observables(r: _Reader, depth: int, dynamics: Dynamics) -> Observables:
+def _observables(r: _Reader, network: Network, dynamics: Dynamics) -> Observables:
+    depth = network.depth
+
     def names(value: Any) -> tuple[str, ...]:
         out = tuple(_choice(v, OBSERVABLES) for v in (value if _is_list(value) else [value]))
         if not out or len(set(out)) != len(out):
@@ -363,6 +372,18 @@ def _observables(r: _Reader, depth: int, dynamics: Dynamics) -> Observables:
         lambda v: tuple(range(1, depth + 1)) if v == "all" else chosen(1, depth)(v),
         f"all, or rising layer numbers from 1 to depth = {depth}",
     )
+    output_layers = r.get(
+        "output_layers",
+        lambda v: (depth,) if v == "last" else chosen(1, depth)(v),
+        f"last, or rising layer numbers from 1 to depth = {depth}",
+    )
+    for layer in output_layers[: -1 if output_layers[-1] == depth else None]:
+        if network.widths[layer - 1] < network.outputs:
+            right = f"layer {layer} has {network.widths[layer - 1]} neurons for network.outputs={network.outputs}"
+            raise SettingsError(r.key("output_layers"), list(output_layers), right)
+    tuples = r.get(
+        "tuples", _tuples, "all, or lists of samples by observable, as {ntk: [[0,0],[0,1]], dntk: [[0,0,0]]}"
+    )
     steps = r.get(
         "steps",
         lambda v: ((0, dynamics.steps) if dynamics.steps else (0,)) if v == "ends" else chosen(0, dynamics.steps)(v),
@@ -371,7 +392,20 @@ def _observables(r: _Reader, depth: int, dynamics: Dynamics) -> Observables:
     r.close()
     if "loss" in record and dynamics.name == "none":
         raise SettingsError("observables.record", list(record), "loss needs targets: choose dynamics=gradient_descent")
-    return Observables(record, layers, steps)
+    return Observables(record, layers, output_layers, tuples, steps)
+
+
+def _tuples(value: Any) -> Mapping[str, tuple[tuple[int, ...], ...]]:
+    """Sample tuples in rising order: an observable has one column for all orders that symmetry makes equal."""
+    if value == "all":
+        return {}
+    out = {}
+    for name, chosen in value.items():
+        order = SAMPLES_OF[_choice(name, tuple(SAMPLES_OF))]
+        out[name] = tuple(sorted({tuple(sorted(_integer(a, 0) for a in one)) for one in chosen}))
+        if not out[name] or any(len(one) != order for one in out[name]):
+            raise ValueError
+    return out
 
 
 def _ensemble(r: _Reader, observables: Observables, dynamics: Dynamics) -> Ensemble:

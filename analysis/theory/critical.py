@@ -64,7 +64,7 @@ def attractor(activation: str | Activation, C_b: float, C_W: float, K: float) ->
             square, chi = A2 * K, C_W * A2
         else:
             square = mean1(lambda z: s(z) ** 2, K)
-            chi = C_W * mean1(lambda z: s(z) ** 2 * (z**2 / K - 1), K) / (2 * K)
+            chi = C_W * (mean1(lambda z: s(z) ** 2 * z**2, K) / K - square) / (2 * K)
         step = C_b + C_W * square - K
         if abs(step) < 1e-13 * K or not 1e-20 < K < 1e20:
             if abs(chi - 1) < 1e-6:

@@ -14,8 +14,8 @@ def kernel(snapshot: Snapshot) -> Tensor:
 
 
 def outputs(snapshot: Snapshot) -> Tensor:
-    """z_i;a, output neuron first: (M, n_L D)."""
-    return snapshot.preactivations().transpose(1, 2).flatten(1)
+    """z_i;a of the first n_L neurons, neuron first: (M, n_L D)."""
+    return snapshot.preactivations()[..., : snapshot.outputs].transpose(1, 2).flatten(1)
 
 
 def ntk(snapshot: Snapshot) -> Tensor:
@@ -23,6 +23,10 @@ def ntk(snapshot: Snapshot) -> Tensor:
     H = snapshot.ntk()
     rows = H.shape[1] * H.shape[2]
     return upper(H.reshape(len(H), rows, rows))
+
+
+def fourth(snapshot: Snapshot) -> Tensor:
+    return snapshot.fourth()
 
 
 def loss(snapshot: Snapshot) -> Tensor:
@@ -42,6 +46,7 @@ MEASURE: dict[str, Callable[[Snapshot], Tensor]] = {
     "dH": dntk,
     "ddI": ddntk1,
     "ddII": ddntk2,
+    "d4": fourth,
     "loss": loss,
 }
 

@@ -20,10 +20,12 @@ class Snapshot:
     """Everything is a function, so that only what is recorded is computed."""
 
     layer: int
+    outputs: int  # neurons that are measured one by one
     preactivations: Callable[[], Tensor] = _absent  # (M, D, n_l)
     kernel: Callable[[], Tensor] = _absent  # (M, D, D) float64
     ntk: Callable[[], Tensor] = _absent  # (M, n_L, D, n_L, D) float64
     differentials: Callable[[], tuple[Tensor, Tensor | None, Tensor | None]] = _nothing  # simulate.differentials
+    fourth: Callable[[], Tensor] = _absent  # (M, n_L D)
     targets: Callable[[], Tensor] = _absent  # (N, n_L)
     train: int = 0
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analysis.theory.activations import REGISTRY, activation
-from simulate.activations import functions, to_third_order
+from simulate.activations import derivatives, functions
 from simulate.settings import ACTIVATIONS, Activation
 
 Z = np.linspace(-6.0, 6.0, 241) + 0.0123  # no node on a kink
@@ -27,7 +27,7 @@ def test_simulation_equals_theory(name: str) -> None:
     z = torch.tensor(Z)
     np.testing.assert_allclose(value(z).numpy(), theory(Z), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(slope(z).numpy(), theory.derivatives[1](Z), rtol=1e-12, atol=1e-14)
-    for order, derivative in enumerate(to_third_order(setting)):
+    for order, derivative in enumerate(derivatives(setting)):
         want = theory.derivatives[order](Z) if order < 2 or not theory.kinked else np.zeros_like(Z)
         np.testing.assert_allclose(derivative(z).numpy(), want, rtol=1e-11, atol=1e-13)
 

@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 from simulate import activations, dynamics, ensemble, law, runner, streams
 from simulate.api import read_one
-from simulate.differentials import differentials
+from simulate.differentials import differentials, fourth
 from simulate.settings import Settings
 
 LAMBDA_B, LAMBDA_W = (0.3, 0.5, 0.7), (1.1, 0.9, 1.3)
@@ -88,6 +88,26 @@ def test_ntk_is_the_jacobian_contraction(name: str) -> None:
         torch.testing.assert_close(H[m], want, rtol=1e-10, atol=1e-12)
 
 
+def test_truncated_networks() -> None:
+    """Layer 2's first neurons as outputs: the NTK and differentials of the network that ends there."""
+    parameters, x, setting = network("tanh")
+    functions = activations.derivatives(setting.activation)
+    whole = ensemble.forward(parameters, x, functions[0])
+    shorter = ensemble.Parameters([parameters.W[0], parameters.W[1][:, :2]], [parameters.b[0], parameters.b[1][:, :2]])
+    alone = ensemble.forward(shorter, x, functions[0])
+    cut = ensemble.truncated(parameters, *whole, 2, 2)
+    rates = LAMBDA_B[:2], LAMBDA_W[:2]
+    want = ensemble.ntk(shorter, *alone, functions[1], *rates)
+    torch.testing.assert_close(ensemble.ntk(*cut, functions[1], *rates), want, rtol=1e-12, atol=1e-13)
+    for got, right in zip(
+        differentials(*cut, functions, LAMBDA_B, LAMBDA_W, True),
+        differentials(shorter, *alone, functions, *rates, True),
+        strict=True,
+    ):
+        assert got is not None
+        torch.testing.assert_close(got, right, rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", ["tanh", "leaky_relu"])
 def test_a_step_of_gradient_descent_is_the_gradient(name: str) -> None:
     """Against torch.func.grad of the loss of one network, with lambda_b and lambda_W / n."""
@@ -116,12 +136,13 @@ def test_a_step_of_gradient_descent_is_the_gradient(name: str) -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own, at its first jvp
 @pytest.mark.parametrize("name", ["tanh", "gelu", "sin"])
 def test_differentials_are_nested_directional_derivatives(name: str) -> None:
-    """dH, ddI and ddII against torch.func on the definition: directions v = lambda grad z, all indices."""
+    """dH, ddI, ddII and d4 against torch.func on the definition: directions v = lambda grad z, all indices."""
     parameters, x, setting = network(name, M=2, D=2)
     s, _ = activations.functions(setting.activation)
     z, signals = ensemble.forward(parameters, x, s)
-    functions = activations.to_third_order(setting.activation)
+    functions = activations.derivatives(setting.activation)
     dH, ddI, ddII = differentials(parameters, z, signals, functions, LAMBDA_B, LAMBDA_W, second=True)
+    d4 = fourth(parameters, z, signals, functions, LAMBDA_B, LAMBDA_W)
     assert ddI is not None
     assert ddII is not None
     rates = [LAMBDA_W[k] / W.shape[-1] for k, W in enumerate(parameters.W)] + list(LAMBDA_B)
@@ -150,6 +171,9 @@ def test_differentials_are_nested_directional_derivatives(name: str) -> None:
         for p, q, k, r in [(0, 0, 0, 0), (0, 1, 2, 3), (3, 0, 0, 1), (2, 2, 1, 1), (1, 3, 0, 3)]:
             want = along(along(along(partial(output, p), q), k), r)(*theta)
             torch.testing.assert_close(ddI[m, p, q, k, r], want, rtol=1e-10, atol=1e-11)
+        for p in range(4):
+            want = along(along(along(along(partial(output, p), p), p), p), p)(*theta)
+            torch.testing.assert_close(d4[m, p], want, rtol=1e-10, atol=1e-11)
 
 
 def test_it_is_what_torch_modules_compute() -> None:

@@ -130,6 +130,38 @@ def test_the_ntk_comparison_catches(mutant: str, run: Callable[..., DataSet], mo
     assert z > limit
 
 
+DEEP = [*NTK, "observables.output_layers=[2,3,4]", "activation=tanh", "initialization.C_b=0.3", "network.width=4"]
+
+
+def layer_statistics(data: DataSet) -> np.ndarray:
+    """(M, 80): H at layers 2, 3, 4, its covariances across layers, H z z with a hidden layer's first neurons."""
+    H, z = data.read("H")[:, 0].astype(float), data.read("z")[:, 0].astype(float)
+    c = H - H.mean(axis=0)
+    out = [*H.transpose(1, 0, 2), c[:, 0] * c[:, 1], c[:, 1] * c[:, 2], c[:, 0] * c[:, 2]]
+    out += [z[:, k, :1] * z[:, k, 2:3] * H[:, k] for k in (0, 1)]
+    return np.concatenate(out, axis=1)
+
+
+def test_law_ntk_at_hidden_layers_is_one_law_with_dense(
+    run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jointly over layers: their vectors are pulled back through the same weights. Negative control: each layer with
+    a backward pass of its own, which is right at every single layer and wrong between them."""
+    dense, drawn = (run(*DEEP, f"ensemble.sampler={sampler}") for sampler in ("dense", "law"))
+    z, limit = largest_z(layer_statistics(dense), layer_statistics(drawn))
+    assert z < limit
+    right = law.ntk
+
+    def apart(settings, layers, at, *rest):  # type: ignore[no-untyped-def]
+        return {layer: right(settings, layers, (layer,), *rest)[layer] for layer in at}
+
+    monkeypatch.setattr(law, "ntk", apart)
+    z, limit = largest_z(
+        layer_statistics(dense), layer_statistics(run(*DEEP, "ensemble.sampler=law", "ensemble.seed=3"))
+    )
+    assert z > limit
+
+
 @pytest.mark.parametrize("sampler", ["dense", "law"])
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 def test_exact_finite_width_law(activation: str, sampler: str, run: Callable[..., DataSet]) -> None:
