@@ -5,26 +5,23 @@ says of it. `series` gathers a component over the widths. To add a test, write s
 in TESTS under the name that `claim.tests` will use.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.linalg import block_diag
 
-from analysis import estimators, ntk_tensors, theory
+from analysis import estimators, ntk_tensors, theory, universality
 from analysis.estimators import Array, Estimate
 from analysis.fits import JOINT, Series
-from analysis.measured import Measured, label_of
+from analysis.measured import Measured, chosen_layers, label_of
 from analysis.points import FOUR_POINT_SAMPLES, Point, Variant
 from analysis.preactivations import (
     cumulant,
-    flow_off_criticality,
-    flow_on_criticality,
     kernel_mean,
     metric,
     six_point,
-    slope,
     vertex,
     vertex_of_neurons,
     vertex_over_theory,
@@ -33,17 +30,17 @@ from analysis.preactivations import (
 
 def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """E H_ij;ab -> delta_ij Theta_ab as n grows (theory.md 2.3, PDLT ch. 8)."""
-    flow, L = point.flow(), point.depth
+    flow, columns = point.flow(), point.columns("H")
     assert flow.Theta is not None
-    Theta, columns = flow.Theta[-1], point.columns("H")
-    size = np.sqrt(Theta.diagonal())
-    for step in point.data.layout.steps[:1]:
+    for layer in chosen_layers(point, "H", layers):
+        Theta = flow.Theta[layer - 1]
+        size = np.sqrt(Theta.diagonal())
         yield Measured(
             "H",
-            L,
-            step,
+            layer,
+            0,
             [label_of((i, j), (a, b)) for i, j, a, b in columns],
-            estimators.mean(point.read("H", L, step)),
+            estimators.mean(point.read("H", layer)),
             np.array([Theta[a, b] if i == j else 0.0 for i, j, a, b in columns]),
             np.array([size[a] * size[b] for i, j, a, b in columns]),
             np.full(len(columns), np.nan),
@@ -52,20 +49,20 @@ def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
 
 def ntk_variance(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (theory.md 2.5, PDLT ch. 8)."""
-    L = point.depth
     columns = [k for k, (i, j, a, b) in enumerate(point.columns("H")) if i == j and a == b]
     tuples = [point.columns("H")[k] for k in columns]
-    H = point.read("H", L)[:, columns]
-    yield Measured(
-        "log Var H",
-        L,
-        0,
-        [label_of((i, j), (a, b)) for i, j, a, b in tuples],
-        estimators.covariance(H, [(k, k) for k in range(len(columns))]).log(),
-        np.ones(len(columns)),
-        np.ones(len(columns)),
-        np.full(len(columns), np.nan),
-    )
+    for layer in chosen_layers(point, "H", layers):
+        H = point.read("H", layer)[:, columns]
+        yield Measured(
+            "log Var H",
+            layer,
+            0,
+            [label_of((i, j), (a, b)) for i, j, a, b in tuples],
+            estimators.covariance(H, [(k, k) for k in range(len(columns))]).log(),
+            np.ones(len(columns)),
+            np.ones(len(columns)),
+            np.full(len(columns), np.nan),
+        )
 
 
 def _trained(point: Point) -> tuple[int, Array, Array, Array]:
@@ -115,9 +112,12 @@ def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[M
     )
 
 
+Measure = universality.Measure
+
+
 @dataclass(frozen=True)
 class Test:
-    measure: Callable[[Point, Sequence[int] | None], Iterator[Measured]]
+    measure: Measure
     model: str
 
 
@@ -142,19 +142,23 @@ TESTS: dict[str, Test] = {
     "ddntk_size": Test(ntk_tensors.ddntk_size, "exponent"),
     "fourth_size": Test(ntk_tensors.fourth_size, "exponent"),
     "V_collapse": Test(vertex_over_theory, "collapse"),
-    "V_slope": Test(slope, "asymptote"),
     "K": Test(kernel_mean, "powers"),
-    "K_power_law": Test(flow_on_criticality, "power_law"),
-    "K_exponential": Test(flow_off_criticality, "exponential"),
+    "K_power_law": Test(universality.flow_on_criticality, "power_law"),
+    "K_exponential": Test(universality.flow_off_criticality, "exponential"),
     "ntk_mean": Test(ntk_mean, "powers"),
     "ntk_variance": Test(ntk_variance, "exponent"),
     "trained_mean": Test(trained_mean, "powers"),
     "trained_covariance": Test(trained_covariance, "powers"),
 }
 
-Measure = Callable[[Point, Sequence[int] | None], Iterator[Measured]]
+GROWING = {"V": vertex, **{name: getattr(ntk_tensors, name) for name in "ABDFPQRSTU"}}
+TESTS |= {f"{name}_slope": Test(universality.slope_of(measure), "asymptote") for name, measure in GROWING.items()}
+TESTS |= {f"{name}_exponent": Test(universality.exponent_of(measure), "power_law") for name, measure in GROWING.items()}
+
 NTK = (ntk_tensors.Theta1, ntk_tensors.A, ntk_tensors.B, ntk_tensors.D, ntk_tensors.F)
-FURTHER = (ntk_tensors.P, ntk_tensors.Q, ntk_tensors.R, ntk_tensors.S, ntk_tensors.T, ntk_tensors.U)
+FIRST = (ntk_tensors.P, ntk_tensors.Q)
+SECOND = (ntk_tensors.R, ntk_tensors.S, ntk_tensors.T, ntk_tensors.U)
+FURTHER = (*FIRST, *SECOND)
 
 # What the table of estimates holds: measures, by the families of columns that they read.
 TABLES: tuple[tuple[tuple[str, ...], tuple[Measure, ...]], ...] = (
@@ -162,7 +166,8 @@ TABLES: tuple[tuple[tuple[str, ...], tuple[Measure, ...]], ...] = (
     (("m4",), (vertex_of_neurons,)),
     (("H",), (ntk_mean,)),
     (("H", "g", "z"), NTK),
-    (("dH", "ddI", "ddII", "z"), FURTHER),
+    (("dH", "z"), FIRST),
+    (("ddI", "ddII"), SECOND),
     (("z",), (cumulant, trained_mean, trained_covariance)),
 )
 ORDER_N = (metric, vertex, vertex_of_neurons, cumulant, *NTK, *FURTHER)  # predicted for few samples only
@@ -247,14 +252,14 @@ def table(point: Point) -> list[dict[str, Any]]:
     """The estimates of one point as rows: tensor, layer, step, width, samples, estimate, error, theory, theory_next."""
     out = []
     for families, measures in TABLES:
-        # The NTK belongs to the output, and so must the kernel that is read beside it.
-        where = point.depth if "H" in families else None
-        if not all(point.records(family, where) for family in families):
+        if not chosen_layers(point, families, None):
             continue
         for measure in measures:
             if measure in ORDER_N and point.D > FOUR_POINT_SAMPLES:
                 continue
             if measure in (AT_START if point.trained else TRAINED):
+                continue
+            if measure not in TRAINED and 0 not in point.data.layout.steps:
                 continue
             if measure in TWO_OUTPUTS and point.settings["network"]["outputs"] < 2:
                 continue

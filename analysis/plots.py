@@ -30,7 +30,6 @@ SYMBOLS = {
     "log ddI^2": r"$\log\mathrm{E}\,(\mathrm{dd}_I H)^2$",
     "log d4^2": r"$\log\mathrm{E}\,(\mathrm{d}^4 z)^2$",
     "V / theory": r"$V/V_{\mathrm{theory}}$",
-    "V / K^2 l": r"$V/(K^2(\ell-1))$",
     "G": r"$\mathrm{E}\,g$",
     "log K": r"$\log\mathrm{E}\,g$",
     "log dK": r"$\log\mathrm{E}(g_{00}-g_{11})$",
@@ -255,7 +254,8 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
 
 
 def _symbol(series: Series) -> str:
-    return SYMBOLS[series.tensor] + series.name.removeprefix(f"{series.variant} ").removeprefix(series.tensor)
+    symbol = SYMBOLS.get(series.tensor, series.tensor)
+    return symbol + series.name.removeprefix(f"{series.variant} ").removeprefix(series.tensor)
 
 
 def classes(claim: Claim, result: Result) -> Figure | None:

@@ -1,7 +1,7 @@
 """Preactivations at initialisation, measured: kernel, metric, four-point vertex, six-point function, cumulant."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -35,88 +35,14 @@ def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
 
 def vertex_over_theory(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """V_(aa)(aa) over its prediction at the same layer: one at leading order, for all layers a function of l/n."""
-    return _diagonal_vertex(point, layers, "V / theory", lambda layer, K, V: V, lambda layer: 1.0)
-
-
-def slope(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """V_(aa)(aa) / (K^2 (l - 1)) tends at large depth to the slope nu of its universality class (theory.md 4.2 to 4.4).
-
-    Half-stable activations have it at their K*; scale-invariant ones at every depth.
-    """
-    if not point.critical:
-        raise ValueError(f"{point.data.path}: initialization: a class has a slope at criticality only")
-    nu = theory.exponents(point.activation).coefficient["V"]
-    return _diagonal_vertex(point, layers, "V / K^2 l", lambda layer, K, V: (layer - 1) * K**2, lambda layer: nu)
-
-
-def _diagonal_vertex(
-    point: Point,
-    layers: Sequence[int] | None,
-    name: str,
-    unit: Callable[[int, Array, Array], Array],
-    prediction: Callable[[int], float],
-) -> Iterator[Measured]:
-    """n Var g_aa over a unit made of K_aa and V_(aa)(aa)."""
     diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
-    flow = point.flow(True)
-    assert flow.V is not None
+    V, one = point.flow(True).V, np.ones(len(diagonal))
+    assert V is not None
     for layer in chosen_layers(point, "g", layers):
-        V = np.array([flow.V[layer - 1, a, a, a, a] for _, a in diagonal])
-        units = unit(layer, flow.K[layer - 1].diagonal(), V)
+        unit = np.array([V[layer - 1, a, a, a, a] for _, a in diagonal])
         spread = estimators.covariance(point.read("g", layer), [(k, k) for k, _ in diagonal])
-        predicted = np.full(len(diagonal), prediction(layer))
-        yield Measured(
-            name,
-            layer,
-            0,
-            [label_of((a, a), (a, a)) for _, a in diagonal],
-            spread.scaled(point.widths[layer - 2] / units),
-            predicted,
-            np.abs(predicted),
-            predicted * np.nan,
-        )
-
-
-def flow_on_criticality(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """log E g_aa against log l, of slope -p_0 at criticality (theory.md 4.3); nothing off it."""
-    if not point.critical:
-        return
-    p_0 = theory.exponents(point.activation).p_0
-    diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
-    predicted = np.full(len(diagonal), p_0)
-    for layer in chosen_layers(point, "g", layers):
-        estimate = estimators.mean(point.read("g", layer)[:, [k for k, _ in diagonal]]).log()
-        labels = [label_of((a, a)) for _, a in diagonal]
-        yield Measured("log K", layer, 0, labels, estimate, predicted, np.maximum(predicted, 1.0), predicted * np.nan)
-
-
-def flow_off_criticality(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """log of a kernel's distance to its fixed point against l, of slope log chi_parallel(K*) (theory.md 4.6); nothing
-    at criticality.
-
-    For K* = 0 (or infinite) the distance is E g_00 itself; else that of samples 0 and 1, E g_00 - E g_11, which has
-    the same rate and in which the 1/n shift of the fixed point drops out (inputs=ray: else chaos parts them).
-    """
-    if point.critical:
-        return
-    s = point.settings["initialization"]
-    pairs, K = point.columns("g"), point.flow(False).K[0]
-    K_star, chi = theory.attractor(point.activation, s["C_b"], s["C_W"], float(K[0, 0]))
-    shifts = 0 < K_star < math.inf
-    if shifts and (point.D < 2 or abs(K[0, 0] - K[1, 1]) < 1e-3 * K[0, 0]):
-        raise ValueError(
-            f"{point.data.path}: inputs: this test needs samples 0 and 1 of different length, as inputs=ray"
-        )
-    predicted = np.array([-math.log(chi)])
-    for layer in chosen_layers(point, "g", layers):
-        g = point.read("g", layer)
-        one = g[:, pairs.index((0, 0))]
-        if shifts:
-            one = one - g[:, pairs.index((1, 1))]
-            one = one if K[0, 0] > K[1, 1] else -one
-        name, label = ("log dK", "00-11") if shifts else ("log K", "00")
-        estimate = estimators.mean(one[:, None]).log()
-        yield Measured(name, layer, 0, [label], estimate, predicted, np.abs(predicted), predicted * np.nan)
+        labels = [label_of((a, a), (a, a)) for _, a in diagonal]
+        yield Measured("V / theory", layer, 0, labels, spread.scaled(point.n / unit), one, one, one * np.nan)
 
 
 def vertex_of_neurons(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:

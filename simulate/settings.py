@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.theory.critical import critical
+from analysis.theory.critical import critical, equal_shares
 
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sin", "erf", "gelu", "swish", "softplus", "sigmoid")
 OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "dntk", "ddntk", "fourth", "loss")
@@ -216,7 +216,7 @@ def read(config: Mapping[str, Any]) -> Settings:
     activation = _activation(_Reader(root.raw("activation"), "activation"))
     initialization = _initialization(_Reader(root.raw("initialization"), "initialization"), activation)
     inputs = _inputs(_Reader(root.raw("inputs"), "inputs"), activation, initialization)
-    dynamics = _dynamics(_Reader(root.raw("dynamics"), "dynamics"), network.depth)
+    dynamics = _dynamics(_Reader(root.raw("dynamics"), "dynamics"), network.depth, activation)
     observables = _observables(_Reader(root.raw("observables"), "observables"), network, dynamics)
     ensemble = _ensemble(_Reader(root.raw("ensemble"), "ensemble"), observables, dynamics)
     claim = _claim(root.raw("claim"), observables)
@@ -337,9 +337,16 @@ def _critical_scale(
     return (tuned.K_star - tuned.C_b) / tuned.C_W if tuned.universality_class == "half-stable" else 1.0
 
 
-def _dynamics(r: _Reader, depth: int) -> Dynamics:
+def _dynamics(r: _Reader, depth: int, activation: Activation) -> Dynamics:
     name = r.choice("name", ("none", "gradient_descent"))
     rates = r.layerwise("lambda_b", depth), r.layerwise("lambda_W", depth)
+    if r.choice("scaling", ("none", "critical")) == "critical":
+        try:
+            shares = equal_shares(activation.spec, depth)
+        except ValueError as error:
+            raise SettingsError(r.key("scaling"), "critical", str(error)) from None
+        b, W = (tuple(k * share for k, share in zip(*both, strict=True)) for both in zip(rates, shares, strict=True))
+        rates = b, W
     if name == "none":
         out = Dynamics(name, *rates)
     else:

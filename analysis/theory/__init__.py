@@ -12,19 +12,22 @@
 """
 
 from analysis.theory.activations import activation
-from analysis.theory.critical import Critical, attractor, critical
-from analysis.theory.exponents import Exponents, exponents
+from analysis.theory.critical import Critical, attractor, critical, equal_shares
+from analysis.theory.exponents import UNITS, Exponents, bias_share, exponents
 from analysis.theory.flow import Flow, flow
 from analysis.theory.six_point import six_point
 from analysis.theory.training import gradient_descent
 
 __all__ = [
+    "UNITS",
     "Critical",
     "Exponents",
     "Flow",
     "activation",
     "attractor",
+    "bias_share",
     "critical",
+    "equal_shares",
     "exponents",
     "flow",
     "gradient_descent",

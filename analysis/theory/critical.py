@@ -51,6 +51,19 @@ def critical(activation: str | Activation) -> Critical:
     )
 
 
+def equal_shares(activation: str | Activation, depth: int) -> tuple[list[float], list[float]]:
+    """By what to multiply lambda_b and lambda_W of each layer so that all have like shares of an NTK of order one at
+    criticality (theory.md 4.5): 1/L; for K* = 0, l^-p L^(p-1) and (L/l)^(p-1) with p = p_perp. Raises ValueError where
+    no critical point exists."""
+    s, point = named(activation), critical(activation)
+    layers = range(1, depth + 1)
+    if point.universality_class != "K* = 0":
+        return [1 / depth] * depth, [1 / depth] * depth
+    s1, s2, s3 = (float(f(np.zeros(1))[0]) for f in s.derivatives[1:4])
+    p = (s3 / s1 + (s2 / s1) ** 2) / (s3 / s1 + 3 / 4 * (s2 / s1) ** 2)
+    return [layer**-p * depth ** (p - 1) for layer in layers], [(depth / layer) ** (p - 1) for layer in layers]
+
+
 def attractor(activation: str | Activation, C_b: float, C_W: float, K: float) -> tuple[float, float]:
     """Where the kernel of one input flows from K, and its chi_parallel there, the factor by which distances shrink a
     layer (theory.md 1.7, 4.6): (K*, chi), with K* = 0 or infinity where the kernel vanishes or blows up.

@@ -41,8 +41,9 @@ def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
 
     phi: the biases' share of the NTK, lambda_b / (lambda_b + lambda_W <s^2>) per layer, at the rates that give every
     layer an equal share: constant for scale-invariant activations, lambda_b / l for K* = 0 (theory.md 4.5).
-    Tensors that theory.md gives no asymptotics for are left out: all but V for half-stable activations, R, S, T,
-    U for scale-invariant ones, all but V and G1 for K* = 0 activations that are not odd (p_perp differs from 1).
+    Left out are tensors that do not grow as l in these units, A, D, Q, R, S, T for half-stable activations (their
+    chi_perp moves with K, and D, say, grows as l^2), and those that theory.md gives no asymptotics for: R, S, T, U for
+    scale-invariant activations, all but V and G1 for K* = 0 ones that are not odd (p_perp differs from 1).
     Raises ValueError where no critical point exists, or phi is not between 0 and 1.
     """
     if not 0 <= phi <= 1:
@@ -68,9 +69,21 @@ def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
             },
         )
     if point.universality_class == "half-stable":
-        K = point.K_star
-        spread = mean1(lambda z: s(z) ** 4, K) - mean1(lambda z: s(z) ** 2, K) ** 2
-        return Exponents(point.universality_class, 0.0, {"V": point.C_W**2 * spread / K**2})
+        # At K*, <s s''> = 0 and Theta = w l, so that (2.12), (2.13), (3.13) and (3.15) sum to these.
+        K, C_W = point.K_star, point.C_W
+        s0, s1, s2 = s.derivatives[:3]
+        spread = mean1(lambda z: s0(z) ** 4, K) - mean1(lambda z: s0(z) ** 2, K) ** 2
+        return Exponents(
+            point.universality_class,
+            0.0,
+            {
+                "V": C_W**2 * spread / K**2,
+                "B": C_W**2 * mean1(lambda z: s1(z) ** 4, K) / 3,
+                "F": C_W**2 * mean1(lambda z: s0(z) ** 2 * s1(z) ** 2, K) / (2 * K),
+                "P": C_W**2 * mean1(lambda z: s2(z) * s1(z) ** 2 * s0(z), K) / 3,
+                "U": C_W**2 * mean1(lambda z: s2(z) ** 2 * s1(z) ** 2, K) * K / 4,
+            },
+        )
     coefficient = {"V": 2 / 3, "G1": -1 / 3}
     if abs(float(s.derivatives[2](np.zeros(1))[0])) < 1e-14:  # odd: a1 = b1, so p_perp = 1
         weights = 1 - phi
@@ -87,3 +100,16 @@ def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
             "U": 0.0,
         }
     return Exponents(point.universality_class, 1.0, coefficient)
+
+
+def bias_share(activation: str | Activation, lambda_b: float, lambda_W: float, K: float) -> float:
+    """phi of `exponents` from the rates before their depth scaling, and the kernel (theory.md 4.2, 4.3)."""
+    s, point = named(activation), critical(activation)
+    if s.slopes is not None:
+        square = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2 * K
+    elif point.universality_class == "half-stable":
+        square = mean1(lambda z: s(z) ** 2, point.K_star)
+    else:
+        s1, s2, s3 = (float(f(np.zeros(1))[0]) for f in s.derivatives[1:4])
+        square = s1**2 / -(s3 / s1 + 3 / 4 * (s2 / s1) ** 2)
+    return lambda_b / (lambda_b + lambda_W * square)
