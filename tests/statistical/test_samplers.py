@@ -215,3 +215,37 @@ def test_exact_ntk_of_relu(sampler: str, run: Callable[..., DataSet]) -> None:
         assert abs(x.mean() - value) / (x.std() / np.sqrt(len(x))) < limit
     shortcut = H01**2 / (H01**2).mean() * 16 * want.H2 / 15  # negative control: n - 1 for n in B
     assert abs(shortcut.mean() - want.H2) / (shortcut.std() / np.sqrt(len(g))) > 3
+
+
+@pytest.mark.parametrize("sampler", ["dense", "law"])
+def test_relu_mean_ntk_off_the_diagonal_alone(sampler: str, run: Callable[..., DataSet]) -> None:
+    """At n = 8, E H_ab of ReLU is the frozen NTK for one input and differs from it for two (theory.md 6.1, 2.14), by
+    Theta1 / n up to the next order."""
+    n, depth = 8, 4
+    data = run(
+        f"network.width={n}",
+        f"network.depth={depth}",
+        "activation=relu",
+        "inputs=sphere",
+        "inputs.count=2",
+        "inputs.dimension=3",
+        "observables=ntk",
+        f"observables.layers=[{depth}]",
+        "ensemble.networks=200000",
+        f"ensemble.sampler={sampler}",
+    )
+    H = data.read("H")[:, 0, 0].astype(float)
+    flow = theory.flow(
+        "relu", depth, 0.0, 2.0, data.samples()[0], data.settings["dynamics"]["lambda_b"],
+        data.settings["dynamics"]["lambda_W"], tensors=["K", "Theta", "Theta1"],
+    )  # fmt: skip
+    Theta, Theta1 = flow.Theta[-1], flow.Theta1[-1]
+    assert abs(Theta1.diagonal()).max() < 1e-12
+    error = H.std(axis=0) / np.sqrt(len(H))
+    limit = norm.isf(FALSE_ALARM / 6)
+    pulls = (H.mean(axis=0) - [Theta[0, 0], Theta[0, 1], Theta[1, 1]]) / error
+    assert abs(pulls[0]) < limit
+    assert abs(pulls[2]) < limit
+    correction = H[:, 1].mean() - Theta[0, 1]
+    assert abs(pulls[1]) > limit
+    assert correction == pytest.approx(Theta1[0, 1] / n, abs=0.5 * abs(Theta1[0, 1]) / n)

@@ -1,0 +1,57 @@
+"""Each model of scaling finds the coefficient of data made by its law, and is surprised by those of another."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis import fits
+from analysis.fits import Series
+
+WIDTHS, LAYERS = np.array([64.0, 96, 128, 256, 512]), np.array([4.0, 6, 8, 12, 16, 24])
+ERROR = 2e-3
+
+
+def made(model: str, c: float) -> Series:
+    """Noiseless values by a law with corrections that no model has as a parameter, c the judged coefficient."""
+    n, l = (grid.reshape(-1) for grid in np.meshgrid(WIDTHS, LAYERS, indexing="ij"))
+    wide = np.expm1(0.8 * l / n) + 0.5 / n
+    value = {
+        "powers": c * (1 + wide),
+        "exponent": -c * np.log(n) + wide,
+        "collapse": c * (1 + wide),
+        "asymptote": c * (1 + 0.7 * np.log(l + 1) / l + wide),
+        "power_law": -c * np.log(l + 0.3) + 0.4 + wide,
+        "exponential": -c * l + np.log1p(0.5 * np.exp(-c * (l - 4))) + wide,
+    }[model]
+    if model in ("powers", "exponent"):
+        one = l == 8
+        n, l, value = n[one], l[one], value[one]
+    return Series(
+        "V", "V", None, None, "00", model, n, l, value, np.diag(np.full(len(n), ERROR**2)), c, max(c, 1.0), 0.1, 255
+    )
+
+
+@pytest.mark.parametrize("c", [0.3, 1.0])
+@pytest.mark.parametrize("model", fits.MODELS)
+def test_models_find_their_coefficient(model: str, c: float) -> None:
+    series = made(model, c)
+    fit = fits.fit(series, 3.0)
+    assert abs(fit.pull) < 1, "noiseless data: the fit's bias lies within its error"
+    assert fit.Q > 0.01
+    assert fit.error < 0.5 * series.scale, "and the error says something"
+
+
+@pytest.mark.parametrize("model", fits.JOINT)
+def test_models_are_surprised(model: str) -> None:
+    """Negative control: a coefficient said to be ten errors away is found wrong."""
+    fit = fits.fit(made(model, 1.0), 3.0)
+    assert abs(fit.coefficient - (1 + 10 * fit.error)) / fit.error > 4
+
+
+def test_three_widths_are_refused() -> None:
+    series = made("asymptote", 1.0)
+    at = series.n < 100
+    few = replace(series, n=series.n[at], l=series.l[at], value=series.value[at], covariance=np.eye(int(at.sum())))
+    with pytest.raises(ValueError, match="at least 4"):
+        fits.fit(few, 3.0)
