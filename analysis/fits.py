@@ -118,14 +118,16 @@ def _in_depth(p: Mapping[str, gvar.GVar], layers: Array) -> Array:
     return p["b1"] * slow + p["b2"] / layers + p["b3"] * slow**2
 
 
-def _in_width(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
-    """sum_k (a_k + e_k/l) (l/n)^k: what does not grow with depth is of order 1/n too"""
-    return sum((p[f"a{k}"] + p[f"e{k}"] / layers) * (layers / n) ** k for k in range(1, ORDERS + 1))
+def _in_width(p: Mapping[str, gvar.GVar], n: Array, layers: Array, deepest: float) -> Array:
+    """sum_k (a_k + d_k l/deepest + e_k/l) (l/n)^k: what does not grow with depth is of order 1/n too, and where the kernel
+    drifts, as at half-stable K*, what grows as l^2"""
+    shape = {k: p[f"a{k}"] + p[f"d{k}"] * layers / deepest + p[f"e{k}"] / layers for k in range(1, ORDERS + 1)}
+    return sum(shape[k] * (layers / n) ** k for k in shape)
 
 
 def _joint_prior(w: float) -> Prior:
     orders = range(1, ORDERS + 1)
-    prior = {f"{x}{k}": gvar.gvar(0, w**k) for x in "abe" for k in orders}
+    prior = {f"{x}{k}": gvar.gvar(0, w**k) for x in "abde" for k in orders}
     return prior | {"c": gvar.gvar(0, FLAT), "A": gvar.gvar(0, FLAT)}
 
 
@@ -133,29 +135,31 @@ def _asymptote(series: Series, w: float) -> tuple[Prior, Model]:
     """y = c + scale (corrections in depth and width): c at large depth and larger width"""
     prior = _joint_prior(w) | {"c": gvar.gvar(0, FLAT * series.scale)}
     del prior["A"]
+    deepest = series.l.max()
 
     def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
-        return p["c"] + series.scale * (_in_depth(p, layers) + _in_width(p, n, layers))
+        return p["c"] + series.scale * (_in_depth(p, layers) + _in_width(p, n, layers, deepest))
 
     return prior, model
 
 
 def _power_law(series: Series, w: float) -> tuple[Prior, Model]:
     """log y = A - c log l + corrections in depth and width"""
+    deepest = series.l.max()
 
     def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
-        return p["A"] - p["c"] * np.log(layers) + _in_depth(p, layers) + _in_width(p, n, layers)
+        return p["A"] - p["c"] * np.log(layers) + _in_depth(p, layers) + _in_width(p, n, layers, deepest)
 
     return _joint_prior(w), model
 
 
 def _exponential(series: Series, w: float) -> tuple[Prior, Model]:
     """log y = A - c l + sum_k b_k e^(-k |c_theory| (l - l_0)) + corrections in width, l_0 the first layer there is"""
-    rate, first = abs(series.prediction), series.l.min()
+    rate, first, deepest = abs(series.prediction), series.l.min(), series.l.max()
 
     def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
         transient = sum(p[f"b{k}"] * np.exp(-k * rate * (layers - first)) for k in range(1, ORDERS + 1))
-        return p["A"] - p["c"] * layers + transient + _in_width(p, n, layers)
+        return p["A"] - p["c"] * layers + transient + _in_width(p, n, layers, deepest)
 
     return _joint_prior(w), model
 

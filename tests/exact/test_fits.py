@@ -12,10 +12,11 @@ WIDTHS, LAYERS = np.array([64.0, 96, 128, 256, 512]), np.array([4.0, 6, 8, 12, 1
 ERROR = 2e-3
 
 
-def made(model: str, c: float) -> Series:
-    """Noiseless values by a law with corrections that no model has as a parameter, c the judged coefficient."""
+def made(model: str, c: float, drift: float = 0.0) -> Series:
+    """Noiseless values by a law with corrections that no model has as a parameter, c the judged coefficient. drift: of
+    what grows as l^2/n."""
     n, l = (grid.reshape(-1) for grid in np.meshgrid(WIDTHS, LAYERS, indexing="ij"))
-    wide = np.expm1(0.8 * l / n) + 0.5 / n
+    wide = np.expm1(0.8 * l / n) + 0.5 / n + drift * l**2 / n
     value = {
         "powers": c * (1 + wide),
         "exponent": -c * np.log(n) + wide,
@@ -40,6 +41,14 @@ def test_models_find_their_coefficient(model: str, c: float) -> None:
     assert abs(fit.pull) < 1, "noiseless data: the fit's bias lies within its error"
     assert fit.Q > 0.01
     assert fit.error < 0.5 * series.scale, "and the error says something"
+
+
+@pytest.mark.parametrize("model", ["asymptote", "power_law", "exponential"])
+def test_a_drift_with_depth_does_no_harm(model: str) -> None:
+    """As at the K* of half-stable activations, where kernels drift: corrections of order l^2/n."""
+    fit = fits.fit(made(model, 1.0, drift=0.03), 3.0)
+    assert abs(fit.pull) < 1
+    assert fit.Q > 0.01
 
 
 @pytest.mark.parametrize("model", fits.JOINT)
