@@ -119,8 +119,8 @@ def _in_depth(p: Mapping[str, gvar.GVar], layers: Array) -> Array:
 
 
 def _in_width(p: Mapping[str, gvar.GVar], n: Array, layers: Array, deepest: float) -> Array:
-    """sum_k (a_k + d_k l/deepest + e_k/l) (l/n)^k: what does not grow with depth is of order 1/n too, and where the kernel
-    drifts, as at half-stable K*, what grows as l^2"""
+    """sum_k (a_k + d_k l/deepest + e_k/l) (l/n)^k: what does not grow with depth is of order 1/n too, and where the
+    kernel drifts, as at half-stable K*, what grows as l^2"""
     shape = {k: p[f"a{k}"] + p[f"d{k}"] * layers / deepest + p[f"e{k}"] / layers for k in range(1, ORDERS + 1)}
     return sum(shape[k] * (layers / n) ** k for k in shape)
 

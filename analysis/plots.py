@@ -48,7 +48,17 @@ class Drawn:
     svg: Path
 
 
-def colours(points: Sequence[Point | Variant]) -> list[tuple[float, float, float, float]]:
+# Variants have no order: Okabe and Ito's colours, each also with a marker of its own.
+CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#b2a800")
+MARKERS = "osD^v<>P"
+
+
+def looks(variants: Sequence[Variant]) -> list[tuple[str, str]]:
+    """A colour and a marker each."""
+    return [(CATEGORIES[k % len(CATEGORIES)], MARKERS[k % len(MARKERS)]) for k in range(len(variants))]
+
+
+def colours(points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
     return [matplotlib.colormaps["viridis"](x) for x in np.linspace(0.0, 0.85, len(points))]
 
 
@@ -262,20 +272,25 @@ def classes(claim: Claim, result: Result) -> Figure | None:
     """V/(nK^2) of each variant against l/n with its prediction: one curve a universality class."""
     if not all(p.critical and p.records("g") and p.D <= FOUR_POINT_SAMPLES for p in claim.points):
         return None
-    figure, axes = plt.subplots(figsize=(6.0, 4.4))
-    for variant, colour in zip(claim.variants, colours(claim.variants), strict=True):
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(6.0, 6.4), sharex=True, height_ratios=(2, 1))
+    for variant, (colour, marker) in zip(claim.variants, looks(claim.variants), strict=True):
         for point in variant.points:
             flow = point.flow(True)
             assert flow.V is not None
             layers = np.array([layer for layer in point.layers("g") if layer > 1])
+            V = flow.V[layers - 1, 0, 0, 0, 0]
             unit = point.n * flow.K[layers - 1, 0, 0] ** 2
             measured = [m.estimate for m in preactivations.vertex(point, None)]
             value, error = np.array([(m.value[0], m.error[0]) for m in measured]).T
-            axes.errorbar(layers / point.n, value / unit, error / unit, fmt="o", markersize=3, color=colour)
-            axes.plot(layers / point.n, flow.V[layers - 1, 0, 0, 0, 0] / unit, color=colour, linewidth=0.8)
-        axes.plot([], [], color=colour, label=variant.label)
-    axes.set(xlabel=r"$\ell/n$", ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
-    axes.legend(ncols=2)
+            drawn = {"fmt": marker, "markersize": 3.5, "color": colour}
+            top.errorbar(layers / point.n, value / unit, error / unit, **drawn)
+            top.plot(layers / point.n, V / unit, color=colour, linewidth=0.8)
+            bottom.errorbar(layers / point.n, value / V, error / V, **drawn)
+        top.plot([], [], color=colour, marker=marker, markersize=3.5, label=variant.label)
+    bottom.axhline(1, color="black", linewidth=0.9, zorder=0)
+    top.set(ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
+    bottom.set(xlabel=r"$\ell/n$", ylabel=r"$V/V_{\mathrm{theory}}$")
+    top.legend(ncols=2)
     return figure
 
 
@@ -285,7 +300,7 @@ def depths(claim: Claim, result: Result) -> Figure | None:
     if not all(p.records("g") and len(p.layers("g")) > 2 for p in points):
         return None
     figure, axes = plt.subplots(figsize=(6.0, 4.4))
-    for variant, point, colour in zip(claim.variants, points, colours(points), strict=True):
+    for variant, point, (colour, marker) in zip(claim.variants, points, looks(claim.variants), strict=True):
         layers, every = point.layers("g"), np.arange(1, point.depth + 1)
         K = point.flow(False).K
         for a in range(point.D):
@@ -293,7 +308,7 @@ def depths(claim: Claim, result: Result) -> Figure | None:
             mean = [estimators.mean(point.read("g", layer)[:, [column]]) for layer in layers]
             label = f"{variant.label}, $n={point.n}$" if a == 0 else None
             value, error = [m.value[0] for m in mean], [m.error[0] for m in mean]
-            axes.errorbar(layers, value, error, fmt="o", color=colour, label=label)
+            axes.errorbar(layers, value, error, fmt=marker, color=colour, label=label)
             axes.plot(every, K[:, a, a], color=colour, linewidth=0.9)
     axes.set(xlabel=r"$\ell$", ylabel=r"$\mathrm{E}\,g_{aa}$", xscale="log", yscale="log")
     axes.legend()
@@ -322,7 +337,11 @@ FIGURES: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
     ),
 }
 OF_VARIANTS: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
-    "classes": (classes, "Four-point vertex over the square of the kernel against the aspect ratio. Lines: theory."),
+    "classes": (
+        classes,
+        "Four-point vertex over the square of the kernel against the aspect ratio, and over its prediction. Lines: "
+        "theory at order 1/n.",
+    ),
     "depths": (depths, "Kernels of all samples against depth at the largest width. Lines: infinite width."),
 }
 
