@@ -30,8 +30,9 @@ def usage() -> str:
     lines += [
         "",
         "Settings: network.{width,depth,outputs}; ensemble.{networks,seed,first,sampler,dtype,device,block};",
-        "  inputs.{count,test,seed,normalization,...}; dynamics.{eta,steps,lambda_b,lambda_W};",
-        "  observables.{record,layers,steps}; initialization.{C_b,C_W}; output; workers.  --cfg shows all.",
+        "  inputs.{count,test,seed,normalization,scale,...}; dynamics.{eta,steps,lambda_b,lambda_W,scaling};",
+        "  observables.{record,layers,output_layers,tuples,steps}; initialization.{C_b,C_W}; output; workers.",
+        "  --cfg shows all.",
         "An interrupted run goes on when called again with the same settings.",
     ]
     return "\n".join(lines)
