@@ -11,6 +11,10 @@ from simulate.settings import Settings, SettingsError
 
 # Working sets in bytes: on a CPU about what one core's share of the cache holds, on a GPU what fills it.
 WORKING_SET = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
+# Without weights, a layer's arrays are what is passed over again and again: numbers in one of them. Fewer, and calls
+# cost more than arithmetic; more, and they leave the cache. What is kept of all layers is touched twice, and bounded.
+LAYER = {"cpu": 2**18, "cuda": 2**24}
+KEPT = {"cpu": 48 * 2**20, "cuda": 2**31}
 SMALLEST, LARGEST = 1, 4096
 PART_BYTES = 16 * 2**20  # of rows
 PARTS = 64  # in which an ensemble is written, unless that makes them larger than PART_BYTES
@@ -26,13 +30,12 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     """The working set of one network: activations and their temporaries, and the weights where they are held."""
     item = 4 if settings.ensemble.dtype == "float32" else 8
     hidden = sum(settings.network.widths) + settings.network.outputs
-    if settings.ensemble.sampler == "law":  # layer by layer: kernels, deviates and activations of the widest
+    if settings.ensemble.sampler == "law":  # layer by layer: deviates, preactivations, activations and their copies
         widest = max(settings.network.outputs, *settings.network.widths, 1)
         if "ntk" not in settings.observables.record:
-            return item * samples * widest * 3
-        # the backward pass holds deviates and preactivations of all layers, and vectors for every output
-        vectors = settings.network.outputs * len(settings.observables.output_layers)
-        return item * samples * (2 * hidden + widest * (6 + 3 * vectors))
+            return item * samples * widest * 5
+        # the backward pass holds those of all layers, and vectors for every output
+        return item * samples * (3 * hidden + widest * 5 * _vectors(settings))
     held = item * (parameters(n_0, settings) + 2 * samples * hidden)
     # Tangents along every direction, pair and triple of directions, in float64.
     directions = samples * settings.network.outputs
@@ -43,11 +46,23 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     return held
 
 
+def _vectors(settings: Settings) -> int:
+    """Rows that a sample has in the widest array of the law sampler: one, or one for each output pulled back."""
+    if "ntk" not in settings.observables.record:
+        return 1
+    return settings.network.outputs * len(settings.observables.output_layers)
+
+
 def block_size(n_0: int, samples: int, device: str, settings: Settings) -> int:
     """The rule: the largest power of two whose working set fits, or what `ensemble.block` says."""
     if settings.ensemble.block is not None:
         return settings.ensemble.block
-    fits = WORKING_SET[device] // network_bytes(n_0, samples, settings)
+    need = network_bytes(n_0, samples, settings)
+    if settings.ensemble.sampler == "law":
+        widest = max(settings.network.outputs, *settings.network.widths, 1)
+        fits = min(LAYER[device] // (samples * widest * _vectors(settings)), KEPT[device] // need)
+    else:
+        fits = WORKING_SET[device] // need
     return min(max(SMALLEST, 1 << max(fits, 1).bit_length() - 1), LARGEST)
 
 

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from simulate.ensemble import Function, Parameters, forward
+from simulate.activations import Function, Slope
+from simulate.ensemble import Parameters, forward
 from simulate.settings import Dynamics
 
 
-def descend(
-    parameters: Parameters, x: Tensor, y: Tensor, s: Function, derivative: Function, dynamics: Dynamics
-) -> None:
+def descend(parameters: Parameters, x: Tensor, y: Tensor, s: Function, slope: Slope, dynamics: Dynamics) -> None:
     """One step in place: theta <- theta - eta lambda dLoss/dtheta, Loss = 1/2 sum_{i,a} (z_i;a - y_i;a)^2,
     with lambda_b on biases and lambda_W / n_{l-1} on weights (theory.md section 0, PDLT ch. 8).
 
@@ -20,7 +19,7 @@ def descend(
     delta = z[-1] - y
     for layer in reversed(range(parameters.depth)):
         W, b, signal = parameters.W[layer], parameters.b[layer], signals[layer]
-        below = (delta @ W).mul_(derivative(z[layer - 1])) if layer else None
+        below = (delta @ W).mul_(slope(z[layer - 1], signal)) if layer else None
         rate = dynamics.eta * dynamics.lambda_W[layer] / W.shape[-1]
         W.baddbmm_(delta.transpose(1, 2), signal, alpha=-rate)
         b.sub_(delta.sum(dim=1), alpha=dynamics.eta * dynamics.lambda_b[layer])
@@ -33,7 +32,7 @@ def trajectory(
     x: Tensor,
     y: Tensor,
     s: Function,
-    derivative: Function,
+    slope: Slope,
     dynamics: Dynamics,
     steps: tuple[int, ...],
 ) -> Iterator[int]:
@@ -41,6 +40,6 @@ def trajectory(
     done = 0
     for step in steps:
         while done < step:
-            descend(parameters, x, y, s, derivative, dynamics)
+            descend(parameters, x, y, s, slope, dynamics)
             done += 1
         yield step

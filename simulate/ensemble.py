@@ -6,15 +6,13 @@ transposed is the fastest layout of a batched product.
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from simulate.activations import Function, Slope
 from simulate.settings import Settings
-
-Function = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def ntk(
     parameters: Parameters,
     z: list[Tensor],
     signals: list[Tensor],
-    derivative: Function,
+    slope: Slope,
     lambda_b: tuple[float, ...],
     lambda_W: tuple[float, ...],
 ) -> Tensor:
@@ -100,6 +98,6 @@ def ntk(
         forward_gram = kernel(signals[layer], lambda_b[layer], lambda_W[layer])
         H += forward_gram[:, None, :, None, :] * gram(u).view(M, outputs, D, outputs, D)
         if layer:
-            slope = derivative(z[layer - 1])[:, None]
-            u = (torch.bmm(u, parameters.W[layer]).view(M, outputs, D, -1) * slope).flatten(1, 2)
+            below = slope(z[layer - 1], signals[layer])[:, None]
+            u = torch.bmm(u, parameters.W[layer]).view(M, outputs, D, -1).mul_(below).flatten(1, 2)
     return H

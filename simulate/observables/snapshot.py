@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -30,8 +31,12 @@ class Snapshot:
     train: int = 0
 
 
+@lru_cache(maxsize=64)
+def _triangle(k: int, device: torch.device) -> Tensor:
+    row, column = torch.triu_indices(k, k, device=device)
+    return row * k + column
+
+
 def upper(matrix: Tensor) -> Tensor:
     """The upper triangle, row by row: (M, k, k) -> (M, k (k + 1) / 2)."""
-    k = matrix.shape[-1]
-    row, column = torch.triu_indices(k, k, device=matrix.device)
-    return matrix[:, row, column]
+    return matrix.flatten(1).index_select(1, _triangle(matrix.shape[-1], matrix.device))

@@ -111,20 +111,17 @@ def test_dense_and_law_ntk_are_one_law(activation: str, C_b: float, width: int, 
 @pytest.mark.parametrize("mutant", ["fresh weights in the backward pass", "known directions drawn again", "no bias"])
 def test_the_ntk_comparison_catches(mutant: str, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative controls: the gradient-independence shortcut and smaller slips, all right at infinite width."""
-    right = law.directions
-
-    def wrong(C: torch.Tensor, phi: torch.Tensor) -> torch.Tensor:
-        Q = right(C, phi)
-        if mutant == "no bias":
-            return 0 * Q if phi.shape[-1] == 1 else Q
-        return 0 * Q  # no direction is known to the backward pass: fresh weights
-
     case = [*NTK, "activation=tanh", "initialization.C_b=0.3", "network.width=8"]
     dense = run(*case, "ensemble.sampler=dense")
-    if mutant == "known directions drawn again":  # the component along Q is not removed from the fresh part
-        monkeypatch.setattr(law.torch, "baddbmm", lambda fresh, known, Q: fresh + (known + fresh @ Q.mT) @ Q)
-    else:
-        monkeypatch.setattr(law, "directions", wrong)
+    inverse, pull_back, baddbmm = law.inverse, law._pull_back, torch.baddbmm
+    if mutant == "fresh weights in the backward pass":  # no direction is known to it
+        monkeypatch.setattr(law, "inverse", lambda factor: 0 * inverse(factor))
+    elif mutant == "no bias":
+        monkeypatch.setattr(law, "_pull_back", lambda *of, stream: pull_back(*of[:-2], 0.0, of[-1], stream=stream))
+    else:  # the component along known directions is not removed from the fresh part
+        monkeypatch.setattr(
+            law.torch, "baddbmm", lambda x, a, b, alpha=1: x if alpha == -1 else baddbmm(x, a, b, alpha=alpha)
+        )
     drawn = run(*case, "ensemble.sampler=law")
     z, limit = largest_z(ntk_statistics(dense), ntk_statistics(drawn))
     assert z > limit
