@@ -14,7 +14,7 @@ WORKING_SET = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
 # Without weights, a layer's arrays are what is passed over again and again: numbers in one of them. Fewer, and calls
 # cost more than arithmetic; more, and they leave the cache. What is kept of all layers is touched twice, and bounded.
 LAYER = {"cpu": 2**18, "cuda": 2**24}
-KEPT = {"cpu": 48 * 2**20, "cuda": 2**31}
+KEPT = {"cpu": 160 * 2**20, "cuda": 2**31}
 SMALLEST, LARGEST = 1, 4096
 PART_BYTES = 16 * 2**20  # of rows
 PARTS = 64  # in which an ensemble is written, unless that makes them larger than PART_BYTES

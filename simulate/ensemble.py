@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from simulate import streams
 from simulate.activations import Function, Slope
+from simulate.kernels import gram
 from simulate.settings import Settings
+from simulate.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,15 @@ class Parameters:
         return len(self.W)
 
 
-def draw(settings: Settings, n_0: int, M: int, stream: torch.Generator) -> Parameters:
-    """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2).
-
-    Biases are drawn even where C_b = 0, so that C_b scales a network and does not change its weights.
-    """
+def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
+    """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale a network's
+    standard normals; they do not change them."""
     sizes = [n_0, *settings.network.widths, settings.network.outputs]
-    dtype = getattr(torch, settings.ensemble.dtype)
+    C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     W, b = [], []
-    for n, m in itertools.pairwise(sizes):
-        normal = torch.randn(M, m, n, generator=stream, device=stream.device, dtype=dtype)
-        W.append(normal.mul_(math.sqrt(settings.initialization.C_W / n)))
-        normal = torch.randn(M, m, generator=stream, device=stream.device, dtype=dtype)
-        b.append(normal.mul_(math.sqrt(settings.initialization.C_b)))
+    for layer, (n, m) in enumerate(itertools.pairwise(sizes), start=1):
+        W.append(stream.normal(streams.WEIGHTS, layer, m, n, scale=math.sqrt(C_W / n)))
+        b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
     return Parameters(W, b)
 
 
@@ -55,15 +54,9 @@ def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor
     return z, signals
 
 
-def gram(s: Tensor) -> Tensor:
-    """sum_j s_ja s_jb accumulated in float64: (M, D, n) -> (M, D, D)."""
-    s = s.double()
-    return torch.bmm(s, s.transpose(1, 2))
-
-
 def kernel(s: Tensor, C_b: float, C_W: float) -> Tensor:
     """Conditional kernel of the next layer, (M, D, D) float64: g_ab = C_b + C_W/n sum_j s_ja s_jb (theory.md 1.11)."""
-    return gram(s).mul_(C_W / s.shape[-1]).add_(C_b)
+    return gram(s) * (C_W / s.shape[-1]) + C_b
 
 
 def truncated(

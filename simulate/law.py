@@ -11,56 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from simulate import streams
 from simulate.activations import Function, Slope
-from simulate.ensemble import gram, kernel
+from simulate.ensemble import kernel
+from simulate.kernels import cross, factor, gram, inverse, mix
 from simulate.settings import Settings
-
-# A pivot below this share of its own variance is rounding of zero: the sample is a combination of earlier ones.
-TINY = 1e-13
-# Below this share, products with the inverse factor are taken in float64: they cancel.
-CLOSE = 1e-6
-
-
-@dataclass(frozen=True)
-class Factor:
-    """C lower triangular with C C^T = g, (M, D, D) float64."""
-
-    C: Tensor
-    full: bool  # every pivot of every network is positive
-    least: (
-        float  # the smallest share of a sample's variance that is no combination of earlier samples', zero if not full
-    )
-
-
-def factor(g: Tensor) -> Factor:
-    """Factor of a positive semidefinite g (M, D, D) float64 of any rank.
-
-    Plain Cholesky, except that an exhausted pivot gives a zero column: equal inputs, more inputs than neurons
-    and dead ReLU networks pass.
-    """
-    if not g.is_cuda:  # there, to look would be to wait
-        C, info = torch.linalg.cholesky_ex(g)
-        least = float((C.diagonal(dim1=1, dim2=2).square() / g.diagonal(dim1=1, dim2=2)).min())
-        if least > TINY and not info.any():
-            return Factor(C, True, least)
-    D = g.shape[-1]
-    C = torch.zeros_like(g)
-    for j in range(D):
-        column = g[:, j:, j] - torch.einsum("mak,mk->ma", C[:, j:, :j], C[:, j, :j])
-        alive = column[:, 0] > TINY * g[:, j, j]
-        root = torch.where(alive, column[:, 0], 1.0).sqrt_()
-        C[:, j:, j] = torch.where(alive[:, None], column / root[:, None], 0.0)
-    return Factor(C, False, 0.0)
-
-
-def inverse(factor: Factor) -> Tensor:
-    """P (M, D, D) with Q = P phi orthonormal rows where phi = C Q; zero rows where a sample adds no direction."""
-    C = factor.C
-    one = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device)
-    if factor.full:
-        return torch.linalg.solve_triangular(C, one, upper=False)
-    some = C.diagonal(dim1=1, dim2=2) > 0
-    return torch.linalg.solve_triangular(C + torch.diag_embed((~some).to(C.dtype)), one, upper=False) * some[..., None]
+from simulate.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -68,33 +24,32 @@ class Drawn:
     """One layer as it was drawn, z = C xi: what the backward pass has to know of it."""
 
     g: Tensor  # (M, D, D) float64, the conditional kernel
-    factor: Factor  # of g
+    C: Tensor  # (M, D, D) float64, C C^T = g, lower triangular
     xi: Tensor  # (M, D, n_l), the action of the weights on the orthonormal directions of the layer below
     z: Tensor  # (M, D, n_l)
     s: Tensor  # (M, D, n_l), the activations; none at layer L
 
 
-def sample(settings: Settings, x: Tensor, M: int, stream: torch.Generator, s: Function, last: bool) -> Iterator[Drawn]:
+def sample(settings: Settings, x: Tensor, stream: Stream, s: Function, last: bool) -> Iterator[Drawn]:
     """Yields layers 1..L; layer L without xi and z unless `last`."""
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
-    dtype = getattr(torch, settings.ensemble.dtype)
-    g, none = kernel(x[None], C_b, C_W).expand(M, -1, -1), x[:0]
+    g, none = kernel(x[None], C_b, C_W).expand(stream.M, -1, -1), x[:0]
     for layer, n in enumerate([*settings.network.widths, settings.network.outputs], start=1):
-        root = factor(g)
+        C = factor(g)
         top = layer == settings.network.depth
         if top and not last:
-            yield Drawn(g, root, none, none, none)
+            yield Drawn(g, C, none, none, none)
             return
-        xi = torch.randn(M, len(x), n, generator=stream, device=stream.device, dtype=dtype)
-        z = torch.bmm(root.C.to(dtype), xi)
+        xi = stream.normal(streams.WEIGHTS, layer, len(x), n)
+        z = mix(C, xi, lower=True)
         activations = none if top else s(z)
-        yield Drawn(g, root, xi, z, activations)
+        yield Drawn(g, C, xi, z, activations)
         if not top:
             g = kernel(activations, C_b, C_W)
 
 
 def ntk(
-    settings: Settings, layers: list[Drawn], at: tuple[int, ...], stream: torch.Generator, slope: Slope
+    settings: Settings, layers: list[Drawn], at: tuple[int, ...], stream: Stream, slope: Slope
 ) -> dict[int, Tensor]:
     """H_ij;ab of the first n_L neurons of each layer in `at`, (M, n_L, D, n_L, D) float64, exact in law jointly and
     given the forward pass (theory.md 10.3, 10.4).
@@ -130,7 +85,7 @@ def ntk(
         if layer == 1:
             break
         below = layers[layer - 2]
-        u = _pull_back(u, square, above, below.s, C_b, C_W, stream=stream)
+        u = _pull_back(u, square, above, below.s, C_b, C_W, layer, stream)
         slopes = slope(below.z, below.s)[:, None]
         parts = [u[:, :split].view(M, -1, D, u.shape[-1]).mul_(slopes)] if begun else []
         if layer in at:
@@ -141,25 +96,21 @@ def ntk(
 
 
 def _pull_back(
-    u: Tensor, square: Tensor, above: Drawn, s: Tensor, C_b: float, C_W: float, *, stream: torch.Generator
+    u: Tensor, square: Tensor, above: Drawn, s: Tensor, C_b: float, C_W: float, layer: int, stream: Stream
 ) -> Tensor:
     """W^T u, (M, k, n), of u (M, k, n_above) with Gram `square`, for the weights that took activations s to above.z.
 
-    With Q = sqrt(C_W/n) P s for the factor's inverse P, known and unknown part together are fresh + A s, where A
+    With Q = sqrt(C_W/n) P s for the inverse P of C, known and unknown part together are fresh + A s, where A
     (M, k, D) needs products over neurons only: no direction is ever formed.
     """
-    M, _, n = s.shape
-    dtype, scale = s.dtype, math.sqrt(C_W / n)
-    P, root = inverse(above.factor), factor(square).C
-    fresh = torch.randn(M, u.shape[1], n, generator=stream, device=s.device, dtype=dtype)
-    fresh = torch.bmm((root * scale).to(dtype), fresh)
-    # Between samples that are nearly one, P is large and what it multiplies cancels.
-    wide = dtype if above.factor.least > CLOSE else torch.float64
-    overlap = torch.bmm(fresh.to(wide), s.to(wide).mT).double()
+    k, n = u.shape[1], s.shape[2]
+    scale = math.sqrt(C_W / n)
+    P, root = inverse(above.C), factor(square)
+    fresh = mix(root, stream.normal(streams.BACKWARD, layer, k, n, scale=scale), lower=True)
+    overlap = cross(fresh, s)
     if C_b:
         # The bias' column of the weights is a direction too; its own pull-back is not needed further down.
-        drawn = torch.randn(M, u.shape[1], 1, generator=stream, device=s.device, dtype=dtype).double()
-        overlap += math.sqrt(C_b) * torch.bmm(root, drawn)
-    known = torch.baddbmm(torch.bmm(u.to(wide), above.xi.to(wide).mT).double(), overlap, P.mT, alpha=-1)
-    A = torch.bmm(known, P).mul_(scale**2).to(wide)
-    return torch.baddbmm(fresh.to(wide), A, s.to(wide)).to(dtype)
+        drawn = stream.normal(streams.BACKWARD_BIASES, layer, k, 1, scale=math.sqrt(C_b)).double()
+        overlap += torch.bmm(root, drawn)
+    known = torch.baddbmm(cross(u, above.xi), overlap, P.mT, alpha=-1)
+    return mix(torch.bmm(known, P).mul_(scale**2), s, add=fresh)

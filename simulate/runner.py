@@ -59,12 +59,12 @@ class Job:
         return blocks.network_bytes(x.shape[1], len(x), s) * (1 + 2 * s.dynamics.steps)
 
     def law_in_words(self) -> str:
-        """Whose parameters are drawn; not on which inputs or by which training, so that those can differ
-        on the same networks."""
+        """Whose parameters are drawn; not on which inputs, by which training or on which device, so that those can
+        differ on the same networks."""
         s = self.settings
         sizes = [self.samples.x.shape[1], *s.network.widths, s.network.outputs]
         e = s.ensemble
-        return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype} {e.device}"
+        return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}"
 
     def identity(self) -> dict[str, Any]:
         x = np.ascontiguousarray(self.samples.x)
@@ -184,15 +184,15 @@ def compute_block(job: Job, index: int) -> tuple[dict[str, NDArray[Any]], NDArra
 
 def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
     settings, samples = job.settings, job.samples
-    entropy = streams.address(settings.ensemble.seed, job.law_in_words(), job.block, index)
-    stream = streams.generator(entropy, settings.ensemble.device)
-    dtype = getattr(torch, settings.ensemble.dtype)
-    x = torch.tensor(samples.x, dtype=dtype, device=stream.device)
+    dtype, device = getattr(torch, settings.ensemble.dtype), torch.device(settings.ensemble.device)
+    key = streams.key(settings.ensemble.seed, job.law_in_words())
+    stream = streams.Stream(key, index * job.block, job.block, dtype, device)
+    x = torch.tensor(samples.x, dtype=dtype, device=device)
     s, slope = activations.functions(settings.activation)
     outputs = settings.network.outputs
     if settings.ensemble.sampler == "law":
         wanted = {family.prefix for family in job.layout.families()}
-        drawn = law.sample(settings, x, job.block, stream, s, last=bool(wanted - {"g"}))
+        drawn = law.sample(settings, x, stream, s, last=bool(wanted - {"g"}))
         backward: Callable[[], dict[int, torch.Tensor]] = _no_ntk
         if "H" in wanted:
             layers = list(drawn)
@@ -212,8 +212,8 @@ def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
                     ),
                 )
         return
-    parameters = ensemble.draw(settings, x.shape[1], job.block, stream)
-    y = torch.tensor(samples.y, dtype=dtype, device=stream.device) if samples.y is not None else x[:, :0]
+    parameters = ensemble.draw(settings, x.shape[1], stream)
+    y = torch.tensor(samples.y, dtype=dtype, device=device) if samples.y is not None else x[:, :0]
     train_x, train_y = x[: samples.train], y[: samples.train]
     path = dynamics.trajectory(parameters, train_x, train_y, s, slope, settings.dynamics, settings.observables.steps)
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W

@@ -1,36 +1,43 @@
-"""Random streams with an address: (seed, what the network is, block) -> one torch generator.
+"""Random streams with an address: (seed, what the network is) -> key, (network, tensor, position) -> number.
 
-torch's own CPU seeding uses 32 bits of the seed, so that among a hundred thousand blocks some would be
-twins. Here numpy's SeedSequence spreads the whole address over the full Mersenne Twister state.
+The generator keeps no state (simulate.kernels): a network's parameters are a function of its address alone, whatever
+was drawn before it, beside it, on which device or by how many processes.
 """
 
 import hashlib
+import math
+from dataclasses import dataclass
 
-import numpy as np
 import torch
+from torch import Tensor
 
-_STATE_WORDS = 624
+from simulate import kernels
 
-
-def address(seed: int, law: str, block_size: int, block: int) -> np.random.SeedSequence:
-    """The entropy of a block's stream. `law` says in words whose parameters are drawn (architecture, sampler,
-    dtype, activation), so that ensembles of two widths with one seed are independent."""
-    words = np.frombuffer(hashlib.sha256(law.encode()).digest()[:16], dtype="<u4")
-    return np.random.SeedSequence(seed, spawn_key=(*map(int, words), block_size, block))
+# What is drawn for a layer, each under a number of its own.
+WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES = range(4)
+_KINDS = 8
 
 
-def generator(entropy: np.random.SeedSequence, device: str) -> torch.Generator:
-    """A torch generator in the state that the address names."""
-    out = torch.Generator(device)
-    if device != "cpu":
-        return out.manual_seed(int(entropy.generate_state(1, np.uint64)[0]) >> 1)
-    out.manual_seed(0)
-    state = out.get_state().numpy()
-    # Layout of torch's CPU state: seed (8 bytes), left and seeded (4 each), next (8), then 624 words of 8 bytes
-    # each; `left` = 1 makes the next draw generate from these words.
-    words = state[24 : 24 + 8 * _STATE_WORDS].view(np.uint64)
-    words[:] = entropy.generate_state(_STATE_WORDS, np.uint32)
-    words[0] = 0x80000000  # as MT19937's own array seeding does: the state is never zero
-    state[8:12].view(np.int32)[0] = 1
-    state[16:24].view(np.uint64)[0] = 0
-    return out.set_state(torch.from_numpy(state))
+def key(seed: int, law: str) -> tuple[int, int]:
+    """Two words of 32 bits. `law` says in words whose parameters are drawn (architecture, sampler, dtype, activation),
+    so that ensembles of two widths with one seed are independent."""
+    words = hashlib.sha256(f"{seed} {law}".encode()).digest()
+    return int.from_bytes(words[:4], "little"), int.from_bytes(words[4:8], "little")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The numbers of networks first .. first + M - 1 of an ensemble."""
+
+    key: tuple[int, int]
+    first: int
+    M: int
+    dtype: torch.dtype
+    device: torch.device
+
+    def normal(self, kind: int, layer: int, *shape: int, scale: float = 1.0) -> Tensor:
+        """Independent normals of variance scale^2, (M, *shape)."""
+        flat = kernels.normal(
+            self.M, math.prod(shape), self.first, layer * _KINDS + kind, self.key, scale, self.dtype, self.device
+        )
+        return flat.view(self.M, *shape)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev, vmap
 
-from simulate import activations, dynamics, ensemble, law, runner, streams
+from simulate import activations, dynamics, ensemble, runner, streams
 from simulate.api import read_one
 from simulate.differentials import differentials, fourth
 from simulate.settings import Settings
@@ -36,14 +36,17 @@ def settings(*overrides: str) -> Settings:
     return read_one([*base, *overrides])
 
 
-def stream(block: int = 0) -> torch.Generator:
-    return streams.generator(streams.address(1, "test", 8, block), "cpu")
+def stream(M: int, seed: int = 0) -> streams.Stream:
+    return streams.Stream(streams.key(seed, "test"), 0, M, torch.float64, torch.device("cpu"))
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def network(name: str, n_0: int = 4, M: int = 3, D: int = 3) -> tuple[ensemble.Parameters, Tensor, Settings]:
     s = settings(f"activation={name}")
-    parameters = ensemble.draw(s, n_0, M, stream())
-    return parameters, torch.randn(D, n_0, dtype=torch.float64, generator=stream(1)), s
+    return ensemble.draw(s, n_0, stream(M)), normal(1, D, n_0), s
 
 
 def reference(W: list[Tensor], b: list[Tensor], x: Tensor, s: ensemble.Function) -> Tensor:
@@ -114,7 +117,7 @@ def test_a_step_of_gradient_descent_is_the_gradient(name: str) -> None:
     """Against torch.func.grad of the loss of one network, with lambda_b and lambda_W / n."""
     parameters, x, setting = network(name)
     s, slope = activations.functions(setting.activation)
-    y = torch.randn(3, 2, dtype=torch.float64, generator=stream(2))
+    y = normal(2, 3, 2)
     before = ([W.clone() for W in parameters.W], [b.clone() for b in parameters.b])
     rule = dataclasses.replace(setting.dynamics, name="gradient_descent", eta=0.05, steps=1)
     dynamics.descend(parameters, x, y, s, slope, rule)
@@ -192,9 +195,9 @@ def test_it_is_what_torch_modules_compute() -> None:
 def test_one_layer_network_trains_as_the_closed_form() -> None:
     """L = 1 is linear in its parameters at any width: gradient descent is (theory.md 5.1) with its own H, exactly."""
     s = settings("network.depth=1", "network.width=[]", "dynamics.lambda_b=0.4", "dynamics.lambda_W=0.8")
-    parameters = ensemble.draw(s, 4, 5, stream(3))
-    x = torch.randn(4, 4, dtype=torch.float64, generator=stream(4))
-    y = torch.randn(3, 2, dtype=torch.float64, generator=stream(5))
+    parameters = ensemble.draw(s, 4, stream(5, 3))
+    x = normal(4, 4, 4)
+    y = normal(5, 3, 2)
     value, slope = activations.functions(s.activation)
     z0, signals = ensemble.forward(parameters, x, value)
     H = ensemble.ntk(parameters, z0, signals, slope, (0.4,), (0.8,))[:, 0, :, 0, :]
@@ -211,25 +214,6 @@ def test_one_layer_network_trains_as_the_closed_form() -> None:
 
 
 # ------------------------------------------------------------------- the sampler without weights
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [[1.0, 0.0], [0.3, 0.9]],
-        [[1.0, 0.5], [1.0, 0.5], [0.2, 0.1]],  # equal and parallel inputs
-        [[1.0, 0.0], [0.0, 0.0]],  # a dead network
-        [[0.0, 0.0], [1.0, 1.0]],
-        np.random.default_rng(0).standard_normal((6, 2)).tolist(),  # more inputs than neurons
-    ],
-)
-def test_factor_of_any_rank(rows: list[list[float]]) -> None:
-    r = torch.tensor(rows, dtype=torch.float64)
-    g = (r @ r.T)[None]
-    C = law.factor(g).C
-    assert torch.isfinite(C).all()
-    torch.testing.assert_close(C @ C.transpose(1, 2), g, rtol=1e-7, atol=1e-12)
-    torch.testing.assert_close(C, C.tril())
 
 
 @pytest.mark.parametrize("sampler", ["dense", "law"])
@@ -256,22 +240,6 @@ def test_equal_inputs_stay_equal(sampler: str, run, tmp_path) -> None:
     assert (frame[f"g_{a}_{a}"] == 0).any(), "at width 2 some ReLU networks are dead, and they are rows like any"
 
 
-@pytest.mark.parametrize("D", [1, 2, 3, 5])
-def test_directions_are_orthonormal(D: int) -> None:
-    """Q = P phi for the inverse P of the factor C: orthonormal, C Q = phi, and nothing for a sample that adds none."""
-    phi = torch.randn(4, D, 6, dtype=torch.float64, generator=stream(6))
-    if D > 2:
-        phi[:, 2] = 2 * phi[:, 0] - phi[:, 1]  # no new direction
-    factor = law.factor(ensemble.gram(phi))
-    assert factor.full == (D <= 2)
-    Q = law.inverse(factor) @ phi
-    torch.testing.assert_close(factor.C @ Q, phi, rtol=1e-6, atol=1e-6)
-    unit = torch.eye(D, dtype=torch.float64).repeat(4, 1, 1)
-    if D > 2:
-        unit[:, 2, 2] = 0
-    torch.testing.assert_close(Q @ Q.mT, unit, rtol=1e-9, atol=1e-9)
-
-
 def test_law_ntk_survives_equal_inputs_and_dead_networks(run) -> None:
     """D = 4 of which two are one sample by seed of a one-dimensional sphere; width 2 kills some ReLU networks."""
     data = run(
@@ -286,46 +254,7 @@ def test_law_ntk_survives_equal_inputs_and_dead_networks(run) -> None:
     np.testing.assert_allclose(last["H_0_0_0_0"], last[f"H_0_0_0_{a}"], rtol=1e-4, atol=1e-6)
 
 
-# ------------------------------------------------------------------- streams
-
-
-def test_stream_known_answer() -> None:
-    """Pinned: the networks of an address are what data sets of a version are made of."""
-    normal = torch.randn(32, generator=streams.generator(streams.address(0, "x", 4, 0), "cpu"), dtype=torch.float64)
-    again = torch.randn(32, generator=streams.generator(streams.address(0, "x", 4, 0), "cpu"), dtype=torch.float64)
-    assert torch.equal(normal, again)
-    words = streams.address(0, "x", 4, 0).generate_state(624, np.uint32)
-    raw = torch.randint(0, 2**32, (4,), generator=streams.generator(streams.address(0, "x", 4, 0), "cpu"))
-    # numpy's MT19937 in the same state gives the same 32-bit words: the state is where it should be.
-    twister = np.random.MT19937()
-    state = twister.state
-    words[0] = 0x80000000
-    state["state"] = {"key": words, "pos": 624}
-    twister.state = state
-    first = [int(w) for w in twister.random_raw(8)]
-    assert int(raw[0]) in first
-
-
-def test_streams_differ_in_every_part_of_the_address() -> None:
-    base = (1, "law", 64, 5)
-    others = [(2, "law", 64, 5), (1, "low", 64, 5), (1, "law", 128, 5), (1, "law", 64, 6), (1 + 2**32, "law", 64, 5)]
-    draws = [torch.randn(8, generator=streams.generator(streams.address(*a), "cpu")) for a in (base, *others)]
-    for k, first in enumerate(draws):
-        for second in draws[k + 1 :]:
-            assert not torch.equal(first, second)
-
-
-def test_torch_seeding_alone_would_repeat() -> None:
-    """Why streams exist: two 64-bit seeds that agree in their low half are one stream to torch."""
-    a, b = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7 + 2**32)
-    assert torch.equal(torch.randn(8, generator=a), torch.randn(8, generator=b))
-
-
-def test_draws_are_standard_normal() -> None:
-    """10^6 draws over many blocks: mean and variance within 4.5 standard errors (false alarm 1.4e-5)."""
-    z = torch.cat([torch.randn(10_000, generator=stream(k), dtype=torch.float64) for k in range(100)])
-    assert abs(z.mean()) < 4.5e-3
-    assert abs(z.var() - 1) < 4.5 * np.sqrt(2e-6)
+# ------------------------------------------------------------------- addresses
 
 
 def test_architectures_with_one_seed_are_independent() -> None:

@@ -115,9 +115,9 @@ def test_the_ntk_comparison_catches(mutant: str, run: Callable[..., DataSet], mo
     dense = run(*case, "ensemble.sampler=dense")
     inverse, pull_back, baddbmm = law.inverse, law._pull_back, torch.baddbmm
     if mutant == "fresh weights in the backward pass":  # no direction is known to it
-        monkeypatch.setattr(law, "inverse", lambda factor: 0 * inverse(factor))
+        monkeypatch.setattr(law, "inverse", lambda C: 0 * inverse(C))
     elif mutant == "no bias":
-        monkeypatch.setattr(law, "_pull_back", lambda *of, stream: pull_back(*of[:-2], 0.0, of[-1], stream=stream))
+        monkeypatch.setattr(law, "_pull_back", lambda *of: pull_back(*of[:4], 0.0, *of[5:]))
     else:  # the component along known directions is not removed from the fresh part
         monkeypatch.setattr(
             law.torch, "baddbmm", lambda x, a, b, alpha=1: x if alpha == -1 else baddbmm(x, a, b, alpha=alpha)

@@ -1,0 +1,209 @@
+"""The compiled loops against the torch forms, the generator against known answers, normals against their law."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from simulate import kernels, streams
+
+CPU = torch.device("cpu")
+FALSE_ALARM = 1e-4  # of each statistical test below
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+# ------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "answer"),
+    [
+        ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+        ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+        ),
+    ],
+)
+def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], answer: tuple[int, ...]) -> None:
+    """The known-answer vectors that Random123 publishes for philox4x32-10."""
+    start = np.uint64(counter[0] + (counter[1] << 32))
+    out = np.empty((4, 1), np.uint32)
+    kernels._words(out, 1, start, *map(np.uint32, (*counter[2:], *key)))
+    assert tuple(out[:, 0]) == answer
+    if counter[1] < 2**31:  # torch has no unsigned 64-bit counter
+        words = kernels._words_torch(1, int(start), counter[2], counter[3], key, CPU)
+        assert tuple(int(w) for w in words) == answer
+
+
+@pytest.mark.parametrize("start", [0, 2**32 - 8, 2**40 + 5])
+def test_both_forms_give_the_same_words(start: int) -> None:
+    """Also where the low half of the counter overflows."""
+    out = np.empty((4, 64), np.uint32)
+    kernels._words(out, 64, np.uint64(start), *map(np.uint32, (7, 3, 11, 2**32 - 1)))
+    words = kernels._words_torch(64, start, 7, 3, (11, 2**32 - 1), CPU)
+    np.testing.assert_array_equal(out, np.stack([w.numpy() for w in words]))
+
+
+# ------------------------------------------------------------------- normals
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 2e-6), (torch.float64, 1e-14)])
+@pytest.mark.parametrize("N", [1, 63, 64, 65, 4099])
+def test_normals_of_both_forms(dtype: torch.dtype, rtol: float, N: int) -> None:
+    M, first, key = 3, 2**33 + 5, (2**32 - 1, 12)
+    got = kernels.normal(M, N, first, 5, key, 1.5, dtype, CPU)
+    rows = 4 if dtype == torch.float32 else 2
+    spread = -(-N // (16 * rows))
+    want = kernels._normals_torch(M * spread, first * spread * 16, (5, spread, *key), 1.5, dtype, CPU)
+    torch.testing.assert_close(got, want.reshape(M, -1)[:, :N], rtol=rtol, atol=rtol)
+
+
+def test_float32_normals_are_those_of_the_formula() -> None:
+    """sqrt(-2 log u) (cos, sin)(2 pi v) in float64 from the same words: the polynomials are good to 1e-6."""
+    out = np.empty((4, 4096), np.uint32)
+    kernels._words(out, 4096, np.uint64(0), *map(np.uint32, (1, 2, 3, 4)))
+    out[0, :4] = [0, 1, 2**32 - 1, 2**31]  # the deepest tail, and u = 1
+    z, u, exponent = (np.empty(shape, np.float32) for shape in ((4, 4096), 4096, 4096))
+    kernels._box_muller(out, 4096, u, exponent, z, np.float32(1.0))
+    for r in (0, 2):
+        uniform = np.minimum(out[r].astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33), 1).astype(float)
+        radius, angle = np.sqrt(-2 * np.log(uniform)), 2 * np.pi * out[r + 1].astype(np.int32) * 2.0**-32
+        np.testing.assert_allclose(z[r], radius * np.cos(angle), atol=3e-6)
+        np.testing.assert_allclose(z[r + 1], radius * np.sin(angle), atol=3e-6)
+    assert np.isfinite(z).all()
+    assert np.hypot(z[0, 0], z[1, 0]) > 6.7
+
+
+def test_the_logarithm_stays_below_zero() -> None:
+    """Every float32 u from 1/2 to 1: a positive rounding error there would make NaN of a radius."""
+    words = np.zeros((4, 2**20), np.uint32)
+    scratch = [np.empty(2**20, np.float32) for _ in range(2)]
+    out = np.empty((4, 2**20), np.float32)
+    for start in range(2**31, 2**32, 2**28):  # u takes 2^23 values in [1/2, 1): one for 2^8 words
+        words[0] = words[2] = start + 2**8 * np.arange(2**20, dtype=np.uint64)
+        kernels._box_muller(words, 2**20, *scratch, out, np.float32(1.0))
+        assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normals_have_their_law(dtype: torch.dtype) -> None:
+    """Kolmogorov and Smirnov, and moments to the eighth, of four million; across networks and tensors too.
+
+    Negative control: the same test fails on deviates that are one percent too wide.
+    """
+    stream = streams.Stream(streams.key(0, "law"), 0, 1000, dtype, CPU)
+    z = torch.cat([stream.normal(kind, 2, 1000) for kind in range(4)], dim=1).double().numpy().reshape(-1)
+
+    def smallest(x: np.ndarray) -> float:
+        p = [stats.kstest(x, "norm").pvalue]
+        double = {2: 1, 4: 3, 6: 15, 8: 105, 12: 10395, 16: 2027025}
+        for k in (2, 4, 6, 8):
+            error = np.sqrt((double[2 * k] - double[k] ** 2) / len(x))
+            p.append(2 * stats.norm.sf(abs((x**k).mean() - double[k]) / error))
+        return min(p) * len(p)
+
+    assert smallest(z) > FALSE_ALARM
+    assert smallest(1.01 * z) < FALSE_ALARM
+
+
+@pytest.mark.parametrize("lag", [1, 16, 64, 1000, 4000])
+def test_normals_are_independent(lag: int) -> None:
+    """Correlation of values, of squares and of both at a distance: partners of a pair, groups, networks, tensors."""
+    stream = streams.Stream(streams.key(1, "law"), 0, 1000, torch.float32, CPU)
+    z = torch.cat([stream.normal(kind, 2, 1000) for kind in range(4)], dim=1).double().numpy().reshape(-1)
+    a, b = z[:-lag], z[lag:]
+    values = [a * b, (a**2 - 1) * (b**2 - 1) / 2, a * (b**2 - 1) / np.sqrt(2)]
+    t = [v.mean() * np.sqrt(len(v)) for v in values]
+    assert max(map(abs, t)) < stats.norm.isf(FALSE_ALARM / 6)
+
+
+def test_a_number_depends_on_its_address_alone() -> None:
+    """Not on what is drawn with it; and on every part of its address."""
+    key = streams.key(1, "law")
+
+    def draw(first: int = 10, M: int = 4, kind: int = 0, layer: int = 1, key: tuple[int, int] = key) -> torch.Tensor:
+        return streams.Stream(key, first, M, torch.float32, CPU).normal(kind, layer, 5, 40)
+
+    base = draw()
+    assert torch.equal(base[2:3], draw(12, 1))
+    assert torch.equal(base, draw(0, 50)[10:14])
+    others = [draw(14), draw(kind=1), draw(layer=2), draw(key=streams.key(2, "law")), draw(key=streams.key(1, "low"))]
+    others += [draw(10 + 2**32), draw(key=streams.key(1 + 2**32, "law"))]
+    every = torch.cat([base, *others]).reshape(-1)
+    assert len(torch.unique(every)) > 0.99 * len(every)
+
+
+# ------------------------------------------------------------------- products and factors
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("K", [1, 3])
+def test_products(dtype: torch.dtype, K: int) -> None:
+    u, s, A = normal(4, K, 70).to(dtype), normal(4, 5, 70, seed=1).to(dtype), normal(4, K, 5, seed=2)
+    close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-6, "atol": 1e-6}
+    torch.testing.assert_close(kernels.gram(s), kernels._gram_torch(s), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(kernels.cross(u, s), kernels._cross_torch(u, s), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(kernels.mix(A, s), kernels._mix_torch(A, s, None), **close)
+    torch.testing.assert_close(kernels.mix(A, s, add=u.clone()), kernels._mix_torch(A, s, u.clone()), **close)
+    square = A[:, :, :K].tril()
+    torch.testing.assert_close(kernels.mix(square, u, lower=True), kernels._mix_torch(square, u, None), **close)
+
+
+def test_gram_of_what_all_networks_share() -> None:
+    s = normal(1, 3, 20).expand(7, -1, -1)
+    torch.testing.assert_close(kernels.gram(s), kernels._gram_torch(s), rtol=1e-12, atol=1e-12)
+
+
+def test_a_diverged_network_stays_diverged() -> None:
+    """NaN and infinity go through every product, and its neighbours do not notice."""
+    s = normal(3, 2, 40)
+    s[1, 0, 3] = torch.inf
+    s[1, 1, 5] = torch.nan
+    g = kernels.gram(s)
+    assert not torch.isfinite(g[1]).any()
+    C = kernels.factor(g)
+    assert not torch.isfinite(C[1]).all()
+    torch.testing.assert_close(C[[0, 2]], kernels.factor(g[[0, 2]]), rtol=0, atol=0)
+    assert not torch.isfinite(kernels.mix(C, s)[1]).all()
+
+
+GRAMS = [
+    [[1.0, 0.0], [0.3, 0.9]],
+    [[1.0, 0.5], [1.0, 0.5], [0.2, 0.1]],  # equal and parallel inputs
+    [[1.0, 0.0], [0.0, 0.0]],  # a dead network
+    [[0.0, 0.0], [1.0, 1.0]],
+    np.random.default_rng(0).standard_normal((6, 2)).tolist(),  # more inputs than neurons
+]
+
+
+@pytest.mark.parametrize("rows", GRAMS)
+def test_factor_of_any_rank(rows: list[list[float]]) -> None:
+    r = torch.tensor(rows, dtype=torch.float64)
+    g = (r @ r.T)[None]
+    C = kernels.factor(g)
+    assert torch.isfinite(C).all()
+    torch.testing.assert_close(C @ C.mT, g, rtol=1e-7, atol=1e-12)
+    torch.testing.assert_close(C, C.tril())
+    torch.testing.assert_close(C, kernels._factor_torch(g), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(kernels.inverse(C), kernels._inverse_torch(C), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("D", [1, 2, 3, 5])
+def test_directions_are_orthonormal(D: int) -> None:
+    """Q = P phi for the inverse P of the factor C: orthonormal, C Q = phi, and nothing for a sample that adds none."""
+    phi = normal(4, D, 6)
+    if D > 2:
+        phi[:, 2] = 2 * phi[:, 0] - phi[:, 1]  # no new direction
+    C = kernels.factor(kernels.gram(phi))
+    Q = kernels.inverse(C) @ phi
+    torch.testing.assert_close(C @ Q, phi, rtol=1e-6, atol=1e-6)
+    unit = torch.eye(D, dtype=torch.float64).repeat(4, 1, 1)
+    if D > 2:
+        unit[:, 2, 2] = 0
+    torch.testing.assert_close(Q @ Q.mT, unit, rtol=1e-9, atol=1e-9)
