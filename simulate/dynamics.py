@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from simulate import gemm
 from simulate.activations import Function, Slope
 from simulate.ensemble import Parameters, forward
 from simulate.settings import Dynamics
@@ -19,12 +20,11 @@ def descend(parameters: Parameters, x: Tensor, y: Tensor, s: Function, slope: Sl
     delta = z[-1] - y
     for layer in reversed(range(parameters.depth)):
         W, b, signal = parameters.W[layer], parameters.b[layer], signals[layer]
-        below = (delta @ W).mul_(slope(z[layer - 1], signal)) if layer else None
         rate = dynamics.eta * dynamics.lambda_W[layer] / W.shape[-1]
-        W.baddbmm_(delta.transpose(1, 2), signal, alpha=-rate)
+        below = gemm.descend(delta, signal, W.mT, W.mT, rate, below=layer > 0)
         b.sub_(delta.sum(dim=1), alpha=dynamics.eta * dynamics.lambda_b[layer])
         if below is not None:
-            delta = below
+            delta = below.mul_(slope(z[layer - 1], signal))
 
 
 def trajectory(

@@ -1,7 +1,7 @@
 """Dense ensembles: stacked parameters, batched matrix products. M networks, D samples, n neurons.
 
-Preactivations z and activations s of a layer have shape (M, D, n): for few samples, rows times W
-transposed is the fastest layout of a batched product.
+Preactivations z and activations s of a layer have shape (M, D, n). Weights are stored by incoming neuron, as
+`simulate.gemm` wants them: W is a view of V = W^T.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulate import streams
+from simulate import gemm, streams
 from simulate.activations import Function, Slope
 from simulate.kernels import gram
 from simulate.settings import Settings
@@ -20,7 +20,7 @@ from simulate.streams import Stream
 
 @dataclass(frozen=True)
 class Parameters:
-    """W[l-1]: (M, n_l, n_{l-1}); b[l-1]: (M, n_l)."""
+    """W[l-1]: (M, n_l, n_{l-1}), the transpose of what is stored; b[l-1]: (M, n_l)."""
 
     W: list[Tensor]
     b: list[Tensor]
@@ -37,7 +37,7 @@ def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     W, b = [], []
     for layer, (n, m) in enumerate(itertools.pairwise(sizes), start=1):
-        W.append(stream.normal(streams.WEIGHTS, layer, m, n, scale=math.sqrt(C_W / n)))
+        W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
         b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
     return Parameters(W, b)
 
@@ -48,7 +48,7 @@ def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor
     z, signals = [], []
     for W, b in zip(parameters.W, parameters.b, strict=True):
         signals.append(signal)
-        z.append(torch.baddbmm(b[:, None, :], signal, W.transpose(1, 2)))
+        z.append(gemm.affine(signal, W.mT, b))
         if len(z) < parameters.depth:
             signal = s(z[-1])
     return z, signals
@@ -92,5 +92,5 @@ def ntk(
         H += forward_gram[:, None, :, None, :] * gram(u).view(M, outputs, D, outputs, D)
         if layer:
             below = slope(z[layer - 1], signals[layer])[:, None]
-            u = torch.bmm(u, parameters.W[layer]).view(M, outputs, D, -1).mul_(below).flatten(1, 2)
+            u = gemm.pull_back(u, parameters.W[layer].mT).view(M, outputs, D, -1).mul_(below).flatten(1, 2)
     return H

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from simulate import kernels, streams
+from simulate import gemm, kernels, streams
 
 CPU = torch.device("cpu")
 FALSE_ALARM = 1e-4  # of each statistical test below
@@ -207,3 +207,30 @@ def test_directions_are_orthonormal(D: int) -> None:
     if D > 2:
         unit[:, 2, 2] = 0
     torch.testing.assert_close(Q @ Q.mT, unit, rtol=1e-9, atol=1e-9)
+
+
+# ------------------------------------------------------------------- products with weights
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 194, 195), (2, 4, 192, 200), (2, 3, 201, 192), (1, 9, 192, 192)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_loops_over_weights(shape: tuple[int, ...], shared: bool) -> None:
+    """Forward, backward and update in float32 against torch in float64; sizes that leave every kind of remainder."""
+    M, N, J, I = shape
+    s, V, b, d = (x.float() for x in (normal(M, N, J), normal(M, J, I, seed=1) / J**0.5, normal(M, I), normal(M, N, I)))
+    s = s[:1].expand(M, -1, -1) if shared else s  # as inputs are
+    assert gemm._looped(V)
+    assert not gemm._looped(V.double())
+    close = {"rtol": 1e-5, "atol": 3e-5}
+    wide = [x.double() for x in (s, V, b, d)]
+    torch.testing.assert_close(gemm.affine(s, V, b).double(), gemm.affine(wide[0], wide[1], wide[2]), **close)
+    torch.testing.assert_close(gemm.pull_back(d, V).double(), gemm.pull_back(wide[3], wide[1]), **close)
+    for below in (True, False):
+        for other in (True, False):  # the update goes to V itself, or, as momentum's, to another tensor
+            T, T_wide = (x.clone() if other else x for x in (V, wide[1]))
+            got = gemm.descend(d, s, V, T, 0.1, below)
+            want = gemm.descend(wide[3], wide[0], wide[1], T_wide, 0.1, below)
+            assert (got is None) == (want is None) == (not below)
+            if got is not None and want is not None:
+                torch.testing.assert_close(got.double(), want, **close)
+            torch.testing.assert_close(T.double(), T_wide, **close)

@@ -1,0 +1,118 @@
+"""The JAX side of the race, in an environment of its own (`make bench-peers`): neural-tangents for the NTK at
+initialisation, vmap and scan for training. Reads cases as JSON lines, answers with rates and statistics.
+
+Each does what a user of the library would write: one network, batched by vmap, compiled by jit, structured derivatives.
+"""
+
+import json
+import os
+import sys
+import time
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+KEPT: dict[str, object] = {}
+
+
+def ntk(n: int, depth: int, x: np.ndarray, batch: int):
+    """Draws `batch` networks and gives their NTK at the output, (batch, D, D)."""
+    import jax.interpreters.ad as public
+    import neural_tangents as nt
+    from jax._src.interpreters import ad as private
+
+    # neural-tangents 0.6.5 looks for names there that JAX 0.4.30, the last it imports with, keeps elsewhere.
+    public.source_info_util, public.config = private.source_info_util, jax.config
+
+    sizes = [x.shape[1], *[n] * (depth - 1), 1]
+    inputs = jnp.asarray(x)
+
+    def init(key):
+        keys = jax.random.split(key, depth)
+        return [jax.random.normal(k, shape) for k, shape in zip(keys, zip(sizes[:-1], sizes[1:]))]
+
+    def f(params, s):  # W = w / sqrt(n), so that gradients by w carry PDLT's lambda_W / n
+        for w in params[:-1]:
+            s = jnp.tanh(s @ w / np.sqrt(len(w)))
+        return s @ params[-1] / np.sqrt(n)
+
+    kernel = nt.empirical_ntk_fn(
+        f, trace_axes=(-1,), vmap_axes=0, implementation=nt.NtkImplementation.STRUCTURED_DERIVATIVES
+    )
+    many = jax.jit(jax.vmap(lambda key: kernel(inputs, None, init(key))))
+    return lambda seed: np.asarray(many(jax.random.split(jax.random.PRNGKey(seed), batch)))
+
+
+def train(n: int, depth: int, x: np.ndarray, y: np.ndarray, steps: int, eta: float, rates: tuple, batch: int):
+    """Draws `batch` networks, trains them by full-batch gradient descent, and gives their outputs, (batch, N)."""
+    sizes = [x.shape[1], *[n] * (depth - 1), 1]
+    inputs, targets = jnp.asarray(x), jnp.asarray(y)
+    lambda_b, lambda_W = rates
+
+    def init(key):
+        keys = jax.random.split(key, depth)
+        return [
+            (jax.random.normal(k, (a, b)) / np.sqrt(a), jnp.zeros(b)) for k, a, b in zip(keys, sizes[:-1], sizes[1:])
+        ]
+
+    def f(params):
+        s = inputs
+        for W, b in params[:-1]:
+            s = jnp.tanh(s @ W + b)
+        W, b = params[-1]
+        return s @ W + b
+
+    def loss(params):
+        return 0.5 * ((f(params) - targets) ** 2).sum()
+
+    def one(key):
+        def step(params, _):
+            slope = jax.grad(loss)(params)
+            new = [
+                (W - eta * lambda_W / W.shape[0] * dW, b - eta * lambda_b * db)
+                for (W, b), (dW, db) in zip(params, slope)
+            ]
+            return new, None
+
+        params, _ = jax.lax.scan(step, init(key), None, length=steps)
+        return f(params)[:, 0]
+
+    many = jax.jit(jax.vmap(one))
+    return lambda seed: np.asarray(many(jax.random.split(jax.random.PRNGKey(seed), batch)))
+
+
+def prepare(case: dict):
+    x = np.asarray(case["x"], dtype=np.float32)
+    if case["work"] == "ntk":
+        return ntk(case["n"], case["L"], x, case["batch"])
+    y = np.asarray(case["y"], dtype=np.float32)
+    return train(case["n"], case["L"], x, y, case["T"], case["eta"], case["rates"], case["batch"])
+
+
+def main() -> None:
+    seed = 0
+    for line in sys.stdin:
+        request = json.loads(line)
+        name = request["name"]
+        if "case" in request:
+            KEPT[name] = (prepare(request["case"]), request["case"]["batch"])
+            KEPT[name][0](0)  # compiles
+        run, batch = KEPT[name]
+        rows, began = [], time.perf_counter()
+        while True:
+            seed += 1
+            rows.append(run(seed))
+            spent = time.perf_counter() - began
+            if spent >= request["seconds"]:
+                break
+        out = np.concatenate(rows).reshape(len(rows) * batch, -1).astype(float)
+        answer = {"rate": len(out) / spent, "values": out[:, request["columns"]].tolist()}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
