@@ -4,6 +4,7 @@ initialisation, vmap and scan for training. Reads cases as JSON lines, answers w
 Each does what a user of the library would write: one network, batched by vmap, compiled by jit, structured derivatives.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -33,7 +34,7 @@ def ntk(n: int, depth: int, x: np.ndarray, batch: int):
 
     def init(key):
         keys = jax.random.split(key, depth)
-        return [jax.random.normal(k, shape) for k, shape in zip(keys, zip(sizes[:-1], sizes[1:]))]
+        return [jax.random.normal(k, shape) for k, shape in zip(keys, itertools.pairwise(sizes), strict=True)]
 
     def f(params, s):  # W = w / sqrt(n), so that gradients by w carry PDLT's lambda_W / n
         for w in params[:-1]:
@@ -56,7 +57,9 @@ def train(n: int, depth: int, x: np.ndarray, y: np.ndarray, steps: int, eta: flo
     def init(key):
         keys = jax.random.split(key, depth)
         return [
-            (jax.random.normal(k, (a, b)) / np.sqrt(a), jnp.zeros(b)) for k, a, b in zip(keys, sizes[:-1], sizes[1:])
+            (jax.random.normal(k, (a, b)) / np.sqrt(a), jnp.zeros(b))
+            for k, (a, b) in zip(keys, itertools.pairwise(sizes), strict=True)
+            for k, (a, b) in zip(keys, itertools.pairwise(sizes), strict=True)
         ]
 
     def f(params):
@@ -74,7 +77,7 @@ def train(n: int, depth: int, x: np.ndarray, y: np.ndarray, steps: int, eta: flo
             slope = jax.grad(loss)(params)
             new = [
                 (W - eta * lambda_W / W.shape[0] * dW, b - eta * lambda_b * db)
-                for (W, b), (dW, db) in zip(params, slope)
+                for (W, b), (dW, db) in zip(params, slope, strict=True)
             ]
             return new, None
 
@@ -110,7 +113,7 @@ def main() -> None:
             if spent >= request["seconds"]:
                 break
         out = np.concatenate(rows).reshape(len(rows) * batch, -1).astype(float)
-        answer = {"rate": len(out) / spent, "values": out[:, request["columns"]].tolist()}
+        answer = {"rate": len(out) / spent, "values": out[:, 0].tolist()}
         print(json.dumps(answer), flush=True)
 
 

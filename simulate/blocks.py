@@ -17,7 +17,8 @@ LAYER = {"cpu": 2**18, "cuda": 2**24}
 KEPT = {"cpu": 160 * 2**20, "cuda": 2**31}
 SMALLEST, LARGEST = 1, 4096
 PART_BYTES = 16 * 2**20  # of rows
-PARTS = 64  # in which an ensemble is written, unless that makes them larger than PART_BYTES
+PARTS = 64  # in which an ensemble is written, unless that makes them larger than PART_BYTES, or
+PART_WORK = 2**28  # less than a tenth of a second of work, in bytes touched, against which a commit would count
 
 
 def parameters(n_0: int, settings: Settings) -> int:
@@ -66,11 +67,12 @@ def block_size(n_0: int, samples: int, device: str, settings: Settings) -> int:
     return min(max(SMALLEST, 1 << max(fits, 1).bit_length() - 1), LARGEST)
 
 
-def part_blocks(block: int, row_bytes: int, networks: int) -> int:
-    """Blocks in a part file."""
+def part_blocks(block: int, row_bytes: int, cost: float, networks: int) -> int:
+    """Blocks in a part file; cost: bytes that one network touches."""
     by_count = -(-networks // (block * PARTS))
+    by_work = int(PART_WORK // (block * cost))
     by_bytes = max(1, PART_BYTES // (block * row_bytes))
-    return min(by_count, by_bytes)
+    return min(max(by_count, by_work, 1), by_bytes)
 
 
 def plan(first: int, last: int, done: list[tuple[int, int]], block: int, per_part: int) -> list[tuple[int, int]]:

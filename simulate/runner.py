@@ -54,7 +54,7 @@ class Job:
         return self.first + self.settings.ensemble.networks
 
     def cost(self) -> float:
-        """Of one network, in arbitrary units: what it touches, once for the measurement and twice a step."""
+        """Of one network, in bytes touched: its working set, once for the measurement and twice a step."""
         s, x = self.settings, self.samples.x
         return blocks.network_bytes(x.shape[1], len(x), s) * (1 + 2 * s.dynamics.steps)
 
@@ -283,7 +283,7 @@ def run(jobs: Sequence[Job], progress: Progress) -> list[store.DataSet]:
     for job in jobs:
         s = job.samples
         store.create(job.path, job.manifest(), s.x, s.y, s.train)
-        per_part = blocks.part_blocks(job.block, job.layout.row_bytes(), job.settings.ensemble.networks)
+        per_part = blocks.part_blocks(job.block, job.layout.row_bytes(), job.cost(), job.settings.ensemble.networks)
         done = store.parts(job.path)
         ranges = blocks.plan(job.first, job.last, done, job.block, per_part)
         missing = sum(high - low for low, high in ranges)
@@ -326,10 +326,10 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(1)
-    _keep_memory()
+    keep_memory()
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Tell glibc to keep what blocks free for the next block. Giving arrays of a megabyte back to the system and
     asking for them again costs a page fault every thousand numbers, up to a third of a run; the peak is the same."""
     try:
@@ -346,7 +346,7 @@ def _one_thread() -> Iterator[None]:
     """One thread a process: the bits of a batched product may depend on how many share it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    _keep_memory()
+    keep_memory()
     try:
         yield
     finally:

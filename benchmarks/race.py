@@ -1,0 +1,327 @@
+"""The race: this project against what a user would pick instead, and against the machine's own ceilings.
+
+    python -m benchmarks.race [--rounds 5] [--seconds 0.5] [--jax PYTHON] [--write]
+
+`make bench` runs it; `make bench-peers` makes the environment with JAX and neural-tangents and runs it with them.
+Rounds are interleaved (A B C A B C ...), one thread each, medians are quoted: machines are shared and noisy, so trust
+ratios. --write puts tables, JSON and figure into docs/.
+"""
+
+import argparse
+import itertools
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.contenders import Array, Case, Contender, Jax, modules, ours, torch_func
+
+INIT = (Case("ntk", 64, 4, 4), Case("ntk", 256, 8, 4), Case("ntk", 1024, 8, 4), Case("ntk", 1024, 32, 2))
+TRAIN = (
+    Case("train", 64, 3, 4, 50),
+    Case("train", 64, 3, 16, 50),
+    Case("train", 256, 3, 8, 20),
+    Case("train", 512, 6, 8, 100),
+)
+# Networks at a time, of those tried (1 to 256) the fastest or within a few percent of it.
+BATCH = {64: 64, 256: 16, 512: 4, 1024: 1}
+FALSE_ALARM = 1e-4  # of a row, that its statistics disagree though they are the same
+FEW = 30  # values from which on a contender's statistics are compared
+
+
+def contenders(case: Case, jax: Jax | None) -> dict[str, Contender]:
+    batch = BATCH[case.n]
+    out: dict[str, Contender] = {}
+    if case.work == "ntk":
+        out |= {f"ours, {s}": ours(case, f"ensemble.sampler={s}") for s in ("law", "dense")}
+    else:
+        out["ours"] = ours(case)
+    if jax:
+        out["neural-tangents" if case.work == "ntk" else "JAX vmap + scan"] = jax.contender(case, batch)
+    return out | {"torch.func": torch_func(case, batch), "loop of nn.Module": modules(case)}
+
+
+# ------------------------------------------------------------------------------------------- ceilings
+
+
+def rate(action: Callable[[], float], seconds: float = 0.3) -> float:
+    """Units per second, where the action returns how many it did."""
+    action()
+    done, began = 0.0, time.perf_counter()
+    while (spent := time.perf_counter() - began) < seconds:
+        done += action()
+    return done / spent
+
+
+def ceilings() -> dict[str, Callable[[], float]]:
+    from simulate import kernels
+
+    a, b, c = (torch.randn(1024, 1024) for _ in range(3))
+    source, target = torch.randn(2**25), torch.empty(2**25)
+    buffer = torch.empty(2**18)
+
+    def gemm() -> float:
+        torch.mm(a, b, out=c)
+        return 2 * 1024**3 / 1e9
+
+    def copy() -> float:
+        target.copy_(source)
+        return 2 * 4 * 2**25 / 1e9
+
+    def normals() -> float:
+        buffer.normal_()
+        return 2**18 / 1e6
+
+    def ours() -> float:
+        kernels.normal(256, 1024, 0, 0, (1, 2), 1.0, torch.float32, buffer.device)
+        return 2**18 / 1e6
+
+    return {"GEMM GFLOP/s": gemm, "copy GB/s": copy, "normals M/s, torch": normals, "normals M/s, ours": ours}
+
+
+def normals(case: Case, sampler: str) -> int:
+    """Deviates that one network needs."""
+    hidden = [case.n] * (case.L - 1)
+    if sampler == "law":  # forward for every sample; backward too, but for the top layer, whose one vector all share
+        return case.N * sum(hidden) + case.N * sum(hidden[:-1]) + hidden[-1]
+    sizes = [64, *hidden, 1]
+    return sum(m * (k + 1) for k, m in itertools.pairwise(sizes))
+
+
+def operations(case: Case) -> int:
+    """Multiply-adds times two of a step of training: forward, update, and backward but for the first layer."""
+    sizes = [64, *[case.n] * (case.L - 1), 1]
+    weights = [a * b for a, b in itertools.pairwise(sizes)]
+    return 2 * case.N * (3 * sum(weights) - weights[0])
+
+
+# ------------------------------------------------------------------------------------------- the race
+
+
+def disagreement(values: dict[str, Array]) -> dict[str, float]:
+    """The largest |z| of mean and mean square against the first contender."""
+    first, out = next(iter(values.values())), {}
+    for name, x in values.items():
+        if len(x) < FEW:
+            out[name] = float("nan")
+            continue
+        z = []
+        for power in (1, 2):
+            a, b = first**power, x**power
+            z.append(abs(a.mean() - b.mean()) / np.sqrt(a.var() / len(a) + b.var() / len(b)))
+        out[name] = float(max(z))
+    return out
+
+
+def race(case: Case, jax: Jax | None, rounds: int, seconds: float) -> dict[str, Any]:
+    runs = contenders(case, jax)
+    for run in runs.values():
+        run(0.0)  # warm
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    values: dict[str, list[Array]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            one, x = run(seconds)
+            rates[name].append(one)
+            values[name].append(x)
+    z = disagreement({name: np.concatenate(x) for name, x in values.items()})
+    limit = float(-statistics.NormalDist().inv_cdf(FALSE_ALARM / 4))
+    peers = {name: statistics.median(r) for name, r in rates.items() if not name.startswith("ours")}
+    best = max(peers.values())
+    rows = []
+    for name, r in rates.items():
+        median = statistics.median(r)
+        rows.append(
+            {
+                "contender": name,
+                "networks/s": median,
+                "spread": (max(r) - min(r)) / median,
+                "to best peer": median / best,
+                "to JAX": median / peers[jax_name] if (jax_name := _jax_name(peers)) else None,
+                "z": z[name],
+                "void": z[name] > limit,
+            }
+        )
+    return {"case": case.name, "work": case.work, "best peer": max(peers, key=lambda k: peers[k]), "rows": rows}
+
+
+def _jax_name(names: Any) -> str | None:
+    return next((n for n in names if n in ("neural-tangents", "JAX vmap + scan")), None)
+
+
+def binding(case: Case, name: str, networks: float, top: dict[str, float]) -> dict[str, float]:
+    """Shares of the ceilings that our rate uses."""
+    if case.work == "train":
+        return {"of GEMM": networks * case.T * operations(case) / 1e9 / top["GEMM GFLOP/s"]}
+    count = normals(case, name.rpartition(" ")[2]) * networks / 1e6
+    return {f"of normals, {whose}": count / top[f"normals M/s, {whose}"] for whose in ("torch", "ours")}
+
+
+# ------------------------------------------------------------------------------------------- the rest of the table
+
+
+def _child(code: str) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+MEMORY = """
+import json, pathlib, tempfile
+from simulate import blocks, runner
+from simulate.api import read_one
+from simulate.progress import Progress
+
+def run(count, folder):
+    job = runner.prepare(read_one({overrides} + [f"ensemble.networks={{count}}", f"output={{folder}}"]))
+    runner.run([job], Progress(quiet=True))
+    return job
+
+def status(key):
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+
+with tempfile.TemporaryDirectory() as folder:
+    small = {overrides} + ["network.width=2"]
+    runner.run([runner.prepare(read_one(small + [f"output={{folder}}/0"]))], Progress(quiet=True))  # all is loaded
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    base = status("VmRSS")
+    job = runner.prepare(read_one({overrides}))
+    run({blocks} * job.block, folder + "/1")
+held = job.block * blocks.network_bytes(64, {N}, job.settings) / 2**20
+print(json.dumps({{"over": status("VmHWM") - base, "rule": held, "networks": {blocks} * job.block}}))
+"""
+
+
+def memory(case: Case, sampler: str) -> dict[str, Any]:
+    """MiB of a process that draws four and sixteen blocks, over the same process when it has drawn a tiny network."""
+    overrides = [*case.overrides(), f"ensemble.sampler={sampler}"]
+    out = [_child(MEMORY.format(overrides=overrides, N=case.N, blocks=blocks)) for blocks in (4, 16)]
+    return {"case": case.name, "sampler": sampler, "few": out[0], "many": out[1]}
+
+
+def start_up(rounds: int) -> float:
+    """Seconds of `python -m simulate --help`."""
+    out = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "simulate", "--help"], capture_output=True, check=True)
+        out.append(time.perf_counter() - began)
+    return statistics.median(out)
+
+
+def processes(rounds: int) -> dict[str, float]:
+    """One and two worker processes over the same ranges of addresses, a run of some seconds; ratio of the times."""
+    times: dict[int, list[float]] = {1: [], 2: []}
+    import tempfile
+
+    networks = 1_000_000
+    base = [*INIT[1].overrides(), "ensemble.sampler=law", f"ensemble.networks={networks}"]
+    for _ in range(rounds):
+        for count in times:
+            with tempfile.TemporaryDirectory() as folder:
+                code = (
+                    "import time, json, simulate\n"
+                    "if __name__ == '__main__':\n"
+                    f"    t = time.perf_counter(); simulate.run(*{base!r}, 'output={folder}/x', 'workers={count}')\n"
+                    "    print(json.dumps({'s': time.perf_counter() - t}))\n"
+                )
+                script = Path(folder) / "run.py"
+                script.write_text(code)
+                done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+                times[count].append(json.loads(done.stdout.splitlines()[-1])["s"])
+    one, two = (statistics.median(times[k]) for k in (1, 2))
+    return {"networks": networks, "one": one, "two": two, "ratio": one / two}
+
+
+AXES: dict[str, tuple[int, ...]] = {"n": (128, 256, 512, 1024), "L": (4, 8, 16, 32), "N_D": (1, 2, 4, 8)}
+
+
+def scaling(seconds: float) -> list[dict[str, Any]]:
+    """Cost of a network against n, L and N_D around (256, 8, 4), by the slope of log cost at the upper end."""
+    out = []
+    for sampler in ("law", "dense"):
+        for axis, points in AXES.items():
+            cost = []
+            for value in points:
+                at = {"n": 256, "L": 8, "N_D": 4} | {axis: value}
+                run = ours(Case("ntk", at["n"], at["L"], at["N_D"]), f"ensemble.sampler={sampler}")
+                cost.append(1 / run(seconds)[0])
+            slope = float(np.polyfit(np.log(points[-3:]), np.log(cost[-3:]), 1)[0])
+            out.append({"sampler": sampler, "axis": axis, "points": list(points), "seconds": cost, "exponent": slope})
+    return out
+
+
+def machine() -> str:
+    name = platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    if cpu.exists():
+        name = next(
+            (line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if "model name" in line), name
+        )
+    import numba
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {capability}; torch {torch.__version__}, numba {numba.__version__}, numpy {np.__version__}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each contender in each round")
+    parser.add_argument("--jax", help="the Python of an environment with jax and neural-tangents")
+    parser.add_argument("--write", action="store_true", help="tables, JSON and figure into docs/")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    jax = Jax(options.jax) if options.jax else None
+    if not jax:
+        print("without JAX and neural-tangents: `make bench-peers` has them", flush=True)
+    tops = ceilings()
+    measured: dict[str, list[float]] = {name: [] for name in tops}
+    races = []
+    for case in (*INIT, *TRAIN):
+        for name, action in tops.items():
+            measured[name].append(rate(action))
+        races.append(race(case, jax, options.rounds, options.seconds))
+        print(
+            f"{case.work} {case.name}: "
+            + ", ".join(f"{r['contender']} {r['networks/s']:,.1f}" for r in races[-1]["rows"]),
+            flush=True,
+        )
+    top = {name: statistics.median(values) for name, values in measured.items()}
+    for case, one in zip((*INIT, *TRAIN), races, strict=True):
+        for row in one["rows"]:
+            if row["contender"].startswith("ours"):
+                row |= binding(case, row["contender"], row["networks/s"], top)
+    result = {
+        "machine": machine(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "ceilings": top,
+        "races": races,
+        "memory": [memory(case, sampler) for case in INIT for sampler in ("law", "dense")],
+        "start-up": start_up(options.rounds),
+        "processes": processes(3),
+        "scaling": scaling(options.seconds),
+    }
+    from benchmarks import tables
+
+    text = tables.render(result)
+    print(text)
+    if options.write:
+        docs = Path(__file__).parents[1] / "docs"
+        (docs / "performance.json").write_text(json.dumps(result, indent=1) + "\n")
+        tables.plot(result, docs / "cost.png")
+        tables.insert(docs / "performance.md", text)
+
+
+if __name__ == "__main__":
+    main()

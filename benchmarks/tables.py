@@ -1,0 +1,116 @@
+"""What the race found, as markdown tables and a figure."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- results: made by python -m benchmarks.race --write -->", "<!-- end of results -->"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def _agrees(row: dict[str, Any]) -> str:
+    if row["void"]:
+        return "**void**"
+    return "too few" if row["z"] != row["z"] else f"{row['z']:.1f}"
+
+
+def _race(races: list[dict[str, Any]], unit: str) -> list[str]:
+    names = ("case", "contender", unit, "to the best peer", "to JAX", "of torch's normals", "of our normals", "of GEMM")
+    lines = [f"| {' | '.join((*names, 'spread', 'z'))} |", "|" + " --- |" * (len(names) + 2)]
+    for race in races:
+        steps = int(race["case"].split(",")[3].rstrip(")")) if race["work"] == "train" else 1
+        for row in race["rows"]:
+            cells = [
+                race["case"],
+                row["contender"],
+                _number(row["networks/s"] * steps),
+                f"{row['to best peer']:.2f}",
+                "" if row["to JAX"] is None else f"{row['to JAX']:.2f}",
+                _share(row.get("of normals, torch")),
+                _share(row.get("of normals, ours")),
+                _share(row.get("of GEMM")),
+                f"{row['spread']:.0%}",
+                _agrees(row),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def render(result: dict[str, Any]) -> str:
+    top = ", ".join(f"{name} {value:,.1f}" for name, value in result["ceilings"].items())
+    races = result["races"]
+    out = [
+        f"{result['machine']}; one core; medians of {result['rounds']} interleaved rounds, {result['seconds']} s each.",
+        "",
+        f"Ceilings in the same run: {top}.",
+        "",
+        "### Initialisation with the NTK at the output: (n, L, N_D), networks per second",
+        "",
+        *_race([r for r in races if r["work"] == "ntk"], "networks/s"),
+        "",
+        "### Training: (n, L, N_A, T), networks x steps per second",
+        "",
+        *_race([r for r in races if r["work"] == "train"], "networks x steps/s"),
+        "",
+        "*spread*: range over rounds, relative. *z*: the larger |z| of mean and mean square of the first number "
+        "against the first contender of the case; beyond 4.06 (false alarm 1e-4 of a row) the row is void.",
+        "",
+        "### Memory over the idle process, MiB",
+        "",
+        "| case | sampler | 4 blocks | 16 blocks | networks | rule's working set |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for m in result["memory"]:
+        out.append(
+            f"| {m['case']} | {m['sampler']} | {m['few']['over']:.0f} | {m['many']['over']:.0f} | "
+            f"{m['many']['networks']:,} | {m['many']['rule']:.1f} |"
+        )
+    p = result["processes"]
+    out += [
+        "",
+        f"Start-up of `python -m simulate --help`: {result['start-up']:.2f} s. "
+        f"Two worker processes against one, {p['networks']:,} networks of {races[1]['case']}: {p['one']:.1f} s and "
+        f"{p['two']:.1f} s, {p['ratio']:.2f} times, start-up of the processes included.",
+        "",
+        "### Cost of a network with its NTK around (256, 8, 4): exponents at the upper end",
+        "",
+        "| sampler | " + " | ".join(s["axis"] for s in result["scaling"][:3]) + " |",
+        "| --- | --- | --- | --- |",
+    ]
+    for sampler in ("law", "dense"):
+        mine = [s for s in result["scaling"] if s["sampler"] == sampler]
+        out.append(f"| {sampler} | " + " | ".join(f"{s['exponent']:.2f}" for s in mine) + " |")
+    return "\n".join(out)
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    with plt.style.context(Path(__file__).parents[1] / "analysis" / "nearly_gaussian.mplstyle"):
+        figure, axes = plt.subplots(1, 3, figsize=(9, 2.8), sharey=True)
+        for panel, axis in zip(axes, dict.fromkeys(s["axis"] for s in result["scaling"]), strict=True):
+            for one, marker in zip([s for s in result["scaling"] if s["axis"] == axis], "os", strict=True):
+                label = f"{one['sampler']}: {axis}^{one['exponent']:.2f}"
+                panel.loglog(one["points"], one["seconds"], marker=marker, label=label)
+            panel.set_xlabel(axis)
+            panel.legend()
+        axes[0].set_ylabel("seconds a network")
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
+
+
+def insert(path: Path, text: str) -> None:
+    """Between the two markers of the page."""
+    page = path.read_text()
+    assert BEGIN in page
+    path.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n\n{text}\n\n{END}", page, flags=re.DOTALL))
