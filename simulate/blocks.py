@@ -15,6 +15,8 @@ WORKING_SET = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
 # cost more than arithmetic; more, and they leave the cache. What is kept of all layers is touched twice, and bounded.
 LAYER = {"cpu": 2**18, "cuda": 2**24}
 KEPT = {"cpu": 160 * 2**20, "cuda": 2**31}
+# Tensors as large as the parameters that a step of training holds beside them.
+COPIES = {"momentum": 1, "gradient_flow": 3}
 SMALLEST, LARGEST = 1, 4096
 PART_BYTES = 16 * 2**20  # of rows
 PARTS = 64  # in which an ensemble is written, unless that makes them larger than PART_BYTES, or
@@ -37,10 +39,11 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
             return item * samples * widest * 5
         # the backward pass holds those of all layers, and vectors for every output
         return item * samples * (3 * hidden + widest * 5 * _vectors(settings))
-    held = item * (parameters(n_0, settings) + 2 * samples * hidden)
+    copies = 1 + COPIES.get(settings.dynamics.name, 0) + ("moved" in settings.observables.record)
+    held = item * (copies * parameters(n_0, settings) + 2 * samples * hidden)
     # Tangents along every direction, pair and triple of directions, in float64.
     directions = samples * settings.network.outputs
-    if "ddntk" in settings.observables.record:
+    if {"ddntk", "taylor"} & set(settings.observables.record):
         held += 8 * hidden * 6 * directions**3
     elif "dntk" in settings.observables.record:
         held += 8 * hidden * 6 * directions**2

@@ -1,45 +1,172 @@
-"""Training of stacked networks by hand-written batched passes: full-batch gradient descent on the MSE."""
+"""Training of stacked networks by hand-written batched passes (theory.md section 5, PDLT ch. 10 and infinity).
 
-from collections.abc import Iterator
+The learning-rate tensor is diagonal: lambda_b on biases, lambda_W / n_{l-1} on weights; eta multiplies it. Losses are
+sums over samples and outputs. One network never sees another: what diverges or has arrived is alone in it.
+"""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
-from simulate import gemm
+from simulate import gemm, streams
 from simulate.activations import Function, Slope
-from simulate.ensemble import Parameters, forward
+from simulate.ensemble import Parameters, forward, ntk
 from simulate.settings import Dynamics
+from simulate.streams import Stream
+
+# ------------------------------------------------------------------------------------------- losses
 
 
-def descend(parameters: Parameters, x: Tensor, y: Tensor, s: Function, slope: Slope, dynamics: Dynamics) -> None:
-    """One step in place: theta <- theta - eta lambda dLoss/dtheta, Loss = 1/2 sum_{i,a} (z_i;a - y_i;a)^2,
-    with lambda_b on biases and lambda_W / n_{l-1} on weights (theory.md section 0, PDLT ch. 8).
+def _mse(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    error = z - y
+    return error.double().square().sum(dim=(1, 2)) / 2, error
 
-    x: (N, n_0) train samples; y: (N, n_L). The error delta(l) = dLoss/dz(l) is (M, N, n_l).
+
+def _cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """One output: log(1 + exp(-y z)) for y = 1 and -1. More: -sum_i y_i log softmax(z)_i."""
+    if y.shape[-1] == 1:
+        margin = y * z
+        return torch.nn.functional.softplus(-margin.double()).sum(dim=(1, 2)), -y * torch.sigmoid(-margin)
+    total = y.sum(dim=-1, keepdim=True)
+    loss = -(y * torch.log_softmax(z.double(), dim=-1)).sum(dim=(1, 2))
+    return loss, total * torch.softmax(z, dim=-1) - y
+
+
+# Of outputs z (M, N, n_L) and targets y (N, n_L) or (M, N, n_L): the loss (M,) float64 and its slope in z.
+LOSSES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {"mse": _mse, "cross_entropy": _cross_entropy}
+# The largest second derivative of a loss in one direction of z: with it, eta < 2 / (curvature lambda_max(H)).
+CURVATURE = {"mse": lambda outputs: 1.0, "cross_entropy": lambda outputs: 0.25 if outputs == 1 else 0.5}
+
+
+# ------------------------------------------------------------------------------------------- one step
+
+
+@dataclass
+class Training:
+    """Everything that a step reads and changes. x: (N, n_0) and y: (N, n_L) of the train samples."""
+
+    parameters: Parameters
+    x: Tensor
+    y: Tensor
+    s: Function
+    slope: Slope
+    rule: Dynamics
+    stream: Stream
+    done: int = 0
+    velocity: Parameters | None = None
+    arrived: Tensor | None = None  # (M,) networks whose loss has come down to the tolerance
+
+
+def _like(parameters: Parameters) -> Parameters:
+    """Zeros that are stored as the parameters are."""
+    return Parameters([torch.zeros_like(W.mT).mT for W in parameters.W], [torch.zeros_like(b) for b in parameters.b])
+
+
+def _add(to: Parameters, other: Parameters, factor: float) -> None:
+    for a, b in zip((*to.W, *to.b), (*other.W, *other.b), strict=True):
+        a.add_(b, alpha=factor)
+
+
+def _copy(to: Parameters, other: Parameters) -> None:
+    for a, b in zip((*to.W, *to.b), (*other.W, *other.b), strict=True):
+        a.copy_(b)
+
+
+def _backward(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float) -> None:
+    """into -= rate lambda dLoss/dtheta, in place; `into` may be the parameters themselves.
+
+    The error delta(l) = dLoss/dz(l) is (M, N, n_l). Networks that have arrived get no gradient.
     """
-    z, signals = forward(parameters, x, s)
-    delta = z[-1] - y
-    for layer in reversed(range(parameters.depth)):
-        W, b, signal = parameters.W[layer], parameters.b[layer], signals[layer]
-        rate = dynamics.eta * dynamics.lambda_W[layer] / W.shape[-1]
-        below = gemm.descend(delta, signal, W.mT, W.mT, rate, below=layer > 0)
-        b.sub_(delta.sum(dim=1), alpha=dynamics.eta * dynamics.lambda_b[layer])
+    z, signals = forward(t.parameters, x, t.s)
+    loss, delta = LOSSES[t.rule.loss](z[-1], y)
+    if t.rule.tolerance:
+        arrived = loss <= t.rule.tolerance
+        t.arrived = arrived if t.arrived is None else t.arrived | arrived
+        delta = torch.where(t.arrived[:, None, None], torch.zeros_like(delta), delta)
+    for layer in reversed(range(t.parameters.depth)):
+        V, signal = t.parameters.W[layer].mT, signals[layer]
+        step = rate * t.rule.lambda_W[layer] / V.shape[1]
+        below = gemm.descend(delta, signal, V, into.W[layer].mT, step, below=layer > 0)
+        into.b[layer].sub_(delta.sum(dim=1), alpha=rate * t.rule.lambda_b[layer])
         if below is not None:
-            delta = below.mul_(slope(z[layer - 1], signal))
+            delta = below.mul_(t.slope(z[layer - 1], signal))
 
 
-def trajectory(
-    parameters: Parameters,
-    x: Tensor,
-    y: Tensor,
-    s: Function,
-    slope: Slope,
-    dynamics: Dynamics,
-    steps: tuple[int, ...],
-) -> Iterator[int]:
+def _gradient_descent(t: Training) -> None:
+    """theta <- theta - eta lambda dLoss/dtheta"""
+    _backward(t, t.x, t.y, t.parameters, t.rule.eta)
+
+
+def _momentum(t: Training) -> None:
+    """v <- mu v + lambda dLoss/dtheta; theta <- theta - eta v"""
+    if t.velocity is None:
+        t.velocity = _like(t.parameters)
+    for v in (*t.velocity.W, *t.velocity.b):
+        v.mul_(t.rule.momentum)
+    _backward(t, t.x, t.y, t.velocity, -1.0)
+    if t.arrived is not None:  # it stays where it is
+        for v in (*t.velocity.W, *t.velocity.b):
+            v.masked_fill_(t.arrived.view(-1, *[1] * (v.dim() - 1)), 0.0)
+    _add(t.parameters, t.velocity, -t.rule.eta)
+
+
+def _gradient_flow(t: Training) -> None:
+    """dtheta/dtau = -lambda dLoss/dtheta over a time eta by one step of the classical Runge and Kutta method, of order
+    four: the error of a trajectory falls as eta^4 (docs/training.md has it measured)."""
+    start, total, slope = _like(t.parameters), _like(t.parameters), _like(t.parameters)
+    _copy(start, t.parameters)
+    for k, (share, weight) in enumerate(((0.5, 1 / 6), (0.5, 1 / 3), (1.0, 1 / 3), (0.0, 1 / 6))):
+        for tensor in (*slope.W, *slope.b):
+            tensor.zero_()
+        _backward(t, t.x, t.y, slope, -1.0)
+        _add(total, slope, weight)
+        if k < 3:
+            _copy(t.parameters, start)
+            _add(t.parameters, slope, -share * t.rule.eta)
+    _copy(t.parameters, start)
+    _add(t.parameters, total, -t.rule.eta)
+
+
+def _sgd(t: Training) -> None:
+    """Gradient descent on `batch` train samples, drawn without replacement for each network and step from its stream;
+    the batch's loss times N / batch, whose mean is the full loss."""
+    N, B = len(t.x), t.rule.batch
+    order = t.stream.normal(streams.BATCHES, t.done, N).argsort(dim=1)[:, :B]
+    _backward(t, t.x[order], t.y[order], t.parameters, t.rule.eta * N / B)
+
+
+STEPS: dict[str, Callable[[Training], None]] = {
+    "gradient_descent": _gradient_descent,
+    "momentum": _momentum,
+    "gradient_flow": _gradient_flow,
+    "sgd": _sgd,
+}
+
+
+def trajectory(training: Training, steps: tuple[int, ...]) -> Iterator[int]:
     """Trains in place and yields each chosen step when the parameters have reached it."""
-    done = 0
     for step in steps:
-        while done < step:
-            descend(parameters, x, y, s, slope, dynamics)
-            done += 1
+        while training.done < step:
+            STEPS[training.rule.name](training)
+            training.done += 1
         yield step
+
+
+# ------------------------------------------------------------------------------------------- the step's size
+
+
+SHARE = 0.5  # of the stability bound, which eta=auto takes
+AUTO = 32  # networks whose NTK at initialisation it averages
+
+
+def stable_eta(t: Training) -> float:
+    """SHARE times the bound 2 / (curvature lambda_max) below which gradient descent is stable, of the mean NTK of the
+    train samples at initialisation, to three digits (theory.md 5.1)."""
+    z, signals = forward(t.parameters, t.x, t.s)
+    H = ntk(t.parameters, z, signals, t.slope, t.rule.lambda_b, t.rule.lambda_W)
+    rows = H.shape[1] * H.shape[2]
+    largest = float(torch.linalg.eigvalsh(H.mean(dim=0).reshape(rows, rows))[-1])
+    bound = 2 / (CURVATURE[t.rule.loss](H.shape[1]) * largest)
+    return float(f"{SHARE * bound:.3g}")

@@ -43,8 +43,8 @@ def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
 
 
 def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor], list[Tensor]]:
-    """Preactivations z(1..L), each (M, D, n_l), and activations s(0..L-1) with s(0) = x broadcast."""
-    signal = x.expand(len(parameters.b[0]), *x.shape)
+    """Preactivations z(1..L), each (M, D, n_l), and activations s(0..L-1) with s(0) = x, of all or of each network."""
+    signal = x.expand(len(parameters.b[0]), *x.shape[-2:])
     z, signals = [], []
     for W, b in zip(parameters.W, parameters.b, strict=True):
         signals.append(signal)

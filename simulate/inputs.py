@@ -82,6 +82,17 @@ def _sphere(settings: Inputs) -> tuple[Array, None]:
     return x / np.sqrt((x**2).mean(axis=1, keepdims=True)), None
 
 
+def _teacher(settings: Inputs) -> tuple[Array, Array]:
+    """Gaussian inputs; targets from one network of two layers, s = tanh, with outputs of variance one at this width."""
+    x, _ = _gaussian(settings)
+    assert settings.dimension is not None
+    rng = np.random.default_rng((settings.seed, 1))
+    first = rng.standard_normal((settings.dimension, settings.teacher)) / math.sqrt(settings.dimension)
+    second = rng.standard_normal((settings.teacher, settings.targets)) / math.sqrt(settings.teacher)
+    hidden = np.tanh(x @ first)
+    return x, hidden @ second / np.sqrt((hidden**2).mean())
+
+
 def _ray(settings: Inputs) -> tuple[Array, None]:
     """Multiples of one random direction: their kernels differ along it alone (parallel perturbations, PDLT ch. 5)."""
     assert settings.dimension is not None
@@ -141,4 +152,11 @@ def _read_csv(path: Path) -> tuple[Array, Array | None]:
 
 
 _READERS = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
-_SOURCES = {"digits": _digits, "gaussian": _gaussian, "sphere": _sphere, "ray": _ray, "file": _file}
+_SOURCES = {
+    "digits": _digits,
+    "gaussian": _gaussian,
+    "teacher": _teacher,
+    "sphere": _sphere,
+    "ray": _ray,
+    "file": _file,
+}

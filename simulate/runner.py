@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulate import activations, blocks, dynamics, ensemble, inputs, law, schema, store, streams
+from simulate import activations, blocks, dynamics, ensemble, inputs, law, schema, store, streams, taylor
 from simulate.differentials import differentials, fourth
 from simulate.observables import MEASURE, Snapshot
 from simulate.progress import Progress
-from simulate.settings import Settings, SettingsError
+from simulate.settings import Activation, Settings, SettingsError
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,10 @@ class Job:
         return self.first + self.settings.ensemble.networks
 
     def cost(self) -> float:
-        """Of one network, in bytes touched: its working set, once for the measurement and twice a step."""
+        """Of one network, in bytes touched: its working set, once for the measurement and twice a gradient."""
         s, x = self.settings, self.samples.x
-        return blocks.network_bytes(x.shape[1], len(x), s) * (1 + 2 * s.dynamics.steps)
+        gradients = s.dynamics.steps * (4 if s.dynamics.name == "gradient_flow" else 1)
+        return blocks.network_bytes(x.shape[1], len(x), s) * (1 + 2 * gradients)
 
     def law_in_words(self) -> str:
         """Whose parameters are drawn; not on which inputs, by which training or on which device, so that those can
@@ -114,6 +115,11 @@ def prepare(settings: Settings) -> Job:
             raise SettingsError(
                 "dynamics", settings.dynamics.name, f"inputs={settings.inputs.source} has no targets to train on"
             )
+        if settings.dynamics.loss == "cross_entropy" and not _are_labels(samples.y):
+            right = "targets of cross_entropy are +1 and -1 for one output, or >= 0 for several"
+            raise SettingsError("dynamics.loss", "cross_entropy", right)
+        if settings.dynamics.batch > samples.train:
+            raise SettingsError("dynamics.batch", settings.dynamics.batch, f"there are {samples.train} train samples")
         if samples.y.shape[1] != settings.network.outputs:
             raise SettingsError(
                 "network.outputs", settings.network.outputs, f"the targets have {samples.y.shape[1]} components"
@@ -129,9 +135,17 @@ def prepare(settings: Settings) -> Job:
     if block * (blocks.network_bytes(n_0, D, settings) + layout.row_bytes()) > memory:
         raise SettingsError("ensemble.block", block, f"a block needs more than the {memory / 2**30:.0f} GiB there are")
     job = Job(settings, samples, layout, block)
+    if settings.dynamics.name != "none" and not settings.dynamics.eta:
+        with torch.inference_mode(), _one_thread():
+            eta = dynamics.stable_eta(_training(job, _stream(job, 0, dynamics.AUTO)))
+        job = replace(job, settings=replace(settings, dynamics=replace(settings.dynamics, eta=eta)))
     _check_output(job)
     store.check(job.path, job.manifest())
     return job
+
+
+def _are_labels(y: NDArray[np.float64]) -> bool:
+    return bool(np.all(np.abs(y) == 1) if y.shape[1] == 1 else np.all(y >= 0))
 
 
 def _device(wanted: str) -> str:
@@ -182,62 +196,115 @@ def compute_block(job: Job, index: int) -> tuple[dict[str, NDArray[Any]], NDArra
     return out, status
 
 
+def _stream(job: Job, first: int, M: int) -> streams.Stream:
+    e = job.settings.ensemble
+    key = streams.key(e.seed, job.law_in_words())
+    return streams.Stream(key, first, M, getattr(torch, e.dtype), torch.device(e.device))
+
+
 def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
-    settings, samples = job.settings, job.samples
-    dtype, device = getattr(torch, settings.ensemble.dtype), torch.device(settings.ensemble.device)
-    key = streams.key(settings.ensemble.seed, job.law_in_words())
-    stream = streams.Stream(key, index * job.block, job.block, dtype, device)
-    x = torch.tensor(samples.x, dtype=dtype, device=device)
+    stream = _stream(job, index * job.block, job.block)
+    sampler = _without_weights if job.settings.ensemble.sampler == "law" else _with_weights
+    return sampler(job, stream)
+
+
+def _without_weights(job: Job, stream: streams.Stream) -> Iterator[tuple[int, Snapshot]]:
+    settings, outputs = job.settings, job.settings.network.outputs
+    x = torch.tensor(job.samples.x, dtype=stream.dtype, device=stream.device)
     s, slope = activations.functions(settings.activation)
-    outputs = settings.network.outputs
-    if settings.ensemble.sampler == "law":
-        wanted = {family.prefix for family in job.layout.families()}
-        drawn = law.sample(settings, x, stream, s, last=bool(wanted - {"g"}))
-        backward: Callable[[], dict[int, torch.Tensor]] = _no_ntk
-        if "H" in wanted:
-            layers = list(drawn)
-            drawn = iter(layers)
-            at = job.layout.output_layers
-            backward = cache(partial(law.ntk, settings, layers, at, stream, slope))
-        for layer, one in enumerate(drawn, start=1):
-            if layer in job.layout.layers:
-                yield (
-                    0,
-                    Snapshot(
-                        layer,
-                        outputs,
-                        preactivations=partial(_given, one.z),
-                        kernel=partial(_given, one.g),
-                        ntk=partial(_of_layer, backward, layer),
-                    ),
-                )
-        return
-    parameters = ensemble.draw(settings, x.shape[1], stream)
-    y = torch.tensor(samples.y, dtype=dtype, device=device) if samples.y is not None else x[:, :0]
-    train_x, train_y = x[: samples.train], y[: samples.train]
-    path = dynamics.trajectory(parameters, train_x, train_y, s, slope, settings.dynamics, settings.observables.steps)
+    wanted = {family.prefix for family in job.layout.families()}
+    drawn = law.sample(settings, x, stream, s, last=bool(wanted - {"g"}))
+    backward: Callable[[], dict[int, torch.Tensor]] = _no_ntk
+    if "H" in wanted:
+        layers = list(drawn)
+        drawn = iter(layers)
+        backward = cache(partial(law.ntk, settings, layers, job.layout.output_layers, stream, slope))
+    for layer, one in enumerate(drawn, start=1):
+        if layer in job.layout.layers:
+            snapshot = Snapshot(
+                layer,
+                outputs,
+                preactivations=partial(_given, one.z),
+                kernel=partial(_given, one.g),
+                ntk=partial(_of_layer, backward, layer),
+            )
+            yield 0, snapshot
+
+
+def _training(job: Job, stream: streams.Stream) -> dynamics.Training:
+    """Networks as they are drawn, with what trains them."""
+    x, y, train = job.samples.x, job.samples.y, job.samples.train
+    where: dict[str, Any] = {"dtype": stream.dtype, "device": stream.device}
+    train_x = torch.tensor(x[:train], **where)
+    train_y = torch.tensor(y[:train], **where) if y is not None else train_x[:, :0]
+    parameters = ensemble.draw(job.settings, x.shape[1], stream)
+    functions = activations.functions(job.settings.activation)
+    return dynamics.Training(parameters, train_x, train_y, *functions, job.settings.dynamics, stream)
+
+
+def _with_weights(job: Job, stream: streams.Stream) -> Iterator[tuple[int, Snapshot]]:
+    settings, layout, outputs = job.settings, job.layout, job.settings.network.outputs
+    training = _training(job, stream)
+    parameters, s, slope = training.parameters, training.s, training.slope
+    x = torch.tensor(job.samples.x, dtype=stream.dtype, device=stream.device)
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     rates = settings.dynamics.lambda_b, settings.dynamics.lambda_W
     orders = (activations.derivatives(settings.activation),)
-    for step in path:
+    start = [W.clone() for W in parameters.W] if "moved" in layout.record else []
+    models = _models(training, settings.activation, x, layout.steps) if "taylor" in layout.record else iter(())
+    for step in dynamics.trajectory(training, layout.steps):
         z, signals = ensemble.forward(parameters, x, s)
-        for layer in job.layout.layers:
+        model = next(models, None)
+        for layer in layout.layers:
             ending = ensemble.truncated(parameters, z, signals, layer, outputs)
-            yield (
-                step,
-                Snapshot(
-                    layer,
-                    outputs,
-                    preactivations=partial(_given, z[layer - 1]),
-                    kernel=partial(ensemble.kernel, signals[layer - 1], C_b, C_W),
-                    ntk=partial(ensemble.ntk, *ending, slope, *rates),
-                    # Recorded in several families of columns, computed once.
-                    differentials=cache(partial(differentials, *ending, *orders, *rates, "ddntk" in job.layout.record)),
-                    fourth=partial(fourth, *ending, *orders, *rates),
-                    targets=partial(_given, train_y.double()),
-                    train=samples.train,
-                ),
+            snapshot = Snapshot(
+                layer,
+                outputs,
+                preactivations=partial(_given, z[layer - 1]),
+                kernel=partial(ensemble.kernel, signals[layer - 1], C_b, C_W),
+                ntk=partial(ensemble.ntk, *ending, slope, *rates),
+                # Recorded in several families of columns, computed once.
+                differentials=cache(partial(differentials, *ending, *orders, *rates, "ddntk" in layout.record)),
+                fourth=partial(fourth, *ending, *orders, *rates),
+                loss=partial(_loss, training, z[-1]),
+                moved=partial(_moved, parameters, start, layer),
+                taylor=partial(_there, model),
             )
+            yield step, snapshot
+
+
+def _models(
+    training: dynamics.Training, activation: Activation, x: torch.Tensor, steps: tuple[int, ...]
+) -> Iterator[torch.Tensor]:
+    """The Taylor models of networks that have not been trained yet."""
+    rule, parameters = training.rule, training.parameters
+    rates = rule.lambda_b, rule.lambda_W
+    z, signals = ensemble.forward(parameters, x, training.s)
+    outputs, D, N = z[-1].shape[2], len(x), len(training.x)
+    H = ensemble.ntk(parameters, z, signals, training.slope, *rates).reshape(-1, outputs * D, outputs * D)
+    dH, ddI, ddII = differentials(parameters, z, signals, activations.derivatives(activation), *rates, second=True)
+    train = torch.tensor([i * D + a for i in range(outputs) for a in range(N)], device=x.device)
+    flat = z[-1].double().transpose(1, 2).flatten(1)
+    known = dH, _there(ddI), _there(ddII)
+    targets = training.y.double().T.flatten()
+    return taylor.trajectory(flat, H, known, targets, train, rule.eta, rule.name == "gradient_flow", steps)
+
+
+def _loss(training: dynamics.Training, z: torch.Tensor) -> torch.Tensor:
+    loss, _ = dynamics.LOSSES[training.rule.loss](z[:, : len(training.x)], training.y)
+    return loss
+
+
+def _moved(parameters: ensemble.Parameters, start: list[torch.Tensor], layer: int) -> torch.Tensor:
+    """|W(l) - W(l) at step 0| / |W(l) at step 0|, (M,)"""
+    first = start[layer - 1].double()
+    moved = parameters.W[layer - 1].double() - first
+    return moved.square().sum(dim=(1, 2)).div(first.square().sum(dim=(1, 2))).sqrt()
+
+
+def _there(value: torch.Tensor | None) -> torch.Tensor:
+    assert value is not None
+    return value
 
 
 def _no_ntk() -> dict[int, torch.Tensor]:

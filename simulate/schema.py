@@ -110,7 +110,23 @@ OBSERVABLES: dict[str, tuple[Observable, ...]] = {
             lambda D, o: list(product(range(o), range(D))),
         ),
     ),
-    "loss": (Observable("loss", "end", "1/2 sum over train samples of (z - y)^2", lambda D, o: [()]),),
+    "loss": (Observable("loss", "end", "the loss of the train samples, summed", lambda D, o: [()]),),
+    "moved": (
+        Observable(
+            "moved",
+            "layers",
+            "distance that a layer's weights have moved, over their size at step 0",
+            lambda D, o: [()],
+        ),
+    ),
+    "taylor": (
+        Observable(
+            "taylor",
+            "end",
+            "output z_i;a of the Taylor model of order k, trained beside the network (columns k, i, a)",
+            lambda D, o: list(product((1, 2, 3), range(o), range(D))),
+        ),
+    ),
 }
 
 

@@ -15,7 +15,10 @@ from typing import Any
 from analysis.theory.critical import critical, equal_shares
 
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sin", "erf", "gelu", "swish", "softplus", "sigmoid")
-OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "dntk", "ddntk", "fourth", "loss")
+OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "dntk", "ddntk", "fourth", "loss", "moved", "taylor")
+OF_TRAINING = ("loss", "moved", "taylor")  # observables that need dynamics other than none
+DYNAMICS = ("none", "gradient_descent", "gradient_flow", "momentum", "sgd")
+LOSSES = ("mse", "cross_entropy")
 # What the sampler without weights can give; everything else needs the weights.
 WITHOUT_WEIGHTS = ("kernel", "moments", "outputs", "ntk")
 SAMPLES_OF = {"ntk": 2, "dntk": 3, "ddntk": 4}  # samples in a component of each
@@ -65,6 +68,8 @@ class Inputs:
     squares: tuple[float, ...] = ()  # of ray: |x|^2 / n_0 of each sample
     classes: tuple[int, ...] = ()  # of digits
     path: str | None = None  # of file
+    teacher: int = 0  # width of the teacher
+    targets: int = 0  # its outputs
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,12 @@ class Dynamics:
     name: str
     lambda_b: tuple[float, ...]  # a layer each
     lambda_W: tuple[float, ...]
-    eta: float = 0.0
+    eta: float = 0.0  # 0 in a rule that is not resolved yet: a share of the stability bound (simulate.dynamics)
     steps: int = 0
+    loss: str = "mse"
+    tolerance: float = 0.0  # a network whose loss has come down to it stays where it is
+    momentum: float = 0.0
+    batch: int = 0  # of sgd
 
 
 @dataclass(frozen=True)
@@ -279,7 +288,7 @@ def _initialization(r: _Reader, activation: Activation) -> Initialization:
 
 
 def _inputs(r: _Reader, activation: Activation, initialization: Initialization) -> Inputs:
-    source = r.choice("source", ("digits", "sphere", "gaussian", "ray", "file"))
+    source = r.choice("source", ("digits", "sphere", "gaussian", "teacher", "ray", "file"))
     count = None if source in ("file", "ray") and r.raw("count") is None else r.integer("count", 1, 10_000)
     test = r.integer("test", 0, 10_000)
     common: dict[str, Any] = {
@@ -301,8 +310,10 @@ def _inputs(r: _Reader, activation: Activation, initialization: Initialization) 
             return out
 
         common["squares"] = r.get("squares", squares, "the |x|^2 / n_0 of each sample, as [1.0,1.2]")
-    if source in ("sphere", "gaussian", "ray"):
+    if source in ("sphere", "gaussian", "teacher", "ray"):
         common["dimension"] = r.integer("dimension", 1, 10**7)
+    if source == "teacher":
+        common["teacher"], common["targets"] = r.integer("teacher", 1, 10**5), r.integer("targets", 1, 10**4)
     if source == "digits":
 
         def classes(value: Any) -> tuple[int, ...]:
@@ -338,7 +349,7 @@ def _critical_scale(
 
 
 def _dynamics(r: _Reader, depth: int, activation: Activation) -> Dynamics:
-    name = r.choice("name", ("none", "gradient_descent"))
+    name = r.choice("name", DYNAMICS)
     rates = r.layerwise("lambda_b", depth), r.layerwise("lambda_W", depth)
     if r.choice("scaling", ("none", "critical")) == "critical":
         try:
@@ -347,11 +358,24 @@ def _dynamics(r: _Reader, depth: int, activation: Activation) -> Dynamics:
             raise SettingsError(r.key("scaling"), "critical", str(error)) from None
         b, W = (tuple(k * share for k, share in zip(*both, strict=True)) for both in zip(rates, shares, strict=True))
         rates = b, W
-    if name == "none":
-        out = Dynamics(name, *rates)
-    else:
-        out = Dynamics(name, *rates, eta=r.real("eta", 0.0, strict=True), steps=r.integer("steps", 1, 10**9))
+    own: dict[str, Any] = {}
+    if name != "none":
+        eta = r.get("eta", lambda v: 0.0 if v == "auto" else _real(v, 0.0, strict=True), "auto, or a number > 0")
+        own = {"eta": eta, "steps": r.integer("steps", 1, 10**9), "loss": r.choice("loss", LOSSES)}
+        own["tolerance"] = r.real("tolerance", 0.0)
+    if name == "momentum":
+        own["momentum"] = r.get("momentum", _below_one, "a number from 0 to below 1")
+    if name == "sgd":
+        own["batch"] = r.integer("batch", 1, 10_000)
+    out = Dynamics(name, *rates, **own)
     r.close()
+    return out
+
+
+def _below_one(value: Any) -> float:
+    out = _real(value, 0.0)
+    if out >= 1:
+        raise ValueError
     return out
 
 
@@ -397,8 +421,16 @@ def _observables(r: _Reader, network: Network, dynamics: Dynamics) -> Observable
         f"ends, or rising step numbers from 0 to dynamics.steps = {dynamics.steps}",
     )
     r.close()
-    if "loss" in record and dynamics.name == "none":
-        raise SettingsError("observables.record", list(record), "loss needs targets: choose dynamics=gradient_descent")
+    if dynamics.name == "none" and (needy := [name for name in record if name in OF_TRAINING]):
+        right = f"{', '.join(needy)} needs training: choose dynamics=gradient_descent"
+        raise SettingsError("observables.record", list(record), right)
+    if "taylor" in record and (dynamics.name not in ("gradient_descent", "gradient_flow") or dynamics.loss != "mse"):
+        right = "taylor needs dynamics=gradient_descent or gradient_flow with loss=mse"
+        raise SettingsError("observables.record", list(record), right)
+    if "taylor" in record and dynamics.tolerance:
+        raise SettingsError("dynamics.tolerance", dynamics.tolerance, "0 where taylor is recorded: models do not stop")
+    if "taylor" in record and output_layers[-1] != depth:
+        raise SettingsError(r.key("output_layers"), list(output_layers), "taylor needs the last layer among them")
     return Observables(record, layers, output_layers, tuples, steps)
 
 

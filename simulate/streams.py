@@ -14,7 +14,7 @@ from torch import Tensor
 from simulate import kernels
 
 # What is drawn for a layer, each under a number of its own.
-WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES = range(4)
+WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES, BATCHES = range(5)  # BATCHES: of a step, not of a layer
 _KINDS = 8
 
 

@@ -30,8 +30,15 @@ def fourth(snapshot: Snapshot) -> Tensor:
 
 
 def loss(snapshot: Snapshot) -> Tensor:
-    error = snapshot.preactivations()[:, : snapshot.train].double() - snapshot.targets()
-    return error.square().sum(dim=(1, 2))[:, None] / 2
+    return snapshot.loss()[:, None]
+
+
+def moved(snapshot: Snapshot) -> Tensor:
+    return snapshot.moved()[:, None]
+
+
+def taylor(snapshot: Snapshot) -> Tensor:
+    return snapshot.taylor().flatten(1)
 
 
 # Keyed by the column prefix of simulate.schema.
@@ -48,6 +55,8 @@ MEASURE: dict[str, Callable[[Snapshot], Tensor]] = {
     "ddII": ddntk2,
     "d4": fourth,
     "loss": loss,
+    "moved": moved,
+    "taylor": taylor,
 }
 
 __all__ = ["MEASURE", "Snapshot"]

@@ -27,8 +27,9 @@ class Snapshot:
     ntk: Callable[[], Tensor] = _absent  # (M, n_L, D, n_L, D) float64
     differentials: Callable[[], tuple[Tensor, Tensor | None, Tensor | None]] = _nothing  # simulate.differentials
     fourth: Callable[[], Tensor] = _absent  # (M, n_L D)
-    targets: Callable[[], Tensor] = _absent  # (N, n_L)
-    train: int = 0
+    loss: Callable[[], Tensor] = _absent  # (M,)
+    moved: Callable[[], Tensor] = _absent  # (M,)
+    taylor: Callable[[], Tensor] = _absent  # (M, 3, n_L D)
 
 
 @lru_cache(maxsize=64)
