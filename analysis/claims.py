@@ -5,15 +5,15 @@ says of it. `series` gathers a component over the widths. To add a test, write s
 in TESTS under the name that `claim.tests` will use.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.linalg import block_diag
 
-from analysis import estimators, ntk_tensors, theory, universality
-from analysis.estimators import Array, Estimate
+from analysis import estimators, ntk_tensors, theory, training, universality
+from analysis.estimators import Estimate
 from analysis.fits import JOINT, Series
 from analysis.measured import Measured, chosen_layers, label_of
 from analysis.points import FOUR_POINT_SAMPLES, Point, Variant
@@ -65,54 +65,8 @@ def ntk_variance(point: Point, layers: Sequence[int] | None) -> Iterator[Measure
         )
 
 
-def _trained(point: Point) -> tuple[int, Array, Array, Array]:
-    """Last step, closed-form mean (D, n_L) and covariance (D, D), and the size of the targets."""
-    flow = point.flow()
-    _, y, train = point.samples
-    dynamics = point.settings["dynamics"]
-    if y is None or not point.trained or flow.Theta is None:
-        raise ValueError(f"{point.data.path}: dynamics={dynamics['name']}: this test needs networks that were trained")
-    step = point.data.layout.steps[-1]
-    mean, covariance = theory.gradient_descent(flow.K[-1], flow.Theta[-1], y[:train], dynamics["eta"], step)
-    return step, mean, covariance, np.sqrt((y**2).mean())
-
-
-def trained_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """E z_i;a after training, train and test samples, in units of the targets (theory.md 5.2, PDLT ch. 10)."""
-    step, mean, _, unit = _trained(point)
-    columns = point.columns("z")
-    yield Measured(
-        "z",
-        point.depth,
-        step,
-        [label_of((i,), (a,)) for i, a in columns],
-        estimators.mean(point.read("z", point.depth, step)),
-        np.array([mean[a, i] for i, a in columns]),
-        np.full(len(columns), unit),
-        np.full(len(columns), np.nan),
-    )
-
-
-def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """Cov(z_i;a, z_i;b) after training of one output, in units of its size before (theory.md 5.2)."""
-    step, _, covariance, _ = _trained(point)
-    columns = [(i, a) for i, a in point.columns("z")]
-    chosen = [(p, q) for p in range(len(columns)) for q in range(p, len(columns)) if columns[p][0] == columns[q][0]]
-    size = np.sqrt(point.flow().K[-1].diagonal())
-    ab = [(columns[p][1], columns[q][1]) for p, q in chosen]
-    yield Measured(
-        "Cov z",
-        point.depth,
-        step,
-        [label_of((columns[p][0],), pair) for (p, q), pair in zip(chosen, ab, strict=True)],
-        estimators.covariance(point.read("z", point.depth, step), chosen),
-        np.array([covariance[pair] for pair in ab]),
-        np.array([size[a] * size[b] for a, b in ab]),
-        np.full(len(chosen), np.nan),
-    )
-
-
 Measure = universality.Measure
+PairedMeasure = Callable[[Point, Point, Sequence[int] | None], Iterator[Measured]]
 
 
 @dataclass(frozen=True)
@@ -147,8 +101,21 @@ TESTS: dict[str, Test] = {
     "K_exponential": Test(universality.flow_off_criticality, "exponential"),
     "ntk_mean": Test(ntk_mean, "powers"),
     "ntk_variance": Test(ntk_variance, "exponent"),
-    "trained_mean": Test(trained_mean, "powers"),
-    "trained_covariance": Test(trained_covariance, "powers"),
+    "trained_mean": Test(training.trained_mean, "powers"),
+    "trained_covariance": Test(training.trained_covariance, "powers"),
+    "trained_skewness": Test(training.trained_skewness, "powers"),
+    "trained_kurtosis": Test(training.trained_kurtosis, "powers"),
+    "trained_mean_coefficient": Test(training.trained_mean_coefficient, "powers"),
+    "ntk_change": Test(training.ntk_change, "powers"),
+    "ntk_change_size": Test(training.ntk_change_size, "exponent"),
+    "kernel_change_size": Test(training.kernel_change_size, "exponent"),
+    "taylor_error": Test(training.taylor_error, "exponent"),
+    "one_layer": Test(training.one_layer, "tolerance"),
+}
+# Tests between two variants of a sweep, of which `reference` names one by its dynamics.
+PAIRED: dict[str, tuple[PairedMeasure, str]] = {
+    "algorithm_difference": (training.algorithm_difference, "powers"),
+    "algorithm_coefficient": (training.algorithm_coefficient, "powers"),
 }
 
 GROWING = {"V": vertex, **{name: getattr(ntk_tensors, name) for name in "ABDFPQRSTU"}}
@@ -168,17 +135,19 @@ TABLES: tuple[tuple[tuple[str, ...], tuple[Measure, ...]], ...] = (
     (("H", "g", "z"), NTK),
     (("dH", "z"), FIRST),
     (("ddI", "ddII"), SECOND),
-    (("z",), (cumulant, trained_mean, trained_covariance)),
+    (("z",), (cumulant, training.trained_mean, training.trained_covariance)),
 )
 ORDER_N = (metric, vertex, vertex_of_neurons, cumulant, *NTK, *FURTHER)  # predicted for few samples only
-AT_START, TRAINED = (cumulant, *NTK, *FURTHER), (trained_mean, trained_covariance)
+AT_START, TRAINED = (cumulant, *NTK, *FURTHER), (training.trained_mean, training.trained_covariance)
 TWO_OUTPUTS = (*NTK, *FURTHER)
 
 
 def series(name: str, options: Mapping[str, Any], variants: Sequence[Variant]) -> list[Series]:
     """All series of one test of a claim over the points of its sweep, variant by variant."""
+    if name in PAIRED:
+        return _paired(name, options, variants)
     if name not in TESTS:
-        raise ValueError(f"claim.tests.{name}: no such test; known are {', '.join(TESTS)}")
+        raise ValueError(f"claim.tests.{name}: no such test; known are {', '.join((*TESTS, *PAIRED))}")
     test, layers, precision = TESTS[name], options.get("layers"), float(options["precision"])
     out: list[Series] = []
     for variant in variants:
@@ -188,6 +157,28 @@ def series(name: str, options: Mapping[str, Any], variants: Sequence[Variant]) -
         else:
             for same in zip(*measured, strict=True):
                 out += _at_one_layer(name, test.model, precision, variant, same)
+    return out
+
+
+def _paired(name: str, options: Mapping[str, Any], variants: Sequence[Variant]) -> list[Series]:
+    """Each variant against the reference, width by width."""
+    measure, model = PAIRED[name]
+    wanted = options.get("reference")
+    named = [v for v in variants if v.points[0].settings["dynamics"]["name"] == wanted]
+    if not named:
+        there = sorted({v.points[0].settings["dynamics"]["name"] for v in variants})
+        raise ValueError(f"claim.tests.{name}.reference={wanted!r}: the sweep has {', '.join(there)}")
+    reference = named[0]
+    if any([p.n for p in v.points] != [p.n for p in reference.points] for v in variants):
+        raise ValueError(f"claim.tests.{name}: its variants need the same widths")
+    out: list[Series] = []
+    for variant in variants:
+        if variant is reference:
+            continue
+        pairs = zip(variant.points, reference.points, strict=True)
+        measured = [list(measure(point, other, options.get("layers"))) for point, other in pairs]
+        for same in zip(*measured, strict=True):
+            out += _at_one_layer(name, model, float(options["precision"]), variant, same)
     return out
 
 

@@ -172,11 +172,14 @@ MODELS: dict[str, Callable[[Series, float], tuple[Prior, Model]]] = {
     "power_law": _power_law,
     "exponential": _exponential,
 }
+TOLERANCE = "tolerance"  # no fit: a statement that is exact, judged by its largest deviation
 JOINT = ("collapse", "asymptote", "power_law", "exponential")  # one series over all layers
 
 
 def fit(series: Series, prior_width: float) -> Fit:
     """Fit one series. Raises ValueError below four widths: one width is never compared with the leading order."""
+    if series.model == TOLERANCE:
+        return _exact(series)
     widths = len(set(series.n.tolist()))
     if widths < FEWEST_WIDTHS:
         raise ValueError(f"{series.name}: {widths} widths; a fit in 1/n needs at least {FEWEST_WIDTHS}")
@@ -194,6 +197,16 @@ def fit(series: Series, prior_width: float) -> Fit:
     return Fit(
         series, float(gvar.mean(coefficient)), float(gvar.sdev(coefficient)), result.chi2, result.dof, result.Q, curve
     )
+
+
+def _exact(series: Series) -> Fit:
+    """A statement that holds at every width: the largest value, with a tenth of the tolerance as its error bar."""
+    worst, error = float(series.value.max()), series.precision * series.scale / 10
+
+    def curve(n: Array, layers: Array) -> tuple[Array, Array]:
+        return np.full(len(n), worst), np.full(len(n), error)
+
+    return Fit(series, worst, error, 0.0, 1, 1.0, curve)
 
 
 def scan(series: Series, prior_width: float) -> dict[float, Fit]:

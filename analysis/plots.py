@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import estimators, preactivations, theory
+from analysis import estimators, preactivations, training
 from analysis.fits import JOINT, Fit, Series
 from analysis.pipeline import Claim, Result
 from analysis.points import FOUR_POINT_SAMPLES, Point, Variant
@@ -170,16 +170,13 @@ def frozen_ntk(claim: Claim, result: Result) -> Figure | None:
 def trained(claim: Claim, result: Result) -> Figure | None:
     """Trained outputs: mean and spread over networks against the closed form with its band."""
     points = claim.points
-    if any(not p.trained or not p.records("z") for p in points):
+    if any(not p.trained or not p.records("z") or not training.solved(p) for p in points):
         return None
     point = points[0]
     x, y, train = point.samples
-    flow, step = point.flow(), point.data.layout.steps[-1]
-    assert flow.Theta is not None
+    step = point.data.layout.steps[-1]
     assert y is not None
-    mean, covariance = theory.gradient_descent(
-        flow.K[-1], flow.Theta[-1], y[:train], point.settings["dynamics"]["eta"], step
-    )
+    mean, covariance = training.closed_form(point, step)
     figure, axes = plt.subplots(figsize=(6.4, 3.8))
     spread = np.sqrt(covariance.diagonal())
     for a in range(len(x)):

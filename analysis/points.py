@@ -51,7 +51,9 @@ class Point:
 
     @property
     def n(self) -> int:
-        """The one hidden width of the network."""
+        """The one hidden width of the network; of one layer, the width of its inputs."""
+        if not self.widths:
+            return self.samples[0].shape[1]
         if len(set(self.widths)) != 1:
             raise ValueError(
                 f"{self.data.path}: network.width={self.widths}: scaling in 1/n is fitted for one width in all layers"
@@ -132,7 +134,7 @@ class Point:
             tuple(map(tuple, self.samples[0].tolist())),
             tuple(dynamics["lambda_b"]),
             tuple(dynamics["lambda_W"]),
-            tuple((np.array(self.widths) / np.array([self.widths[0], *self.widths[:-1]])).tolist()),
+            tuple((np.array(self.widths) / np.array([*self.widths[:1], *self.widths[:-1]])).tolist()),
             tensors,
         )
 
@@ -170,7 +172,8 @@ def variants(points: Sequence[Point]) -> list[Variant]:
         flat[name] = telling
         groups.setdefault(name, []).append(point)
     labels = dict.fromkeys(groups, "")
-    for key in dict.fromkeys(key for telling in flat.values() for key in telling):
+    keys = dict.fromkeys(key for telling in flat.values() for key in telling)
+    for key in sorted(keys, key=lambda key: not key.endswith(".name")):  # a name tells more than a number
         parted = {name: (labels[name], json.dumps(flat[name].get(key))) for name in groups}
         if len(set(parted.values())) > len(set(labels.values())):
             short = key.rpartition(".")[2]

@@ -26,6 +26,7 @@ def render(result: Result, figures: Sequence[Drawn]) -> str:
             sets.append({"name": name, "networks": point.data.networks, "text": json.dumps(keep, indent=1)})
     return environment.get_template("report.html.jinja").render(
         result=result,
+        share=share,
         table=result.table.to_dict("records"),
         fits=_fit_rows(result),
         figures=[
@@ -38,6 +39,11 @@ def render(result: Result, figures: Sequence[Drawn]) -> str:
         ],
         sets=sets,
     )
+
+
+def share(value: float) -> str:
+    """In percent, and what is exact but for rounding as a number."""
+    return f"{value:.2%}" if value >= 1e-4 else f"{value:.1e}"
 
 
 def _fit_rows(result: Result) -> dict[str, list[dict[str, Any]]]:
@@ -59,7 +65,7 @@ def _fit_rows(result: Result) -> dict[str, list[dict[str, Any]]]:
                     "twice": f"{scan[2.0].pull:+.2f}",
                     "chi2": f"{fit.chi2 / fit.dof:.2g} [{fit.dof}]",
                     "Q": f"{fit.Q:.2g}",
-                    "visible": f"{judged.visible:.2%}",
+                    "visible": share(judged.visible),
                     "verdict": judged.verdict,
                 }
             )
@@ -84,8 +90,8 @@ def print_table(result: Result) -> None:
             str(row["series"]),
             f"{row['largest pull']:+.2f}",
             f"{row['smallest Q']:.2g}",
-            f"{row['visible deviation']:.2%}",
-            f"{row['asked']:.2%}",
+            share(row["visible deviation"]),
+            share(row["asked"]),
         )
     if result.verdicts:
         console.print(table)

@@ -16,7 +16,7 @@ WORKING_SET = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
 LAYER = {"cpu": 2**18, "cuda": 2**24}
 KEPT = {"cpu": 160 * 2**20, "cuda": 2**31}
 # Tensors as large as the parameters that a step of training holds beside them.
-COPIES = {"momentum": 1, "gradient_flow": 3}
+COPIES = {"momentum": 1, "gradient_flow": 1}
 SMALLEST, LARGEST = 1, 4096
 PART_BYTES = 16 * 2**20  # of rows
 PARTS = 64  # in which an ensemble is written, unless that makes them larger than PART_BYTES, or

@@ -56,7 +56,7 @@ class Job:
     def cost(self) -> float:
         """Of one network, in bytes touched: its working set, once for the measurement and twice a gradient."""
         s, x = self.settings, self.samples.x
-        gradients = s.dynamics.steps * (4 if s.dynamics.name == "gradient_flow" else 1)
+        gradients = s.dynamics.steps * (len(dynamics.STAGES) if s.dynamics.name == "gradient_flow" else 1)
         return blocks.network_bytes(x.shape[1], len(x), s) * (1 + 2 * gradients)
 
     def law_in_words(self) -> str:

@@ -478,6 +478,8 @@ def _claim(claim: Any, observables: Observables) -> Mapping[str, Any] | None:
     for name in tests.config:
         test = _Reader(tests.raw(name), tests.key(name))
         test.real("precision", 0.0, strict=True)
+        if "reference" in test.config:
+            test.choice("reference", DYNAMICS[1:])
         if "layers" in test.config:
             recorded = f"a list of recorded layers, observables.layers={list(observables.layers)}"
             test.get("layers", lambda v: [_choice(layer, observables.layers) for layer in v], recorded)

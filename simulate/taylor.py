@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from simulate.dynamics import STAGES
+
 State = tuple[Tensor, Tensor, Tensor]  # z (M, P), H (M, P, P), dH (M, P, P, P); P outputs (i, a), neuron first
 ORDERS = (1, 2, 3)
 
@@ -76,16 +78,11 @@ def _advance(state: State, I: Tensor, II: Tensor, targets: Tensor, train: Tensor
     if not flow:
         return _step(state, I, II, state[0][:, train] - targets, train, eta)
 
-    def at(share: float, slope: State | None) -> State:  # Runge and Kutta, as the network's own flow
-        here = state if slope is None else _plus(state, slope, share * eta)
-        return _slope(here, I, II, here[0][:, train] - targets, train)
-
-    first = at(0.0, None)
-    second = at(0.5, first)
-    third = at(0.5, second)
-    fourth = at(1.0, third)
-    for slope, weight in ((first, 1 / 6), (second, 1 / 3), (third, 1 / 3), (fourth, 1 / 6)):
-        state = _plus(state, slope, weight * eta)
+    velocity: State | None = None
+    for A, B in STAGES:  # as the network's own flow
+        slope = _slope(state, I, II, state[0][:, train] - targets, train)
+        velocity = slope if velocity is None else _plus(slope, velocity, A)
+        state = _plus(state, velocity, B * eta)
     return state
 
 

@@ -11,12 +11,13 @@
 2.0
 """
 
+from analysis.theory import linear_model, nearly_kernel
 from analysis.theory.activations import activation
 from analysis.theory.critical import Critical, attractor, critical, equal_shares
 from analysis.theory.exponents import UNITS, Exponents, bias_share, exponents
 from analysis.theory.flow import Flow, flow
 from analysis.theory.six_point import six_point
-from analysis.theory.training import gradient_descent
+from analysis.theory.training import response, trained
 
 __all__ = [
     "UNITS",
@@ -30,6 +31,9 @@ __all__ = [
     "equal_shares",
     "exponents",
     "flow",
-    "gradient_descent",
+    "linear_model",
+    "nearly_kernel",
+    "response",
     "six_point",
+    "trained",
 ]

@@ -1,27 +1,71 @@
-"""Infinite-width training: networks are linear in their parameters and gradient descent has a closed form."""
+"""Infinite-width training: networks are linear in their parameters, and every algorithm has a closed form.
+
+Theory.md 5.1 to 5.3, PDLT ch. 10. Losses are 1/2 sum (z - y)^2; K and Theta are those of the output layer, (D, D),
+train samples first; targets (N, n_L) are those of the first N samples.
+"""
 
 import numpy as np
 
 from analysis.theory.activations import Array
 
+ALGORITHMS = ("gradient_descent", "gradient_flow", "momentum")
 
-def gradient_descent(K: Array, Theta: Array, targets: Array, eta: float, steps: int | None) -> tuple[Array, Array]:
-    """Mean (D, n_L) and covariance (D, D) per output of z(t) after `steps` steps (theory.md 5.1, 5.2; PDLT ch. 10).
 
-    K, Theta: (D, D) kernel and frozen NTK of the output layer, train samples first.
-    targets: (N, n_L) of the first N samples. eta: step on Loss = 1/2 sum (z - y)^2. steps: None is the end
-    of training. Raises ValueError where the descent diverges, eta >= 2 / lambda_max.
+def remaining(algorithm: str, values: Array, eta: float, steps: int | None, momentum: float = 0.0) -> Array:
+    """Share of the error along an eigenvector of the NTK of that value that is left after `steps` steps: a_t(v).
+
+    gradient_descent (1 - eta v)^t; gradient_flow exp(-eta v t); momentum by its recursion, a velocity that starts at
+    zero. steps: None is the end of training. Raises ValueError where training does not end there.
     """
-    N = len(targets)
-    values, vectors = np.linalg.eigh(Theta[:N, :N])
-    if eta * values[-1] >= 2 and steps is None:
-        raise ValueError(f"eta={eta}: gradient descent converges only below 2 / lambda_max = {2 / values[-1]:.4g}")
-    # (1 - (1 - eta v)^t) / v, which is eta t where v -> 0
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm={algorithm!r}: known are {', '.join(ALGORITHMS)}")
+    bound = {"gradient_descent": 2.0, "momentum": 2 * (1 + momentum)}.get(algorithm, np.inf)
     if steps is None:
-        learnt = 1 / values
-    else:
-        safe = np.where(np.abs(values) > 1e-12 * values[-1], values, 1.0)
-        learnt = np.where(safe == values, (1 - (1 - eta * safe) ** steps) / safe, eta * steps)
-    M = Theta[:, :N] @ (vectors * learnt) @ vectors.T
+        if eta * values.max() >= bound:
+            raise ValueError(f"eta={eta}: {algorithm} converges only below {bound / values.max():.4g}")
+        return np.zeros_like(values)
+    if algorithm == "gradient_descent":
+        return np.asarray((1 - eta * values) ** steps)
+    if algorithm == "gradient_flow":
+        return np.exp(-eta * values * steps)
+    left, velocity = np.ones_like(values), np.zeros_like(values)
+    for _ in range(steps):
+        velocity = momentum * velocity + values * left
+        left = left - eta * velocity
+    return left
+
+
+def trained(
+    K: Array,
+    Theta: Array,
+    targets: Array,
+    eta: float = 0.0,
+    steps: int | None = None,
+    algorithm: str = "gradient_descent",
+    momentum: float = 0.0,
+) -> tuple[Array, Array]:
+    """Mean (D, n_L) and covariance (D, D) per output of z(t): M y and that of z(0) - M z_train(0) (theory.md 5.2).
+
+    At the end of training (steps=None) neither depends on eta nor on the algorithm. With Theta=K it is exact Bayesian
+    inference (5.3). Raises ValueError where training diverges.
+    """
+    M = response(Theta, len(targets), eta, steps, algorithm, momentum)
+    N = len(targets)
     covariance = K - M @ K[:N] - K[:, :N] @ M.T + M @ K[:N, :N] @ M.T
     return M @ targets, covariance
+
+
+def response(
+    Theta: Array,
+    N: int,
+    eta: float = 0.0,
+    steps: int | None = None,
+    algorithm: str = "gradient_descent",
+    momentum: float = 0.0,
+) -> Array:
+    """M (D, N) of z(t) = z(0) - M (z_train(0) - y): Theta_{.,t} Theta_tt^-1 [1 - a_t(Theta_tt)] (theory.md 5.1)."""
+    values, vectors = np.linalg.eigh(Theta[:N, :N])
+    left = remaining(algorithm, values, eta, steps, momentum)
+    # (1 - a_t(v)) / v; where v is rounding of zero nothing is learnt, and nothing is there to learn.
+    learnt = np.where(values > 1e-12 * values[-1], (1 - left) / np.where(values == 0, 1.0, values), 0.0)
+    return np.asarray(Theta[:, :N] @ (vectors * learnt) @ vectors.T)
