@@ -78,7 +78,8 @@ def points(name: str, overrides: Sequence[str]) -> list[tuple[dict[str, str], di
     sets the same key.
     """
     fixed, swept = _split(overrides)
-    base = _compose(name, fixed)
+    # With the first value of each comma list: of `dynamics=a,b dynamics.eta=1` the second needs the first.
+    base = _compose(name, [*fixed, *(f"{key}={values[0]}" for key, values in swept.items())])
     named = {override.partition("=")[0].lstrip("+~") for override in fixed} | set(swept)
     from_file = base.get("sweep") or {}
     if not isinstance(from_file, dict) or not all(isinstance(v, list) for v in from_file.values()):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import functional_call, jacrev, vmap
 
 from simulate import activations, dynamics, ensemble, runner, streams
 from simulate.api import read_one
@@ -112,31 +112,6 @@ def test_truncated_networks() -> None:
         torch.testing.assert_close(got, right, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["tanh", "leaky_relu"])
-def test_a_step_of_gradient_descent_is_the_gradient(name: str) -> None:
-    """Against torch.func.grad of the loss of one network, with lambda_b and lambda_W / n."""
-    parameters, x, setting = network(name)
-    s, slope = activations.functions(setting.activation)
-    y = normal(2, 3, 2)
-    before = ([W.clone() for W in parameters.W], [b.clone() for b in parameters.b])
-    rule = dataclasses.replace(setting.dynamics, name="gradient_descent", eta=0.05, steps=1)
-    dynamics.descend(parameters, x, y, s, slope, rule)
-
-    def loss(theta: tuple[list[Tensor], list[Tensor]]) -> Tensor:
-        return sum(((reference(*theta, x[a], s) - y[a]) ** 2).sum() for a in range(3)) / 2  # type: ignore[return-value]
-
-    for m in range(3):
-        theta = ([W[m] for W in before[0]], [b[m] for b in before[1]])
-        gW, gb = grad(loss)(theta)
-        for layer in range(3):
-            rate = 0.05 * LAMBDA_W[layer] / theta[0][layer].shape[1]
-            torch.testing.assert_close(
-                parameters.W[layer][m], theta[0][layer] - rate * gW[layer], rtol=1e-11, atol=1e-13
-            )
-            moved = theta[1][layer] - 0.05 * LAMBDA_B[layer] * gb[layer]
-            torch.testing.assert_close(parameters.b[layer][m], moved, rtol=1e-11, atol=1e-13)
-
-
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own, at its first jvp
 @pytest.mark.parametrize("name", ["tanh", "gelu", "sin"])
 def test_differentials_are_nested_directional_derivatives(name: str) -> None:
@@ -203,8 +178,8 @@ def test_one_layer_network_trains_as_the_closed_form() -> None:
     H = ensemble.ntk(parameters, z0, signals, slope, (0.4,), (0.8,))[:, 0, :, 0, :]
     rule = dataclasses.replace(s.dynamics, name="gradient_descent", eta=0.3, steps=7)
     start = z0[0].clone()
-    for _ in range(7):
-        dynamics.descend(parameters, x[:3], y, value, slope, rule)
+    training = dynamics.Training(parameters, x[:3], y, value, slope, rule, stream(5, 3))
+    assert list(dynamics.trajectory(training, (7,))) == [7]
     end, _ = ensemble.forward(parameters, x, value)
     T = H[:, :3, :3]
     shrink = torch.linalg.matrix_power(torch.eye(3, dtype=torch.float64) - 0.3 * T, 7)

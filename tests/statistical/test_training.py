@@ -1,0 +1,115 @@
+"""Predictions of order 1/n for training, from run to fit. Fixed seeds, stated false-alarm rates, negative controls."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+import simulate
+from analysis import claims, fits
+from analysis.points import Point, variants
+from analysis.theory import nearly_kernel
+from simulate import taylor
+from simulate.store import DataSet
+
+FALSE_ALARM = 1e-3  # of each test below, shared by its series
+SMALL = ("network.width=16,24,32,48", "workers=1", "ensemble.device=cpu", "dynamics.lambda_b=1.0")
+
+
+def largest_pull(name: str, sets: list[DataSet], **options: object) -> tuple[float, float]:
+    """Over the series of one test, and what it must stay below."""
+    series = claims.series(name, {"precision": 1.0} | options, variants([Point(data) for data in sets]))
+    return max(abs(fits.fit(s, 3.0).pull) for s in series), float(norm.isf(FALSE_ALARM / (2 * len(series))))
+
+
+@pytest.fixture(scope="module")
+def represented(tmp_path_factory: pytest.TempPathFactory) -> list[DataSet]:
+    folder = tmp_path_factory.mktemp("represented")
+    small = [*SMALL, "network.depth=2", "ensemble.networks=6000", f"output={folder}"]
+    return simulate.sweep("experiment=representation_learning", *small)
+
+
+def test_the_ntk_moves_as_predicted(represented: list[DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
+    """n E[H(T) - H(0)] of gradient flow (theory.md 5.9). Negative control: the sign of the curvature's part."""
+    pull, limit = largest_pull("ntk_change", represented)
+    assert pull < limit
+    right = nearly_kernel.ntk_change_of_flow
+
+    def wrong(flow, target, layer=-1):  # type: ignore[no-untyped-def]
+        return 2 * right(flow, 0.0, layer) - right(flow, target, layer)
+
+    monkeypatch.setattr(nearly_kernel, "ntk_change_of_flow", wrong)
+    pull, limit = largest_pull("ntk_change", represented)
+    assert pull > limit
+
+
+def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descent with a large step and flow on the same networks (theory.md 5.21). Negative control: another step."""
+    small = [*SMALL, "network.depth=2", "ensemble.networks=6000", f"output={tmp_path}/a"]
+    both = "dynamics=gradient_descent,gradient_flow"
+    sets = simulate.sweep("experiment=algorithm_dependence", *small, both, "dynamics.eta=0.4", "dynamics.steps=30",
+                          "observables.steps=[0,30]")  # fmt: skip
+    for name in ("algorithm_difference", "algorithm_coefficient"):
+        pull, limit = largest_pull(name, sets, reference="gradient_flow")
+        assert pull < limit
+    right = nearly_kernel.trained_mean
+    monkeypatch.setattr(nearly_kernel, "trained_mean", lambda flow, y, eta: right(flow, y, eta / 3))
+    pull, limit = largest_pull("algorithm_coefficient", sets, reference="gradient_flow")
+    assert pull > limit
+
+
+def test_exponents_of_the_taylor_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1/2, 1, 1 and 2 (theory.md 5.8). Negative control: with ddII left out the cubic model is no better than 1/n."""
+    small = ["network.width=32,48,64,96", *SMALL[1:], "ensemble.networks=300", "network.depth=2"]
+    pull, limit = largest_pull(
+        "taylor_error", simulate.sweep("experiment=taylor_models", *small, f"output={tmp_path}/a")
+    )
+    assert pull < limit
+    right = taylor.trajectory
+
+    def wrong(z, H, known, *rest):  # type: ignore[no-untyped-def]
+        return right(z, H, (known[0], known[1], 0 * known[2]), *rest)
+
+    monkeypatch.setattr(taylor, "trajectory", wrong)
+    pull, limit = largest_pull(
+        "taylor_error", simulate.sweep("experiment=taylor_models", *small, f"output={tmp_path}/b")
+    )
+    assert pull > limit
+
+
+def test_one_layer_is_exact(tmp_path: Path) -> None:
+    """Every network at the primal and dual solution. Negative control: networks that are not at the end yet."""
+    small = ["workers=1", "ensemble.networks=64", f"output={tmp_path}/a"]
+    (done,) = simulate.sweep("experiment=linear_model", *small)
+    (series,) = {s.model for s in claims.series("one_layer", {"precision": 1e-9}, variants([Point(done)]))}
+    assert series == fits.TOLERANCE
+    assert max(s.value.max() for s in claims.series("one_layer", {"precision": 1e-9}, variants([Point(done)]))) < 1e-10
+    (early,) = simulate.sweep("experiment=linear_model", *small[:2], f"output={tmp_path}/b", "dynamics.steps=60",
+                              "observables.steps=[0,60]")  # fmt: skip
+    with pytest.raises(ValueError, match="of the error is left"):
+        claims.series("one_layer", {"precision": 1e-9}, variants([Point(early)]))
+
+
+def test_trained_outputs_approach_every_closed_form(tmp_path: Path) -> None:
+    """Mean and covariance at a step on the way, for descent, flow and momentum."""
+    for rule in ("gradient_descent", "gradient_flow", "momentum"):
+        small = [
+            *SMALL,
+            "ensemble.networks=6000",
+            "observables.steps=[0,10]",
+            "dynamics.steps=10",
+            f"output={tmp_path}/{rule}",
+        ]
+        sets = simulate.sweep("experiment=infinite_width_training", f"dynamics={rule}", "dynamics.eta=0.1", *small,
+                              f"output={tmp_path}/{rule}")  # fmt: skip
+        for name in ("trained_mean", "trained_covariance"):
+            pull, limit = largest_pull(name, sets)
+            assert pull < limit, rule
+
+
+def test_the_claim_needs_its_reference(represented: list[DataSet]) -> None:
+    points = variants([Point(data) for data in represented])
+    with pytest.raises(ValueError, match="reference='sgd': the sweep has gradient_flow"):
+        claims.series("algorithm_difference", {"precision": 1.0, "reference": "sgd"}, points)
+    assert np.isfinite(represented[0].read("moved")).all()
