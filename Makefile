@@ -1,14 +1,17 @@
 # make demo: install and run the three claims on real digits.   make test: install and run the tests.
 # make venv TORCH=cuda takes the newest CUDA build instead of the CPU one. An environment (VENV=DIR) that already
-# has a torch keeps it.
+# has a torch keeps it.   make bench: the race of docs/performance.md; make bench-peers: with JAX and neural-tangents,
+# in a second environment.
 
 PYTHON ?= python3
 VENV ?= .venv
+PEERS ?= .venv-peers
+BENCH ?= --rounds 5 --seconds 0.5
 TORCH ?= cpu
 BIN := $(VENV)/bin
 DEMO := outputs/demo
 
-.PHONY: venv demo test lint types clean
+.PHONY: venv demo test lint types bench bench-peers clean
 
 venv: $(VENV)/.installed
 
@@ -35,6 +38,17 @@ types: venv
 
 test: venv lint types
 	$(BIN)/python -m pytest
+
+bench: venv
+	$(BIN)/python -m benchmarks.race $(BENCH)
+
+$(PEERS)/.installed:
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q -r benchmarks/peers.txt
+	touch $@
+
+bench-peers: venv $(PEERS)/.installed
+	$(BIN)/python -m benchmarks.race $(BENCH) --jax $(PEERS)/bin/python
 
 clean:
 	rm -rf $(DEMO) build dist *.egg-info

@@ -109,7 +109,7 @@ TESTS: dict[str, Test] = {
     "ntk_change": Test(training.ntk_change, "powers"),
     "ntk_change_size": Test(training.ntk_change_size, "exponent"),
     "kernel_change_size": Test(training.kernel_change_size, "exponent"),
-    "taylor_error": Test(training.taylor_error, "exponent"),
+    "taylor_error": Test(training.taylor_error, "network_exponent"),
     "one_layer": Test(training.one_layer, "tolerance"),
 }
 # Tests between two variants of a sweep, of which `reference` names one by its dynamics.

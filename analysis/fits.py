@@ -101,6 +101,18 @@ def _exponent(series: Series, w: float) -> tuple[Prior, Model]:
     return prior, model
 
 
+def _network_exponent(series: Series, w: float) -> tuple[Prior, Model]:
+    """log y = A - p log n + sum_k a_k (l/n)^(k/2), for a statistic of single networks, not of their mean: relative
+    fluctuations in a network are of order (l/n)^(1/2)"""
+    orders = range(1, 2 * ORDERS + 1)
+    prior = {"c": gvar.gvar(0, FLAT), "A": gvar.gvar(0, FLAT)} | {f"a{k}": gvar.gvar(0, w ** (k / 2)) for k in orders}
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["A"] - p["c"] * np.log(n) + sum(p[f"a{k}"] * (layers / n) ** (k / 2) for k in orders)
+
+    return prior, model
+
+
 def _collapse(series: Series, w: float) -> tuple[Prior, Model]:
     """y = c + sum_{i + j <= ORDERS} a_ij (l/n)^i n^-j: a function of l/n up to corrections of relative order 1/l"""
     powers = [(i, j) for i in range(ORDERS + 1) for j in range(ORDERS + 1 - i) if i + j]
@@ -167,6 +179,7 @@ def _exponential(series: Series, w: float) -> tuple[Prior, Model]:
 MODELS: dict[str, Callable[[Series, float], tuple[Prior, Model]]] = {
     "powers": _powers,
     "exponent": _exponent,
+    "network_exponent": _network_exponent,
     "collapse": _collapse,
     "asymptote": _asymptote,
     "power_law": _power_law,

@@ -37,6 +37,13 @@ SYMBOLS = {
     "log Var H": r"$\log\mathrm{Var}\,H$",
     "z": r"$\mathrm{E}\,z$",
     "Cov z": r"$\mathrm{Cov}\,z$",
+    "n dz": r"$n\,(\mathrm{E}\,z-z_\infty)$",
+    "z - z'": r"$\mathrm{E}(z-z')$",
+    "n (z - z')": r"$n\,\mathrm{E}(z-z')$",
+    "n dH": r"$n\,\mathrm{E}[H(T)-H(0)]$",
+    "log dg^2": r"$\log\mathrm{E}\,(\Delta g)^2$",
+    "log dH^2 in training": r"$\log\mathrm{E}\,(\Delta H)^2$",
+    "log error": r"$\mathrm{E}\log\sup_t|z-z_{\mathrm{model}}|$",
 }
 PANELS = 12  # series of one test that are drawn; the table holds all
 
@@ -223,7 +230,7 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
     series = fit.series
     colour = matplotlib.colormaps["viridis"](0.35)
     error = np.sqrt(series.covariance.diagonal())
-    exponent, deep = series.model == "exponent", series.model in ("power_law", "exponential")
+    exponent, deep = series.model in ("exponent", "network_exponent"), series.model in ("power_law", "exponential")
     x, label = (series.n, "$n$") if exponent else (series.l, r"$\ell$") if deep else (series.l / series.n, r"$\ell/n$")
     top.errorbar(x, series.value, error, fmt="o", color=colour)
     if series.model in JOINT:

@@ -244,7 +244,8 @@ def _size(point: Point, family: str, layers: Sequence[int] | None) -> Iterator[M
         labels = [label_of(columns[k][-2:]) for k in chosen]
         two: Array = np.full(len(chosen), 2.0)
         nothing = np.full(len(chosen), np.nan)
-        yield Measured(f"log d{family}^2", layer, _last(point), labels, estimate, two, np.ones(len(two)), nothing)
+        name = "log dg^2" if family == "g" else "log dH^2 in training"
+        yield Measured(name, layer, _last(point), labels, estimate, two, np.ones(len(two)), nothing)
 
 
 def kernel_change_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
