@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from simulate import runner
+from simulate import compute, runner
 from simulate.api import read_one
 
 CASE = (
@@ -44,7 +44,7 @@ def moments(activation: str, width: int, sampler: str, networks: int) -> tuple[n
     blocks = -(-networks // job.block)
     first = second = np.zeros(1)
     for index in range(blocks):
-        values, _ = runner.compute_block(job, index)
+        values, _ = compute.compute_block(job, index)
         H, g, z = (values[k][:, 0, 0].astype(np.float64) for k in ("H", "g", "z"))
         columns = [H, H**2, H**3, H[:, :1] * H, g[:, :1] * H, g[:, 1:2] * H]
         columns += [z[:, :1] * z[:, 1:2] * H, z[:, :1] * z[:, 2:3] * H, z**2, z**4, z[:, :2] ** 2 * z[:, 2:] ** 2]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import configs
-from simulate import settings as settings_module
+from simulate import reading
 from simulate.settings import Settings, SettingsError
 from simulate.store import DataSet
 
@@ -25,7 +25,7 @@ def point_name(special: dict[str, str]) -> str:
 
 
 def read_one(overrides: Sequence[str]) -> Settings:
-    return settings_module.read(configs.compose("simulate", overrides))
+    return reading.read(configs.compose("simulate", overrides))
 
 
 def read_sweep(overrides: Sequence[str]) -> list[Settings]:
@@ -34,7 +34,7 @@ def read_sweep(overrides: Sequence[str]) -> list[Settings]:
     for special, config in configs.points("simulate", overrides):
         if special:
             config["output"] = str(Path(str(config["output"])) / point_name(special))
-        out.append(settings_module.read(config))
+        out.append(reading.read(config))
     return out
 
 

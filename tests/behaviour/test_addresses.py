@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import simulate
-from simulate import blocks, runner
+from simulate import blocks, compute, runner
 from simulate.api import read_one
 from simulate.store import DataSet, StoreError, open_data_set, parts
 
@@ -49,8 +49,8 @@ def test_two_halves_that_cut_a_block(case: str, run: Callable[..., DataSet]) -> 
 def test_any_order_of_blocks(case: str, tmp_path: Path) -> None:
     base = read_one([*CASES[case], "ensemble.networks=100", "ensemble.device=cpu", f"output={tmp_path}/a"])
     job = runner.prepare(base)
-    forwards = [runner.compute_block(job, k) for k in range(4)]
-    backwards = [runner.compute_block(job, k) for k in reversed(range(4))][::-1]
+    forwards = [compute.compute_block(job, k) for k in range(4)]
+    backwards = [compute.compute_block(job, k) for k in reversed(range(4))][::-1]
     for (values, status), (again, status_again) in zip(forwards, backwards, strict=True):
         assert status.tobytes() == status_again.tobytes()
         assert all(values[k].tobytes() == again[k].tobytes() for k in values)
@@ -167,17 +167,17 @@ def test_killed_and_resumed(how: signal.Signals, workers: int, tmp_path: Path) -
 def test_a_diverged_network_is_a_row_that_says_so(run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
     """One network is pushed over the edge; its neighbours keep their bits."""
     calm = run(*CASES["training"], "ensemble.networks=32").table()
-    draw = runner.ensemble.draw
+    draw = compute.ensemble.draw
 
     def with_one_wild(*arguments: object) -> object:
         parameters = draw(*arguments)  # type: ignore[arg-type]
         parameters.W[0][5] *= 1e30
         return parameters
 
-    monkeypatch.setattr(runner.ensemble, "draw", with_one_wild)
+    monkeypatch.setattr(compute.ensemble, "draw", with_one_wild)
     wild = run(*CASES["training"], "ensemble.networks=32", "activation=linear").table()
     calm_linear_settings = [*CASES["training"], "ensemble.networks=32", "activation=linear"]
-    monkeypatch.setattr(runner.ensemble, "draw", draw)
+    monkeypatch.setattr(compute.ensemble, "draw", draw)
     calm = run(*calm_linear_settings).table()
     five = wild["network"] == 5
     assert (wild[five & (wild["step"] == 5)]["status"] == 1).all()
