@@ -65,7 +65,8 @@ class Case:
         """x (N, 64) and y (N, 1)"""
         loaded = runner.prepare(read_one(self.overrides())).samples
         assert loaded.y is not None
-        return torch.tensor(loaded.x, dtype=torch.float32), torch.tensor(loaded.y, dtype=torch.float32)
+        x, y = (torch.as_tensor(a, dtype=torch.float32) for a in (loaded.x, loaded.y))
+        return x.to(torch.get_default_device()), y.to(torch.get_default_device())
 
 
 def timed(batch: Callable[[], Array], seconds: float) -> tuple[float, Array]:
@@ -148,12 +149,12 @@ def torch_func(case: Case, M: int) -> Contender:
     def batch() -> Array:
         p = draw(case, names, M)
         if case.work == "ntk":
-            return vmap(ntk)(p)[:, 0, 0].double().numpy()
+            return vmap(ntk)(p)[:, 0, 0].double().cpu().numpy()
         for _ in range(case.T):
             slopes = vmap(grad(loss))(p)
             for name, slope in slopes.items():
                 p[name] = p[name] - case.eta * rate(name, slope) * slope
-        return vmap(f, (0, None))(p, x)[:, 0, 0].double().numpy()
+        return vmap(f, (0, None))(p, x)[:, 0, 0].double().cpu().numpy()
 
     return lambda seconds: timed(batch, seconds)
 

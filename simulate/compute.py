@@ -29,6 +29,7 @@ def compute_block(job: Job, index: int) -> tuple[dict[str, NDArray[Any]], NDArra
     }
     finite = np.ones((M, len(layout.steps)), dtype=bool)
     measured: list[tuple[int, NDArray[Any], list[int] | None, torch.Tensor]] = []
+    torch.backends.cuda.matmul.allow_tf32 = job.settings.ensemble.tf32
     # What overflows, or does not fit the stored precision, has diverged: a row that says so.
     with torch.inference_mode(), np.errstate(all="ignore"):
         for step, snapshot in _snapshots(job, index):

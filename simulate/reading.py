@@ -102,6 +102,12 @@ def _real(value: Any, low: float = -math.inf, strict: bool = False) -> float:
     return float(value)
 
 
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 def _choice(value: Any, options: Sequence[Any]) -> Any:
     if value not in options:
         raise ValueError
@@ -366,6 +372,7 @@ def _ensemble(r: _Reader, observables: Observables, dynamics: Dynamics) -> Ensem
         dtype=r.choice("dtype", ("float32", "float64")),
         device=r.choice("device", ("auto", "cpu", "cuda")),
         block=r.get("block", lambda v: None if v == "auto" else _integer(v, 1, 2**20), "auto, or a number >= 1"),
+        tf32=r.get("tf32", _boolean, "true or false"),
     )
     r.close()
     return out

@@ -74,6 +74,7 @@ class Ensemble:
     dtype: str
     device: str
     block: int | None  # None: by rule (simulate.blocks)
+    tf32: bool = False  # products on a CUDA device with 10 bits of mantissa, a relative error of 5e-4 each
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ WRONG = [
         "dynamics.loss='cross_entropy'",
         ">= 0 for several",
     ),
+    (["ensemble.tf32=maybe"], "ensemble.tf32='maybe'", "true or false"),
     (["ensemble.block=0"], "ensemble.block=0", "auto"),
     (["workers=0"], "workers=0", ">= 1"),
     (["activation=tahn"], "activation=tahn", "tanh"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import norm
@@ -36,6 +37,20 @@ def test_cuda_has_the_law_of_the_cpu(overrides: list[str], tmp_path: Path) -> No
         error = np.sqrt(x["var"] / x["count"] + y["var"] / y["count"])[moving]
         z += (np.abs(x["mean"] - y["mean"])[moving] / error).tolist()
     assert max(z) < norm.isf(1e-4 / (2 * len(z)))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["observables=preactivations"], ["observables=ntk"], ["observables=training", "dynamics=gradient_descent"]],
+    ids=["law", "law with NTK", "training"],
+)
+def test_cuda_draws_the_networks_of_the_cpu(overrides: list[str], tmp_path: Path) -> None:
+    """Network by network, to rounding: streams depend on the address alone, not on the device or its launches."""
+    tables = []
+    for device in ("cpu", "cuda"):
+        where = [f"output={tmp_path}/{device}", f"ensemble.device={device}", "workers=1", "dynamics.lambda_b=0.5"]
+        tables.append(simulate.run(*overrides, "network.width=32", "ensemble.networks=200", *where).table())
+    pd.testing.assert_frame_equal(*tables, rtol=2e-3, atol=2e-4)
 
 
 def test_cuda_rows_repeat(tmp_path: Path) -> None:

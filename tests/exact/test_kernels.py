@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from simulate import gemm, kernels, streams
+from simulate import compute, gemm, kernels, runner, streams
+from simulate.api import read_one
 
 CPU = torch.device("cpu")
 FALSE_ALARM = 1e-4  # of each statistical test below
@@ -137,6 +138,35 @@ def test_a_number_depends_on_its_address_alone() -> None:
     others += [draw(10 + 2**32), draw(key=streams.key(1 + 2**32, "law"))]
     every = torch.cat([base, *others]).reshape(-1)
     assert len(torch.unique(every)) > 0.99 * len(every)
+
+
+BLOCKS = {
+    "law": ["observables=preactivations"],
+    "law with NTK": ["observables=ntk", "initialization=gaussian", "initialization.C_b=0.2", "initialization.C_W=1.3"],
+    "descent": ["observables=training", "dynamics=gradient_descent", "dynamics.eta=0.1"],
+    "sgd": ["observables=training", "dynamics=sgd", "dynamics.eta=0.1"],
+}
+
+
+@pytest.mark.parametrize("case", BLOCKS)
+def test_a_block_in_its_form_for_other_devices(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CUDA device would run, on this CPU: the same networks, to rounding."""
+    small = ["network.width=200", "network.depth=3", "ensemble.block=8", "ensemble.device=cpu", "dynamics.lambda_b=0.5"]
+    job = runner.prepare(read_one([*small, *BLOCKS[case]]))
+    loops, _ = compute.compute_block(job, 3)
+
+    def normal(M: int, N: int, first: int, tensor: int, key: tuple[int, int], scale: float, dtype: torch.dtype,
+               device: torch.device) -> torch.Tensor:  # fmt: skip
+        spread = -(-N // 64)
+        address = (tensor, spread, *key)
+        flat = kernels._normals_torch(M * spread, first * spread * 16, address, scale, dtype, device)
+        return flat.reshape(M, -1)[:, :N].contiguous()
+
+    monkeypatch.setattr(torch.Tensor, "is_cpu", property(lambda self: False))
+    monkeypatch.setattr(kernels, "normal", normal)
+    forms, _ = compute.compute_block(job, 3)
+    for family, values in loops.items():
+        np.testing.assert_allclose(forms[family], values, rtol=1e-4, atol=2e-5, err_msg=family)
 
 
 # ------------------------------------------------------------------- products and factors

@@ -1,0 +1,112 @@
+"""On a CUDA device: networks per second and shares of its measured ceilings, against torch.func on the same device.
+
+    python -m benchmarks.gpu [--rounds 5] [--networks 10000]
+
+Says so and stops where there is no device. Blocks are timed without writing rows; times are those
+of the device, synchronised at both ends.
+"""
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.contenders import Case, torch_func
+from benchmarks.race import operations
+from simulate import compute, runner
+from simulate.api import read_one
+
+CASES = {
+    "dense NTK": (Case("ntk", 1024, 8, 4), "dense"),
+    "law NTK": (Case("ntk", 1024, 32, 2), "law"),
+    "training": (Case("train", 256, 3, 8, 200), "dense"),
+}
+BATCH = {"dense NTK": 32, "law NTK": 16, "training": 512}  # networks at a time of torch.func
+
+
+def seconds(action: Callable[[], float]) -> float:
+    """Of one unit, where the action returns how many units it did."""
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    done = action()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - began) / done
+
+
+def ours(case: Case, sampler: str, networks: int) -> Callable[[], float]:
+    where = ["ensemble.device=cuda", f"ensemble.sampler={sampler}"]
+    job = runner.prepare(read_one([o for o in case.overrides() if o != "ensemble.device=cpu"] + where))
+    count, index = max(1, networks // job.block), itertools.count()
+
+    def run() -> float:
+        for _ in range(count):
+            compute.compute_block(job, next(index))
+        return count * job.block
+
+    return run
+
+
+def peer(name: str, case: Case) -> Callable[[], float]:
+    with torch.device("cuda"):
+        contender = torch_func(case, BATCH[name])
+
+    def run() -> float:
+        with torch.device("cuda"):
+            _, values = contender(1.0)
+        return len(values)
+
+    return run
+
+
+def ceilings() -> dict[str, float]:
+    a, b = (torch.randn(8192, 8192, device="cuda") for _ in range(2))
+    big, to = (torch.empty(2**28, device="cuda") for _ in range(2))
+
+    def gemm() -> float:
+        torch.mm(a, b)
+        return 2 * 8192**3 / 1e12
+
+    def copy() -> float:
+        to.copy_(big)
+        return 2 * 4 * 2**28 / 1e9
+
+    def normals() -> float:
+        big.normal_()
+        return 2**28 / 1e9
+
+    out = {}
+    for name, action in {"GEMM TFLOP/s": gemm, "copy GB/s": copy, "normals G/s": normals}.items():
+        action()
+        out[name] = 1 / statistics.median(seconds(action) for _ in range(5))
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--networks", type=int, default=10_000)
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("no CUDA device on this machine: nothing was measured")
+        return
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, float32, TF32 off; {ceilings()}")
+    for name, (case, sampler) in CASES.items():
+        runs = {"ours": ours(case, sampler, options.networks), "torch.func": peer(name, case)}
+        for run in runs.values():
+            run()
+        times: dict[str, list[float]] = {who: [] for who in runs}
+        for _ in range(options.rounds):
+            for who, run in runs.items():
+                times[who].append(seconds(run))
+        rates = {who: 1 / statistics.median(t) for who, t in times.items()}
+        line = ", ".join(f"{who} {rate:,.1f} networks/s" for who, rate in rates.items())
+        if case.T:
+            line += f"; {rates['ours'] * case.T * operations(case) / 1e12:.1f} TFLOP/s"
+        print(f"{name} {case.name}: {line}; {rates['ours'] / rates['torch.func']:.1f} times", flush=True)
+
+
+if __name__ == "__main__":
+    main()
