@@ -5,6 +5,7 @@ import time
 
 import configs
 from simulate import api
+from simulate.locks import HeldError
 from simulate.settings import SettingsError
 from simulate.store import StoreError
 
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
             return 0
         settings = api.read_sweep(overrides) if sweeping else [api.read_one(overrides)]
         sets = api.make(settings, api._progress(quiet=False))
-    except (configs.ConfigError, SettingsError, StoreError) as error:
+    except (configs.ConfigError, SettingsError, StoreError, HeldError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,7 +1,5 @@
 """The order of the upper half: addresses -> ensemble -> training -> observables -> rows of a block, parts of blocks."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
@@ -168,7 +166,7 @@ def _given(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def compute_part(job: Job, first: int, last: int) -> int:
+def compute_part(job: Job, first: int, last: int, may_commit: Callable[[], bool] = lambda: True) -> int:
     """Compute and commit the rows of networks [first, last); returns how many."""
     pieces, statuses = [], []
     for index in range(first // job.block, -(-last // job.block)):
@@ -179,6 +177,7 @@ def compute_part(job: Job, first: int, last: int) -> int:
         pieces.append({prefix: array[low:high] for prefix, array in values.items()})
         statuses.append(status[low:high])
     values = {prefix: np.concatenate([piece[prefix] for piece in pieces]) for prefix in pieces[0]}
-    metadata = {"identity": hashlib.sha256(json.dumps(job.identity(), sort_keys=True).encode()).hexdigest()}
-    store.write_part(job.path, job.layout, metadata, first, values, np.concatenate(statuses))
+    if not may_commit():
+        raise SystemExit
+    store.write_part(job.path, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses))
     return last - first

@@ -6,10 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 
-from simulate import blocks, dynamics, inputs, schema
+from simulate import blocks, dynamics, inputs, schema, store
 from simulate.settings import Settings
 
 
@@ -57,6 +58,10 @@ class Job:
         out["network"]["n_0"] = x.shape[1]
         return out
 
+    def digest(self) -> str:
+        """Of the identity, as part files carry it."""
+        return store.digest(self.identity())
+
     def manifest(self) -> dict[str, Any]:
         return {
             "format": schema.FORMAT,
@@ -65,7 +70,12 @@ class Job:
             "layout": asdict(self.layout),
             "first": self.first,
             "networks": self.settings.ensemble.networks,
-            "versions": {"nearly-gaussian": package_version(), "torch": torch.__version__, "numpy": np.__version__},
+            "versions": {
+                "nearly-gaussian": package_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "numba": numba.__version__,
+            },
             "device": device_name(self.settings.ensemble.device),
             "columns": {
                 name: {"unit": "dimensionless", "meaning": family.meaning}

@@ -26,7 +26,7 @@ class Progress:
         self.left[name], self.size[name] = missing, missing
         self.total += missing
         if missing < networks:
-            self._line(f"{name}: {networks - missing:,} of {networks:,} networks are there already")
+            self.say(f"{name}: {networks - missing:,} of {networks:,} networks are there already")
 
     def __enter__(self) -> "Progress":
         self.began = self.last = time.monotonic()
@@ -58,11 +58,12 @@ class Progress:
         elif now - self.last >= self.interval:
             self.last = now
             left = (self.work / self.worked - 1) * (now - self.began)
-            self._line(f"{self.done:,} of {self.total:,} networks, {rate:,.0f}/s, {left:,.0f} s left")
+            self.say(f"{self.done:,} of {self.total:,} networks, {rate:,.0f}/s, {left:,.0f} s left")
         if not self.left[name]:
-            self._line(f"{name}: {self.size[name]:,} networks done, {now - self.began:.1f} s since the start")
+            self.say(f"{name}: {self.size[name]:,} networks done, {now - self.began:.1f} s since the start")
 
-    def _line(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A line above the bar, or in the log."""
         if self.quiet:
             return
         if self.bar:

@@ -12,14 +12,14 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulate import blocks, compute, dynamics, inputs, schema, store
+from simulate import blocks, compute, dynamics, inputs, locks, schema, store
 from simulate.jobs import Job
 from simulate.progress import Progress
 from simulate.settings import Settings, SettingsError
@@ -95,11 +95,27 @@ def workers(settings: Settings) -> int:
 
 
 def run(jobs: Sequence[Job], progress: Progress) -> list[store.DataSet]:
-    """Make the data sets, or finish them. KeyboardInterrupt leaves what is committed, to be resumed."""
+    """Make the data sets, or finish them. KeyboardInterrupt leaves what is committed, to be resumed.
+
+    Raises locks.HeldError where another process is writing some of these networks. Parts that are there are read and held
+    against their checksums; what is damaged is set aside and computed again.
+    """
+    with ExitStack() as held:
+        for job in jobs:
+            job.path.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locks.writing(job.path, job.first, job.last))
+        return _run(jobs, progress)
+
+
+def _run(jobs: Sequence[Job], progress: Progress) -> list[store.DataSet]:
     tasks: list[tuple[Job, int, int]] = []
     for job in jobs:
         s = job.samples
         store.create(job.path, job.manifest(), s.x, s.y, s.train)
+        for first, last in store.parts(job.path):
+            if why := store.damage(job.path, job.layout, job.digest(), first, last):
+                aside = store.set_aside(job.path, first, last)
+                progress.say(f"{aside}: this part {why}; set aside, its networks are computed again")
         per_part = blocks.part_blocks(job.block, job.layout.row_bytes(), job.cost(), job.settings.ensemble.networks)
         done = store.parts(job.path)
         ranges = blocks.plan(job.first, job.last, done, job.block, per_part)
@@ -121,8 +137,9 @@ def _in_this_process(tasks: list[tuple[Job, int, int]]) -> Iterator[tuple[Job, i
 
 def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[Job, int]]:
     others = multiprocessing.active_children()
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker) as pool:
-        futures = {pool.submit(compute.compute_part, *task): task[0] for task in tasks}
+    start = (os.getpid(),)
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker, start) as pool:
+        futures = {pool.submit(_compute_part, *task): task[0] for task in tasks}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -140,7 +157,17 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
             raise
 
 
-def _start_worker() -> None:
+_parent: int | None = None  # of a worker process
+
+
+def _compute_part(job: Job, first: int, last: int) -> int:
+    # A parent that was killed holds its addresses no more: somebody else may be writing them by now.
+    return compute.compute_part(job, first, last, may_commit=lambda: os.getppid() == _parent)
+
+
+def _start_worker(parent: int) -> None:
+    global _parent
+    _parent = parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(1)
     keep_memory()

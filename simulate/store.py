@@ -3,11 +3,14 @@
     DIR/dataset.json                        what the data set is: settings, layout, versions
     DIR/samples.parquet                     inputs and targets
     DIR/part-000000000000-000000004096.parquet   rows of networks [0, 4096)
+    DIR/part-....parquet.damaged-1          a part that was found damaged, set aside and computed again
 
 A part is written under another name, flushed to the disk, and renamed: a kill at any moment leaves
 either the part or nothing. Pages carry checksums, which reading verifies.
 """
 
+import hashlib
+import itertools
 import json
 import os
 import re
@@ -104,10 +107,41 @@ def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any
     _commit(path / MANIFEST, lambda to: to.write_text(text + "\n"))
 
 
+def digest(identity: Mapping[str, Any]) -> str:
+    """Of what a data set is; every part carries it."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
 def parts(path: Path) -> list[tuple[int, int]]:
     """The committed ranges [first, last) of networks."""
     found = (_PART.fullmatch(name.name) for name in path.iterdir()) if path.is_dir() else ()
     return sorted((int(m[1]), int(m[2])) for m in found if m)
+
+
+def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> str | None:
+    """What is wrong with the part of networks [first, last), every page read and held against its checksum; or None."""
+    name = path / part_name(first, last)
+    try:
+        table = pq.read_table(name, page_checksum_verification=True, partitioning=None)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        return f"cannot be read ({str(error).splitlines()[0]})"
+    said = (table.schema.metadata or {}).get(b"identity", b"").decode()
+    if said != identity:
+        return "belongs to another data set"
+    rows = len(layout.steps) * len(layout.layers)
+    if not table.schema.equals(layout.arrow({}), check_metadata=False):
+        return "has other columns"
+    networks = table["network"].to_numpy()
+    if not np.array_equal(networks, np.repeat(np.arange(first, last), rows)):
+        return "holds other networks than its name says"
+    return None
+
+
+def set_aside(path: Path, first: int, last: int) -> Path:
+    """Rename a damaged part, so that it counts as missing; nothing is deleted."""
+    name = path / part_name(first, last)
+    free = next(k for k in itertools.count(1) if not name.with_name(f"{name.name}.damaged-{k}").exists())
+    return name.rename(name.with_name(f"{name.name}.damaged-{free}"))
 
 
 def part_name(first: int, last: int) -> str:
@@ -211,7 +245,10 @@ class DataSet:
                 for name in names
             ]
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{self.path}: a part file is damaged: {error}") from None
+            raise StoreError(
+                f"{self.path}: a part file is damaged: {str(error).splitlines()[0]}; the simulation, run again, sets it "
+                "aside and computes its networks again"
+            ) from None
         return pa.concat_tables(tables)
 
     def family(self, prefix: str) -> Observable:

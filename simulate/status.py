@@ -1,0 +1,96 @@
+"""python -m simulate.status DIR [--verify]: what is done, being written, missing and damaged, with rates and time left.
+
+The same simulation, called again, computes what is missing and nothing else.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from simulate import locks, store
+from simulate.store import DataSet, StoreError
+
+RECENT = 600.0  # seconds whose parts make the rate
+
+
+def gaps(done: list[tuple[int, int]], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The ranges of [first, last) that no part holds."""
+    at = first
+    for low, high in done:
+        if low > at:
+            yield at, low
+        at = max(at, high)
+    if at < last:
+        yield at, last
+
+
+def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
+    """networks, wanted, missing (ranges), writers, set_aside, damaged (with `verify`), rate (networks a second, over the
+    last ten minutes of writing), seconds_left."""
+    done, manifest = store.parts(data.path), data.manifest
+    wanted = manifest["networks"]
+    missing = list(gaps(done, manifest["first"], manifest["first"] + wanted))
+    times = sorted((data.path.joinpath(store.part_name(*part)).stat().st_mtime, part[1] - part[0]) for part in done)
+    recent = [(when, count) for when, count in times if when > times[-1][0] - RECENT] if times else []
+    span = recent[-1][0] - recent[0][0] if len(recent) > 1 else 0.0
+    rate = sum(count for _, count in recent[1:]) / span if span > 0 else None
+    left = sum(high - low for low, high in missing)
+    damaged = {}
+    if verify:
+        digest = store.digest(manifest["identity"])
+        reasons = {part: store.damage(data.path, data.layout, digest, *part) for part in done}
+        damaged = {store.part_name(*part): why for part, why in reasons.items() if why}
+    return {
+        "networks": sum(high - low for low, high in done),
+        "wanted": wanted,
+        "missing": missing,
+        "writers": locks.writers(data.path),
+        "set_aside": sorted(name.name for name in data.path.glob("*.damaged-*")),
+        "damaged": damaged,
+        "rate": rate,
+        "seconds_left": left / rate if rate and left else (0.0 if not left else None),
+    }
+
+
+def lines(data: DataSet, verify: bool = False) -> Iterator[str]:
+    """For a person, the data set in one line and what is wrong with it below."""
+    s = status(data, verify)
+    text = f"{data.path}: {s['networks']:,} of {s['wanted']:,} networks"
+    if s["missing"]:
+        text += f", {len(s['missing'])} gap{'s'[: len(s['missing']) > 1]}"
+        text += f", {s['rate']:,.0f}/s, {s['seconds_left']:,.0f} s left" if s["rate"] and s["writers"] else ""
+        text += "" if s["writers"] else ", nobody is writing"
+    yield text
+    for w in s["writers"]:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(w["since"]))
+        yield f"  networks {w['first']} to {w['last'] - 1}: process {w['pid']} on {w['host']} since {since}"
+    for name in s["set_aside"]:
+        yield f"  set aside: {name}"
+    for name, why in s["damaged"].items():
+        yield f"  damaged: {name} {why}; the simulation, called again, sets it aside and computes it again"
+
+
+def main(arguments: list[str]) -> int:
+    """0: all is there; 1: networks are missing or damaged; 2: no data set."""
+    flags, folders = [a for a in arguments if a.startswith("-")], [a for a in arguments if not a.startswith("-")]
+    if "--help" in flags or "-h" in flags or len(folders) != 1 or set(flags) - {"--verify"}:
+        print("usage: python -m simulate.status DIR [--verify]", file=sys.stderr)
+        return 0 if "--help" in flags or "-h" in flags else 2
+    try:
+        sets = store.find(Path(folders[0]))
+    except StoreError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    whole = True
+    for data in sets:
+        for line in lines(data, "--verify" in flags):
+            print(line)
+            whole = whole and not line.startswith("  damaged")
+        whole = whole and data.complete
+    return 0 if whole else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
