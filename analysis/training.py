@@ -187,13 +187,20 @@ def _both(point: Point, reference: Point) -> tuple[Array, Array, list[int]]:
 
 
 def algorithm_difference(point: Point, reference: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
-    """E z_test of one algorithm minus that of another on the same networks, in units of the targets: zero at infinite
-    width (PDLT ch. 10)."""
+    """E z_test of one algorithm minus that of another on the same networks, in units of the targets: at infinite width
+    zero, but for what is left of the error after so many steps (PDLT ch. 10)."""
+    estimate, infinite, columns = _difference(point, reference)
+    unit = np.full(len(columns), np.sqrt((targets(point) ** 2).mean()))
+    yield _measured("z - z'", point, [label_of((i,), (t,)) for i, t in columns], estimate, infinite, unit)
+
+
+def _difference(point: Point, reference: Point) -> tuple[Estimate, Array, list[tuple[int, int]]]:
+    """Of trained test outputs, network by network: its mean, what it is at infinite width, and the (output, sample)."""
     a, b, test = _both(point, reference)
     columns = [(i, t) for i in range(a.shape[1]) for t in test]
     estimate = estimators.mean(np.stack([a[:, i, t] - b[:, i, t] for i, t in columns], axis=1))
-    unit = np.full(len(columns), np.sqrt((targets(point) ** 2).mean()))
-    yield _measured("z - z'", point, [label_of((i,), (t,)) for i, t in columns], estimate, 0 * unit, unit)
+    ends = [closed_form(one, _last(one))[0] for one in (point, reference)]
+    return estimate, np.array([ends[0][t, i] - ends[1][t, i] for i, t in columns]), columns
 
 
 def algorithm_coefficient(point: Point, reference: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
@@ -207,10 +214,9 @@ def algorithm_coefficient(point: Point, reference: Point, layers: Sequence[int] 
         etas.append(rule["eta"] if rule["name"] == "gradient_descent" else 0.0)
     if etas[0] == etas[1]:
         return
-    a, b, test = _both(point, reference)
+    found, infinite, columns = _difference(point, reference)
+    estimate = Estimate(point.n * (found.value - infinite), point.n * (found.replicates - infinite))
     predicted = _nearly_kernel(point, etas[0]) - _nearly_kernel(point, etas[1])
-    columns = [(i, t) for i in range(a.shape[1]) for t in test]
-    estimate = estimators.mean(np.stack([a[:, i, t] - b[:, i, t] for i, t in columns], axis=1)).scaled(point.n)
     there = np.array([predicted[t, i] for i, t in columns])
     labels = [label_of((i,), (t,)) for i, t in columns]
     yield _measured("n (z - z')", point, labels, estimate, there, np.abs(there))

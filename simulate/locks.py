@@ -56,7 +56,7 @@ def writers(path: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def writing(path: Path, first: int, last: int) -> Iterator[None]:
-    """Hold networks [first, last) of the data set at `path`, which exists. Raises HeldError where a living process has some."""
+    """Hold networks [first, last) of the data set in `path`. Raises HeldError where a living process has some."""
     name = path / f".writer-{first}-{last}-{socket.gethostname()}-{os.getpid()}"
     with _alone(path):
         for other in writers(path):

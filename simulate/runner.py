@@ -97,8 +97,8 @@ def workers(settings: Settings) -> int:
 def run(jobs: Sequence[Job], progress: Progress) -> list[store.DataSet]:
     """Make the data sets, or finish them. KeyboardInterrupt leaves what is committed, to be resumed.
 
-    Raises locks.HeldError where another process is writing some of these networks. Parts that are there are read and held
-    against their checksums; what is damaged is set aside and computed again.
+    Raises locks.HeldError where another process is writing some of these networks. Parts that are there are read and
+    held against their checksums; what is damaged is set aside and computed again.
     """
     with ExitStack() as held:
         for job in jobs:

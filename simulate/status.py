@@ -27,8 +27,8 @@ def gaps(done: list[tuple[int, int]], first: int, last: int) -> Iterator[tuple[i
 
 
 def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
-    """networks, wanted, missing (ranges), writers, set_aside, damaged (with `verify`), rate (networks a second, over the
-    last ten minutes of writing), seconds_left."""
+    """networks, wanted, missing (ranges), writers, set_aside, damaged (with `verify`), rate (networks a second over the
+    last ten minutes that were written), seconds_left."""
     done, manifest = store.parts(data.path), data.manifest
     wanted = manifest["networks"]
     missing = list(gaps(done, manifest["first"], manifest["first"] + wanted))

@@ -246,8 +246,8 @@ class DataSet:
             ]
         except (OSError, pa.ArrowException) as error:
             raise StoreError(
-                f"{self.path}: a part file is damaged: {str(error).splitlines()[0]}; the simulation, run again, sets it "
-                "aside and computes its networks again"
+                f"{self.path}: a part file is damaged: {str(error).splitlines()[0]}; the simulation, run again, sets "
+                "it aside and computes its networks again"
             ) from None
         return pa.concat_tables(tables)
 

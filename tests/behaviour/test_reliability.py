@@ -101,9 +101,9 @@ def test_a_second_writer_stops_and_names_the_holder(tmp_path: Path, capsys: pyte
         job = runner.prepare(read_one(["network.width=8", f"output={tmp_path}/b"]))
         (tmp_path / "b").mkdir()
         began = time.monotonic()
-        with pytest.raises(locks.HeldError, match=rf"networks 0 to 19999 .* process {holder} on"):
-            with locks.writing(tmp_path / "a", 100, 200):
-                pass
+        named = pytest.raises(locks.HeldError, match=rf"networks 0 to 19999 .* process {holder} on")
+        with named, locks.writing(tmp_path / "a", 100, 200):
+            pass
         assert time.monotonic() - began < 2
         with locks.writing(tmp_path / "a", 20000, 30000), locks.writing(tmp_path / "b", 0, job.last):
             pass  # other addresses, and another data set
