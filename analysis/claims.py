@@ -107,6 +107,7 @@ TESTS: dict[str, Test] = {
     "trained_kurtosis": Test(training.trained_kurtosis, "powers"),
     "trained_mean_coefficient": Test(training.trained_mean_coefficient, "powers"),
     "ntk_change": Test(training.ntk_change, "powers"),
+    "ntk_change_of_step": Test(training.ntk_change_of_step, "powers"),
     "ntk_change_size": Test(training.ntk_change_size, "exponent"),
     "kernel_change_size": Test(training.kernel_change_size, "exponent"),
     "taylor_error": Test(training.taylor_error, "network_exponent"),

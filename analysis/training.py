@@ -239,6 +239,20 @@ def ntk_change(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]
     yield _measured("n dH", point, [label_of((0, 0))], estimate, predicted, np.abs(predicted))
 
 
+def ntk_change_of_step(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E[H_ab(1) - H_ab(0)] of one output after one step of gradient descent on all samples (theory.md 5.10)."""
+    rule = _rule(point)
+    if rule["name"] != "gradient_descent" or 1 not in point.data.layout.steps or len(targets(point)) != point.D:
+        right = "this test needs dynamics=gradient_descent, step 1 among observables.steps, inputs.test=0"
+        raise ValueError(f"{point.data.path}: {right}")
+    predicted = nearly_kernel.ntk_change_of_step(point.flow(nearly_kernel.TENSORS), targets(point), rule["eta"])
+    pairs = [(a, b) for _, _, a, b in point.columns("H")]
+    there = np.array([predicted[pair] for pair in pairs])
+    change = point.read("H", point.depth, 1) - point.read("H", point.depth, 0)
+    estimate, size = estimators.mean(change).scaled(point.n), np.full(len(pairs), np.abs(there).max())
+    yield _measured("n dH", point, [label_of(pair) for pair in pairs], estimate, there, size)
+
+
 def _size(point: Point, family: str, layers: Sequence[int] | None) -> Iterator[Measured]:
     """log E of the squared change in training of a family's diagonal: falls as n^-2 (theory.md 5.8)."""
     _rule(point)

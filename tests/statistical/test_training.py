@@ -44,6 +44,29 @@ def test_the_ntk_moves_as_predicted(represented: list[DataSet], monkeypatch: pyt
     assert pull > limit
 
 
+def test_one_step_moves_the_ntk_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """n E[H_ab(1) - H_ab(0)] on two samples, a large step (theory.md 5.10). Negative control: its first order alone."""
+    small = [
+        *SMALL,
+        "network.depth=3",
+        "ensemble.networks=30000",
+        "inputs.count=2",
+        "dynamics.eta=0.4",
+        "dynamics.steps=1",
+    ]
+    sets = simulate.sweep("experiment=representation_learning", "dynamics=gradient_descent", *small,
+                          "observables.record=[ntk]", "observables.steps=[0,1]", f"output={tmp_path}/a")  # fmt: skip
+    pull, limit = largest_pull("ntk_change_of_step", sets)
+    assert pull < limit
+    right = nearly_kernel.ntk_change_of_step
+    linear = {"eta": 1e-6}
+    monkeypatch.setattr(
+        nearly_kernel, "ntk_change_of_step", lambda flow, y, eta: right(flow, y, linear["eta"]) * eta / linear["eta"]
+    )
+    pull, limit = largest_pull("ntk_change_of_step", sets)
+    assert pull > limit
+
+
 def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Descent with a large step and flow on the same networks (theory.md 5.21). Negative control: another step."""
     small = [*SMALL, "network.depth=2", "ensemble.networks=6000", f"output={tmp_path}/a"]
