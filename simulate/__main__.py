@@ -24,6 +24,7 @@ def usage() -> str:
         "  python -m analysis data=outputs/preactivations                          its verdict",
         "",
         "  -m, --multirun  sweep over comma lists     --cfg  print the config and stop     --help  this text",
+        "  --shard=K/N     only the K-th (from 0) of N ranges of each data set's networks: one for each job of a cluster",
         "",
     ]
     for group in GROUPS:
@@ -41,7 +42,8 @@ def usage() -> str:
 
 def main(arguments: list[str]) -> int:
     """0: done; 1: failed; 2: a setting is wrong and nothing was written; 130: interrupted, can be resumed."""
-    flags = {a for a in arguments if a.startswith("-")}
+    shards = [a.removeprefix("--shard=") for a in arguments if a.startswith("--shard=")]
+    flags = {a for a in arguments if a.startswith("-") and not a.startswith("--shard=")}
     overrides = [a for a in arguments if not a.startswith("-")]
     if flags & {"-h", "--help"}:
         print(usage())
@@ -59,7 +61,8 @@ def main(arguments: list[str]) -> int:
                 print(yaml.safe_dump(config, sort_keys=False), end="---\n")
             return 0
         settings = api.read_sweep(overrides) if sweeping else [api.read_one(overrides)]
-        sets = api.make(settings, api._progress(quiet=False))
+        shard = api.read_shard(shards[-1]) if shards else (0, 1)
+        sets = api.make(settings, api._progress(quiet=False), shard)
     except (configs.ConfigError, SettingsError, StoreError, HeldError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

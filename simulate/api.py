@@ -38,11 +38,19 @@ def read_sweep(overrides: Sequence[str]) -> list[Settings]:
     return out
 
 
-def make(settings: Sequence[Settings], progress: Progress) -> list[DataSet]:
+def make(settings: Sequence[Settings], progress: Progress, shard: tuple[int, int] = (0, 1)) -> list[DataSet]:
     """Prepare every point, so that nothing is written if one is wrong; then run them."""
     from simulate import runner
 
-    return runner.run([runner.prepare(s) for s in settings], progress)
+    return runner.run([runner.prepare(s) for s in settings], progress, shard)
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """3/64 -> (3, 64): the fourth of 64 shards. SettingsError for anything else."""
+    k, _, N = text.partition("/")
+    if not (k.isdecimal() and N.isdecimal() and int(k) < int(N)):
+        raise SettingsError("--shard", text, "K/N with 0 <= K < N, as 3/64 for the fourth of 64")
+    return int(k), int(N)
 
 
 def _progress(quiet: bool) -> Progress:

@@ -78,6 +78,16 @@ def part_blocks(block: int, row_bytes: int, cost: float, networks: int) -> int:
     return min(max(by_count, by_work, 1), by_bytes)
 
 
+def share(first: int, last: int, size: int, shard: tuple[int, int]) -> tuple[int, int]:
+    """The range of networks that is shard k of N, (k, N): as equal as parts of `size` networks allow, empty where there
+    are more shards than parts. Shards cover [first, last) and do not meet."""
+    k, N = shard
+    start = first // size  # whole parts, the first of which may begin before `first`
+    parts = -(-last // size) - start
+    low, high = ((start + parts * j // N) * size for j in (k, k + 1))
+    return max(low, first), max(first, min(high, last))
+
+
 def plan(first: int, last: int, done: list[tuple[int, int]], block: int, per_part: int) -> list[tuple[int, int]]:
     """The ranges [first, last) of networks still to be computed, cut at part boundaries.
 

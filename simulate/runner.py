@@ -94,34 +94,45 @@ def workers(settings: Settings) -> int:
     return settings.workers or len(os.sched_getaffinity(0))
 
 
-def run(jobs: Sequence[Job], progress: Progress) -> list[store.DataSet]:
+ALL = (0, 1)  # the one shard of all networks
+
+
+def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ALL) -> list[store.DataSet]:
     """Make the data sets, or finish them. KeyboardInterrupt leaves what is committed, to be resumed.
 
+    shard: (k, N), to make the k-th of N ranges of each data set's networks and leave the others to other runs.
     Raises locks.HeldError where another process is writing some of these networks. Parts that are there are read and
     held against their checksums; what is damaged is set aside and computed again.
     """
     with ExitStack() as held:
+        spans = []
         for job in jobs:
+            spans.append(blocks.share(job.first, job.last, job.block * _part_blocks(job), shard))
             job.path.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locks.writing(job.path, job.first, job.last))
-        return _run(jobs, progress)
+            held.enter_context(locks.writing(job.path, *spans[-1]))
+        return _run(jobs, spans, progress)
 
 
-def _run(jobs: Sequence[Job], progress: Progress) -> list[store.DataSet]:
+def _part_blocks(job: Job) -> int:
+    return blocks.part_blocks(job.block, job.layout.row_bytes(), job.cost(), job.settings.ensemble.networks)
+
+
+def _run(jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progress) -> list[store.DataSet]:
     tasks: list[tuple[Job, int, int]] = []
-    for job in jobs:
+    for job, (low, high) in zip(jobs, spans, strict=True):
         s = job.samples
         store.create(job.path, job.manifest(), s.x, s.y, s.train)
         for first, last in store.parts(job.path):
+            if last <= low or first >= high:  # another shard's
+                continue
             if why := store.damage(job.path, job.layout, job.digest(), first, last):
                 aside = store.set_aside(job.path, first, last)
                 progress.say(f"{aside}: this part {why}; set aside, its networks are computed again")
-        per_part = blocks.part_blocks(job.block, job.layout.row_bytes(), job.cost(), job.settings.ensemble.networks)
-        done = store.parts(job.path)
-        ranges = blocks.plan(job.first, job.last, done, job.block, per_part)
-        missing = sum(high - low for low, high in ranges)
-        progress.start(str(job.path), job.settings.ensemble.networks, missing, job.cost())
-        tasks += [(job, low, high) for low, high in ranges]
+        done = [(max(a, low), min(b, high)) for a, b in store.parts(job.path) if a < high and b > low]
+        ranges = blocks.plan(low, high, done, job.block, _part_blocks(job)) if low < high else []
+        missing = sum(b - a for a, b in ranges)
+        progress.start(str(job.path), high - low, missing, job.cost())
+        tasks += [(job, a, b) for a, b in ranges]
     count = min(workers(jobs[0].settings), len(tasks))
     with progress:
         for job, networks in _in_this_process(tasks) if count <= 1 else _in_workers(tasks, count):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simulate import locks, runner, status, store
+from simulate import blocks, locks, runner, status, store
 from simulate.__main__ import main
 from simulate.api import read_one
 from simulate.store import DataSet, StoreError, open_data_set, parts
@@ -148,6 +148,43 @@ def test_shards_side_by_side_are_one_data_set(run: Callable[..., DataSet], tmp_p
     run(*SMALL[:1], "ensemble.block=20", "ensemble.networks=150", out)
     data = run(*SMALL, out)
     assert data.table().equals(whole)
+
+
+def test_shards_of_separate_processes_are_one_data_set(
+    run: Callable[..., DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five at once, one of them killed and called again, then a sixth that finds everything done."""
+    many = ["network.width=64", "ensemble.sampler=dense", "ensemble.networks=3000", "ensemble.device=cpu", "workers=1"]
+    out = f"output={tmp_path}/a"
+
+    def shard(k: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "simulate", *many, out, f"--shard={k}/5"]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    running = [shard(k) for k in (3, 0, 4, 2, 1)]
+    running[1].kill()
+    assert running[1].wait() != 0
+    assert [p.wait(timeout=120) for p in running[2:]] == [0, 0, 0]
+    assert running[0].wait() == 0
+    for p in running:
+        p.communicate()
+    last = shard(0)
+    assert last.communicate(timeout=120)[1].count("error") == 0
+    data = open_data_set(tmp_path / "a")
+    assert data.complete
+    assert data.table().equals(run(*many).table())
+    assert main([*many, out, "--shard=5/5"]) == 2
+    assert "0 <= K < N" in capsys.readouterr().err
+
+
+def test_shards_cover_each_network_once() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        first, size, N = int(rng.integers(0, 500)), int(rng.integers(1, 70)), int(rng.integers(1, 12))
+        last = first + int(rng.integers(1, 600))
+        ranges = [blocks.share(first, last, size, (k, N)) for k in range(N)]
+        assert [n for low, high in ranges for n in range(low, high)] == list(range(first, last))
+        assert all(low % size == 0 or low == first for low, high in ranges if low < high)
 
 
 @pytest.mark.parametrize("when", ["write", "fsync", "replace"])
