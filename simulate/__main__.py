@@ -2,9 +2,10 @@
 
 import sys
 import time
+from dataclasses import replace
 
 import configs
-from simulate import api
+from simulate import api, cluster
 from simulate.locks import HeldError
 from simulate.settings import SettingsError
 from simulate.store import StoreError
@@ -24,7 +25,8 @@ def usage() -> str:
         "  python -m analysis data=outputs/preactivations                          its verdict",
         "",
         "  -m, --multirun  sweep over comma lists     --cfg  print the config and stop     --help  this text",
-        "  --shard=K/N     only the K-th (from 0) of N ranges of each data set's networks: one for each job of a cluster",
+        "  --shard=K/N     only the K-th (from 0) of N ranges of each data set's networks: one for each job of a",
+        "                  cluster, as hydra/launcher=slurm cluster.{shards,minutes,partition,memory,gpus,wait} does",
         "",
     ]
     for group in GROUPS:
@@ -53,6 +55,7 @@ def main(arguments: list[str]) -> int:
         return 2
     began = time.monotonic()
     try:
+        where, overrides = cluster.split(overrides)
         sweeping = bool(flags & {"-m", "--multirun"}) or any(a.lstrip("+").startswith("experiment=") for a in overrides)
         if "--cfg" in flags:
             import yaml
@@ -61,6 +64,12 @@ def main(arguments: list[str]) -> int:
                 print(yaml.safe_dump(config, sort_keys=False), end="---\n")
             return 0
         settings = api.read_sweep(overrides) if sweeping else [api.read_one(overrides)]
+        if where and where.launcher == "slurm":
+            number = cluster.submit(["-m"] * sweeping + overrides, settings, where)
+            print(f"Slurm job {number}, {where.shards} tasks; python -m simulate.status says how far they are")
+            return 0
+        if where:
+            settings = [replace(s, workers=where.shards) for s in settings]
         shard = api.read_shard(shards[-1]) if shards else (0, 1)
         sets = api.make(settings, api._progress(quiet=False), shard)
     except (configs.ConfigError, SettingsError, StoreError, HeldError) as error:

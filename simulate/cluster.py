@@ -1,0 +1,113 @@
+"""A sweep on a Slurm cluster: one array job, each of whose tasks makes one shard of every data set of the sweep.
+
+    python -m simulate experiment=ntk hydra/launcher=slurm cluster.shards=64 cluster.minutes=60 cluster.partition=gpu
+
+The script that is submitted is the same command with --shard, so that there is nothing to unpickle, nothing to install
+on nodes but this project, and a person can read and submit it again. What a task has committed stays; one that is
+requeued, after a lost node or shortly before its time is up, goes on from there.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from simulate.settings import Settings, SettingsError
+
+LAUNCHERS = ("slurm", "local")
+BEFORE_THE_END = 60  # seconds before a task's time is up at which it is requeued
+PREFIX, LAUNCHER = "cluster.", "hydra/launcher="
+
+
+@dataclass(frozen=True)
+class Cluster:
+    launcher: str  # slurm, or local: worker processes on this machine
+    shards: int = 1
+    minutes: int = 60  # a task; one that needs longer is requeued and goes on
+    partition: str = ""
+    memory: int = 4  # GiB a task
+    gpus: int = 0  # a task; with one, ensemble.device=auto takes it
+    wait: bool = False  # until all tasks have ended
+
+
+def split(overrides: Sequence[str]) -> tuple[Cluster | None, list[str]]:
+    """What says where to run, and the overrides that are left. SettingsError for what is wrong or alone."""
+    launchers = [o.removeprefix(LAUNCHER) for o in overrides if o.startswith(LAUNCHER)]
+    given = dict(o.removeprefix(PREFIX).partition("=")[::2] for o in overrides if o.startswith(PREFIX))
+    rest = [o for o in overrides if not o.startswith((PREFIX, LAUNCHER))]
+    if not launchers:
+        for name, text in given.items():
+            raise SettingsError(PREFIX + name, text, "needs hydra/launcher=slurm or local")
+        return None, rest
+    if launchers[-1] not in LAUNCHERS:
+        raise SettingsError("hydra/launcher", launchers[-1], f"one of {', '.join(LAUNCHERS)}")
+    known = {f.name: f for f in fields(Cluster)[1:]}
+    values: dict[str, object] = {}
+    for name, text in given.items():
+        if name not in known:
+            raise SettingsError(PREFIX + name, text, f"no such setting; known here: {', '.join(known)}")
+        values[name] = _value(name, text, known[name].type)
+    return Cluster(launchers[-1], **values), rest  # type: ignore[arg-type]
+
+
+def _value(name: str, text: str, kind: object) -> object:
+    least = 0 if name == "gpus" else 1
+    if kind in (int, "int"):
+        if not text.isdecimal() or int(text) < least:
+            raise SettingsError(PREFIX + name, text, f"a whole number >= {least}")
+        return int(text)
+    if kind in (bool, "bool"):
+        if text not in ("true", "false"):
+            raise SettingsError(PREFIX + name, text, "true or false")
+        return text == "true"
+    if not text.replace("-", "").replace("_", "").isalnum():
+        raise SettingsError(PREFIX + name, text, "the name of a partition")
+    return text
+
+
+def script(overrides: Sequence[str], cluster: Cluster, folder: Path) -> str:
+    """What sbatch gets. `folder` keeps the logs of the tasks."""
+    options = {
+        "job-name": "nearly-gaussian",
+        "array": f"0-{cluster.shards - 1}",
+        "time": str(cluster.minutes),
+        "mem": f"{cluster.memory}G",
+        "cpus-per-task": "1",
+        "output": str(folder / "%A_%a.log"),
+        "open-mode": "append",
+        "signal": f"B:USR1@{BEFORE_THE_END}",
+        "chdir": str(Path.cwd()),
+    }
+    options |= {"partition": cluster.partition} if cluster.partition else {}
+    options |= {"gpus": str(cluster.gpus)} if cluster.gpus else {}
+    command = [sys.executable, "-m", "simulate", *overrides, "workers=1"]
+    lines = ["#!/bin/bash", *(f"#SBATCH --{name}={value}" for name, value in options.items()), "#SBATCH --requeue"]
+    lines += [
+        "# Shortly before the time is up: stop, and go on in another allotment.",
+        """trap 'kill $!; wait; scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"; sleep 60' USR1""",
+        f"{shlex.join(command)} --shard=$SLURM_ARRAY_TASK_ID/{cluster.shards} &",
+        "wait $!",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def submit(overrides: Sequence[str], settings: Sequence[Settings], cluster: Cluster) -> str:
+    """Submit the checked sweep; returns the job's number. Raises SettingsError where there is no Slurm, RuntimeError
+    with Slurm's own words where it refuses."""
+    if shutil.which("sbatch") is None:
+        raise SettingsError("hydra/launcher", "slurm", "sbatch is not here; choose local, or log in to a cluster")
+    folder = Path(os.path.commonpath([Path(s.output).absolute() for s in settings])) / "slurm"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "submitted.sh"
+    path.write_text(script(overrides, cluster, folder))
+    wait = ["--wait"] if cluster.wait else []
+    done = subprocess.run(["sbatch", "--parsable", *wait, str(path)], capture_output=True, text=True)
+    if not done.stdout.strip():
+        raise RuntimeError(f"sbatch: {done.stderr.strip()}")
+    if done.returncode:
+        raise RuntimeError(f"job {done.stdout.strip()}: some tasks failed; their logs are in {folder}")
+    return done.stdout.strip().partition(";")[0]

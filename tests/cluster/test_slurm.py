@@ -1,0 +1,141 @@
+"""A real Slurm of one node (tests/cluster/slurm.sh): an array job of twelve tasks, faults, and one data set in the end.
+
+Starts it where it can, as root with Debian's slurm-wlm and munge, and skips itself, saying so, elsewhere.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import simulate
+from simulate import api, cluster
+from simulate.__main__ import main
+from simulate.settings import SettingsError
+from simulate.store import open_data_set, parts
+
+HERE = Path(__file__).parent
+SWEEP = ["network.width=128,192", "network.depth=5", "ensemble.sampler=dense", "ensemble.networks=4000"]
+WHY = "needs root and Debian's slurm-wlm and munge: apt-get install -y --no-install-recommends slurm-wlm munge"
+CAN = os.geteuid() == 0 and shutil.which("slurmctld") is not None and shutil.which("munged") is not None
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    if not CAN:
+        pytest.skip(WHY)
+    folder = tmp_path_factory.mktemp("slurm")
+    started = subprocess.run(["bash", HERE / "slurm.sh", "start", folder], capture_output=True, text=True)
+    assert started.returncode == 0, started.stderr
+    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    yield folder
+    subprocess.run(["bash", HERE / "slurm.sh", "stop", folder], check=True)
+    del os.environ["SLURM_CONF"]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, subprocess.run(["squeue", "-l"], capture_output=True, text=True).stdout
+        time.sleep(0.1)
+
+
+def states(job: str) -> list[str]:
+    """Of the tasks that have not ended."""
+    return subprocess.run(["squeue", "-h", "-r", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.split()
+
+
+def test_twelve_tasks_a_requeue_and_a_drained_node(
+    slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One task is requeued on its way, the node is drained and resumed: the data sets are those of one process."""
+    where = ["hydra/launcher=slurm", "cluster.shards=12", "cluster.minutes=10", "cluster.memory=1"]
+    assert main(["-m", *SWEEP, *where, "ensemble.device=cpu", f"output={tmp_path}/s"]) == 0
+    job = capsys.readouterr().out.split()[2].rstrip(",")
+    folders = [tmp_path / "s" / f"width-{width}" for width in (128, 192)]
+    wait_for(lambda: any(parts(folder) for folder in folders))
+    subprocess.run(["scontrol", "requeue", f"{job}_1"], capture_output=True)
+    subprocess.run(["scontrol", "update", "nodename=localhost", "state=drain", "reason=test"], check=True)
+    wait_for(lambda: "RUNNING" not in states(job))
+    assert states(job), "tasks wait for the node"
+    subprocess.run(["scontrol", "update", "nodename=localhost", "state=resume"], check=True)
+    for task in range(12):  # those that were sent back begin at once
+        subprocess.run(["scontrol", "update", f"jobid={job}_{task}", "starttime=now"], capture_output=True)
+    wait_for(lambda: not states(job), 240)
+    logs = {path.name: path.read_text() for path in (tmp_path / "s" / "slurm").glob("*.log")}
+    assert len(logs) == 12
+    ours = [line for text in logs.values() for line in text.splitlines() if line.startswith("error:")]
+    assert ours == [], "Slurm's own words of the requeue aside"
+    alone = simulate.sweep(*SWEEP, "ensemble.device=cpu", f"output={tmp_path}/one", "workers=1")
+    for folder, one in zip(folders, alone, strict=True):
+        assert open_data_set(folder).complete
+        assert open_data_set(folder).table().equals(one.table())
+
+
+def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path) -> None:
+    """By the signal that Slurm sends before the end: what is committed stays, and the task, requeued, goes on."""
+    overrides = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=8192"]
+    overrides += ["ensemble.device=cpu", f"output={tmp_path}/t"]
+    settings = api.read_sweep(overrides)
+    job = cluster.submit(overrides, settings, cluster.Cluster("slurm", minutes=5, memory=1))
+    wait_for(lambda: len(parts(tmp_path / "t")) >= 2)
+    subprocess.run(["scancel", "--signal=USR1", "--batch", f"{job}_0"], check=True)
+    wait_for(lambda: "RUNNING" not in states(job))
+    assert not open_data_set(tmp_path / "t").complete
+    before = {name: name.stat().st_mtime_ns for name in (tmp_path / "t").glob("part-*.parquet")}
+
+    def released() -> bool:
+        subprocess.run(["scontrol", "update", f"jobid={job}_0", "starttime=now"], capture_output=True)
+        return not states(job)
+
+    wait_for(released, 180)
+    assert open_data_set(tmp_path / "t").complete
+    assert all(name.stat().st_mtime_ns == stamp for name, stamp in before.items())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named", "right"),
+    [
+        (["hydra/launcher=pbs"], "hydra/launcher='pbs'", "slurm, local"),
+        (["hydra/launcher=slurm", "cluster.shards=0"], "cluster.shards='0'", ">= 1"),
+        (["hydra/launcher=slurm", "cluster.shard=3"], "cluster.shard='3'", "shards"),
+        (["hydra/launcher=slurm", "cluster.wait=maybe"], "cluster.wait='maybe'", "true or false"),
+        (["hydra/launcher=slurm", "cluster.partition=a;rm"], "cluster.partition", "name of a partition"),
+        (["cluster.shards=3"], "cluster.shards='3'", "needs hydra/launcher"),
+        (["hydra/launcher=slurm", "network.width=0"], "network.width=0", ">= 1"),
+    ],
+)
+def test_wrong_settings(
+    overrides: list[str], named: str, right: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*overrides, f"output={tmp_path}/x"]) == 2
+    said = capsys.readouterr().err
+    assert named in said
+    assert right in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = api.read_sweep([f"output={tmp_path}/x"])
+    with pytest.raises(SettingsError, match="sbatch is not here"):
+        cluster.submit([], settings, cluster.Cluster("slurm"))
+
+
+def test_local_is_worker_processes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "simulate", "hydra/launcher=local", "cluster.shards=2", f"output={tmp_path}/l"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert open_data_set(tmp_path / "l").complete
+
+
+def test_what_is_submitted_can_be_read(tmp_path: Path) -> None:
+    text = cluster.script(["output=a b"], cluster.Cluster("slurm", 64, 30, "gpu", 8, 1), tmp_path)
+    assert "#SBATCH --array=0-63\n" in text
+    assert "#SBATCH --gpus=1\n" in text
+    assert "'output=a b' workers=1 --shard=$SLURM_ARRAY_TASK_ID/64 &" in text
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
