@@ -188,7 +188,10 @@ def _both(point: Point, reference: Point) -> tuple[Array, Array, list[int]]:
 
 def algorithm_difference(point: Point, reference: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """E z_test of one algorithm minus that of another on the same networks, in units of the targets: at infinite width
-    zero, but for what is left of the error after so many steps (PDLT ch. 10)."""
+    zero, but for what is left of the error after so many steps (PDLT ch. 10); nothing for two flows, which are one
+    algorithm and differ by the error of their solver."""
+    if all(_rule(one)["name"] == "gradient_flow" for one in (point, reference)):
+        return
     estimate, infinite, columns = _difference(point, reference)
     unit = np.full(len(columns), np.sqrt((targets(point) ** 2).mean()))
     yield _measured("z - z'", point, [label_of((i,), (t,)) for i, t in columns], estimate, infinite, unit)

@@ -50,6 +50,13 @@ def states(job: str) -> list[str]:
     return subprocess.run(["squeue", "-h", "-r", "-j", job, "-o", "%T"], capture_output=True, text=True).stdout.split()
 
 
+def ended(job: str, tasks: int) -> bool:
+    """Tasks that were sent back wait for two minutes unless they are told to begin."""
+    for task in range(tasks):
+        subprocess.run(["scontrol", "update", f"jobid={job}_{task}", "starttime=now"], capture_output=True)
+    return not states(job)
+
+
 def test_twelve_tasks_a_requeue_and_a_drained_node(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,9 +71,7 @@ def test_twelve_tasks_a_requeue_and_a_drained_node(
     wait_for(lambda: "RUNNING" not in states(job))
     assert states(job), "tasks wait for the node"
     subprocess.run(["scontrol", "update", "nodename=localhost", "state=resume"], check=True)
-    for task in range(12):  # those that were sent back begin at once
-        subprocess.run(["scontrol", "update", f"jobid={job}_{task}", "starttime=now"], capture_output=True)
-    wait_for(lambda: not states(job), 240)
+    wait_for(lambda: ended(job, 12), 240)
     logs = {path.name: path.read_text() for path in (tmp_path / "s" / "slurm").glob("*.log")}
     assert len(logs) == 12
     ours = [line for text in logs.values() for line in text.splitlines() if line.startswith("error:")]
@@ -85,15 +90,11 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
     job = cluster.submit(overrides, settings, cluster.Cluster("slurm", minutes=5, memory=1))
     wait_for(lambda: len(parts(tmp_path / "t")) >= 2)
     subprocess.run(["scancel", "--signal=USR1", "--batch", f"{job}_0"], check=True)
-    wait_for(lambda: "RUNNING" not in states(job))
+    wait_for(lambda: "PENDING" in states(job))
     assert not open_data_set(tmp_path / "t").complete
     before = {name: name.stat().st_mtime_ns for name in (tmp_path / "t").glob("part-*.parquet")}
 
-    def released() -> bool:
-        subprocess.run(["scontrol", "update", f"jobid={job}_0", "starttime=now"], capture_output=True)
-        return not states(job)
-
-    wait_for(released, 180)
+    wait_for(lambda: ended(job, 1), 180)
     assert open_data_set(tmp_path / "t").complete
     assert all(name.stat().st_mtime_ns == stamp for name, stamp in before.items())
 
