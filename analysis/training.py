@@ -11,6 +11,8 @@ from analysis.measured import Measured, chosen_layers, label_of
 from analysis.points import Point
 from analysis.theory import linear_model, nearly_kernel
 
+# Shares of the variance at the start: below the first, float32 is all that is left; above the second, a distribution.
+ROUNDING, SPREAD = 1e-9, 1e-3
 SOLVED = ("gradient_descent", "gradient_flow", "momentum")  # algorithms with a closed form at infinite width
 
 
@@ -83,15 +85,27 @@ def _measured(
 # ------------------------------------------------------------------------------------------- trained outputs
 
 
+def _spread(point: Point, least: float) -> tuple[list[int], Array]:
+    """Samples whose trained outputs have at infinite width more than this share of their variance at the start, and
+    their variance. Fully trained train samples have none: what differs there is rounding, no statistics."""
+    _, covariance = closed_form(point, _last(point))
+    size = point.flow(("K", "Theta")).K[-1].diagonal()
+    kept = [a for a in range(point.D) if covariance[a, a] > least * size[a]]
+    return kept, covariance.diagonal()[kept]
+
+
 def trained_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """E z_i;a after training, train and test samples, in units of the targets (theory.md 5.2, PDLT ch. 10)."""
     mean, _ = closed_form(point, _last(point))
-    columns, unit = point.columns("z"), np.sqrt((targets(point) ** 2).mean())
+    kept, _ = _spread(point, ROUNDING)
+    every, unit = point.columns("z"), np.sqrt((targets(point) ** 2).mean())
+    columns = [(i, a) for i, a in every if a in kept]
+    z = point.read("z", point.depth, _last(point))[:, [every.index(column) for column in columns]]
     yield _measured(
         "z",
         point,
         [label_of((i,), (a,)) for i, a in columns],
-        estimators.mean(point.read("z", point.depth, _last(point))),
+        estimators.mean(z),
         np.array([mean[a, i] for i, a in columns]),
         np.full(len(columns), unit),
     )
@@ -100,8 +114,10 @@ def trained_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measure
 def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """Cov(z_i;a, z_i;b) after training of one output, in units of its size before (theory.md 5.2)."""
     _, covariance = closed_form(point, _last(point))
+    kept, _ = _spread(point, ROUNDING)
     columns = point.columns("z")
-    chosen = [(p, q) for p in range(len(columns)) for q in range(p, len(columns)) if columns[p][0] == columns[q][0]]
+    there = [k for k, (_, a) in enumerate(columns) if a in kept]
+    chosen = [(p, q) for p in there for q in there if p <= q and columns[p][0] == columns[q][0]]
     size = np.sqrt(point.flow(("K", "Theta")).K[-1].diagonal())
     ab = [(columns[p][1], columns[q][1]) for p, q in chosen]
     yield _measured(
@@ -114,17 +130,9 @@ def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[M
     )
 
 
-def _spread(point: Point) -> tuple[list[int], Array]:
-    """Samples whose trained outputs have a spread at infinite width, and that spread squared."""
-    _, covariance = closed_form(point, _last(point))
-    size = point.flow(("K", "Theta")).K[-1].diagonal()
-    test = [a for a in range(point.D) if covariance[a, a] > 1e-3 * size[a]]
-    return test, covariance.diagonal()[test]
-
-
 def trained_skewness(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """Third cumulant of a trained output over its infinite-width deviation cubed: zero at infinite width."""
-    test, variance = _spread(point)
+    test, variance = _spread(point, SPREAD)
     z = _outputs(point, _last(point))[:, 0, test]
     estimate = estimators.third_cumulant(z).scaled(variance**-1.5)
     yield _measured("skewness", point, [label_of((a,)) for a in test], estimate, 0 * variance, variance**0)
@@ -132,7 +140,7 @@ def trained_skewness(point: Point, layers: Sequence[int] | None) -> Iterator[Mea
 
 def trained_kurtosis(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
     """Fourth cumulant over the infinite-width variance squared: zero at infinite width, where p(f*) is Gaussian."""
-    test, variance = _spread(point)
+    test, variance = _spread(point, SPREAD)
     z = _outputs(point, _last(point))[:, 0, test]
     estimate = estimators.fourth_cumulant(z).scaled(variance**-2)
     yield _measured("kurtosis", point, [label_of((a,)) for a in test], estimate, 0 * variance, variance**0)
