@@ -185,7 +185,7 @@ def modules(case: Case) -> Contender:
             optimizer.zero_grad()
             (((model(x) - y) ** 2).sum() / 2).backward()
             optimizer.step()
-        return np.array([float(model(x)[0, 0])])
+        return np.array([float(model(x)[0, 0].detach())])
 
     return lambda seconds: timed(batch, seconds)
 

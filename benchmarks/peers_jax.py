@@ -59,7 +59,6 @@ def train(n: int, depth: int, x: np.ndarray, y: np.ndarray, steps: int, eta: flo
         return [
             (jax.random.normal(k, (a, b)) / np.sqrt(a), jnp.zeros(b))
             for k, (a, b) in zip(keys, itertools.pairwise(sizes), strict=True)
-            for k, (a, b) in zip(keys, itertools.pairwise(sizes), strict=True)
         ]
 
     def f(params):

@@ -309,7 +309,7 @@ def main() -> None:
         "races": races,
         "memory": [memory(case, sampler) for case in INIT for sampler in ("law", "dense")],
         "start-up": start_up(options.rounds),
-        "processes": processes(3),
+        "processes": processes(options.rounds // 4 + 1),
         "scaling": scaling(options.seconds),
     }
     from benchmarks import tables

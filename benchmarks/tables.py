@@ -103,6 +103,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
                 label = f"{one['sampler']}: {axis}^{one['exponent']:.2f}"
                 panel.loglog(one["points"], one["seconds"], marker=marker, label=label)
             panel.set_xlabel(axis)
+            panel.set_xticks(one["points"], [str(point) for point in one["points"]], minor=False)
+            panel.minorticks_off()
             panel.legend()
         axes[0].set_ylabel("seconds a network")
         figure.savefig(path, dpi=110)

@@ -10,7 +10,7 @@ import itertools
 from simulate.settings import Settings, SettingsError
 
 # Working sets in bytes: on a CPU about what one core's share of the cache holds, on a GPU what fills it.
-WORKING_SET = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
+WORKING_SET = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 # Without weights, a layer's arrays are what is passed over again and again: numbers in one of them. Fewer, and calls
 # cost more than arithmetic; more, and they leave the cache. What is kept of all layers is touched twice, and bounded.
 LAYER = {"cpu": 2**18, "cuda": 2**24}
