@@ -164,6 +164,24 @@ def test_killed_and_resumed(how: signal.Signals, workers: int, tmp_path: Path) -
     assert not list((tmp_path / "a").glob(".*tmp")), "what the killed process had begun is swept up"
 
 
+def test_a_killed_training_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    """SIGKILL of the whole group on its way, with two workers; SGD draws its batches from addressed streams too."""
+    training = ["network.width=64", "network.depth=3", "ensemble.networks=4096", "ensemble.block=16", "dynamics=sgd",
+                "dynamics.steps=60", "dynamics.eta=0.1", "inputs.count=4", "observables=training"]  # fmt: skip
+    start = [sys.executable, "-m", "simulate", *training, "ensemble.device=cpu"]
+    first = [*start, f"output={tmp_path}/a", "workers=2"]
+    process = subprocess.Popen(first, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(parts(tmp_path / "a")) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < open_data_set(tmp_path / "a").networks < 4096, "it was stopped on the way"
+    for name in ("a", "b"):
+        subprocess.run([*start, f"output={tmp_path}/{name}", "workers=1"], check=True, capture_output=True)
+    assert same(open_data_set(tmp_path / "a").table(), open_data_set(tmp_path / "b").table())
+
+
 def test_a_diverged_network_is_a_row_that_says_so(run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
     """One network is pushed over the edge; its neighbours keep their bits."""
     calm = run(*CASES["training"], "ensemble.networks=32").table()
