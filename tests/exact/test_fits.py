@@ -20,12 +20,13 @@ def made(model: str, c: float, drift: float = 0.0) -> Series:
     value = {
         "powers": c * (1 + wide),
         "exponent": -c * np.log(n) + wide,
+        "network_exponent": -c * np.log(n) + 0.6 * np.sqrt(l / n) + wide,
         "collapse": c * (1 + wide),
         "asymptote": c * (1 + 0.7 * np.log(l + 1) / l + wide),
         "power_law": -c * np.log(l + 0.3) + 0.4 + wide,
         "exponential": -c * l + np.log1p(0.5 * np.exp(-c * (l - 4))) + wide,
     }[model]
-    if model in ("powers", "exponent"):
+    if model in ("powers", "exponent", "network_exponent"):
         one = l == 8
         n, l, value = n[one], l[one], value[one]
     return Series(
@@ -56,6 +57,24 @@ def test_models_are_surprised(model: str) -> None:
     """Negative control: a coefficient said to be ten errors away is found wrong."""
     fit = fits.fit(made(model, 1.0), 3.0)
     assert abs(fit.coefficient - (1 + 10 * fit.error)) / fit.error > 4
+
+
+def test_a_statistic_of_networks_needs_half_integer_powers() -> None:
+    """Why there are two models of exponents: whole powers are fooled by what falls as (l/n)^(1/2)."""
+    series = made("network_exponent", 1.0)
+    series = replace(series, covariance=series.covariance / 100)
+    assert abs(fits.fit(series, 3.0).pull) < 1
+    assert abs(fits.fit(replace(series, model="exponent"), 3.0).pull) > 4
+
+
+def test_what_is_exact_is_judged_by_its_tolerance() -> None:
+    series = replace(
+        made("powers", 1.0), model=fits.TOLERANCE, value=np.array([1e-12, 3e-11]), prediction=0.0, scale=1.0
+    )
+    fit = fits.fit(replace(series, precision=1e-9), 3.0)
+    assert fit.coefficient == 3e-11
+    assert abs(fit.pull) < 1
+    assert fits.fit(replace(series, precision=1e-11), 3.0).pull > 4
 
 
 def test_three_widths_are_refused() -> None:
