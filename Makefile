@@ -11,7 +11,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 DEMO := outputs/demo
 
-.PHONY: venv demo test lint types bench bench-peers clean
+.PHONY: venv demo test lint types cluster bench bench-peers clean
 
 venv: $(VENV)/.installed
 
@@ -38,6 +38,9 @@ types: venv
 
 test: venv lint types
 	$(BIN)/python -m pytest
+
+cluster: venv
+	$(BIN)/python -m pytest -m cluster -rs tests/cluster
 
 bench: venv
 	$(BIN)/python -m benchmarks.race $(BENCH)
