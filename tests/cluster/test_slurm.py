@@ -1,7 +1,7 @@
 """A real Slurm of one node (tests/cluster/slurm.sh): an array job of twelve tasks, faults, and one data set in the end.
 
-Starts it where it can, as root with Debian's slurm-wlm and munge, and skips itself, saying so, elsewhere. `make cluster`
-runs these two; they wait for a scheduler, and are not part of `make test`.
+Starts it where it can, as root with Debian's slurm-wlm and munge, and skips itself, saying so, elsewhere. `make
+cluster` runs these two; they wait for a scheduler, and are not part of `make test`.
 """
 
 import os
