@@ -34,7 +34,7 @@ def usage() -> str:
     lines += [
         "",
         "Settings: network.{width,depth,outputs}; ensemble.{networks,seed,first,sampler,dtype,device,block};",
-        "  inputs.{count,test,seed,normalization,scale,...}; dynamics.{eta,steps,lambda_b,lambda_W,scaling};",
+        "  inputs.{count,test,seed,normalization,scale,...}; dynamics.{eta,steps,loss,...};",
         "  observables.{record,layers,output_layers,tuples,steps}; initialization.{C_b,C_W}; output; workers.",
         "  --cfg shows all.",
         "An interrupted run goes on when called again with the same settings.",
