@@ -70,7 +70,7 @@ def test_claims_over_variants_to_the_report(swept: Path) -> None:
     for verdict in said.values():
         for j in verdict.judged:
             by_test.setdefault(j.fit.series.test, set()).add(j.fit.series.variant)
-    assert by_test["V_slope"] == by_test["V_collapse"] == by_test["B_exponent"] == {"relu", "tanh"}
+    assert by_test["V_slope"] == by_test["V_collapse"] == by_test["D_exponent"] == {"relu", "tanh"}
     assert by_test["K_power_law"] == {"C_W=1.0"}
     assert by_test["K_exponential"] == {"C_W=0.8", "C_W=1.25"}
     html = (swept / "report" / "report.html").read_text()
