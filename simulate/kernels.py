@@ -190,23 +190,75 @@ def _normals_torch(groups: int, start: int, address: tuple[int, ...], scale: flo
 
 
 @_fast
+def _dots(u: Any, s: Any, out: Any, m: int, k: int, a: int) -> None:
+    """out[m, k:k+4, a:a+4] = u[m, k:k+4] s[m, a:a+4]^T: sixteen sums while eight rows are read and widened once."""
+    t00 = t01 = t02 = t03 = t10 = t11 = t12 = t13 = 0.0
+    t20 = t21 = t22 = t23 = t30 = t31 = t32 = t33 = 0.0
+    for j in range(u.shape[2]):
+        x0, x1 = float64(u[m, k, j]), float64(u[m, k + 1, j])
+        x2, x3 = float64(u[m, k + 2, j]), float64(u[m, k + 3, j])
+        y0, y1 = float64(s[m, a, j]), float64(s[m, a + 1, j])
+        y2, y3 = float64(s[m, a + 2, j]), float64(s[m, a + 3, j])
+        t00 += x0 * y0
+        t01 += x0 * y1
+        t02 += x0 * y2
+        t03 += x0 * y3
+        t10 += x1 * y0
+        t11 += x1 * y1
+        t12 += x1 * y2
+        t13 += x1 * y3
+        t20 += x2 * y0
+        t21 += x2 * y1
+        t22 += x2 * y2
+        t23 += x2 * y3
+        t30 += x3 * y0
+        t31 += x3 * y1
+        t32 += x3 * y2
+        t33 += x3 * y3
+    out[m, k, a], out[m, k, a + 1], out[m, k, a + 2], out[m, k, a + 3] = t00, t01, t02, t03
+    out[m, k + 1, a], out[m, k + 1, a + 1], out[m, k + 1, a + 2], out[m, k + 1, a + 3] = t10, t11, t12, t13
+    out[m, k + 2, a], out[m, k + 2, a + 1], out[m, k + 2, a + 2], out[m, k + 2, a + 3] = t20, t21, t22, t23
+    out[m, k + 3, a], out[m, k + 3, a + 1], out[m, k + 3, a + 2], out[m, k + 3, a + 3] = t30, t31, t32, t33
+
+
+@_fast
+def _cross(u: Any, s: Any, out: Any) -> None:
+    M, K, n = u.shape
+    D = s.shape[1]
+    rest_k, rest_a = K - K % 4, D - D % 4
+    for m in range(M):
+        for k in range(0, rest_k, 4):
+            for a in range(0, rest_a, 4):
+                _dots(u, s, out, m, k, a)
+        for k in range(K):
+            for a in range(rest_a if k < rest_k else 0, D):
+                total = 0.0
+                for j in range(n):
+                    total += float64(u[m, k, j]) * float64(s[m, a, j])
+                out[m, k, a] = total
+
+
+@_fast
 def _gram(s: Any, out: Any) -> None:
     M, D, n = s.shape
-    wide = np.empty((D, n), np.float64)
+    rest = D - D % 4
     for m in range(M):
-        for a in range(D):
-            for j in range(n):
-                wide[a, j] = s[m, a, j]
+        for a in range(0, rest, 4):
+            for b in range(0, a + 4, 4):
+                _dots(s, s, out, m, a, b)
+        for a in range(rest, D):
             for b in range(a + 1):
                 total = 0.0
                 for j in range(n):
-                    total += wide[a, j] * wide[b, j]
-                out[m, a, b] = out[m, b, a] = total
+                    total += float64(s[m, a, j]) * float64(s[m, b, j])
+                out[m, a, b] = total
+        for a in range(D):
+            for b in range(a):
+                out[m, b, a] = out[m, a, b]
 
 
 def _gram_torch(s: Tensor) -> Tensor:
-    s = s.double()
-    return torch.bmm(s, s.mT)
+    return _cross_torch(s, s)
 
 
 def gram(s: Tensor) -> Tensor:
@@ -218,18 +270,6 @@ def gram(s: Tensor) -> Tensor:
     out = torch.empty(len(s), s.shape[1], s.shape[1], dtype=torch.float64)
     _gram(s.numpy(), out.numpy())
     return out
-
-
-@_fast
-def _cross(u: Any, s: Any, out: Any) -> None:
-    M, K, n = u.shape
-    for m in range(M):
-        for k in range(K):
-            for a in range(s.shape[1]):
-                total = 0.0
-                for j in range(n):
-                    total += float64(u[m, k, j]) * float64(s[m, a, j])
-                out[m, k, a] = total
 
 
 def _cross_torch(u: Tensor, s: Tensor) -> Tensor:
@@ -245,37 +285,115 @@ def cross(u: Tensor, s: Tensor) -> Tensor:
     return out
 
 
+FEW = 4  # rows that are mixed in one pass
+
+
 @_fast
-def _mix(A: Any, s: Any, out: Any, lower: bool, add: bool) -> None:
+def _mix_few(A: Any, s: Any, out: Any) -> None:
+    """Of at most four rows s: where there are fewer, the last counts as the others too, times zero."""
+    M, K, D = A.shape
+    f = np.zeros((K, FEW))
+    for m in range(M):
+        s0, s1, s2, s3 = s[m, 0], s[m, min(1, D - 1)], s[m, min(2, D - 1)], s[m, D - 1]
+        for k in range(K):
+            for a in range(D):
+                f[k, a] = A[m, k, a]
+        for k in range(K):
+            f0, f1, f2, f3 = f[k, 0], f[k, 1], f[k, 2], f[k, 3]
+            for j in range(s.shape[2]):
+                out[m, k, j] = f0 * float64(s0[j]) + f1 * float64(s1[j]) + f2 * float64(s2[j]) + f3 * float64(s3[j])
+
+
+@_fast
+def _blend_few(A: Any, s: Any, B: Any, x: Any, times: Any, out: Any) -> None:
+    M, K, D = A.shape
+    Q, T = B.shape[2], times.shape[1]
+    f, g = np.zeros((K, FEW)), np.zeros((K, FEW))
+    for m in range(M):
+        s0, s1, s2, s3 = s[m, 0], s[m, min(1, D - 1)], s[m, min(2, D - 1)], s[m, D - 1]
+        x0, x1, x2, x3 = x[m, 0], x[m, min(1, Q - 1)], x[m, min(2, Q - 1)], x[m, Q - 1]
+        for k in range(K):
+            for a in range(D):
+                f[k, a] = A[m, k, a]
+            for q in range(Q):
+                g[k, q] = B[m, k, q]
+        for k in range(K):
+            f0, f1, f2, f3 = f[k, 0], f[k, 1], f[k, 2], f[k, 3]
+            g0, g1, g2, g3 = g[k, 0], g[k, 1], g[k, 2], g[k, 3]
+            t = k % T
+            for j in range(s.shape[2]):
+                old = f0 * float64(s0[j]) + f1 * float64(s1[j]) + f2 * float64(s2[j]) + f3 * float64(s3[j])
+                new = g0 * float64(x0[j]) + g1 * float64(x1[j]) + g2 * float64(x2[j]) + g3 * float64(x3[j])
+                out[m, k, j] = (old + new) * float64(times[m, t, j])
+
+
+@_fast
+def _mix(A: Any, s: Any, out: Any) -> None:
     M, K, D = A.shape
     n = s.shape[2]
     wide = np.empty(n, np.float64)
     for m in range(M):
         for k in range(K):
-            for j in range(n):
-                wide[j] = out[m, k, j] if add else 0.0
-            for a in range(k + 1 if lower else D):
+            wide[:] = 0.0
+            for a in range(D):
                 factor = A[m, k, a]
-                for j in range(n):
-                    wide[j] += factor * s[m, a, j]
+                if factor != 0.0:
+                    for j in range(n):
+                        wide[j] += factor * s[m, a, j]
             for j in range(n):
                 out[m, k, j] = wide[j]
 
 
-def _mix_torch(A: Tensor, s: Tensor, add: Tensor | None) -> Tensor:
-    product = torch.bmm(A, s.double())
-    return (product if add is None else product.add_(add)).to(s.dtype)
+@_fast
+def _blend(A: Any, s: Any, B: Any, x: Any, times: Any, out: Any) -> None:
+    M, K, D = A.shape
+    n, T = s.shape[2], times.shape[1]
+    wide = np.empty(n, np.float64)
+    for m in range(M):
+        for k in range(K):
+            wide[:] = 0.0
+            for a in range(D):
+                factor = A[m, k, a]
+                for j in range(n):
+                    wide[j] += factor * s[m, a, j]
+            for q in range(B.shape[2]):
+                factor = B[m, k, q]
+                if factor != 0.0:
+                    for j in range(n):
+                        wide[j] += factor * x[m, q, j]
+            for j in range(n):
+                out[m, k, j] = wide[j] * times[m, k % T, j]
 
 
-def mix(A: Tensor, s: Tensor, lower: bool = False, add: Tensor | None = None) -> Tensor:
-    """sum_a A_ka s_aj: (M, K, D) float64, (M, D, n) -> (M, K, n) as s. lower: A is lower triangular.
+def _mix_torch(A: Tensor, s: Tensor) -> Tensor:
+    return torch.bmm(A, s.double()).to(s.dtype)
 
-    add: is added, and may be overwritten. Rounded once at the end, so that terms may cancel.
+
+def mix(A: Tensor, s: Tensor) -> Tensor:
+    """sum_a A_ka s_aj: (M, K, D) float64, (M, D, n) -> (M, K, n) as s, rounded once at the end."""
+    if not s.is_cpu:
+        return _mix_torch(A, s)
+    out = torch.empty(*A.shape[:2], s.shape[2], dtype=s.dtype)
+    (_mix_few if A.shape[2] <= FEW else _mix)(A.numpy(), s.numpy(), out.numpy())
+    return out
+
+
+def _blend_torch(A: Tensor, s: Tensor, B: Tensor, x: Tensor, times: Tensor) -> Tensor:
+    product = torch.bmm(A, s.double()).baddbmm_(B, x.double())
+    return product.unflatten(1, (-1, times.shape[1])).mul_(times[:, None]).flatten(1, 2).to(s.dtype)
+
+
+def blend(A: Tensor, s: Tensor, B: Tensor, x: Tensor, times: Tensor) -> Tensor:
+    """(sum_a A_ka s_aj + sum_q B_kq x_qj) t_kj: (M, K, D), (M, D, n), (M, K, Q), (M, Q, n) -> (M, K, n) as s.
+
+    times: (M, T, n), for rows k = 0..T-1 and again for the next T. A and B are float64; rounded once at the end, so
+    that terms may cancel.
     """
     if not s.is_cpu:
-        return _mix_torch(A, s, add)
-    out = torch.empty(*A.shape[:2], s.shape[2], dtype=s.dtype) if add is None else add
-    _mix(A.numpy(), s.numpy(), out.numpy(), lower, add is not None)
+        return _blend_torch(A, s, B, x, times)
+    out = torch.empty(*A.shape[:2], s.shape[2], dtype=s.dtype)
+    few = max(A.shape[2], B.shape[2]) <= FEW
+    (_blend_few if few else _blend)(*(t.numpy() for t in (A, s, B, x, times, out)))
     return out
 
 

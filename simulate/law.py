@@ -14,7 +14,7 @@ from torch import Tensor
 from simulate import streams
 from simulate.activations import Function, Slope
 from simulate.ensemble import kernel
-from simulate.kernels import cross, factor, gram, inverse, mix
+from simulate.kernels import blend, cross, factor, gram, inverse, mix
 from simulate.settings import Settings
 from simulate.streams import Stream
 
@@ -41,7 +41,7 @@ def sample(settings: Settings, x: Tensor, stream: Stream, s: Function, last: boo
             yield Drawn(g, C, none, none, none)
             return
         xi = stream.normal(streams.WEIGHTS, layer, len(x), n)
-        z = mix(C, xi, lower=True)
+        z = mix(C, xi)
         activations = none if top else s(z)
         yield Drawn(g, C, xi, z, activations)
         if not top:
@@ -85,32 +85,42 @@ def ntk(
         if layer == 1:
             break
         below = layers[layer - 2]
-        u = _pull_back(u, square, above, below.s, C_b, C_W, layer, stream)
-        slopes = slope(below.z, below.s)[:, None]
-        parts = [u[:, :split].view(M, -1, D, u.shape[-1]).mul_(slopes)] if begun else []
-        if layer in at:
-            parts.append(u[:, split:, None] * slopes)
-            begun.append(layer)
+        slopes = slope(below.z, below.s)
+        if layer not in at:  # all rows belong to outputs above, one for each sample
+            u = _pull_back(u, square, above, below.s, C_b, C_W, layer, stream, slopes)
+            continue
+        u = _pull_back(u, square, above, below.s, C_b, C_W, layer, stream, torch.ones_like(slopes[:, :1]))
+        parts = [u[:, :split].unflatten(1, (-1, D)).mul_(slopes[:, None])] if begun else []
+        parts.append(u[:, split:, None] * slopes[:, None])
+        begun.append(layer)
         u = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).flatten(1, 2)
     return H
 
 
 def _pull_back(
-    u: Tensor, square: Tensor, above: Drawn, s: Tensor, C_b: float, C_W: float, layer: int, stream: Stream
+    u: Tensor,
+    square: Tensor,
+    above: Drawn,
+    s: Tensor,
+    C_b: float,
+    C_W: float,
+    layer: int,
+    stream: Stream,
+    times: Tensor,
 ) -> Tensor:
-    """W^T u, (M, k, n), of u (M, k, n_above) with Gram `square`, for the weights that took activations s to above.z.
+    """W^T u times `times` (see `blend`), (M, k, n), of u (M, k, n_above) with Gram `square`, for the weights that took
+    activations s to above.z.
 
-    With Q = sqrt(C_W/n) P s for the inverse P of C, known and unknown part together are fresh + A s, where A
-    (M, k, D) needs products over neurons only: no direction is ever formed.
+    With Q = sqrt(C_W/n) P s for the inverse P of C, known and unknown part together are R x + A s, where x are fresh
+    normals, R R^T the Gram matrix, and A (M, k, D) needs products over neurons only: no direction is ever formed.
     """
     k, n = u.shape[1], s.shape[2]
     scale = math.sqrt(C_W / n)
     P, root = inverse(above.C), factor(square)
-    fresh = mix(root, stream.normal(streams.BACKWARD, layer, k, n, scale=scale), lower=True)
-    overlap = cross(fresh, s)
+    x = stream.normal(streams.BACKWARD, layer, k, n, scale=scale)
+    overlap = cross(x, s)
     if C_b:
         # The bias' column of the weights is a direction too; its own pull-back is not needed further down.
-        drawn = stream.normal(streams.BACKWARD_BIASES, layer, k, 1, scale=math.sqrt(C_b)).double()
-        overlap += torch.bmm(root, drawn)
-    known = torch.baddbmm(cross(u, above.xi), overlap, P.mT, alpha=-1)
-    return mix(torch.bmm(known, P).mul_(scale**2), s, add=fresh)
+        overlap += stream.normal(streams.BACKWARD_BIASES, layer, k, 1, scale=math.sqrt(C_b)).double()
+    known = torch.baddbmm(cross(u, above.xi), torch.bmm(root, overlap), P.mT, alpha=-1)
+    return blend(torch.bmm(known, P).mul_(scale**2), s, root, x, times)

@@ -173,16 +173,20 @@ def test_a_block_in_its_form_for_other_devices(case: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("K", [1, 3])
-def test_products(dtype: torch.dtype, K: int) -> None:
-    u, s, A = normal(4, K, 70).to(dtype), normal(4, 5, 70, seed=1).to(dtype), normal(4, K, 5, seed=2)
+@pytest.mark.parametrize(("K", "D"), [(1, 1), (1, 5), (2, 2), (3, 4), (4, 3), (4, 4), (6, 9), (8, 8)])
+def test_products(dtype: torch.dtype, K: int, D: int) -> None:
+    u, s, A = normal(4, K, 70).to(dtype), normal(4, D, 70, seed=1).to(dtype), normal(4, K, D, seed=2)
     close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-6, "atol": 1e-6}
     torch.testing.assert_close(kernels.gram(s), kernels._gram_torch(s), rtol=1e-12, atol=1e-12)
+    assert torch.equal(kernels.gram(s), kernels.gram(s).mT)
     torch.testing.assert_close(kernels.cross(u, s), kernels._cross_torch(u, s), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(kernels.mix(A, s), kernels._mix_torch(A, s, None), **close)
-    torch.testing.assert_close(kernels.mix(A, s, add=u.clone()), kernels._mix_torch(A, s, u.clone()), **close)
-    square = A[:, :, :K].tril()
-    torch.testing.assert_close(kernels.mix(square, u, lower=True), kernels._mix_torch(square, u, None), **close)
+    torch.testing.assert_close(kernels.mix(A, s), kernels._mix_torch(A, s), **close)
+    root = normal(4, K, K, seed=3).tril()
+    for T in {1, K}:
+        terms = A, s, root, u, normal(4, T, 70, seed=4).to(dtype)
+        torch.testing.assert_close(kernels.blend(*terms), kernels._blend_torch(*terms), **close)
+        by_hand = (A @ s.double() + root @ u.double()) * terms[-1].double().repeat(1, K // T, 1)
+        torch.testing.assert_close(kernels.blend(*terms), by_hand.to(dtype), **close)
 
 
 def test_gram_of_what_all_networks_share() -> None:
@@ -242,7 +246,7 @@ def test_directions_are_orthonormal(D: int) -> None:
 # ------------------------------------------------------------------- products with weights
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 194, 195), (2, 4, 192, 200), (2, 3, 201, 192), (1, 9, 192, 192)])
+@pytest.mark.parametrize("shape", [(3, 5, 194, 195), (2, 4, 7, 200), (2, 3, 201, 64), (1, 9, 64, 48)])
 @pytest.mark.parametrize("shared", [False, True])
 def test_loops_over_weights(shape: tuple[int, ...], shared: bool) -> None:
     """Forward, backward and update in float32 against torch in float64; sizes that leave every kind of remainder."""
