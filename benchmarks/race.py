@@ -14,6 +14,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -219,27 +220,36 @@ def start_up(rounds: int) -> float:
 
 
 def processes(rounds: int) -> dict[str, float]:
-    """One and two worker processes over the same ranges of addresses, a run of some seconds; ratio of the times."""
-    times: dict[int, list[float]] = {1: [], 2: []}
-    import tempfile
-
+    """A run of some seconds by one and by two worker processes, and its two halves at once by runs of one process each:
+    what the machine gives to two processes at all. Medians in seconds, and ratios to one process."""
     networks = 1_000_000
-    base = [*INIT[1].overrides(), "ensemble.sampler=law", f"ensemble.networks={networks}"]
-    for _ in range(rounds):
-        for count in times:
-            with tempfile.TemporaryDirectory() as folder:
-                code = (
-                    "import time, json, simulate\n"
-                    "if __name__ == '__main__':\n"
-                    f"    t = time.perf_counter(); simulate.run(*{base!r}, 'output={folder}/x', 'workers={count}')\n"
-                    "    print(json.dumps({'s': time.perf_counter() - t}))\n"
-                )
-                script = Path(folder) / "run.py"
-                script.write_text(code)
-                done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
-                times[count].append(json.loads(done.stdout.splitlines()[-1])["s"])
-    one, two = (statistics.median(times[k]) for k in (1, 2))
-    return {"networks": networks, "one": one, "two": two, "ratio": one / two}
+    base = [*INIT[1].overrides(), "ensemble.sampler=law"]
+    code = (
+        "import sys, time, simulate\n"
+        "if __name__ == '__main__':\n"
+        "    t = time.perf_counter(); simulate.run(*sys.argv[1:]); print(time.perf_counter() - t)\n"
+    )
+    times: dict[str, list[float]] = {"one": [], "two": [], "halves": []}
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "run.py"
+        script.write_text(code)
+
+        def start(name: str, workers: int, first: int, count: int) -> subprocess.Popen[str]:
+            where = [f"output={folder}/{name}", f"workers={workers}", f"ensemble.first={first}"]
+            command = [sys.executable, str(script), *base, *where, f"ensemble.networks={count}"]
+            return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+        for k in range(rounds):
+            half = networks // 2
+            for name, runs in {
+                "one": [(1, 0, networks)],
+                "two": [(2, 0, networks)],
+                "halves": [(1, 0, half), (1, half, half)],
+            }.items():
+                started = [start(f"{name}-{k}-{i}", *run) for i, run in enumerate(runs)]
+                times[name].append(max(float(process.communicate()[0]) for process in started))
+    one, two, halves = (statistics.median(values) for values in times.values())
+    return {"networks": networks, "one": one, "two": two, "ratio": one / two, "ideal": one / halves}
 
 
 AXES: dict[str, tuple[int, ...]] = {"n": (128, 256, 512, 1024), "L": (4, 8, 16, 32), "N_D": (1, 2, 4, 8)}

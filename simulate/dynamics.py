@@ -4,8 +4,10 @@ The learning-rate tensor is diagonal: lambda_b on biases, lambda_W / n_{l-1} on 
 sums over samples and outputs. One network never sees another: what diverges or has arrived is alone in it.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -78,7 +80,7 @@ def _backward(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float) 
     loss, delta = LOSSES[t.rule.loss](z[-1], y)
     if t.rule.tolerance:
         arrived = loss <= t.rule.tolerance
-        t.arrived = arrived if t.arrived is None else t.arrived | arrived
+        t.arrived = arrived if t.arrived is None else t.arrived.logical_or_(arrived)
         delta = torch.where(t.arrived[:, None, None], torch.zeros_like(delta), delta)
     for layer in reversed(range(t.parameters.depth)):
         V, signal = t.parameters.W[layer].mT, signals[layer]
@@ -144,13 +146,37 @@ STEPS: dict[str, Callable[[Training], None]] = {
 }
 
 
+# On a CUDA device a step of small networks takes less time than its launches, one by one: from this many steps on it is
+# captured once and replayed. Not sgd, whose batches have a new address in every step.
+GRAPH, EAGER = 16, 3  # steps to go from which on it pays; steps that are made before, so that all buffers are there
+
+
 def trajectory(training: Training, steps: tuple[int, ...]) -> Iterator[int]:
     """Trains in place and yields each chosen step when the parameters have reached it."""
+    once: Callable[[], object] = partial(_step, training)
+    graphed = training.x.is_cuda and training.rule.name != "sgd" and steps[-1] >= GRAPH
     for step in steps:
         while training.done < step:
-            STEPS[training.rule.name](training)
+            if graphed and training.done == EAGER:
+                once = _replayed(once)
+            once()
             training.done += 1
         yield step
+
+
+def _step(training: Training) -> None:
+    STEPS[training.rule.name](training)
+
+
+def _replayed(once: Callable[[], object]) -> Callable[[], object]:
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            once()
+    except RuntimeError as error:
+        warnings.warn(f"no CUDA graph, steps are launched one by one: {error}", stacklevel=2)
+        return once
+    return graph.replay
 
 
 # ------------------------------------------------------------------------------------------- the step's size

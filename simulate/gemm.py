@@ -13,8 +13,8 @@ import torch
 from numba import float32, njit
 from torch import Tensor
 
-_options = {"error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
-_fast, _inlined = njit(cache=True, **_options), njit(inline="always", **_options)
+_fast = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+_inlined = njit(inline="always", error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 TILE = 4  # samples, and incoming neurons, that are worked on together: their factors and sums fill the vector registers
 NARROW, LANES, WIDE = 48, 16, 192  # neurons; see `_looped`
 

@@ -9,11 +9,13 @@ import multiprocessing
 import os
 import shutil
 import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,8 +91,9 @@ def _check_output(job: Job) -> None:
 
 
 def workers(settings: Settings) -> int:
+    """Processes: one a core, or one a CUDA device."""
     if settings.ensemble.device == "cuda":
-        return 1
+        return min(settings.workers or torch.cuda.device_count(), torch.cuda.device_count())
     return settings.workers or len(os.sched_getaffinity(0))
 
 
@@ -147,13 +150,25 @@ def _in_this_process(tasks: list[tuple[Job, int, int]]) -> Iterator[tuple[Job, i
 
 
 def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[Job, int]]:
-    others = multiprocessing.active_children()
-    start = (os.getpid(),)
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start_worker, start) as pool:
-        futures = {pool.submit(_compute_part, *task): task[0] for task in tasks}
+    """This process is one of them: it works while the others start, and between its own parts hands out new ones."""
+    others, context = multiprocessing.active_children(), multiprocessing.get_context("spawn")
+    numbers = context.SimpleQueue()
+    for number in range(1, count):
+        numbers.put(number)
+    queue: deque[tuple[Job, int, int]] = deque(tasks)
+    running: dict[Future[int], Job] = {}
+    with ProcessPoolExecutor(count - 1, context, _start_worker, (os.getpid(), numbers)) as pool:
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            while queue or running:
+                while queue and len(running) < 2 * (count - 1):  # one to work on and one to go on with
+                    task = queue.popleft()
+                    running[pool.submit(_compute_part, *task)] = task[0]
+                if queue:
+                    yield from _in_this_process([queue.popleft()])
+                else:
+                    wait(running, return_when=FIRST_COMPLETED)
+                for future in [f for f in running if f.done()]:
+                    yield running.pop(future), future.result()
         except BrokenProcessPool:
             raise RuntimeError(
                 "a worker process died (out of memory?); what is committed is kept: run the same command "
@@ -176,9 +191,12 @@ def _compute_part(job: Job, first: int, last: int) -> int:
     return compute.compute_part(job, first, last, may_commit=lambda: os.getppid() == _parent)
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker(parent: int, numbers: Any) -> None:
     global _parent
     _parent = parent
+    number = numbers.get()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(1)
     keep_memory()

@@ -9,6 +9,7 @@ import torch
 from scipy.stats import norm
 
 import simulate
+from simulate import dynamics
 
 pytestmark = [
     pytest.mark.gpu,
@@ -58,4 +59,16 @@ def test_cuda_rows_repeat(tmp_path: Path) -> None:
     for k in range(2):
         where = [f"output={tmp_path}/{k}", "ensemble.device=cuda"]
         tables.append(simulate.run("observables=ntk", "network.width=32", "ensemble.networks=1000", *where).table())
+    assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize("rule", ["gradient_descent", "momentum", "gradient_flow"])
+def test_a_replayed_step_is_the_step(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits from a CUDA graph as from launches one by one; a capture that fails warns, and warnings are errors."""
+    tables = []
+    for graph in (dynamics.GRAPH, 10**9):
+        monkeypatch.setattr(dynamics, "GRAPH", graph)
+        where = [f"output={tmp_path}/{graph}", "ensemble.device=cuda", "ensemble.networks=500", "network.width=32"]
+        how = [f"dynamics={rule}", "dynamics.steps=60", "dynamics.tolerance=0.05", "observables=training"]
+        tables.append(simulate.run(*where, *how).table())
     assert tables[0].equals(tables[1])
