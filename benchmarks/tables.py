@@ -77,8 +77,8 @@ def render(result: dict[str, Any]) -> str:
         "",
         f"Start-up of `python -m simulate --help`: {result['start-up']:.2f} s. "
         f"Two worker processes against one, {p['networks']:,} networks of {races[1]['case']}: {p['one']:.1f} s and "
-        f"{p['two']:.1f} s, {p['ratio']:.2f} times, start-up of the processes included; its two halves by two runs at once, which share "
-        f"nothing: {p['ideal']:.2f} times, so much has the machine to give.",
+        f"{p['two']:.1f} s, {p['ratio']:.2f} times, start-up of the processes included; its two halves by two runs at "
+        f"once, which share nothing: {p['ideal']:.2f} times, so much has the machine to give.",
         "",
         "### Cost of a network with its NTK around (256, 8, 4): exponents at the upper end",
         "",

@@ -64,7 +64,7 @@ def test_cuda_rows_repeat(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["gradient_descent", "momentum", "gradient_flow"])
 def test_a_replayed_step_is_the_step(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same bits from a CUDA graph as from launches one by one; a capture that fails warns, and warnings are errors."""
+    """The same bits from a CUDA graph as from launches one by one. A capture that fails warns: an error here."""
     tables = []
     for graph in (dynamics.GRAPH, 10**9):
         monkeypatch.setattr(dynamics, "GRAPH", graph)
