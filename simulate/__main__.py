@@ -15,7 +15,7 @@ GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "
 
 def usage() -> str:
     lines = [
-        "usage: python -m simulate [-m] [--cfg] [key=value ...]",
+        "usage: python -m simulate [-m] [--cfg] [--forecast] [key=value ...]",
         "",
         "Draws an ensemble of finite-width networks, trains it if asked, and writes its statistics to parquet.",
         "",
@@ -25,6 +25,7 @@ def usage() -> str:
         "  python -m analysis data=outputs/preactivations                          its verdict",
         "",
         "  -m, --multirun  sweep over comma lists     --cfg  print the config and stop     --help  this text",
+        "  --forecast      print operations, memory and time, measured in some ten seconds, and stop",
         "  --shard=K/N     only the K-th (from 0) of N ranges of each data set's networks: one for each job of a",
         "                  cluster, as hydra/launcher=slurm cluster.{shards,minutes,partition,memory,gpus,wait} does",
         "",
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
     if flags & {"-h", "--help"}:
         print(usage())
         return 0
-    if unknown := flags - {"-m", "--multirun", "--cfg"}:
+    if unknown := flags - {"-m", "--multirun", "--cfg", "--forecast"}:
         print(f"error: {sorted(unknown)[0]}: no such flag; see python -m simulate --help", file=sys.stderr)
         return 2
     began = time.monotonic()
@@ -65,12 +66,16 @@ def main(arguments: list[str]) -> int:
             return 0
         settings = api.read_sweep(overrides) if sweeping else [api.read_one(overrides)]
         if where and where.launcher == "slurm":
-            number = cluster.submit(["-m"] * sweeping + overrides, settings, where)
-            print(f"Slurm job {number}, {where.shards} tasks; python -m simulate.status says how far they are")
+            number, tasks = cluster.submit(["-m"] * sweeping + overrides, settings, where)
+            print(f"Slurm job {number}, {tasks} tasks; python -m simulate.status says how far they are")
             return 0
-        if where:
+        if where and where.shards:
             settings = [replace(s, workers=where.shards) for s in settings]
         shard = api.read_shard(shards[-1]) if shards else (0, 1)
+        if "--forecast" in flags:
+            for line in api.forecast(settings):
+                print(line)
+            return 0
         sets = api.make(settings, api._progress(quiet=False), shard)
     except (configs.ConfigError, SettingsError, StoreError, HeldError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -78,7 +83,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted: what is committed is kept; the same command goes on from there", file=sys.stderr)
         return 130
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         print(f"error: {error}; what is committed is kept, the same command goes on from there", file=sys.stderr)
         return 1
     networks = sum(data.networks for data in sets)

@@ -45,6 +45,18 @@ def make(settings: Sequence[Settings], progress: Progress, shard: tuple[int, int
     return runner.run([runner.prepare(s) for s in settings], progress, shard)
 
 
+def forecast(settings: Sequence[Settings]) -> list[str]:
+    """What the sweep will take, in words; it measures for some ten seconds and writes nothing."""
+    from simulate import forecast as module
+    from simulate import runner, store
+
+    jobs = [runner.prepare(s) for s in settings]
+    done = [sum(b - a for a, b in store.parts(job.path)) for job in jobs]
+    missing = [job.settings.ensemble.networks - d for job, d in zip(jobs, done, strict=True)]
+    processes = module.fitting(jobs, runner.workers(jobs[0].settings))
+    return list(module.lines(jobs, missing, processes, module.network_seconds(jobs)))
+
+
 def read_shard(text: str) -> tuple[int, int]:
     """3/64 -> (3, 64): the fourth of 64 shards. SettingsError for anything else."""
     k, _, N = text.partition("/")

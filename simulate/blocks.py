@@ -7,7 +7,7 @@ same networks on any machine. A part file holds the rows of consecutive blocks.
 
 import itertools
 
-from simulate.settings import Settings, SettingsError
+from simulate.settings import Settings
 
 # Working sets in bytes: on a CPU about what one core's share of the cache holds, on a GPU what fills it.
 WORKING_SET = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
@@ -21,6 +21,7 @@ SMALLEST, LARGEST = 1, 4096
 PART_BYTES = 16 * 2**20  # of rows
 PARTS = 64  # in which an ensemble is written, unless that makes them larger than PART_BYTES, or
 PART_WORK = 2**28  # less than a tenth of a second of work, in bytes touched, against which a commit would count
+PART_MOST = 2**38  # a minute or two, which a kill may cost, and so that a shard can be as short; or one block
 
 
 def parameters(n_0: int, settings: Settings) -> int:
@@ -74,8 +75,8 @@ def part_blocks(block: int, row_bytes: int, cost: float, networks: int) -> int:
     """Blocks in a part file; cost: bytes that one network touches."""
     by_count = -(-networks // (block * PARTS))
     by_work = int(PART_WORK // (block * cost))
-    by_bytes = max(1, PART_BYTES // (block * row_bytes))
-    return min(max(by_count, by_work, 1), by_bytes)
+    most = max(1, min(PART_BYTES // (block * row_bytes), int(PART_MOST // (block * cost))))
+    return min(max(by_count, by_work, 1), most)
 
 
 def share(first: int, last: int, size: int, shard: tuple[int, int]) -> tuple[int, int]:
@@ -88,12 +89,11 @@ def share(first: int, last: int, size: int, shard: tuple[int, int]) -> tuple[int
     return max(low, first), max(first, min(high, last))
 
 
-def plan(first: int, last: int, done: list[tuple[int, int]], block: int, per_part: int) -> list[tuple[int, int]]:
-    """The ranges [first, last) of networks still to be computed, cut at part boundaries.
+def plan(first: int, last: int, done: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """The ranges [first, last) of networks still to be computed, cut at multiples of `size`, the networks of a part.
 
-    done: ranges already committed. Boundaries are multiples of block * per_part.
+    done: ranges already committed.
     """
-    size = block * per_part
     missing, start = [], first
     for low, high in sorted(done):
         if low > start:
@@ -104,14 +104,3 @@ def plan(first: int, last: int, done: list[tuple[int, int]], block: int, per_par
     return [
         (max(low, cut), min(high, cut + size)) for low, high in missing for cut in range(low // size * size, high, size)
     ]
-
-
-def refuse_too_large(n_0: int, samples: int, settings: Settings, memory: int) -> None:
-    """SettingsError where one network does not fit into `memory` bytes."""
-    need = network_bytes(n_0, samples, settings)
-    if need > memory:
-        raise SettingsError(
-            "network.width",
-            list(settings.network.widths),
-            f"one network needs {need / 2**30:,.1f} GiB and there are {memory / 2**30:,.1f}: choose narrower layers",
-        )

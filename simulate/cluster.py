@@ -7,18 +7,26 @@ on nodes but this project, and a person can read and submit it again. What a tas
 requeued, after a lost node or shortly before its time is up, goes on from there.
 """
 
+from __future__ import annotations
+
+import math
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simulate.settings import Settings, SettingsError
 
+if TYPE_CHECKING:
+    from simulate.jobs import Job
+
 LAUNCHERS = ("slurm", "local")
+MARGIN, START = 1.5, 10  # of the forecast, and seconds in which a task starts
 BEFORE_THE_END = 60  # seconds before a task's time is up at which it is requeued
 PREFIX, LAUNCHER = "cluster.", "hydra/launcher="
 
@@ -26,7 +34,7 @@ PREFIX, LAUNCHER = "cluster.", "hydra/launcher="
 @dataclass(frozen=True)
 class Cluster:
     launcher: str  # slurm, or local: worker processes on this machine
-    shards: int = 1
+    shards: int = 0  # 0, auto: as many as it takes that no task needs longer than `minutes`
     minutes: int = 60  # a task; one that needs longer is requeued and goes on
     partition: str = ""
     memory: int = 4  # GiB a task
@@ -57,8 +65,10 @@ def split(overrides: Sequence[str]) -> tuple[Cluster | None, list[str]]:
 def _value(name: str, text: str, kind: object) -> object:
     least = 0 if name == "gpus" else 1
     if kind in (int, "int"):
+        if name == "shards" and text == "auto":
+            return 0
         if not text.isdecimal() or int(text) < least:
-            raise SettingsError(PREFIX + name, text, f"a whole number >= {least}")
+            raise SettingsError(PREFIX + name, text, f"a whole number >= {least}" + ", or auto" * (name == "shards"))
         return int(text)
     if kind in (bool, "bool"):
         if text not in ("true", "false"):
@@ -95,11 +105,34 @@ def script(overrides: Sequence[str], cluster: Cluster, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def submit(overrides: Sequence[str], settings: Sequence[Settings], cluster: Cluster) -> str:
-    """Submit the checked sweep; returns the job's number. Raises SettingsError where there is no Slurm, RuntimeError
-    with Slurm's own words where it refuses."""
+def _tasks(jobs: Sequence[Job], cluster: Cluster) -> int:
+    """How many, each of them a shard of every data set and up to a part of each longer than the mean."""
+    if cluster.gpus and jobs[0].settings.ensemble.device != "cuda":
+        raise SettingsError(
+            "cluster.shards", "auto", "there is no GPU here whose time could be measured: give their number"
+        )
+    from simulate import forecast
+
+    seconds = forecast.network_seconds(jobs)
+    work = sum(s * job.settings.ensemble.networks for s, job in zip(seconds, jobs, strict=True))
+    most = (60 * cluster.minutes - BEFORE_THE_END) / MARGIN - START
+    left = most - sum(s * job.part for s, job in zip(seconds, jobs, strict=True))
+    if left <= 0:
+        need = math.ceil(((most - left + START) * MARGIN + BEFORE_THE_END) / 60)
+        raise SettingsError("cluster.minutes", cluster.minutes, f"the shortest task takes {need}, or more")
+    return math.ceil(work / left)
+
+
+def submit(overrides: Sequence[str], settings: Sequence[Settings], cluster: Cluster) -> tuple[str, int]:
+    """Submit the checked sweep; returns the job's number and how many tasks it has. Raises SettingsError where there is
+    no Slurm, or where a task has too little time or memory, RuntimeError with Slurm's own words where it refuses."""
     if shutil.which("sbatch") is None:
         raise SettingsError("hydra/launcher", "slurm", "sbatch is not here; choose local, or log in to a cluster")
+    from simulate import forecast, runner  # torch, only here
+
+    jobs = [runner.prepare(s) for s in settings]
+    forecast.fitting(jobs, 1, cluster.memory * 2**30)
+    cluster = replace(cluster, shards=cluster.shards or _tasks(jobs, cluster))
     folder = Path(os.path.commonpath([Path(s.output).absolute() for s in settings])) / "slurm"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "submitted.sh"
@@ -110,4 +143,4 @@ def submit(overrides: Sequence[str], settings: Sequence[Settings], cluster: Clus
         raise RuntimeError(f"sbatch: {done.stderr.strip()}")
     if done.returncode:
         raise RuntimeError(f"job {done.stdout.strip()}: some tasks failed; their logs are in {folder}")
-    return done.stdout.strip().partition(";")[0]
+    return done.stdout.strip().partition(";")[0], cluster.shards

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulate import activations, dynamics, ensemble, law, schema, store, streams, taylor
+from simulate import activations, dynamics, ensemble, kernels, law, schema, store, streams, taylor
 from simulate.differentials import differentials, fourth
 from simulate.jobs import Job
 from simulate.observables import MEASURE, Snapshot
@@ -144,9 +144,9 @@ def _loss(training: dynamics.Training, z: torch.Tensor) -> torch.Tensor:
 
 def _moved(parameters: ensemble.Parameters, start: list[torch.Tensor], layer: int) -> torch.Tensor:
     """|W(l) - W(l) at step 0| / |W(l) at step 0|, (M,)"""
-    first = start[layer - 1].double()
-    moved = parameters.W[layer - 1].double() - first
-    return moved.square().sum(dim=(1, 2)).div(first.square().sum(dim=(1, 2))).sqrt()
+    first, now = start[layer - 1].mT, parameters.W[layer - 1].mT
+    moved, size = (kernels.gram(V.flatten(1)[:, None])[:, 0, 0] for V in (now - first, first))
+    return moved.div(size).sqrt()
 
 
 def _there(value: torch.Tensor | None) -> torch.Tensor:

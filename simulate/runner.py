@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simulate import blocks, compute, dynamics, inputs, locks, schema, store
+from simulate import blocks, compute, dynamics, forecast, inputs, locks, schema, store
 from simulate.jobs import Job
 from simulate.progress import Progress
 from simulate.settings import Settings, SettingsError
@@ -51,15 +51,14 @@ def prepare(settings: Settings) -> Job:
     if columns > schema.MOST_COLUMNS:
         right = f"{columns} columns for {D} samples; at most {schema.MOST_COLUMNS}: fewer samples or observables"
         raise SettingsError("observables.record", list(settings.observables.record), right)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    blocks.refuse_too_large(n_0, D, settings, memory // 2)
     block = blocks.block_size(n_0, D, settings.ensemble.device, settings)
-    if block * (blocks.network_bytes(n_0, D, settings) + layout.row_bytes()) > memory:
-        raise SettingsError("ensemble.block", block, f"a block needs more than the {memory / 2**30:.0f} GiB there are")
     job = Job(settings, samples, layout, block)
+    forecast.fitting([job], 1)
     if settings.dynamics.name != "none" and not settings.dynamics.eta:
         with torch.inference_mode(), _one_thread():
-            eta = dynamics.stable_eta(compute.training_of(job, compute.stream_of(job, 0, dynamics.AUTO)))
+            few = min(job.block, dynamics.AUTO)  # at a time
+            drawn = (compute.training_of(job, compute.stream_of(job, k, few)) for k in range(0, dynamics.AUTO, few))
+            eta = dynamics.stable_eta(drawn)
         job = replace(job, settings=replace(settings, dynamics=replace(settings.dynamics, eta=eta)))
     _check_output(job)
     store.check(job.path, job.manifest())
@@ -107,21 +106,46 @@ def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ALL) -
     Raises locks.HeldError where another process is writing some of these networks. Parts that are there are read and
     held against their checksums; what is damaged is set aside and computed again.
     """
+    count = _processes(jobs, progress)
     with ExitStack() as held:
         spans = []
         for job in jobs:
-            spans.append(blocks.share(job.first, job.last, job.block * _part_blocks(job), shard))
+            spans.append(blocks.share(job.first, job.last, job.part, shard))
             job.path.mkdir(parents=True, exist_ok=True)
             held.enter_context(locks.writing(job.path, *spans[-1]))
-        return _run(jobs, spans, progress)
+        try:
+            return _run(jobs, spans, progress, count)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise MemoryError(_out_of_memory(jobs, count)) from error
+            raise
 
 
-def _part_blocks(job: Job) -> int:
-    return blocks.part_blocks(job.block, job.layout.row_bytes(), job.cost(), job.settings.ensemble.networks)
+def _processes(jobs: Sequence[Job], progress: Progress) -> int:
+    """How many there will be. SettingsError where those asked for do not fit into the memory."""
+    wanted = workers(jobs[0].settings)
+    fit = forecast.fitting(jobs, wanted)
+    if fit < wanted:
+        if jobs[0].settings.workers:
+            raise SettingsError("workers", wanted, f"{fit} fit into the memory that there is")
+        progress.say(f"workers=auto: {fit} of {wanted} processes fit into the memory that there is")
+    return fit
 
 
-def _run(jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progress) -> list[store.DataSet]:
+def _out_of_memory(jobs: Sequence[Job], count: int) -> str:
+    """What would take less; nothing is changed without being asked."""
+    block = max(job.block for job in jobs)
+    if count > 1:
+        return f"out of memory in one of {count} processes: fewer take less, as workers={count // 2}"
+    if block > 1:
+        right = f"ensemble.block={block // 2} takes less, and makes another data set: it needs another output"
+        return f"out of memory with a block of {block} networks; {right}"
+    return "out of memory with one network at a time: choose a smaller network.width, or a machine with more"
+
+
+def _run(jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progress, count: int) -> list[store.DataSet]:
     tasks: list[tuple[Job, int, int]] = []
+    to_make = []
     for job, (low, high) in zip(jobs, spans, strict=True):
         s = job.samples
         store.create(job.path, job.manifest(), s.x, s.y, s.train)
@@ -132,11 +156,16 @@ def _run(jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progre
                 aside = store.set_aside(job.path, first, last)
                 progress.say(f"{aside}: this part {why}; set aside, its networks are computed again")
         done = [(max(a, low), min(b, high)) for a, b in store.parts(job.path) if a < high and b > low]
-        ranges = blocks.plan(low, high, done, job.block, _part_blocks(job)) if low < high else []
+        ranges = blocks.plan(low, high, done, job.part) if low < high else []
         missing = sum(b - a for a, b in ranges)
         progress.start(str(job.path), high - low, missing, job.cost())
         tasks += [(job, a, b) for a, b in ranges]
-    count = min(workers(jobs[0].settings), len(tasks))
+        to_make.append(missing)
+    count = min(count, len(tasks))
+    if tasks and not progress.quiet:
+        with _one_thread():
+            for line in forecast.lines(jobs, to_make, count, forecast.worth_it(jobs, to_make, count, progress.say)):
+                progress.say(line)
     with progress:
         for job, networks in _in_this_process(tasks) if count <= 1 else _in_workers(tasks, count):
             progress.advance(str(job.path), networks)
@@ -170,10 +199,7 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
                 for future in [f for f in running if f.done()]:
                     yield running.pop(future), future.result()
         except BrokenProcessPool:
-            raise RuntimeError(
-                "a worker process died (out of memory?); what is committed is kept: run the same command "
-                "again to go on, with workers=1 or a smaller ensemble.block if it happens again"
-            ) from None
+            raise RuntimeError("a worker process died (out of memory?): fewer take less, as workers=1") from None
         except BaseException:
             # Parts appear whole or not at all, so a worker can be stopped at any moment.
             for child in multiprocessing.active_children():
@@ -202,16 +228,20 @@ def _start_worker(parent: int, numbers: Any) -> None:
     keep_memory()
 
 
+LARGE = 8 * 2**20  # bytes of an array that has pages of its own
+
+
 def keep_memory() -> None:
     """Tell glibc to keep what blocks free for the next block. Giving arrays of a megabyte back to the system and
-    asking for them again costs a page fault every thousand numbers, up to a third of a run; the peak is the same."""
+    asking for them again costs a page fault every thousand numbers, up to a third of a run. Large ones go back: kept,
+    they leave holes that the next ones do not fit into, and the peak doubles."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return  # another allocator, another system
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, most = -1, -3, 2**30
-    mallopt(M_TRIM_THRESHOLD, most)
-    mallopt(M_MMAP_THRESHOLD, most)
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+    mallopt(M_TRIM_THRESHOLD, 2**30)
+    mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 @contextmanager

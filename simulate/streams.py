@@ -1,6 +1,6 @@
 """Random streams with an address: (seed, what the network is) -> key, (network, tensor, position) -> number.
 
-The generator keeps no state (simulate.kernels): a network's parameters are a function of its address alone, whatever
+The generator keeps no state (simulate.normals): a network's parameters are a function of its address alone, whatever
 was drawn before it, beside it, on which device or by how many processes.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulate import kernels
+from simulate import normals
 
 # What is drawn for a layer, each under a number of its own.
 WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES, BATCHES = range(5)  # BATCHES: of a step, not of a layer
@@ -37,7 +37,7 @@ class Stream:
 
     def normal(self, kind: int, layer: int, *shape: int, scale: float = 1.0) -> Tensor:
         """Independent normals of variance scale^2, (M, *shape)."""
-        flat = kernels.normal(
+        flat = normals.normal(
             self.M, math.prod(shape), self.first, layer * _KINDS + kind, self.key, scale, self.dtype, self.device
         )
         return flat.view(self.M, *shape)

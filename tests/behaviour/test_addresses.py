@@ -210,7 +210,7 @@ def test_plan_covers_each_network_once() -> None:
         cuts = sorted(set(rng.integers(first, first + count + 1, size=4).tolist()))
         done = [(a, b) for a, b in zip(cuts[::2], cuts[1::2], strict=False) if b > a]
         block, per_part = int(rng.integers(1, 9)), int(rng.integers(1, 4))
-        todo = blocks.plan(first, first + count, done, block, per_part)
+        todo = blocks.plan(first, first + count, done, block * per_part)
         covered = sorted(k for a, b in [*done, *todo] for k in range(a, b))
         assert covered == list(range(first, first + count))
         assert all(a // (block * per_part) == (b - 1) // (block * per_part) for a, b in todo)

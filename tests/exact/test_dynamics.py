@@ -170,12 +170,12 @@ def test_a_network_that_has_arrived_stays_and_its_neighbours_do_not_notice() -> 
 def test_eta_auto_is_half_the_stability_bound() -> None:
     """At twice it linearised descent is on the edge: the largest eigenvalue of eta H is 2."""
     t = training("gradient_descent")
-    eta = dynamics.stable_eta(t)
+    eta = dynamics.stable_eta([t])
     z, signals = ensemble.forward(t.parameters, t.x, t.s)
     H = ensemble.ntk(t.parameters, z, signals, t.slope, t.rule.lambda_b, t.rule.lambda_W).mean(dim=0)
     largest = torch.linalg.eigvalsh(H.reshape(2 * N, 2 * N))[-1]
     assert abs(2 * eta * float(largest) - 2) < 1e-2
-    assert abs(dynamics.stable_eta(training("gradient_descent", loss="cross_entropy")) / (2 * eta) - 1) < 1e-2
+    assert abs(dynamics.stable_eta([training("gradient_descent", loss="cross_entropy")]) / (2 * eta) - 1) < 1e-2
 
 
 # ------------------------------------------------------------------- Taylor models

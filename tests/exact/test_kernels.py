@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from simulate import compute, gemm, kernels, runner, streams
+from simulate import compute, gemm, kernels, normals, runner, streams
 from simulate.api import read_one
 
 CPU = torch.device("cpu")
@@ -35,10 +35,10 @@ def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], an
     """The known-answer vectors that Random123 publishes for philox4x32-10."""
     start = np.uint64(counter[0] + (counter[1] << 32))
     out = np.empty((4, 1), np.uint32)
-    kernels._words(out, 1, start, *map(np.uint32, (*counter[2:], *key)))
+    normals._words(out, 1, start, *map(np.uint32, (*counter[2:], *key)))
     assert tuple(out[:, 0]) == answer
     if counter[1] < 2**31:  # torch has no unsigned 64-bit counter
-        words = kernels._words_torch(1, int(start), counter[2], counter[3], key, CPU)
+        words = normals._words_torch(1, int(start), counter[2], counter[3], key, CPU)
         assert tuple(int(w) for w in words) == answer
 
 
@@ -46,8 +46,8 @@ def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], an
 def test_both_forms_give_the_same_words(start: int) -> None:
     """Also where the low half of the counter overflows."""
     out = np.empty((4, 64), np.uint32)
-    kernels._words(out, 64, np.uint64(start), *map(np.uint32, (7, 3, 11, 2**32 - 1)))
-    words = kernels._words_torch(64, start, 7, 3, (11, 2**32 - 1), CPU)
+    normals._words(out, 64, np.uint64(start), *map(np.uint32, (7, 3, 11, 2**32 - 1)))
+    words = normals._words_torch(64, start, 7, 3, (11, 2**32 - 1), CPU)
     np.testing.assert_array_equal(out, np.stack([w.numpy() for w in words]))
 
 
@@ -58,20 +58,20 @@ def test_both_forms_give_the_same_words(start: int) -> None:
 @pytest.mark.parametrize("N", [1, 63, 64, 65, 4099])
 def test_normals_of_both_forms(dtype: torch.dtype, rtol: float, N: int) -> None:
     M, first, key = 3, 2**33 + 5, (2**32 - 1, 12)
-    got = kernels.normal(M, N, first, 5, key, 1.5, dtype, CPU)
+    got = normals.normal(M, N, first, 5, key, 1.5, dtype, CPU)
     rows = 4 if dtype == torch.float32 else 2
     spread = -(-N // (16 * rows))
-    want = kernels._normals_torch(M * spread, first * spread * 16, (5, spread, *key), 1.5, dtype, CPU)
+    want = normals._normals_torch(M * spread, first * spread * 16, (5, spread, *key), 1.5, dtype, CPU)
     torch.testing.assert_close(got, want.reshape(M, -1)[:, :N], rtol=rtol, atol=rtol)
 
 
 def test_float32_normals_are_those_of_the_formula() -> None:
     """sqrt(-2 log u) (cos, sin)(2 pi v) in float64 from the same words: the polynomials are good to 1e-6."""
     out = np.empty((4, 4096), np.uint32)
-    kernels._words(out, 4096, np.uint64(0), *map(np.uint32, (1, 2, 3, 4)))
+    normals._words(out, 4096, np.uint64(0), *map(np.uint32, (1, 2, 3, 4)))
     out[0, :4] = [0, 1, 2**32 - 1, 2**31]  # the deepest tail, and u = 1
     z, u, exponent = (np.empty(shape, np.float32) for shape in ((4, 4096), 4096, 4096))
-    kernels._box_muller(out, 4096, u, exponent, z, np.float32(1.0))
+    normals._box_muller(out, 4096, u, exponent, z, np.float32(1.0))
     for r in (0, 2):
         uniform = np.minimum(out[r].astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33), 1).astype(float)
         radius, angle = np.sqrt(-2 * np.log(uniform)), 2 * np.pi * out[r + 1].astype(np.int32) * 2.0**-32
@@ -88,7 +88,7 @@ def test_the_logarithm_stays_below_zero() -> None:
     out = np.empty((4, 2**20), np.float32)
     for start in range(2**31, 2**32, 2**28):  # u takes 2^23 values in [1/2, 1): one for 2^8 words
         words[0] = words[2] = start + 2**8 * np.arange(2**20, dtype=np.uint64)
-        kernels._box_muller(words, 2**20, *scratch, out, np.float32(1.0))
+        normals._box_muller(words, 2**20, *scratch, out, np.float32(1.0))
         assert np.isfinite(out).all()
 
 
@@ -159,11 +159,11 @@ def test_a_block_in_its_form_for_other_devices(case: str, monkeypatch: pytest.Mo
                device: torch.device) -> torch.Tensor:  # fmt: skip
         spread = -(-N // 64)
         address = (tensor, spread, *key)
-        flat = kernels._normals_torch(M * spread, first * spread * 16, address, scale, dtype, device)
+        flat = normals._normals_torch(M * spread, first * spread * 16, address, scale, dtype, device)
         return flat.reshape(M, -1)[:, :N].contiguous()
 
     monkeypatch.setattr(torch.Tensor, "is_cpu", property(lambda self: False))
-    monkeypatch.setattr(kernels, "normal", normal)
+    monkeypatch.setattr(normals, "normal", normal)
     forms, _ = compute.compute_block(job, 3)
     for family, values in loops.items():
         np.testing.assert_allclose(forms[family], values, rtol=1e-4, atol=2e-5, err_msg=family)
