@@ -48,6 +48,7 @@ def counts(job: Job) -> Counts:
     s, (D, n_0) = job.settings, job.samples.x.shape
     sizes = [n_0, *s.network.widths, s.network.outputs]
     weights = float(sum(n * m for n, m in itertools.pairwise(sizes)))
+    above = weights - n_0 * sizes[1]  # weights that something is pulled back through
     hidden, outputs, record = sum(sizes[1:-1]), s.network.outputs, s.observables.record
     rows = job.layout.row_bytes()
     if s.ensemble.sampler == "law":
@@ -58,13 +59,20 @@ def counts(job: Job) -> Counts:
             normals += R * hidden
         return Counts(operations, normals, job.cost(), rows)
     directions = outputs * D
-    passes = D  # of samples or tangents through all weights, for each recorded step
-    for name, each in (("ntk", directions), ("dntk", directions**2), ("ddntk", directions**3), ("fourth", 8 * D)):
+    pulled = 0  # vectors, or tangents, for each recorded step
+    for name, each in (
+        ("ntk", directions),
+        ("dntk", 4 * directions**2),
+        ("ddntk", 4 * directions**3),
+        ("fourth", 8 * D),
+    ):
         if name in record:
-            passes += 2 * each * len(s.observables.output_layers)
-    if "taylor" in record:
-        passes += 2 * directions**3
-    operations = 2 * weights * passes * len(job.layout.steps) + 6 * weights * job.samples.train * gradients(job)
+            pulled += each * len(s.observables.output_layers)
+    operations = len(job.layout.steps) * 2 * (weights * D + above * pulled)
+    if "taylor" in record:  # its differentials, once
+        operations += 8 * above * directions**3
+    N = s.dynamics.batch or job.samples.train
+    operations += gradients(job) * 2 * N * (2 * weights + above)
     return Counts(operations, weights, job.cost(), rows)
 
 

@@ -1,0 +1,233 @@
+"""What a sweep will take, and what happens where it does not fit. Times are held to measurement by a benchmark."""
+
+import json
+import math
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from simulate import blocks, cluster, compute, forecast, runner
+from simulate.__main__ import main
+from simulate.api import read_one
+from simulate.jobs import Job
+from simulate.settings import SettingsError
+from simulate.store import DataSet, open_data_set, parts
+
+
+def job(*overrides: str) -> Job:
+    return runner.prepare(read_one([*overrides, "ensemble.device=cpu", "output=nowhere"]))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["ensemble.sampler=dense", "observables=kernel"],
+        ["ensemble.sampler=dense", "observables=ntk", "network.depth=6"],
+        ["dynamics=gradient_descent", "dynamics.steps=20", "observables=training", "inputs.count=9"],
+        ["dynamics=gradient_flow", "dynamics.steps=5", "observables=training"],
+    ],
+)
+def test_operations_are_those_that_torch_counts(overrides: list[str]) -> None:
+    """Products with weights, in torch's form (narrow layers): within a tenth of what torch counts."""
+    one = job(*overrides, "network.width=40", "ensemble.block=8", "dynamics.lambda_b=1.0")
+    update = {torch.ops.aten.baddbmm_: lambda T, a, b, **named: 2 * math.prod(a) * b[2]}  # torch forgets it
+    with FlopCounterMode(display=False, custom_mapping=update) as counter, torch.inference_mode():
+        compute.compute_block(one, 0)
+    assert forecast.counts(one).operations == pytest.approx(counter.get_total_flops() / 8, rel=0.1)
+
+
+def test_normals_are_those_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By both samplers, but for biases and the layer that one output pulls back alone."""
+    drawn = []
+
+    def spy(self: compute.streams.Stream, kind: int, layer: int, *shape: int, scale: float = 1.0) -> torch.Tensor:
+        drawn.append(torch.Size(shape).numel())
+        return normal(self, kind, layer, *shape, scale=scale)
+
+    normal = compute.streams.Stream.normal
+    monkeypatch.setattr(compute.streams.Stream, "normal", spy)
+    for sampler in ("dense", "law"):
+        one = job(f"ensemble.sampler={sampler}", "observables=ntk", "network.width=64", "network.depth=9")
+        drawn.clear()
+        compute.compute_block(one, 0)
+        assert forecast.counts(one).normals == pytest.approx(sum(drawn), rel=0.1)
+
+
+def test_time_is_put_together_from_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block costs 1 to draw and 0.25 a record, 0.5 a step: so the forecast of 100 steps and 3 records."""
+    seen: list[tuple[int, ...]] = []
+
+    def timed(one: Job, index: int) -> float:
+        seen.append(one.layout.steps)
+        return 1 + 0.25 * len(one.layout.steps) + 0.5 * one.settings.dynamics.steps
+
+    monkeypatch.setattr(forecast, "_timed", timed)
+    monkeypatch.setattr(forecast, "_commit", lambda one: 0.125)
+    training = job("dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100", "observables=training",
+                   "observables.steps=[0,50,100]")  # fmt: skip
+    assert forecast.block_seconds(training, 3.0) == pytest.approx(1 + 3 * 0.25 + 100 * 0.5 + 0.125)
+    assert max(max(steps) for steps in seen) == forecast.STEPS
+    still = job("network.width=64")
+    assert forecast.network_seconds([still]) == pytest.approx([(1.25 + 0.125) / still.block])
+
+
+def test_what_is_not_measured_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [job(f"network.width={n}", "ensemble.sampler=dense", "network.depth=8") for n in (1024, 64, 256)]
+    monkeypatch.setattr(forecast, "block_seconds", lambda one, patience: 3.0)
+    out = forecast.network_seconds(jobs, 0.0)
+    nominal = [forecast.counts(one).seconds() for one in jobs]
+    k = min(range(3), key=lambda k: nominal[k] * jobs[k].block)
+    assert out[k] == 3.0 / jobs[k].block
+    assert [o / n for o, n in zip(out, nominal, strict=True)] == pytest.approx([out[k] / nominal[k]] * 3)
+
+
+MEMORY = """
+import json, sys
+from pathlib import Path
+from simulate import forecast, runner
+from simulate.api import read_one
+from simulate.progress import Progress
+job = runner.prepare(read_one(sys.argv[1:]))
+said = forecast.resident() + sum(forecast.memory(job))
+runner.run([job], Progress(quiet=True))
+status = Path("/proc/self/status").read_text().splitlines()
+print(json.dumps([said, next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["network.width=16", "ensemble.networks=50000"],
+        ["network.width=1024", "network.depth=32", "observables=ntk", "inputs.count=2", "ensemble.networks=512"],
+        ["network.width=4096", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=4"],
+        ["network.width=2048", "network.depth=6", "dynamics=momentum", "dynamics.eta=0.01", "dynamics.steps=2",
+         "observables.record=[outputs,moved]", "ensemble.networks=3"],
+        ["network.width=32", "network.depth=3", "observables=kernel", "inputs.count=100", "ensemble.networks=200"],
+    ],
+)  # fmt: skip
+def test_memory(overrides: list[str], tmp_path: Path) -> None:
+    """Forecast and measured peak of the process agree within 20 %; benchmarks/forecast.py has the grid."""
+    where = [f"output={tmp_path}/a", "workers=1", "ensemble.device=cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, *overrides, *where], capture_output=True, text=True, check=True
+    )
+    said, peak = json.loads(done.stdout)
+    assert said == pytest.approx(peak, rel=0.2)
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("overrides", "have", "named", "right"),
+    [
+        (["network.width=16384", "network.depth=4", "ensemble.sampler=dense"], GIB, "network.width",
+         "one network needs 2."),
+        (["network.width=2048", "network.depth=4", "ensemble.sampler=dense", "ensemble.block=64"], GIB,
+         "ensemble.block=64", "choose a smaller block"),
+        (["workers=6", "network.width=64"], 2 * GIB, "workers=6", "fit into the memory"),
+        (["network.width=16384", "network.depth=4", "dynamics=gradient_descent"], GIB, "network.width", "GiB"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(
+    overrides: list[str], have: int, named: str, right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(forecast, "available", lambda: have)
+    assert main([*overrides, "ensemble.device=cpu", f"output={tmp_path}/x"]) == 2
+    said = capsys.readouterr().err
+    assert named in said
+    assert right in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_takes_the_processes_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job("network.width=64")
+    each = forecast.resident() + sum(forecast.memory(one))
+    monkeypatch.setattr(forecast, "available", lambda: int(2.5 * each) - forecast.resident())
+    assert forecast.fitting([one], 8) == 2
+    assert forecast.fitting([one], 1) == 1
+
+
+def limited(megabytes: int) -> Callable[[], None]:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20,) * 2)
+
+    return limit
+
+
+BIG = ["network.width=12000", "network.depth=4", "ensemble.sampler=dense", "ensemble.networks=2", "workers=1",
+       "ensemble.device=cpu"]  # fmt: skip
+UNCHECKED = (
+    "import sys; from simulate import forecast; forecast.available = lambda: 2**50\n"
+    "from simulate.__main__ import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+def test_a_limit_of_the_process_is_seen(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "simulate", *BIG, f"output={tmp_path}/a"]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited(2000))
+    assert done.returncode == 2, done.stderr
+    assert "one network needs" in done.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_out_of_memory_on_the_way(tmp_path: Path, run: Callable[..., DataSet]) -> None:
+    """One line says which setting would take less, what is committed stays, and the run goes on with more memory."""
+    small = ["network.width=64", "ensemble.block=4096", "ensemble.sampler=dense", "observables=ntk", "network.depth=3",
+             "ensemble.networks=6000", "ensemble.device=cpu", "workers=1"]  # fmt: skip
+    first = [*small[:-3], "ensemble.networks=10", "ensemble.device=cpu", "workers=1"]
+    where = f"output={tmp_path}/a"
+    run(*first, where)
+    command = [sys.executable, "-c", UNCHECKED, *small, where]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited(2600))
+    assert done.returncode == 1, done.stderr
+    assert "out of memory with a block of 4096 networks; ensemble.block=2048 takes less" in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert parts(tmp_path / "a") == [(0, 10)]
+    run(*small, where)
+    assert open_data_set(tmp_path / "a").table().equals(run(*small).table())
+
+
+def test_tasks_are_sized_by_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    jobs = [job("network.width=64", "ensemble.networks=1000000"), job("network.width=32", "ensemble.networks=1000000")]
+    monkeypatch.setattr(forecast, "network_seconds", lambda jobs: [0.01, 0.02])
+    where = cluster.Cluster("slurm", minutes=60)
+    tasks = cluster._tasks(jobs, where)
+    longest = 0.0
+    for k in range(tasks):
+        spans = [blocks.share(one.first, one.last, one.part, (k, tasks)) for one in jobs]
+        longest = max(longest, sum(s * (b - a) for s, (a, b) in zip((0.01, 0.02), spans, strict=True)))
+    assert 0.5 * 3600 / cluster.MARGIN < longest < 3600 / cluster.MARGIN
+    monkeypatch.setattr(forecast, "network_seconds", lambda jobs: [1.0, 1.0])
+    with pytest.raises(SettingsError, match=r"cluster.minutes=60: the shortest task takes \d+"):
+        cluster._tasks(jobs, where)
+    with pytest.raises(SettingsError, match=r"cluster.shards='auto': there is no GPU here"):
+        cluster._tasks(jobs, cluster.Cluster("slurm", gpus=1))
+
+
+def test_forecast_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--forecast", "-m", "network.width=16,32", f"output={tmp_path}/a", "workers=1"]) == 0
+    said = capsys.readouterr().out
+    assert "2 data sets, 2,000 networks to make" in said
+    assert "of memory in each of 1 process\n" in said
+    assert "of one core or device" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_are_short_enough_to_lose() -> None:
+    """A part of a long training is one block, however few that makes of it."""
+    long = job("network.width=512", "dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100000",
+               "ensemble.networks=1000000", "observables=training")  # fmt: skip
+    assert long.part == long.block
+    short = job("network.width=512", "ensemble.networks=1000000")
+    assert short.part > 8 * short.block
