@@ -11,7 +11,7 @@ TORCH ?= cpu
 BIN := $(VENV)/bin
 DEMO := outputs/demo
 
-.PHONY: venv demo test lint types cluster bench bench-peers clean
+.PHONY: venv demo test lint types soak cluster bench bench-peers clean
 
 venv: $(VENV)/.installed
 
@@ -38,6 +38,9 @@ types: venv
 
 test: venv lint types
 	$(BIN)/python -m pytest
+
+soak: venv
+	$(BIN)/python -m pytest -m long -rP tests/behaviour/test_soak.py
 
 cluster: venv
 	$(BIN)/python -m pytest -m cluster -rs tests/cluster

@@ -182,6 +182,9 @@ def write(result: Result, folder: Path) -> Path:
     from analysis import plots, report
 
     folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            raise ValueError(f"output={folder}: {path} is a link, and a report is not written through links")
     (folder / "verdicts.json").write_text(json.dumps(verdict_json(result), indent=1) + "\n")
     result.estimates.to_parquet(folder / "estimates.parquet", index=False)
     figures = plots.write_all(result, folder / "figures") if result.options.figures else []

@@ -2,6 +2,8 @@
 
 import csv
 import math
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from simulate.settings import Inputs, SettingsError
 
 Array = NDArray[np.float64]
+MOST_BYTES = 2**33  # of a file of inputs
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,16 @@ def _file(settings: Inputs) -> tuple[Array, Array | None]:
     """npy: x. npz: x and, if there, y. csv: a header line; columns y or y_... are targets, the others x."""
     path = Path(str(settings.path))
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > MOST_BYTES):
+            raise ValueError(f"not a plain file of at most {MOST_BYTES / 2**30:.0f} GiB")
         x, y = _READERS[path.suffix.lower()](path)
     except KeyError:
         raise SettingsError("inputs.path", str(path), "a file that ends in .npy, .npz or .csv") from None
     except OSError as error:
         raise SettingsError("inputs.path", str(path), f"cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise SettingsError("inputs.path", str(path), str(error)) from None
+    except (ValueError, EOFError, MemoryError, OverflowError, csv.Error, zipfile.BadZipFile, zlib.error) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise SettingsError("inputs.path", str(path), f"cannot be read: {said}") from None
     for name, table in (("x", x), ("y", y)):
         if table is None:
             continue
@@ -129,10 +135,14 @@ def _file(settings: Inputs) -> tuple[Array, Array | None]:
 
 
 def _read_npy(path: Path) -> tuple[Array, None]:
-    return np.load(path, allow_pickle=False), None
+    # Mapped: what the header promises is held against the size of the file before memory is taken.
+    return np.array(np.load(path, allow_pickle=False, mmap_mode="r")), None
 
 
 def _read_npz(path: Path) -> tuple[Array, Array | None]:
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES / 2**30:.0f} GiB when unpacked")
     with np.load(path, allow_pickle=False) as archive:
         if "x" not in archive:
             raise ValueError(f"holds {', '.join(archive.files)}; an array named x is needed")

@@ -22,6 +22,11 @@ class HeldError(RuntimeError):
     """Another process writes these addresses; the message names it."""
 
 
+def _plain(path: str, flags: int) -> int:
+    """Opens no file that a link points to."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def _locked(stream: IO[str]) -> bool:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -33,7 +38,7 @@ def _locked(stream: IO[str]) -> bool:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """While one process looks at the writers and enters itself, no other does."""
-    with (path / ".writers").open("a") as stream:
+    with open(path / ".writers", "a", opener=_plain) as stream:
         until = time.monotonic() + PATIENCE
         while not _locked(stream):
             if time.monotonic() > until:
@@ -44,13 +49,21 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
+def _said(entry: Any) -> dict[str, Any]:
+    """ValueError for what no writer wrote."""
+    kinds = {"first": int, "last": int, "pid": int, "host": str, "since": float}
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), kind) for key, kind in kinds.items()):
+        raise ValueError
+    return entry
+
+
 def writers(path: Path) -> list[dict[str, Any]]:
     """Those alive: host, pid, first and last address, and since when (seconds since the epoch)."""
     found = []
     for name in sorted(path.glob(".writer-*")):
-        with contextlib.suppress(OSError, ValueError), name.open("r+") as stream:
+        with contextlib.suppress(OSError, ValueError), open(name, "r+", opener=_plain) as stream:
             if not _locked(stream):  # its owner lives
-                found.append(json.loads(name.read_text()))
+                found.append(_said(json.load(stream)))
     return found
 
 
@@ -66,10 +79,10 @@ def writing(path: Path, first: int, last: int) -> Iterator[None]:
                     f"output={path}: networks {other['first']} to {other['last'] - 1} are being written by {who}"
                 )
         for dead in path.glob(".writer-*"):
-            with contextlib.suppress(OSError), dead.open("r+") as stream:
+            with contextlib.suppress(OSError), open(dead, "r+", opener=_plain) as stream:
                 if _locked(stream):
                     dead.unlink()
-        mine = name.open("w")
+        mine = open(name, "x", opener=_plain)  # noqa: SIM115
         fcntl.flock(mine, fcntl.LOCK_EX)
         said = {"first": first, "last": last, "host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
         mine.write(json.dumps(said))

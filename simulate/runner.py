@@ -78,6 +78,8 @@ def _device(wanted: str) -> str:
 def _check_output(job: Job) -> None:
     path = job.path
     parent = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if path.is_symlink():
+        raise SettingsError("output", str(path), "a link; give the folder that it points to")
     if not parent.is_dir():
         raise SettingsError("output", str(path), f"{parent} is a file")
     if not os.access(parent, os.W_OK):

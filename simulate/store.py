@@ -14,10 +14,10 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,18 +28,22 @@ from simulate.schema import FORMAT, KEYS, Layout, Observable
 
 MANIFEST = "dataset.json"
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
+_TEMPORARY = re.compile(r"\..*\.(\d+)\.tmp")
+MOST_TEXT = 2**26  # bytes of a manifest that is read
 
 
 class StoreError(RuntimeError):
     """A data set that cannot be read, or that must not be written to."""
 
 
-def _commit(path: Path, write: Any) -> None:
-    """Write through a temporary file, flush, rename, and flush the folder."""
+def _commit(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write through a temporary file, flush, rename, and flush the folder. Never through a link that lies there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        write(temporary)
-        with temporary.open("rb") as stream:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as stream:
+            write(stream)
+            stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     finally:
@@ -54,10 +58,11 @@ def _commit(path: Path, write: Any) -> None:
 def _sweep_up(path: Path) -> None:
     """Remove what killed processes had begun to write; a process that lives keeps its file."""
     for name in path.glob(".*.tmp"):
-        pid = int(name.name.split(".")[-2])
+        if not (match := _TEMPORARY.fullmatch(name.name)):
+            continue
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+            os.kill(int(match[1]), 0)
+        except (ProcessLookupError, OverflowError):
             name.unlink(missing_ok=True)
         except PermissionError:  # it lives, and is somebody else's
             continue
@@ -104,7 +109,7 @@ def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any
         table |= {f"y_{k}": column for k, column in enumerate(y.T)} if y is not None else {}
         _commit(path / "samples.parquet", lambda to: pq.write_table(pa.table(table), to))
     text = json.dumps(manifest, indent=1, sort_keys=True)
-    _commit(path / MANIFEST, lambda to: to.write_text(text + "\n"))
+    _commit(path / MANIFEST, lambda to: to.write((text + "\n").encode()))
 
 
 def digest(identity: Mapping[str, Any]) -> str:
@@ -118,21 +123,40 @@ def parts(path: Path) -> list[tuple[int, int]]:
     return sorted((int(m[1]), int(m[2])) for m in found if m)
 
 
-def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> str | None:
-    """What is wrong with the part of networks [first, last), every page read and held against its checksum; or None."""
+def _read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of networks [first, last), every page held against its checksum; StoreError where it is not that.
+
+    What the file says of itself is looked at before any of its pages: a small file can claim any number of rows.
+    """
     name = path / part_name(first, last)
+    rows = (last - first) * len(layout.steps) * len(layout.layers)
     try:
-        table = pq.read_table(name, page_checksum_verification=True, partitioning=None)
-    except (OSError, pa.ArrowException, ValueError) as error:
-        return f"cannot be read ({str(error).splitlines()[0]})"
-    said = (table.schema.metadata or {}).get(b"identity", b"").decode()
+        if name.is_symlink() or not name.is_file():
+            raise StoreError("is not a plain file")
+        with pq.ParquetFile(name, page_checksum_verification=True) as file:
+            said = file.metadata
+            if not said.schema.to_arrow_schema().equals(layout.arrow({}), check_metadata=False):
+                raise StoreError("has other columns")
+            if said.num_rows != rows or said.num_row_groups > rows // 2**14 + 1:
+                raise StoreError(f"has {said.num_rows} rows in {said.num_row_groups} groups, not {rows}")
+            if sum(said.row_group(k).num_rows for k in range(said.num_row_groups)) != rows:
+                raise StoreError("has groups that do not make its rows")
+            return file.read(None if columns is None else list(columns))
+    except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
+        raise StoreError(f"cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from None
+
+
+def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> str | None:
+    """What is wrong with the part of networks [first, last), or None."""
+    try:
+        table = _read_part(path, layout, first, last)
+    except StoreError as error:
+        return str(error)
+    said = (table.schema.metadata or {}).get(b"identity", b"").decode(errors="replace")
     if said != identity:
         return "belongs to another data set"
     rows = len(layout.steps) * len(layout.layers)
-    if not table.schema.equals(layout.arrow({}), check_metadata=False):
-        return "has other columns"
-    networks = table["network"].to_numpy()
-    if not np.array_equal(networks, np.repeat(np.arange(first, last), rows)):
+    if not np.array_equal(table["network"].to_numpy(), np.repeat(np.arange(first, last), rows)):
         return "holds other networks than its name says"
     return None
 
@@ -193,13 +217,27 @@ def write_part(
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
+    """Raises StoreError for whatever is not the manifest of a data set."""
+    name = path / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        if name.stat().st_size > MOST_TEXT:
+            raise ValueError(f"{MANIFEST} has more than {MOST_TEXT} bytes")
+        manifest = json.loads(name.read_text())
+        if not isinstance(manifest, dict):
+            raise ValueError(f"{MANIFEST} is not a mapping")
+        if manifest.get("format") != FORMAT:
+            raise StoreError(f"{path}: data format {manifest.get('format')!r}, this version reads {FORMAT}")
+        for key, kind in KINDS.items():
+            if not isinstance(manifest.get(key), kind) or isinstance(manifest.get(key), bool):
+                raise ValueError(f"{key} is missing, or not what it should be")
+        DataSet(path, manifest).layout.arrow({})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: not a data set ({error})") from None
-    if manifest.get("format") != FORMAT:
-        raise StoreError(f"{path}: data format {manifest.get('format')}, this version reads {FORMAT}")
     return manifest
+
+
+# What a manifest must have.
+KINDS = {"identity": dict, "settings": dict, "layout": dict, "first": int, "networks": int}
 
 
 @dataclass(frozen=True)
@@ -230,25 +268,32 @@ class DataSet:
 
     def samples(self) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, int]:
         """x (D, n_0), y (D, n_L) or None, and the number of train samples."""
-        table = pq.read_table(self.path / "samples.parquet")
-        x = [table[name].to_numpy() for name in table.column_names if name.startswith("x_")]
-        y = [table[name].to_numpy() for name in table.column_names if name.startswith("y_")]
-        return np.stack(x, axis=1), np.stack(y, axis=1) if y else None, int(np.sum(table["train"].to_numpy()))
+        name, layout = self.path / "samples.parquet", self.layout
+        try:
+            with pq.ParquetFile(name) as file:
+                if file.metadata.num_rows != layout.samples:
+                    raise StoreError(f"{name}: {file.metadata.num_rows} samples, not {layout.samples}")
+                table = file.read()
+            x = [table[column].to_numpy() for column in table.column_names if column.startswith("x_")]
+            y = [table[column].to_numpy() for column in table.column_names if column.startswith("y_")]
+            train = int(np.sum(table["train"].to_numpy()))
+            return np.stack(x, axis=1), np.stack(y, axis=1) if y else None, train
+        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+            raise StoreError(f"{name}: cannot be read ({str(error).splitlines()[0]})") from None
 
     def _table(self, columns: Sequence[str]) -> pa.Table:
-        names = [self.path / part_name(*part) for part in parts(self.path)]
-        if not names:
+        every = parts(self.path)
+        if not every:
             raise StoreError(f"{self.path}: no networks yet")
-        try:
-            tables = [
-                pq.read_table(name, columns=list(columns), page_checksum_verification=True, partitioning=None)
-                for name in names
-            ]
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(
-                f"{self.path}: a part file is damaged: {str(error).splitlines()[0]}; the simulation, run again, sets "
-                "it aside and computes its networks again"
-            ) from None
+        tables = []
+        for part in every:
+            try:
+                tables.append(_read_part(self.path, self.layout, *part, columns))
+            except StoreError as error:
+                raise StoreError(
+                    f"{self.path}: {part_name(*part)} is damaged: it {error}; the simulation, run again, sets it aside "
+                    "and computes its networks again"
+                ) from None
         return pa.concat_tables(tables)
 
     def family(self, prefix: str) -> Observable:

@@ -86,7 +86,7 @@ def bad_files(folder: Path) -> list[tuple[str, str]]:
         ("empty.npy", "shape (0, 3)"),
         ("text.npy", "not numbers"),
         ("complex.npy", "not a finite number"),
-        ("pickle.npy", "allow_pickle"),
+        ("pickle.npy", "Python objects"),
         ("names.npz", "an array named x"),
         ("rows.npz", "2 rows of x but 3 of y"),
         ("words.csv", "two"),

@@ -91,7 +91,8 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
     overrides = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=8192"]
     overrides += ["ensemble.device=cpu", f"output={tmp_path}/t"]
     settings = api.read_sweep(overrides)
-    job = cluster.submit(overrides, settings, cluster.Cluster("slurm", minutes=5, memory=1))
+    job, tasks = cluster.submit(overrides, settings, cluster.Cluster("slurm", shards=1, minutes=5, memory=1))
+    assert tasks == 1
     wait_for(lambda: len(parts(tmp_path / "t")) >= 2)
     subprocess.run(["scancel", "--signal=USR1", "--batch", f"{job}_0"], check=True)
     wait_for(lambda: "PENDING" in states(job))

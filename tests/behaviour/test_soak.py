@@ -1,0 +1,63 @@
+"""SIGKILL at 200 random times: minutes, so run by `make soak` alone; its last result is in docs/reliability.md."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from simulate.store import DataSet, open_data_set, parts
+
+KILLS = 200
+SEED = 20261124
+MANY = ["network.width=24", "ensemble.networks=12000", "ensemble.block=10", "observables=ntk", "ensemble.device=cpu"]
+# Parts of one block, so that there is a commit every few milliseconds.
+CODE = (
+    "import sys\nfrom simulate import blocks\n"
+    "if __name__ == '__main__':\n"
+    "    blocks.PART_WORK, blocks.PARTS = 0, 10**6\n"
+    "    from simulate.__main__ import main\n"
+    "    sys.exit(main(sys.argv[1:]))\n"
+)
+
+
+@pytest.mark.long
+def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> None:
+    """Each data set is killed, whole process group and all, again and again until a run gets through: the bits of an
+    undisturbed one, no part that was committed written a second time, and at most one part a worker begun in vain."""
+    script, rng = tmp_path / "run.py", random.Random(SEED)
+    script.write_text(CODE)
+    whole = run(*MANY).table()
+    kills = sets = caught = 0
+    while kills < KILLS:
+        out, workers, stamps = tmp_path / f"set-{sets}", 1 + sets % 2, {}
+        sets += 1
+        while True:
+            command = [sys.executable, str(script), *MANY, f"workers={workers}", f"output={out}"]
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+            until = time.monotonic() + rng.uniform(0, 4)
+            while process.poll() is None and time.monotonic() < until:
+                time.sleep(0.001)
+            if process.poll() is not None:
+                assert process.returncode == 0, process.communicate()[1]
+                break
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            now = {name: name.stat().st_mtime_ns for name in out.glob("part-*.parquet")}
+            assert stamps.items() <= now.items(), "a committed part was written again"
+            caught += len(now) > len(stamps)
+            stamps = now
+            assert len(list(out.glob(".*.tmp"))) <= workers
+        done = {name: name.stat().st_mtime_ns for name in out.glob("part-*.parquet")}
+        assert stamps.items() <= done.items()
+        assert len(parts(out)) == 1200
+        assert not list(out.glob("*.damaged-*"))
+        assert open_data_set(out).table().equals(whole)
+    print(f"{kills} kills, {caught} of them after a part was committed, {sets} data sets, losses 0")
+    assert caught > KILLS / 10, "kills come too early to mean anything"
