@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import configs
-from simulate.store import StoreError
+from simulate.store import StoreError, printable
 
 USAGE = """usage: python -m analysis data=DIR [key=value ...]
 
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         result = pipeline.analyze(str(data), **config)
         report = pipeline.write(result, folder)
     except (configs.ConfigError, StoreError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     from analysis.report import print_table
 

@@ -90,6 +90,8 @@ class Result:
 def gather(sets: Sequence[DataSet]) -> list[Claim]:
     """Data sets that lie side by side and carry the same claim are the points of its sweep."""
     claimed = [data for data in sets if data.settings.get("claim")]
+    for data in claimed:
+        _check(data)
     out = []
     for _, group in groupby(claimed, key=lambda data: (data.path.parent, data.settings["claim"]["name"])):
         points = [Point(data) for data in group]
@@ -102,6 +104,18 @@ def gather(sets: Sequence[DataSet]) -> list[Claim]:
                 )
         out.append(Claim(claim["name"], claim["statement"], claim["tests"], tuple(variants(points))))
     return out
+
+
+def _check(data: DataSet) -> None:
+    """StoreError where a data set's claim is not one that `simulate` would have taken."""
+    claim = data.settings["claim"]
+    whole = isinstance(claim, dict) and isinstance(claim.get("tests"), dict)
+    if not whole or not all(isinstance(claim.get(key), str) for key in ("name", "statement")):
+        raise StoreError(f"{data.path}: its claim is not a name, a statement and tests")
+    for name, test in claim["tests"].items():
+        good = isinstance(test, dict) and isinstance(test.get("precision"), int | float)
+        if not good or not isinstance(test.get("layers"), list | None):
+            raise StoreError(f"{data.path}: claim.tests.{name}={test!r}: a precision, and layers if there are any")
 
 
 def analyse(sets: Sequence[DataSet], options: Options) -> Result:

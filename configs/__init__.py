@@ -11,7 +11,10 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """An override that Hydra cannot take; one line."""
+    """An override that Hydra cannot take; one line, whatever was typed."""
+
+    def __init__(self, text: str):
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
 
 
 def _plain(error: Exception, overrides: Sequence[str], name: str = "") -> ConfigError:

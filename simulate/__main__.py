@@ -7,7 +7,7 @@ from dataclasses import replace
 import configs
 from simulate import api, cluster
 from simulate.locks import HeldError
-from simulate.settings import SettingsError
+from simulate.settings import SettingsError, printable
 from simulate.store import StoreError
 
 GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "experiment")
@@ -78,13 +78,16 @@ def main(arguments: list[str]) -> int:
             return 0
         sets = api.make(settings, api._progress(quiet=False), shard)
     except (configs.ConfigError, SettingsError, StoreError, HeldError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted: what is committed is kept; the same command goes on from there", file=sys.stderr)
         return 130
     except (OSError, RuntimeError, MemoryError) as error:
-        print(f"error: {error}; what is committed is kept, the same command goes on from there", file=sys.stderr)
+        print(
+            f"error: {printable(str(error))}; what is committed is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
         return 1
     networks = sum(data.networks for data in sets)
     print(f"{networks:,} networks in {len(sets)} data set{'s'[: len(sets) > 1]}, {time.monotonic() - began:.1f} s")

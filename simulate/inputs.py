@@ -76,6 +76,9 @@ def _gaussian(settings: Inputs) -> tuple[Array, None]:
     assert settings.count is not None
     assert settings.dimension is not None
     shape = (settings.count + settings.test, settings.dimension)
+    if 8 * math.prod(shape) > MOST_BYTES:
+        right = f"{shape[0]} samples of that are more than {MOST_BYTES / 2**30:.0f} GiB"
+        raise SettingsError("inputs.dimension", settings.dimension, right)
     return np.random.default_rng(settings.seed).standard_normal(shape), None
 
 

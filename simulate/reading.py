@@ -53,7 +53,7 @@ class _Reader:
         value = self.raw(name)
         try:
             return check(value)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, AttributeError):
             raise SettingsError(self.key(name), value, right) from None
 
     def integer(self, name: str, low: int, high: int = 2**63 - 1) -> int:

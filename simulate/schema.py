@@ -8,6 +8,7 @@ and 1. A column that a layer does not have is null there; NaN is a number that c
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
+from math import comb
 
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ from simulate.settings import Settings, SettingsError
 FORMAT = 1
 OK, NOT_FINITE = 0, 1  # status of a network at a step
 MOST_COLUMNS = 20_000
+MOST_LISTED = 5_000_000  # index tuples of a family from which some are chosen
 KEYS = {
     "network": (pa.int64(), "address of the network in its ensemble"),
     "step": (pa.int64(), "steps of training done"),
@@ -26,12 +28,14 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Observable:
-    """where: at the chosen `layers`, at the `output_layers`, or at the `end`. tuples(D, outputs) -> index tuples."""
+    """where: at the chosen `layers`, at the `output_layers`, or at the `end`. tuples(D, outputs) -> index tuples;
+    count(D, outputs): how many, which may be more than could be listed."""
 
     prefix: str
     where: str
     meaning: str
     tuples: Callable[[int, int], list[tuple[int, ...]]]
+    count: Callable[[int, int], int]
 
 
 def pairs(D: int) -> list[tuple[int, ...]]:
@@ -70,6 +74,10 @@ def _ddntk2(D: int, outputs: int) -> list[tuple[int, ...]]:
     return [_joined(p, q, k, m) for (p, k), (q, m) in combinations_with_replacement(list(product(rows, rows)), 2)]
 
 
+def _moments(order: int) -> Callable[[int, int], int]:
+    return lambda D, outputs: comb(D + order - 1, order)
+
+
 def _moment(order: int) -> Callable[[int, int], list[tuple[int, ...]]]:
     return lambda D, outputs: list(combinations_with_replacement(range(D), order))
 
@@ -78,28 +86,64 @@ def _moment(order: int) -> Callable[[int, int], list[tuple[int, ...]]]:
 OBSERVABLES: dict[str, tuple[Observable, ...]] = {
     "kernel": (
         Observable(
-            "g", "layers", "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT ch. 4", lambda D, o: pairs(D)
+            "g",
+            "layers",
+            "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT ch. 4",
+            lambda D, o: pairs(D),
+            lambda D, o: comb(D + 1, 2),
         ),
     ),
     "moments": tuple(
-        Observable(f"m{k}", "layers", f"mean over the layer's neurons of the product of {k} preactivations", _moment(k))
+        Observable(
+            f"m{k}",
+            "layers",
+            f"mean over the layer's neurons of the product of {k} preactivations",
+            _moment(k),
+            _moments(k),
+        )
         for k in (1, 2, 3, 4)
     ),
     "outputs": (
         Observable(
-            "z", "output_layers", "output z_i;a of neuron i at sample a", lambda D, o: list(product(range(o), range(D)))
+            "z",
+            "output_layers",
+            "output z_i;a of neuron i at sample a",
+            lambda D, o: list(product(range(o), range(D))),
+            lambda D, o: o * D,
         ),
     ),
-    "ntk": (Observable("H", "output_layers", "neural tangent kernel H_ij;ab of the outputs, PDLT ch. 8", _ntk),),
+    "ntk": (
+        Observable(
+            "H",
+            "output_layers",
+            "neural tangent kernel H_ij;ab of the outputs, PDLT ch. 8",
+            _ntk,
+            lambda D, o: comb(o * D + 1, 2),
+        ),
+    ),
     "dntk": (
         Observable(
-            "dH", "output_layers", "dH_i0i1i2;abc: z_i0;a differentiated along lambda grad z_i1;b and z_i2;c", _dntk
+            "dH",
+            "output_layers",
+            "dH_i0i1i2;abc: z_i0;a differentiated along lambda grad z_i1;b and z_i2;c",
+            _dntk,
+            lambda D, o: o * D * comb(o * D + 1, 2),
         ),
     ),
     "ddntk": (
-        Observable("ddI", "output_layers", "ddI_i0i1i2i3;abcd: z_i0;a differentiated along three gradients", _ddntk1),
         Observable(
-            "ddII", "output_layers", "ddII_i1i2i3i4;abcd: Hessians of z_i1;a and z_i2;b on two gradients", _ddntk2
+            "ddI",
+            "output_layers",
+            "ddI_i0i1i2i3;abcd: z_i0;a differentiated along three gradients",
+            _ddntk1,
+            lambda D, o: o * D * comb(o * D + 2, 3),
+        ),
+        Observable(
+            "ddII",
+            "output_layers",
+            "ddII_i1i2i3i4;abcd: Hessians of z_i1;a and z_i2;b on two gradients",
+            _ddntk2,
+            lambda D, o: comb((o * D) ** 2 + 1, 2),
         ),
     ),
     "fourth": (
@@ -108,15 +152,17 @@ OBSERVABLES: dict[str, tuple[Observable, ...]] = {
             "output_layers",
             "fourth derivative of z_i;a along lambda grad z_i;a",
             lambda D, o: list(product(range(o), range(D))),
+            lambda D, o: o * D,
         ),
     ),
-    "loss": (Observable("loss", "end", "the loss of the train samples, summed", lambda D, o: [()]),),
+    "loss": (Observable("loss", "end", "the loss of the train samples, summed", lambda D, o: [()], lambda D, o: 1),),
     "moved": (
         Observable(
             "moved",
             "layers",
             "distance that a layer's weights have moved, over their size at step 0",
             lambda D, o: [()],
+            lambda D, o: 1,
         ),
     ),
     "taylor": (
@@ -125,6 +171,7 @@ OBSERVABLES: dict[str, tuple[Observable, ...]] = {
             "end",
             "output z_i;a of the Taylor model of order k, trained beside the network (columns k, i, a)",
             lambda D, o: list(product((1, 2, 3), range(o), range(D))),
+            lambda D, o: 3 * o * D,
         ),
     ),
 }
@@ -166,7 +213,18 @@ class Layout:
         return ["_".join([family.prefix, *map(str, index)]) for index in self.indices(family)]
 
     def column_count(self) -> int:
-        return sum(len(self.names(f)) for f in self.families())
+        """SettingsError where there are too many to choose from."""
+        total = 0
+        for name in self.record:
+            for family in OBSERVABLES[name]:
+                every = family.count(self.samples, self.outputs)
+                if name in self.tuples and every > MOST_LISTED:
+                    right = (
+                        f"{every:,} of {self.samples} samples to choose from; at most {MOST_LISTED:,}: fewer samples"
+                    )
+                    raise SettingsError("observables.tuples", name, right)
+                total += len(self.names(family)) if name in self.tuples else every
+        return total
 
     def defined(self, family: Observable) -> list[bool]:
         """For each row layer, whether the family has numbers there."""

@@ -18,11 +18,16 @@ SAMPLES_OF = {"ntk": 2, "dntk": 3, "ddntk": 4}  # samples in a component of each
 NORMALIZATIONS = ("none", "unit", "centered")
 
 
+def printable(text: str) -> str:
+    """One line, whatever was typed or read: line breaks and what else a terminal would obey as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class SettingsError(ValueError):
     """A setting that cannot be run; the message names it, its value, and what would be right."""
 
     def __init__(self, key: str, value: object, right: str):
-        super().__init__(f"{key}={value!r}: {right}" if key else right)
+        super().__init__(printable(f"{key}={value!r}: {right}" if key else right))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simulate import locks, store
+from simulate.settings import printable
 from simulate.store import DataSet, StoreError
 
 RECENT = 600.0  # seconds whose parts make the rate
@@ -81,7 +82,7 @@ def main(arguments: list[str]) -> int:
     try:
         sets = store.find(Path(folders[0]))
     except StoreError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     whole = True
     for data in sets:

@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from simulate.schema import FORMAT, KEYS, Layout, Observable
+from simulate.schema import FORMAT, KEYS, MOST_COLUMNS, Layout, Observable
+from simulate.settings import printable
 
 MANIFEST = "dataset.json"
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
@@ -33,7 +34,10 @@ MOST_TEXT = 2**26  # bytes of a manifest that is read
 
 
 class StoreError(RuntimeError):
-    """A data set that cannot be read, or that must not be written to."""
+    """A data set that cannot be read, or that must not be written to; one line."""
+
+    def __init__(self, text: str):
+        super().__init__(printable(text))
 
 
 def _commit(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -230,10 +234,26 @@ def read_manifest(path: Path) -> dict[str, Any]:
         for key, kind in KINDS.items():
             if not isinstance(manifest.get(key), kind) or isinstance(manifest.get(key), bool):
                 raise ValueError(f"{key} is missing, or not what it should be")
-        DataSet(path, manifest).layout.arrow({})
+        _check_layout(DataSet(path, manifest).layout)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: not a data set ({error})") from None
     return manifest
+
+
+def _check_layout(layout: Layout) -> None:
+    """ValueError, KeyError or TypeError for one that `schema.layout` would not make."""
+    for name in ("samples", "outputs", "depth"):
+        if type(getattr(layout, name)) is not int or getattr(layout, name) < 1:
+            raise ValueError(f"layout.{name}={getattr(layout, name)!r}")
+    for name in ("layers", "kernel_layers", "output_layers", "steps"):
+        values = getattr(layout, name)
+        if not isinstance(values, tuple) or any(type(v) is not int for v in values) or sorted(set(values)) != [*values]:
+            raise ValueError(f"layout.{name}={values!r}")
+    if not isinstance(layout.record, tuple) or layout.dtype not in ("float32", "float64"):
+        raise ValueError(f"layout.record={layout.record!r}, layout.dtype={layout.dtype!r}")
+    if layout.column_count() > MOST_COLUMNS:
+        raise ValueError(f"more than {MOST_COLUMNS} columns")
+    layout.arrow({})
 
 
 # What a manifest must have.
