@@ -1,0 +1,141 @@
+"""A disk that fails: at each step of a run that touches it, by its own limits, and by being read-only."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulate import blocks, store
+from simulate.__main__ import main
+from simulate.store import MANIFEST, DataSet, open_data_set, parts
+
+MANY = ["network.width=8", "ensemble.networks=100", "ensemble.block=20", "ensemble.device=cpu", "workers=1"]
+ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+class Disk:
+    """Counts what is done to files below `folder`, and fails at the chosen step."""
+
+    def __init__(self, folder: Path, fails_at: int = 0, code: int = errno.ENOSPC):
+        self.folder, self.fails_at, self.code, self.done = folder, fails_at, code, 0
+
+    def step(self) -> None:
+        self.done += 1
+        if self.done == self.fails_at:
+            raise OSError(self.code, os.strerror(self.code))
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        patch = pytest.MonkeyPatch()
+        patch.setattr(blocks, "PART_WORK", 0)  # a part of each block
+        patch.setattr(blocks, "PARTS", 10**6)
+        write_table, real_open, mkdir = store.pq.write_table, os.open, Path.mkdir
+
+        def write(table: Any, to: Any, **how: Any) -> None:
+            to.write(b"PAR1 half of a part")  # some of it is written before the disk fails
+            self.step()
+            to.seek(0)
+            to.truncate()
+            write_table(table, to, **how)
+
+        def opened(path: Any, *how: Any, **more: Any) -> int:
+            if str(self.folder) in str(path):
+                self.step()
+            return real_open(path, *how, **more)
+
+        def made(path: Path, *how: Any, **more: Any) -> None:
+            self.step()
+            mkdir(path, *how, **more)
+
+        patch.setattr(store.pq, "write_table", write)
+        patch.setattr(os, "open", opened)
+        patch.setattr(Path, "mkdir", made)
+        for name in ("fsync", "replace"):
+            patch.setattr(os, name, self._first(getattr(os, name)))
+        try:
+            yield
+        finally:
+            patch.undo()
+
+    def _first(self, right: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            self.step()
+            return right(*given)
+
+        return call
+
+
+def test_each_step_that_touches_the_disk(
+    run: Callable[..., DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Full, over quota, read-only, broken: exit code 1, one line with the reason, what is committed is whole, and the
+    same command goes on from there. Four errors in turn over every step."""
+    whole = run(*MANY).table()
+    counting = Disk(tmp_path / "c")
+    with counting.installed():
+        assert main([*MANY, f"output={tmp_path}/c"]) == 0
+    assert counting.done > 40
+    capsys.readouterr()
+    stopped = set()
+    for k in range(1, counting.done + 1):
+        code, out = ERRORS[k % len(ERRORS)], tmp_path / f"k{k}"
+        with Disk(out, k, code).installed():
+            assert main([*MANY, f"output={out}"]) == 1, k
+        said = capsys.readouterr().err
+        assert said.count("error:") == 1
+        assert os.strerror(code) in said
+        assert not list(out.glob(".*tmp"))
+        if (out / MANIFEST).exists() and parts(out):
+            data = open_data_set(out)
+            assert data.table().equals(whole[whole["network"].isin(data.table()["network"])].reset_index(drop=True))
+            stopped.add(data.networks)
+        assert main([*MANY, f"output={out}"]) == 0
+        assert open_data_set(out).table().equals(whole)
+        capsys.readouterr()
+    assert len(stopped) >= 4, "faults between parts, too"
+
+
+def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet]) -> None:
+    """The system's own, as a quota would be: a part that may not grow to its size."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
+
+    many = [*MANY[:1], "ensemble.networks=20000", *MANY[3:]]
+    command = [sys.executable, "-m", "simulate", *many, f"output={tmp_path}/a"]
+    refused = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert refused.returncode == 1, refused.stderr
+    assert os.strerror(errno.EFBIG) in refused.stderr
+    assert refused.stderr.count("error:") == 1
+    assert not list((tmp_path / "a").glob(".*tmp"))
+    subprocess.run(command, check=True, capture_output=True)
+    assert open_data_set(tmp_path / "a").table().equals(run(*many).table())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system has to be mounted")
+def test_a_read_only_disk(tmp_path: Path, run: Callable[..., DataSet]) -> None:
+    """Before the run: refused, exit code 2. What was there can still be read and judged complete."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        data = run(*MANY, f"output={disk}/a")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        for out in (disk / "a", disk / "b"):
+            command = [sys.executable, "-m", "simulate", *MANY[:1], "ensemble.networks=200", *MANY[2:], f"output={out}"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 2
+            assert "cannot be written to" in done.stderr
+        assert data.table().equals(run(*MANY).table())
+        looked = subprocess.run([sys.executable, "-m", "simulate.status", str(disk)], capture_output=True, text=True)
+        assert looked.returncode == 0, looked.stderr
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
