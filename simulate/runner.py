@@ -98,6 +98,7 @@ def workers(settings: Settings) -> int:
     return settings.workers or len(os.sched_getaffinity(0))
 
 
+START_UP = 2.0  # seconds
 ALL = (0, 1)  # the one shard of all networks
 
 
@@ -164,6 +165,9 @@ def _run(jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progre
         tasks += [(job, a, b) for a, b in ranges]
         to_make.append(missing)
     count = min(count, len(tasks))
+    if not jobs[0].settings.workers:  # a process that has hardly begun when the work is done only costs
+        work = sum(forecast.counts(job).seconds() * m for job, m in zip(jobs, to_make, strict=True))
+        count = min(count, 1 + int(work / START_UP))
     if tasks and not progress.quiet:
         with _one_thread():
             for line in forecast.lines(jobs, to_make, count, forecast.worth_it(jobs, to_make, count, progress.say)):
@@ -191,7 +195,7 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
     with ProcessPoolExecutor(count - 1, context, _start_worker, (os.getpid(), numbers)) as pool:
         try:
             while queue or running:
-                while queue and len(running) < 2 * (count - 1):  # one to work on and one to go on with
+                while len(queue) > 1 and len(running) < 2 * (count - 1):  # one to work on and one to go on with
                     task = queue.popleft()
                     running[pool.submit(_compute_part, *task)] = task[0]
                 if queue:

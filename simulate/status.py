@@ -73,6 +73,15 @@ def lines(data: DataSet, verify: bool = False) -> Iterator[str]:
         yield f"  damaged: {name} {why}; the simulation, called again, sets it aside and computes it again"
 
 
+def failed(root: Path) -> Iterator[str]:
+    """Of a cluster's tasks those that gave up, by the last line of their logs."""
+    for name in sorted(root.glob("slurm/*.log")):
+        said = name.read_text(errors="replace").split("\n")
+        last = next((line for line in reversed(said) if line.strip()), "")
+        if last.startswith("error:"):
+            yield f"{name}: {printable(last)}"
+
+
 def main(arguments: list[str]) -> int:
     """0: all is there; 1: networks are missing or damaged; 2: no data set."""
     flags, folders = [a for a in arguments if a.startswith("-")], [a for a in arguments if not a.startswith("-")]
@@ -90,6 +99,8 @@ def main(arguments: list[str]) -> int:
             print(line)
             whole = whole and not line.startswith("  damaged")
         whole = whole and data.complete
+    for line in failed(Path(folders[0])):
+        print(f"failed: {line}")
     return 0 if whole else 1
 
 

@@ -266,6 +266,14 @@ def test_status(
     assert "set aside: part-000000000040-000000000060.parquet.damaged-1" in said
     assert "damaged: part-000000000100-000000000120.parquet cannot be read" in said
     assert list(status.gaps([(0, 5), (7, 9)], 0, 12)) == [(5, 7), (9, 12)]
+    logs = tmp_path / "slurm"
+    logs.mkdir()
+    (logs / "7_0.log").write_text("error: cut off\n10 networks in 1 data set, 1.0 s\n")
+    (logs / "7_1.log").write_text("something\nerror: out of memory\n\n")
+    assert status.main([str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert f"failed: {logs / '7_1.log'}: error: out of memory" in said
+    assert "7_0" not in said, "it went on and got through"
     assert status.main([str(tmp_path / "nowhere")]) == 2
     assert status.main([]) == 2
 

@@ -40,7 +40,7 @@ def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> N
         while True:
             command = [sys.executable, str(script), *MANY, f"workers={workers}", f"output={out}"]
             process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
-            until = time.monotonic() + rng.uniform(0, 4)
+            until = time.monotonic() + rng.uniform(0, 6)
             while process.poll() is None and time.monotonic() < until:
                 time.sleep(0.001)
             if process.poll() is not None:

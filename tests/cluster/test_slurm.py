@@ -1,7 +1,7 @@
 """A real Slurm of one node (tests/cluster/slurm.sh): an array job of twelve tasks, faults, and one data set in the end.
 
-Starts it where it can, as root with Debian's slurm-wlm and munge, and skips itself, saying so, elsewhere. `make
-cluster` runs these two; they wait for a scheduler, and are not part of `make test`.
+Starts it where it can, as root with Debian's slurm-wlm and munge, and skips itself, saying so, elsewhere.
+`make cluster` runs these alone.
 """
 
 import os
@@ -103,6 +103,28 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
     logs = [path.read_text() for path in (tmp_path / "t" / "slurm").glob("*.log")]
     assert open_data_set(tmp_path / "t").complete, logs
     assert all(name.stat().st_mtime_ns == stamp for name, stamp in before.items())
+
+
+@pytest.mark.cluster
+def test_as_many_tasks_as_it_takes(
+    slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cluster.shards=auto: time is measured, and what is left of two minutes by a margin of 4 is five seconds a task."""
+    monkeypatch.setattr(cluster, "MARGIN", 4.0)
+    work = ["network.width=512", "network.depth=6", "ensemble.sampler=dense", "observables=ntk", "ensemble.device=cpu"]
+    where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1", "cluster.wait=true"]
+    assert main([*work, "ensemble.networks=12000", f"output={tmp_path}/s", *where]) == 0
+    tasks = int(capsys.readouterr().out.split()[3])
+    assert 2 <= tasks <= 20
+    assert open_data_set(tmp_path / "s").complete
+    logs = [path.read_text() for path in (tmp_path / "s" / "slurm").glob("*.log")]
+    times = [float(line.split()[-2]) for text in logs for line in text.splitlines() if "1 data set, " in line[-30:]]
+    assert len(times) == tasks
+    assert max(times) < 60
+    assert main([*work, "ensemble.networks=12000", f"output={tmp_path}/t", "cluster.memory=1", "hydra/launcher=slurm",
+                 "network.width=16384"]) == 2  # fmt: skip
+    assert "cluster.memory gives 1.0" in capsys.readouterr().err
+    assert not (tmp_path / "t").exists()
 
 
 @pytest.mark.parametrize(
