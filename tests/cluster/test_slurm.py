@@ -109,13 +109,15 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
 def test_as_many_tasks_as_it_takes(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """cluster.shards=auto: time is measured, and what is left of two minutes by a margin of 4 is five seconds a task."""
+    """cluster.shards=auto: time is measured; what is left of two minutes by a margin of 4 is five seconds a task."""
     monkeypatch.setattr(cluster, "MARGIN", 4.0)
     work = ["network.width=512", "network.depth=6", "ensemble.sampler=dense", "observables=ntk", "ensemble.device=cpu"]
-    where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1", "cluster.wait=true"]
+    where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1"]
     assert main([*work, "ensemble.networks=12000", f"output={tmp_path}/s", *where]) == 0
-    tasks = int(capsys.readouterr().out.split()[3])
+    said = capsys.readouterr().out.split()
+    job, tasks = said[2].rstrip(","), int(said[3])
     assert 2 <= tasks <= 20
+    wait_for(lambda: ended(job, tasks))
     assert open_data_set(tmp_path / "s").complete
     logs = [path.read_text() for path in (tmp_path / "s" / "slurm").glob("*.log")]
     times = [float(line.split()[-2]) for text in logs for line in text.splitlines() if "1 data set, " in line[-30:]]
