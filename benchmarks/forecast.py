@@ -46,7 +46,7 @@ with tempfile.TemporaryDirectory() as folder:
     memory = forecast.resident() + sum(forecast.memory(job))
     with runner._one_thread():
         (each,) = forecast.network_seconds([job])
-    networks = max(int(seconds / each / job.part), 1) * job.part
+    networks = max(int(seconds / each / job.part()), 1) * job.part()
     job = runner.prepare(read_one([*settings, f"ensemble.networks={networks}", f"output={folder}/a"]))
     began = time.perf_counter()
     runner.run([job], Progress(quiet=True))

@@ -71,9 +71,9 @@ def block_size(n_0: int, samples: int, device: str, settings: Settings) -> int:
     return min(max(SMALLEST, 1 << max(fits, 1).bit_length() - 1), LARGEST)
 
 
-def part_blocks(block: int, row_bytes: int, cost: float, networks: int) -> int:
-    """Blocks in a part file; cost: bytes that one network touches."""
-    by_count = -(-networks // (block * PARTS))
+def part_blocks(block: int, row_bytes: int, cost: float, networks: int, shards: int = 1) -> int:
+    """Blocks in a part file; cost: bytes that one network touches. Every shard has some parts."""
+    by_count = -(-networks // (block * max(PARTS, 4 * shards)))
     by_work = int(PART_WORK // (block * cost))
     most = max(1, min(PART_BYTES // (block * row_bytes), int(PART_MOST // (block * cost))))
     return min(max(by_count, by_work, 1), most)

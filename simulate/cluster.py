@@ -116,7 +116,7 @@ def _tasks(jobs: Sequence[Job], cluster: Cluster) -> int:
     seconds = forecast.network_seconds(jobs)
     work = sum(s * job.settings.ensemble.networks for s, job in zip(seconds, jobs, strict=True))
     most = (60 * cluster.minutes - BEFORE_THE_END) / MARGIN - START
-    left = most - sum(s * job.part for s, job in zip(seconds, jobs, strict=True))
+    left = most - sum(s * job.part() for s, job in zip(seconds, jobs, strict=True))
     if left <= 0:
         need = math.ceil(((most - left + START) * MARGIN + BEFORE_THE_END) / 60)
         raise SettingsError("cluster.minutes", cluster.minutes, f"the shortest task takes {need}, or more")

@@ -123,7 +123,7 @@ def block_seconds(job: Job, patience: float) -> float:
 
 def _commit(job: Job) -> float:
     """Seconds that a block adds to writing its part."""
-    M = job.part
+    M = job.part()
     shape = M, len(job.layout.steps), len(job.layout.layers)
     rng = np.random.default_rng(0)
     values = {
@@ -174,7 +174,7 @@ def memory(job: Job) -> tuple[int, int]:
     device = job.settings.ensemble.device
     D, n_0 = job.samples.x.shape
     working = blocks.network_bytes(n_0, D, job.settings) * job.block
-    rows = COPIES * job.layout.row_bytes() * job.part + BESIDE[device]
+    rows = COPIES * job.layout.row_bytes() * job.part() + BESIDE[device]
     return (rows, working) if device == "cuda" else (rows + working, 0)
 
 

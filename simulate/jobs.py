@@ -41,11 +41,10 @@ class Job:
         gradients = s.dynamics.steps * (len(dynamics.STAGES) if s.dynamics.name == "gradient_flow" else 1)
         return blocks.network_bytes(x.shape[1], len(x), s) * (1 + 2 * gradients)
 
-    @property
-    def part(self) -> int:
-        """Networks in a part file."""
-        e = self.settings.ensemble
-        return self.block * blocks.part_blocks(self.block, self.layout.row_bytes(), self.cost(), e.networks)
+    def part(self, shards: int = 1) -> int:
+        """Networks in a part file, where so many runs share the data set."""
+        networks = self.settings.ensemble.networks
+        return self.block * blocks.part_blocks(self.block, self.layout.row_bytes(), self.cost(), networks, shards)
 
     def law_in_words(self) -> str:
         """Whose parameters are drawn; not on which inputs, by which training or on which device, so that those can

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-PATIENCE = 2.0  # seconds to wait for another process that is just looking, too
+PATIENCE = 120.0  # seconds to wait for others that are entering themselves, too: a thousand shards may start at once
+_WRITER = re.compile(r"\.writer-(\d+)-(\d+)-.*")
 
 
 class HeldError(RuntimeError):
@@ -28,9 +30,10 @@ def _plain(path: str, flags: int) -> int:
 
 
 def _locked(stream: IO[str]) -> bool:
+    """Whether this process has it now; OSError where the file system knows no locks."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True
 
@@ -57,10 +60,19 @@ def _said(entry: Any) -> dict[str, Any]:
     return entry
 
 
-def writers(path: Path) -> list[dict[str, Any]]:
-    """Those alive: host, pid, first and last address, and since when (seconds since the epoch)."""
-    found = []
+def _entries(path: Path, first: int, last: int) -> Iterator[Path]:
+    """Files of writers, alive or dead, whose names say that they have some of networks [first, last)."""
     for name in sorted(path.glob(".writer-*")):
+        match = _WRITER.fullmatch(name.name)
+        if match and int(match[1]) < last and first < int(match[2]):
+            yield name
+
+
+def writers(path: Path, first: int = 0, last: int = 2**63) -> list[dict[str, Any]]:
+    """Those alive that have some of networks [first, last): host, pid, first and last address, and since when (seconds
+    since the epoch)."""
+    found = []
+    for name in _entries(path, first, last):
         with contextlib.suppress(OSError, ValueError), open(name, "r+", opener=_plain) as stream:
             if not _locked(stream):  # its owner lives
                 found.append(_said(json.load(stream)))
@@ -72,13 +84,12 @@ def writing(path: Path, first: int, last: int) -> Iterator[None]:
     """Hold networks [first, last) of the data set in `path`. Raises HeldError where a living process has some."""
     name = path / f".writer-{first}-{last}-{socket.gethostname()}-{os.getpid()}"
     with _alone(path):
-        for other in writers(path):
-            if other["first"] < last and first < other["last"]:
-                who = f"process {other['pid']} on {other['host']}, since {time.ctime(other['since'])}"
-                raise HeldError(
-                    f"output={path}: networks {other['first']} to {other['last'] - 1} are being written by {who}"
-                )
-        for dead in path.glob(".writer-*"):
+        for other in writers(path, first, last):
+            who = f"process {other['pid']} on {other['host']}, since {time.ctime(other['since'])}"
+            raise HeldError(
+                f"output={path}: networks {other['first']} to {other['last'] - 1} are being written by {who}"
+            )
+        for dead in _entries(path, first, last):
             with contextlib.suppress(OSError), open(dead, "r+", opener=_plain) as stream:
                 if _locked(stream):
                     dead.unlink()

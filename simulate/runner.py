@@ -113,11 +113,11 @@ def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ALL) -
     with ExitStack() as held:
         spans = []
         for job in jobs:
-            spans.append(blocks.share(job.first, job.last, job.part, shard))
+            spans.append(blocks.share(job.first, job.last, job.part(shard[1]), shard))
             job.path.mkdir(parents=True, exist_ok=True)
             held.enter_context(locks.writing(job.path, *spans[-1]))
         try:
-            return _run(jobs, spans, progress, count)
+            return _run(jobs, spans, progress, count, shard[1])
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise MemoryError(_out_of_memory(jobs, count)) from error
@@ -146,7 +146,9 @@ def _out_of_memory(jobs: Sequence[Job], count: int) -> str:
     return "out of memory with one network at a time: choose a smaller network.width, or a machine with more"
 
 
-def _run(jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progress, count: int) -> list[store.DataSet]:
+def _run(
+    jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progress, count: int, shards: int
+) -> list[store.DataSet]:
     tasks: list[tuple[Job, int, int]] = []
     to_make = []
     for job, (low, high) in zip(jobs, spans, strict=True):
@@ -159,7 +161,7 @@ def _run(jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progre
                 aside = store.set_aside(job.path, first, last)
                 progress.say(f"{aside}: this part {why}; set aside, its networks are computed again")
         done = [(max(a, low), min(b, high)) for a, b in store.parts(job.path) if a < high and b > low]
-        ranges = blocks.plan(low, high, done, job.part) if low < high else []
+        ranges = blocks.plan(low, high, done, job.part(shards)) if low < high else []
         missing = sum(b - a for a, b in ranges)
         progress.start(str(job.path), high - low, missing, job.cost())
         tasks += [(job, a, b) for a, b in ranges]

@@ -9,11 +9,14 @@ A part is written under another name, flushed to the disk, and renamed: a kill a
 either the part or nothing. Pages carry checksums, which reading verifies.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import re
+import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +32,8 @@ from simulate.settings import printable
 
 MANIFEST = "dataset.json"
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
-_TEMPORARY = re.compile(r"\..*\.(\d+)\.tmp")
+_TEMPORARY = re.compile(r"\..*\.([^.]*)\.(\d+)\.tmp")
+A_DAY = 86400.0
 MOST_TEXT = 2**26  # bytes of a manifest that is read
 
 
@@ -42,7 +46,7 @@ class StoreError(RuntimeError):
 
 def _commit(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write through a temporary file, flush, rename, and flush the folder. Never through a link that lies there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as stream:
@@ -59,17 +63,33 @@ def _commit(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.close(folder)
 
 
+def _host() -> str:
+    return socket.gethostname().replace(".", "-")
+
+
 def _sweep_up(path: Path) -> None:
-    """Remove what killed processes had begun to write; a process that lives keeps its file."""
+    """Remove what killed processes had begun to write. A process that lives keeps its file; of those on other machines
+    it is not known, and theirs are kept for a day."""
     for name in path.glob(".*.tmp"):
         if not (match := _TEMPORARY.fullmatch(name.name)):
             continue
-        try:
-            os.kill(int(match[1]), 0)
-        except (ProcessLookupError, OverflowError):
-            name.unlink(missing_ok=True)
-        except PermissionError:  # it lives, and is somebody else's
-            continue
+        with contextlib.suppress(FileNotFoundError):  # removed by its owner, or by somebody else's sweep
+            if match[1] == _host():
+                dead = not _lives(int(match[2]))
+            else:
+                dead = time.time() - name.lstat().st_mtime > A_DAY
+            if dead:
+                name.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _differences(a: Any, b: Any, path: str = "") -> Iterable[tuple[str, Any, Any]]:
@@ -113,6 +133,8 @@ def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any
         table |= {f"y_{k}": column for k, column in enumerate(y.T)} if y is not None else {}
         _commit(path / "samples.parquet", lambda to: pq.write_table(pa.table(table), to))
     text = json.dumps(manifest, indent=1, sort_keys=True)
+    if (path / MANIFEST).exists() and (path / MANIFEST).read_text() == text + "\n":
+        return  # as each of a thousand shards finds it
     _commit(path / MANIFEST, lambda to: to.write((text + "\n").encode()))
 
 

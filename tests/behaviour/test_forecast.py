@@ -205,7 +205,7 @@ def test_tasks_are_sized_by_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     tasks = cluster._tasks(jobs, where)
     longest = 0.0
     for k in range(tasks):
-        spans = [blocks.share(one.first, one.last, one.part, (k, tasks)) for one in jobs]
+        spans = [blocks.share(one.first, one.last, one.part(), (k, tasks)) for one in jobs]
         longest = max(longest, sum(s * (b - a) for s, (a, b) in zip((0.01, 0.02), spans, strict=True)))
     assert 0.5 * 3600 / cluster.MARGIN < longest < 3600 / cluster.MARGIN
     monkeypatch.setattr(forecast, "network_seconds", lambda jobs: [1.0, 1.0])
@@ -228,6 +228,6 @@ def test_parts_are_short_enough_to_lose() -> None:
     """A part of a long training is one block, however few that makes of it."""
     long = job("network.width=512", "dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100000",
                "ensemble.networks=1000000", "observables=training")  # fmt: skip
-    assert long.part == long.block
+    assert long.part() == long.block
     short = job("network.width=512", "ensemble.networks=1000000")
-    assert short.part > 8 * short.block
+    assert short.part() > 8 * short.block

@@ -1,5 +1,6 @@
 """Each promise of docs/reliability.md by its fault."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -175,6 +176,41 @@ def test_shards_of_separate_processes_are_one_data_set(
     assert data.table().equals(run(*many).table())
     assert main([*many, out, "--shard=5/5"]) == 2
     assert "0 <= K < N" in capsys.readouterr().err
+
+
+def test_a_hundred_writers_at_once(tmp_path: Path) -> None:
+    """As the shards of a large sweep start: each its own range, none refused."""
+    code = f"""
+import sys, time
+from pathlib import Path
+from simulate import locks
+k = int(sys.argv[1])
+with locks.writing(Path({str(tmp_path)!r}), 10 * k, 10 * k + 10):
+    time.sleep(1)
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(k)], stderr=subprocess.PIPE) for k in range(100)]
+    assert [p.communicate(timeout=120)[1] for p in processes] == [b""] * 100
+    assert [p.returncode for p in processes] == [0] * 100
+    assert locks.writers(tmp_path) == []
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(stream: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks available"), locks.writing(tmp_path, 0, 10):
+        pass
+
+
+def test_parts_are_enough_for_all_shards() -> None:
+    """Each of a thousand shards has some, of about the same size."""
+    job = runner.prepare(read_one(["network.width=64", "ensemble.networks=100000000", "ensemble.device=cpu",
+                                   "observables=ntk", "output=nowhere"]))  # fmt: skip
+    spans = [blocks.share(job.first, job.last, job.part(1000), (k, 1000)) for k in range(1000)]
+    sizes = [b - a for a, b in spans]
+    assert sum(sizes) == 10**8
+    assert 0.7 * 10**5 < min(sizes) <= max(sizes) < 1.3 * 10**5
 
 
 def test_shards_cover_each_network_once() -> None:

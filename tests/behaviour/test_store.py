@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 import analysis
 import simulate
+from simulate import store
 from simulate.store import DataSet, StoreError, find, open_data_set
 
 
@@ -93,9 +95,14 @@ def test_begun_files_of_the_dead_are_swept_up_and_of_the_living_kept(
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     (tmp_path / "a").mkdir()
-    left, kept = (tmp_path / "a" / f".part-x.parquet.{pid}.tmp" for pid in (dead.pid, os.getpid()))
-    left.touch()
-    kept.touch()
+    here, old = store._host(), time.time() - 2 * store.A_DAY
+    names = [f"{here}.{dead.pid}", f"{here}.{os.getpid()}", f"elsewhere.{dead.pid}", f"elsewhere.{os.getpid()}"]
+    left, kept, recent, ancient = (tmp_path / "a" / f".part-x.parquet.{name}.tmp" for name in names)
+    for path in (left, kept, recent, ancient):
+        path.touch()
+    os.utime(ancient, (old, old))
     run("ensemble.networks=10", f"output={tmp_path}/a")
     assert not left.exists()
+    assert recent.exists(), "of another machine it is not known"
+    assert not ancient.exists()
     assert kept.exists()
