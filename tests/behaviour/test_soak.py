@@ -39,15 +39,16 @@ def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> N
         sets += 1
         while True:
             command = [sys.executable, str(script), *MANY, f"workers={workers}", f"output={out}"]
-            process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+            with (tmp_path / "said").open("w") as said:
+                process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
             until = time.monotonic() + rng.uniform(0, 6)
             while process.poll() is None and time.monotonic() < until:
                 time.sleep(0.001)
             if process.poll() is not None:
-                assert process.returncode == 0, process.communicate()[1]
+                assert process.returncode == 0, (tmp_path / "said").read_text()
                 break
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.wait()
             kills += 1
             now = {name: name.stat().st_mtime_ns for name in out.glob("part-*.parquet")}
             assert stamps.items() <= now.items(), "a committed part was written again"
