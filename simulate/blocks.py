@@ -21,7 +21,8 @@ SMALLEST, LARGEST = 1, 4096
 PART_BYTES = 16 * 2**20  # of rows
 PARTS = 64  # in which an ensemble is written, unless that makes them larger than PART_BYTES, or
 PART_WORK = 2**28  # less than a tenth of a second of work, in bytes touched, against which a commit would count
-PART_MOST = 2**38  # a minute or two, which a kill may cost, and so that a shard can be as short; or one block
+PART_MOST = 2**38  # a minute or two, which a kill may cost, and so that a shard can be as short; or one block,
+FILES = 10**5  # or what makes no more files than this of an ensemble
 
 
 def parameters(n_0: int, settings: Settings) -> int:
@@ -75,7 +76,7 @@ def part_blocks(block: int, row_bytes: int, cost: float, networks: int, shards: 
     """Blocks in a part file; cost: bytes that one network touches. Every shard has some parts."""
     by_count = -(-networks // (block * max(PARTS, 4 * shards)))
     by_work = int(PART_WORK // (block * cost))
-    most = max(1, min(PART_BYTES // (block * row_bytes), int(PART_MOST // (block * cost))))
+    most = max(1, min(PART_BYTES // (block * row_bytes), int(PART_MOST // (block * cost))), networks // (block * FILES))
     return min(max(by_count, by_work, 1), most)
 
 

@@ -227,7 +227,8 @@ def test_forecast_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_parts_are_short_enough_to_lose() -> None:
     """A part of a long training is one block, however few that makes of it."""
     long = job("network.width=512", "dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100000",
-               "ensemble.networks=1000000", "observables=training")  # fmt: skip
+               "ensemble.networks=100000", "observables=training")  # fmt: skip
     assert long.part() == long.block
+    assert 10**8 / blocks.part_blocks(1, 1000, 5e10, 10**8) <= blocks.FILES
     short = job("network.width=512", "ensemble.networks=1000000")
     assert short.part() > 8 * short.block

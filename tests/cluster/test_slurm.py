@@ -99,7 +99,7 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
     assert not open_data_set(tmp_path / "t").complete
     before = {name: name.stat().st_mtime_ns for name in (tmp_path / "t").glob("part-*.parquet")}
 
-    wait_for(lambda: ended(job, 1), 180)
+    wait_for(lambda: ended(job, 1), 400)
     logs = [path.read_text() for path in (tmp_path / "t" / "slurm").glob("*.log")]
     assert open_data_set(tmp_path / "t").complete, logs
     assert all(name.stat().st_mtime_ns == stamp for name, stamp in before.items())
