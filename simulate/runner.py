@@ -171,9 +171,10 @@ def _run(
         work = sum(forecast.counts(job).seconds() * m for job, m in zip(jobs, to_make, strict=True))
         count = min(count, 1 + int(work / START_UP))
     if tasks and not progress.quiet:
-        with _one_thread():
-            for line in forecast.lines(jobs, to_make, count, forecast.worth_it(jobs, to_make, count, progress.say)):
-                progress.say(line)
+        with _one_thread():  # a shard's time was measured when it was made one
+            seconds = forecast.worth_it(jobs, to_make, count, progress.say) if shards == 1 else None
+        for line in forecast.lines(jobs, to_make, count, seconds):
+            progress.say(line)
     with progress:
         for job, networks in _in_this_process(tasks) if count <= 1 else _in_workers(tasks, count):
             progress.advance(str(job.path), networks)
