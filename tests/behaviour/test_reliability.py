@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from simulate import blocks, locks, runner, status, store
@@ -120,26 +121,33 @@ def test_a_second_writer_stops_and_names_the_holder(tmp_path: Path, capsys: pyte
 
 
 def test_ten_writers_twenty_rounds(tmp_path: Path) -> None:
-    """Ten processes want overlapping ranges over and over: never two at a time, and each gets its turn."""
+    """Ten processes want the same range over and over, and add the next part when they have it: never two at a time,
+    each gets its turn, no network is there twice or missing."""
     code = f"""
 import time
 from pathlib import Path
-from simulate import locks
+import numpy as np
+from simulate import locks, schema, store
 path = Path({str(tmp_path)!r})
+layout = schema.Layout(1, 1, 1, (1,), (1,), (), (0,), ("kernel",), {{}}, "float32")
 for _ in range(20):
     while True:
         try:
-            with locks.writing(path, 0, 10):
-                with (path / "log").open("a") as log: log.write("in\\n")
-                time.sleep(0.001)
-                with (path / "log").open("a") as log: log.write("out\\n")
+            with locks.writing(path, 0, 2000):
+                first = 10 * len(store.parts(path))
+                assert not (path / store.part_name(first, first + 10)).exists()
+                values = {{"g": np.full((10, 1, 1, 1), first, np.float32)}}
+                store.write_part(path, layout, {{}}, first, values, np.zeros((10, 1), np.int8))
             break
         except locks.HeldError:
             time.sleep(0.002)
 """
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(10)]
-    assert [p.wait(timeout=120) for p in processes] == [0] * 10
-    assert (tmp_path / "log").read_text() == "in\nout\n" * 200
+    assert [p.wait(timeout=240) for p in processes] == [0] * 10
+    there = parts(tmp_path)
+    assert there == [(first, first + 10) for first in range(0, 2000, 10)]
+    rows = [pq.read_table(tmp_path / store.part_name(*part), partitioning=None)["network"] for part in there]
+    assert np.array_equal(np.concatenate([one.to_numpy() for one in rows]), np.arange(2000))
 
 
 def test_shards_side_by_side_are_one_data_set(run: Callable[..., DataSet], tmp_path: Path, many_parts: None) -> None:
