@@ -237,13 +237,13 @@ def _start_worker(parent: int, numbers: Any) -> None:
     keep_memory()
 
 
-LARGE = 32 * 2**20  # bytes of an array that has pages of its own
+LARGE = 8 * 2**20  # bytes of an array that has pages of its own
 
 
 def keep_memory() -> None:
-    """Tell glibc to keep what blocks free for the next block. Giving arrays back to the system and asking for them
-    again costs a page fault every thousand numbers, half of the time of a large dense block. The largest go back all
-    the same, as they do by default: kept, they leave holes that the next ones do not fit into, and the peak doubles."""
+    """Tell glibc to keep what blocks free for the next block. Giving arrays of a megabyte back to the system and
+    asking for them again costs a page fault every thousand numbers, half of the time of a dense block. Large ones go
+    back all the same: kept, they leave holes that the next ones do not fit into, and the peak doubles."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
