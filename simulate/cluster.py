@@ -131,7 +131,7 @@ def submit(overrides: Sequence[str], settings: Sequence[Settings], cluster: Clus
     from simulate import forecast, runner  # torch, only here
 
     jobs = [runner.prepare(s) for s in settings]
-    forecast.fitting(jobs, 1, cluster.memory * 2**30)
+    forecast.check_task(jobs, cluster.memory * 2**30)
     cluster = replace(cluster, shards=cluster.shards or _tasks(jobs, cluster))
     folder = Path(os.path.commonpath([Path(s.output).absolute() for s in settings])) / "slurm"
     folder.mkdir(parents=True, exist_ok=True)

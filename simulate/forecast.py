@@ -9,6 +9,8 @@ import contextlib
 import itertools
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -222,23 +224,32 @@ def _files(paths: dict[str, Path]) -> dict[str, str]:
     return out
 
 
-def fitting(jobs: Sequence[Job], wanted: int, have: int | None = None) -> int:
-    """How many of `wanted` processes fit into the memory that there is (or `have` bytes, all processes together).
+def fresh() -> int:
+    """Bytes that a process has, in memory, once it has loaded what it needs: of one that is started for this."""
+    code = "from simulate import forecast; print(forecast.resident())"
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def fitting(jobs: Sequence[Job], wanted: int) -> int:
+    """How many of `wanted` processes, this one among them, fit into the memory that there is.
 
     SettingsError that names the setting where not even one does.
     """
     job = max(jobs, key=lambda job: sum(memory(job)))
     (host, device), here = memory(job), resident()
-    where = "there are"
-    if have is None:
-        have = available() + here
-    else:
-        where = "cluster.memory gives"
+    have = available() + here
     if job.settings.ensemble.device == "cuda" and device > (free := torch.cuda.mem_get_info()[0]):
         raise _too_large(job, device, free, "the device has")
     if here + host > have:
-        raise _too_large(job, here + host, have, where)
+        raise _too_large(job, here + host, have, "there are")
     return min(wanted, int(have // (here + host)))
+
+
+def check_task(jobs: Sequence[Job], have: int) -> None:
+    """SettingsError where a process of its own with `have` bytes could not make one of the jobs."""
+    job = max(jobs, key=lambda job: memory(job)[0])
+    if (need := fresh() + memory(job)[0]) > have:
+        raise _too_large(job, need, have, "cluster.memory gives")
 
 
 def _too_large(job: Job, need: int, have: int, where: str) -> SettingsError:

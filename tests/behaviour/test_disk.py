@@ -119,23 +119,55 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet
     assert open_data_set(tmp_path / "a").table().equals(run(*many).table())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a file system has to be mounted")
-def test_a_read_only_disk(tmp_path: Path, run: Callable[..., DataSet]) -> None:
-    """Before the run: refused, exit code 2. What was there can still be read and judged complete."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True).returncode:
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of eight megabytes of its own; the test skips itself, saying so, where none may be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
-    try:
-        data = run(*MANY, f"output={disk}/a")
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        for out in (disk / "a", disk / "b"):
-            command = [sys.executable, "-m", "simulate", *MANY[:1], "ensemble.networks=200", *MANY[2:], f"output={out}"]
-            done = subprocess.run(command, capture_output=True, text=True)
-            assert done.returncode == 2
-            assert "cannot be written to" in done.stderr
-        assert data.table().equals(run(*MANY).table())
-        looked = subprocess.run([sys.executable, "-m", "simulate.status", str(disk)], capture_output=True, text=True)
-        assert looked.returncode == 0, looked.stderr
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def remount(disk: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+
+def test_a_full_disk(disk: Path, run: Callable[..., DataSet]) -> None:
+    """Exit code 1, one clear line, what is committed stays readable, and the run goes on when there is room."""
+    remount(disk, "size=400k")
+    code = (
+        "import sys; from simulate import blocks, runner; blocks.PART_WORK, blocks.PARTS = 0, 10**6\n"
+        "import shutil; usage = shutil.disk_usage; shutil.disk_usage = lambda p: usage(p)._replace(free=2**40)\n"
+        "from simulate.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    many = ["network.width=8", "ensemble.networks=12000", "ensemble.block=200", f"output={disk}/a"]
+    command = [sys.executable, "-c", code, *many, "workers=1", "ensemble.device=cpu"]
+    full = subprocess.run(command, capture_output=True, text=True)
+    assert full.returncode == 1
+    assert "No space left" in full.stderr
+    assert full.stderr.count("error:") == 1
+    data = open_data_set(disk / "a")
+    assert 0 < data.networks < 12000
+    assert len(data.table()) == data.networks * 4
+    assert not list((disk / "a").glob(".*tmp"))
+    remount(disk, "size=64m")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert open_data_set(disk / "a").table().equals(run(*many[:-1]).table())
+
+
+def test_a_read_only_disk(disk: Path, run: Callable[..., DataSet]) -> None:
+    """Before the run: refused, exit code 2. What was there can still be read and judged complete."""
+    data = run(*MANY, f"output={disk}/a")
+    remount(disk, "ro")
+    for out in (disk / "a", disk / "b"):
+        command = [sys.executable, "-m", "simulate", *MANY[:1], "ensemble.networks=200", *MANY[2:], f"output={out}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert "cannot be written to" in done.stderr
+    assert data.table().equals(run(*MANY).table())
+    looked = subprocess.run([sys.executable, "-m", "simulate.status", str(disk)], capture_output=True, text=True)
+    assert looked.returncode == 0, looked.stderr

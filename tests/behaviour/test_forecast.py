@@ -158,6 +158,15 @@ def test_auto_takes_the_processes_that_fit(monkeypatch: pytest.MonkeyPatch) -> N
     assert forecast.fitting([one], 1) == 1
 
 
+def test_a_task_is_not_charged_for_who_submits_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook with gigabytes of its own submits tasks that need one; a task that does not fit is refused."""
+    monkeypatch.setattr(forecast, "resident", lambda: 50 * GIB)
+    one = job("network.width=64")
+    forecast.check_task([one], GIB)
+    with pytest.raises(SettingsError, match=r"needs 0\.\d GiB of memory and cluster\.memory gives 0\.2"):
+        forecast.check_task([one], GIB // 4)
+
+
 def limited(megabytes: int) -> Callable[[], None]:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20,) * 2)

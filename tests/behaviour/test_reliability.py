@@ -266,37 +266,6 @@ simulate.run(*{SMALL!r}, "output={tmp_path}/a", "workers=1", "ensemble.device=cp
     assert all(name.stat().st_mtime_ns == stamp for name, stamp in before.items()), "nothing computed twice"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system has to be mounted")
-def test_a_full_disk(tmp_path: Path, run: Callable[..., DataSet]) -> None:
-    """Exit code 1, one clear line, what is committed stays readable, and the run goes on when there is room."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        code = (
-            "import sys; from simulate import blocks, runner; blocks.PART_WORK, blocks.PARTS = 0, 10**6\n"
-            "import shutil; usage = shutil.disk_usage; shutil.disk_usage = lambda p: usage(p)._replace(free=2**40)\n"
-            "from simulate.__main__ import main; sys.exit(main(sys.argv[1:]))"
-        )
-        many = ["network.width=8", "ensemble.networks=12000", "ensemble.block=200", f"output={disk}/a"]
-        command = [sys.executable, "-c", code, *many, "workers=1", "ensemble.device=cpu"]
-        full = subprocess.run(command, capture_output=True, text=True)
-        assert full.returncode == 1
-        assert "No space left" in full.stderr
-        assert full.stderr.count("error:") == 1
-        data = open_data_set(disk / "a")
-        assert 0 < data.networks < 12000
-        assert len(data.table()) == data.networks * 4
-        assert not list((disk / "a").glob(".*tmp"))
-        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert open_data_set(disk / "a").table().equals(run(*many[:-1]).table())
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
 def test_status(
     run: Callable[..., DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str], many_parts: None
 ) -> None:

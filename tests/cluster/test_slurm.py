@@ -64,7 +64,7 @@ def test_twelve_tasks_a_requeue_and_a_drained_node(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One task is requeued on its way, the node is drained and resumed: the data sets are those of one process."""
-    where = ["hydra/launcher=slurm", "cluster.shards=12", "cluster.minutes=10", "cluster.memory=2"]
+    where = ["hydra/launcher=slurm", "cluster.shards=12", "cluster.minutes=10", "cluster.memory=1"]
     assert main(["-m", *SWEEP, *where, "ensemble.device=cpu", f"output={tmp_path}/s"]) == 0
     job = capsys.readouterr().out.split()[2].rstrip(",")
     folders = [tmp_path / "s" / f"width-{width}" for width in (128, 192)]
@@ -91,7 +91,7 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
     overrides = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=8192"]
     overrides += ["ensemble.device=cpu", f"output={tmp_path}/t"]
     settings = api.read_sweep(overrides)
-    job, tasks = cluster.submit(overrides, settings, cluster.Cluster("slurm", shards=1, minutes=5, memory=2))
+    job, tasks = cluster.submit(overrides, settings, cluster.Cluster("slurm", shards=1, minutes=5, memory=1))
     assert tasks == 1
     wait_for(lambda: len(parts(tmp_path / "t")) >= 2)
     subprocess.run(["scancel", "--signal=USR1", "--batch", f"{job}_0"], check=True)
@@ -112,7 +112,7 @@ def test_as_many_tasks_as_it_takes(
     """cluster.shards=auto: time is measured; what is left of two minutes by a margin of 4 is five seconds a task."""
     monkeypatch.setattr(cluster, "MARGIN", 4.0)
     work = ["network.width=512", "network.depth=6", "ensemble.sampler=dense", "observables=ntk", "ensemble.device=cpu"]
-    where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=2"]
+    where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1"]
     assert main([*work, "ensemble.networks=12000", f"output={tmp_path}/s", *where]) == 0
     said = capsys.readouterr().out.split()
     job, tasks = said[2].rstrip(","), int(said[3])

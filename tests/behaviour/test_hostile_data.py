@@ -1,0 +1,265 @@
+"""Data sets from elsewhere that mean ill: nothing of them is run, rendered, or followed out of their folder."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import pipeline
+from analysis.__main__ import main as analyse
+from simulate import locks, status
+from simulate.__main__ import main
+from simulate.store import MANIFEST, DataSet, StoreError, open_data_set, part_name, parts
+from tests.behaviour.test_hostile import Exploding
+
+SMALL = ["network.width=8", "ensemble.networks=40", "ensemble.block=20", "ensemble.device=cpu", "workers=1"]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def rewrite(data: DataSet, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((data.path / MANIFEST).read_text())
+    change(manifest)
+    (data.path / MANIFEST).write_text(json.dumps(manifest))
+
+
+MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "format": lambda m: m.update(format=2),
+    "format of another kind": lambda m: m.update(format=[1]),
+    "no layout": lambda m: m.pop("layout"),
+    "layout of another kind": lambda m: m.update(layout=[1, 2]),
+    "layout with more": lambda m: m["layout"].update(evil=1),
+    "observable": lambda m: m["layout"].update(record=["__class__"]),
+    "layers": lambda m: m["layout"].update(layers="all"),
+    "tuples": lambda m: m["layout"].update(tuples=7),
+    "networks": lambda m: m.update(networks="many"),
+    "first": lambda m: m.update(first=None),
+    "settings": lambda m: m.update(settings=None),
+    "samples of another kind": lambda m: m["layout"].update(samples="1" * 400),
+    "huge samples": lambda m: m["layout"].update(samples=10**9),
+    "terminal": lambda m: m["layout"].update(dtype="\x1b[2J\n\x1b]0;title\x07"),
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_hostile_manifests(
+    case: str, run: Callable[..., DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = run(*SMALL, f"output={tmp_path}/a")
+    rewrite(data, MANIFESTS[case])
+    before = tree(tmp_path)
+    for command in (lambda: status.main([str(data.path)]), lambda: analyse([f"data={data.path}"]),
+                    lambda: main([*SMALL, f"output={data.path}"])):  # fmt: skip
+        assert command() == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format": 1}', "\0", "NaN"])
+def test_manifests_that_are_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(StoreError, match=r"not a data set|data format"):
+        open_data_set(tmp_path)
+
+
+def other_schema(name: Path) -> None:
+    pq.write_table(pa.table({"network": [1, 2], "x": ["a", "b"]}), name)
+
+
+def row_groups(name: Path) -> None:
+    """The right rows, each in a group of its own."""
+    table = pq.read_table(name, partitioning=None)
+    pq.write_table(table, name, row_group_size=1, write_page_checksum=True)
+
+
+def many_rows(name: Path) -> None:
+    """The right columns and three million rows in a few kilobytes."""
+    table = pq.read_table(name, partitioning=None)
+    with pq.ParquetWriter(name, table.schema, compression="zstd") as writer:
+        zeros = [pa.array(np.zeros(10**6, dtype=field.type.to_pandas_dtype())) for field in table.schema]
+        group = pa.Table.from_arrays(zeros, schema=table.schema)
+        for _ in range(3):
+            writer.write_table(group)
+
+
+def a_link(name: Path) -> None:
+    target = name.parent.parent / "elsewhere.parquet"
+    shutil.move(name, target)
+    name.symlink_to(target)
+
+
+def a_folder(name: Path) -> None:
+    name.unlink()
+    name.mkdir()
+
+
+def other_types(name: Path) -> None:
+    table = pq.read_table(name, partitioning=None)
+    pq.write_table(table.set_column(0, "network", table["network"].cast(pa.int32())), name)
+
+
+def object_metadata(name: Path) -> None:
+    """pandas metadata and another identity."""
+    table = pq.read_table(name, partitioning=None)
+    pq.write_table(table.replace_schema_metadata({"pandas": b"{\xff", "identity": b"\xff\xfe"}), name)
+
+
+PARTS = [other_schema, row_groups, many_rows, a_link, a_folder, other_types, object_metadata]
+
+
+@pytest.mark.parametrize("fault", PARTS, ids=[fault.__name__ for fault in PARTS])
+def test_hostile_parts(fault: Callable[[Path], None], run: Callable[..., DataSet], tmp_path: Path) -> None:
+    """Found, set aside and computed again; where a reader looks at one, it says so in one line."""
+    data = run(*SMALL, f"output={tmp_path}/a")
+    whole = data.table()
+    name = data.path / part_name(*parts(data.path)[0])
+    fault(name)
+    assert len(status.status(data, verify=True)["damaged"]) == 1
+    if fault is not object_metadata:  # whose columns are right; only its identity is another's
+        with pytest.raises(StoreError, match="is damaged: it"):
+            data.table()
+    assert run(*SMALL, f"output={tmp_path}/a").table().equals(whole)
+    assert os.path.lexists(name.with_name(name.name + ".damaged-1"))
+
+
+def test_hostile_samples(run: Callable[..., DataSet], tmp_path: Path) -> None:
+    data = run(*SMALL)
+    for table in (
+        pa.table({"a": [1]}),
+        pa.table({"x_0": ["a"] * 8, "train": [True] * 8}),
+        pa.table({"x_0": [1.0] * 10**6}),
+    ):
+        pq.write_table(table, data.path / "samples.parquet")
+        with pytest.raises(StoreError, match="samples"):
+            data.samples()
+
+
+def test_names_on_disk_that_are_not_ours(run: Callable[..., DataSet], tmp_path: Path) -> None:
+    """Leftovers with odd names, locks that hold nonsense, parts with impossible numbers."""
+    data = run(*SMALL, f"output={tmp_path}/a")
+    whole = data.table()
+    odd = [".x.tmp", ".a.99999999999999999999.tmp", ".-1.tmp", "part-000000000000-0.parquet", "part-x.parquet"]
+    for name in odd:
+        (data.path / name).write_text("?")
+    (data.path / ".writer-0-40-host-1").write_text('{"first": "a"}')
+    assert locks.writers(data.path) == []
+    again = run(*SMALL, f"output={tmp_path}/a")
+    assert again.table().equals(whole)
+    assert (data.path / ".x.tmp").exists(), "what is not ours is not removed"
+
+
+LINKS = ["dataset.json", "samples.parquet", "part-000000000000-000000000040.parquet", ".writers"]
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_nothing_is_written_through_links(
+    name: str, run: Callable[..., DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A data directory that somebody prepared: links in the places of files to be written."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).symlink_to(victim)
+    code = main([*SMALL, f"output={tmp_path}/a"])
+    assert victim.read_text() == "mine"
+    assert capsys.readouterr().err.count("error:") == (code != 0)
+    if code == 0:
+        assert open_data_set(tmp_path / "a").table().equals(run(*SMALL).table())
+
+
+def test_a_link_is_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "width-8").symlink_to(tmp_path / "elsewhere")
+    assert main(["-m", "network.width=8,16", *SMALL[1:], f"output={tmp_path}/sweep"]) == 2
+    assert "a link; give the folder" in capsys.readouterr().err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert not (tmp_path / "sweep" / "width-16").exists()
+
+
+CLAIM = ["-m", "experiment=demo/preactivations", "network.width=8,12,16,24", "ensemble.networks=300"]
+
+
+@pytest.fixture(scope="module")
+def claimed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("claimed")
+    assert main([*CLAIM, f"output={folder}/c", "workers=1", "ensemble.device=cpu"]) == 0
+    return folder / "c"
+
+
+def test_html_in_names_stays_text(claimed: Path, tmp_path: Path) -> None:
+    """In everything of a manifest that reaches the report."""
+    evil = "<script>alert('x')</script><img src=x onerror=alert(1)>"
+    shutil.copytree(claimed, tmp_path / "c<b>")
+    for path in (tmp_path / "c<b>").glob(f"*/{MANIFEST}"):
+        manifest = json.loads(path.read_text())
+        manifest["settings"]["claim"] |= {"name": f"../../{evil}", "statement": evil}
+        manifest["device"] = manifest["versions"]["torch"] = evil
+        path.write_text(json.dumps(manifest))
+    before = set(tree(tmp_path))
+    result = pipeline.analyze(tmp_path / "c<b>", tmp_path / "report")
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert result.verdicts[0].statement == evil
+    assert "&lt;script&gt;" in html
+    assert "<script" not in html
+    assert "<img src=x" not in html
+    written = set(tree(tmp_path)) - before
+    assert written
+    assert all(name.startswith("report/") for name in written), "a claim's name is no path"
+
+
+def test_a_report_is_not_written_through_links(
+    claimed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    out = tmp_path / "out" / "figures"
+    out.mkdir(parents=True)
+    for link in (tmp_path / "out" / "report.html", out / "x.svg"):
+        link.symlink_to(victim)
+        assert analyse([f"data={claimed}", f"output={tmp_path}/out"]) == 2
+        assert "is a link" in capsys.readouterr().err
+        link.unlink()
+    assert victim.read_text() == "mine"
+
+
+def test_a_claim_of_another_kind(claimed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tests that do not exist, options of another kind: one line, and no report."""
+    for claim in (
+        {"name": "a", "statement": "b", "tests": {"__class__": {}}},
+        {"name": "a", "statement": "b", "tests": {"V": {"precision": "all"}}},
+        {"name": "a", "statement": "b", "tests": [1]},
+        {"name": 7},
+        [1],
+    ):
+        shutil.copytree(claimed, tmp_path / "c")
+        for path in (tmp_path / "c").glob(f"*/{MANIFEST}"):
+            manifest = json.loads(path.read_text())
+            manifest["settings"]["claim"] = claim
+            path.write_text(json.dumps(manifest))
+        assert analyse([f"data={tmp_path}/c"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert said.count("\n") == 1
+        assert not (tmp_path / "c" / "analysis").exists()
+        shutil.rmtree(tmp_path / "c")
+
+
+def test_a_pickle_is_no_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Exploding()], dtype=object), allow_pickle=True)
+    (tmp_path / MANIFEST).write_bytes(buffer.getvalue())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError):
+        open_data_set(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [MANIFEST]
