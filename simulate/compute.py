@@ -15,8 +15,13 @@ from simulate.observables import MEASURE, Snapshot
 from simulate.settings import Activation
 
 
-def compute_block(job: Job, index: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8]]:
-    """All rows of block `index`: family prefix -> (M, steps, layers, columns), and status (M, steps)."""
+def compute_block(
+    job: Job, index: int, arrays: streams.Arrays | None = None
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8]]:
+    """All rows of block `index`: family prefix -> (M, steps, layers, columns), and status (M, steps).
+
+    arrays: an empty one for the first block, then what the block before has left.
+    """
     layout, M = job.layout, job.block
     families = [(family.prefix, layout.defined(family), layout.kept(family)) for family in layout.families()]
     out = {
@@ -30,7 +35,7 @@ def compute_block(job: Job, index: int) -> tuple[dict[str, NDArray[Any]], NDArra
     torch.backends.cuda.matmul.allow_tf32 = job.settings.ensemble.tf32
     # What overflows, or does not fit the stored precision, has diverged: a row that says so.
     with torch.inference_mode(), np.errstate(all="ignore"):
-        for step, snapshot in _snapshots(job, index):
+        for step, snapshot in _snapshots(job, index, arrays):
             s, at = layout.steps.index(step), layout.layers.index(snapshot.layer)
             for prefix, defined, kept in families:
                 if defined[at]:
@@ -43,14 +48,14 @@ def compute_block(job: Job, index: int) -> tuple[dict[str, NDArray[Any]], NDArra
     return out, status
 
 
-def stream_of(job: Job, first: int, M: int) -> streams.Stream:
+def stream_of(job: Job, first: int, M: int, arrays: streams.Arrays | None = None) -> streams.Stream:
     e = job.settings.ensemble
     key = streams.key(e.seed, job.law_in_words())
-    return streams.Stream(key, first, M, getattr(torch, e.dtype), torch.device(e.device))
+    return streams.Stream(key, first, M, getattr(torch, e.dtype), torch.device(e.device), arrays)
 
 
-def _snapshots(job: Job, index: int) -> Iterator[tuple[int, Snapshot]]:
-    stream = stream_of(job, index * job.block, job.block)
+def _snapshots(job: Job, index: int, arrays: streams.Arrays | None) -> Iterator[tuple[int, Snapshot]]:
+    stream = stream_of(job, index * job.block, job.block, arrays)
     sampler = _without_weights if job.settings.ensemble.sampler == "law" else _with_weights
     return sampler(job, stream)
 
@@ -166,14 +171,16 @@ def _given(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def compute_part(job: Job, first: int, last: int, may_commit: Callable[[], bool] = lambda: True) -> int:
-    """Compute and commit the rows of networks [first, last); returns how many."""
+def compute_part(
+    job: Job, first: int, last: int, arrays: streams.Arrays, may_commit: Callable[[], bool] = lambda: True
+) -> int:
+    """Compute and commit the rows of networks [first, last); returns how many. arrays: as of `compute_block`."""
     pieces, statuses = [], []
     for index in range(first // job.block, -(-last // job.block)):
         start = index * job.block
         low, high = max(first - start, 0), min(last - start, job.block)
         # A block is always computed whole and then trimmed: the same networks whatever range is asked for.
-        values, status = compute_block(job, index)
+        values, status = compute_block(job, index, arrays)
         pieces.append({prefix: array[low:high] for prefix, array in values.items()})
         statuses.append(status[low:high])
     values = {prefix: np.concatenate([piece[prefix] for piece in pieces]) for prefix in pieces[0]}

@@ -23,6 +23,7 @@ import torch
 from simulate import blocks, compute, dynamics, schema, store
 from simulate.jobs import Job
 from simulate.settings import SettingsError
+from simulate.streams import Arrays
 
 PATIENCE = 10.0  # seconds of measuring
 WORTH = 60.0  # seconds of work from which on time is measured before it starts
@@ -87,9 +88,9 @@ def gradients(job: Job) -> int:
 # ------------------------------------------------------------------------------------------- time
 
 
-def _timed(job: Job, index: int) -> float:
+def _timed(job: Job, index: int, arrays: Arrays) -> float:
     began = time.perf_counter()
-    compute.compute_block(job, index)
+    compute.compute_block(job, index, arrays)
     return time.perf_counter() - began
 
 
@@ -105,18 +106,19 @@ def block_seconds(job: Job, patience: float) -> float:
     trained for STEPS steps takes more."""
     until = time.perf_counter() + patience
     first = _recording(job, 0)
-    drawn = _timed(first, 0)  # compiles, too
+    arrays: Arrays = {}
+    drawn = _timed(first, 0, arrays)  # compiles, too
     tries: list[float] = []
     while time.perf_counter() < until - drawn and len(tries) < 5:
-        tries.append(_timed(first, 1 + len(tries)))
+        tries.append(_timed(first, 1 + len(tries), arrays))
     drawn = float(np.median(tries)) if tries else drawn
     out = drawn + _commit(job)
     recorded, total = job.layout.steps, job.layout.steps[-1]
     if total:
         few = min(STEPS, total)
-        _timed(_recording(job, few), 0)
+        _timed(_recording(job, few), 0, arrays)
         trained, both = (
-            min(_timed(_recording(job, *steps), k) for k in range(1 + (2 * drawn < patience)))
+            min(_timed(_recording(job, *steps), k, arrays) for k in range(1 + (2 * drawn < patience)))
             for steps in ((few,), (0, few))
         )
         out += total * max(trained - drawn, 0) / few + (len(recorded) - 1) * max(both - trained, 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import float32, float64, int32, njit, uint32, uint64
+from numba import float32, float64, int32, int64, njit, uint32, uint64
 from torch import Tensor
 
 # ------------------------------------------------------------------------------------------- random words
@@ -20,6 +20,7 @@ _M0, _M1, _W0, _W1 = uint32(_MULTIPLIERS[0]), uint32(_MULTIPLIERS[1]), uint32(_W
 _LOW = 0xFFFFFFFF
 LANES = 16  # counters in a group: four words each, so that normals come in groups of 64
 GROUPS = 64  # that are worked on at a time, so that they stay in the first-level cache
+SOME = 1024  # groups in float64, by numpy
 
 
 @njit(cache=True, inline="always")
@@ -112,20 +113,51 @@ def _box_muller(words: Any, C: int, u: Any, exponent: Any, out: Any, scale: Any)
 
 
 @njit(cache=True)
+def _scratch() -> Any:
+    """Words, two rows of scratch, and normals of GROUPS groups."""
+    size = GROUPS * LANES
+    words, normal = np.empty((4, size), np.uint32), np.empty((4, size), np.float32)
+    return words, np.empty(size, np.float32), np.empty(size, np.float32), normal
+
+
+@njit(cache=True)
 def _normals(out: Any, start: Any, tensor: Any, spread: Any, k0: Any, k1: Any, scale: Any) -> None:
     """out (groups, 4, LANES) float32"""
-    size = GROUPS * LANES
-    words, u, exponent = np.empty((4, size), np.uint32), np.empty(size, np.float32), np.empty(size, np.float32)
-    normal = np.empty((4, GROUPS, LANES), np.float32)
+    words, u, exponent, normal = _scratch()
+    # Moved in pairs, eight of them written out: of a loop over floats the compiler makes no vector moves.
+    pairs, target = normal.view(np.int64).reshape(4, GROUPS, LANES // 2), out.view(np.int64)
     for at in range(0, len(out), GROUPS):
         groups = min(GROUPS, len(out) - at)
         _words(words, groups * LANES, start + uint64(at * LANES), tensor, spread, k0, k1)
-        _box_muller(words, groups * LANES, u, exponent, normal.reshape(4, size), scale)
+        _box_muller(words, groups * LANES, u, exponent, normal, scale)
         for q in range(groups):
-            target = out[at + q]
+            t = at + q
             for r in range(4):
-                for j in range(LANES):
-                    target[r, j] = normal[r, q, j]
+                p0, p1, p2, p3 = pairs[r, q, 0], pairs[r, q, 1], pairs[r, q, 2], pairs[r, q, 3]
+                p4, p5, p6, p7 = pairs[r, q, 4], pairs[r, q, 5], pairs[r, q, 6], pairs[r, q, 7]
+                target[t, r, 0], target[t, r, 1], target[t, r, 2], target[t, r, 3] = p0, p1, p2, p3
+                target[t, r, 4], target[t, r, 5], target[t, r, 6], target[t, r, 7] = p4, p5, p6, p7
+
+
+@njit(cache=True)
+def _trimmed(out: Any, start: Any, tensor: Any, spread: Any, k0: Any, k1: Any, scale: Any) -> None:
+    """out (M, N) float32 with N no multiple of a group: what exceeds it in a network's last group is dropped."""
+    words, u, exponent, normal = _scratch()
+    total = len(out) * int64(spread)
+    for at in range(0, total, GROUPS):
+        groups = min(GROUPS, total - at)
+        _words(words, groups * LANES, start + uint64(at * LANES), tensor, spread, k0, k1)
+        _box_muller(words, groups * LANES, u, exponent, normal, scale)
+        for q in range(groups):
+            m, first = (at + q) // int64(spread), (at + q) % int64(spread) * 4 * LANES
+            target = out[m, first : first + 4 * LANES]
+            if len(target) == 4 * LANES:
+                for r in range(4):
+                    for j in range(LANES):
+                        target[r * LANES + j] = normal[r, q * LANES + j]
+            else:
+                for i in range(len(target)):
+                    target[i] = normal[i // LANES, q * LANES + i % LANES]
 
 
 @njit(cache=True)
@@ -140,29 +172,36 @@ def _uniforms(out: Any, start: Any, tensor: Any, spread: Any, k0: Any, k1: Any) 
 
 
 def normal(M: int, N: int, first: int, tensor: int, key: tuple[int, int], scale: float, dtype: torch.dtype,
-           device: torch.device) -> Tensor:  # fmt: skip
+           device: torch.device, out: Tensor | None = None) -> Tensor:  # fmt: skip
     """Normals of variance scale^2, (M, N): those of tensor number `tensor` of networks first, first + 1, ...
 
     Each is a function of (key, network, tensor, position, N) and of nothing else: not of M, of what was drawn before,
     of the kind of device (but for rounding), or of how many processors a device has. key: two words of 32 bits.
+    out: where they are put on a CPU, if given; other devices have allocators of their own.
     """
-    rows = 4 if dtype == torch.float32 else 2
-    per_network = -(-N // (rows * LANES))  # groups, from counter network * per_network * LANES on
+    size = (4 if dtype == torch.float32 else 2) * LANES  # of a group
+    per_network = -(-N // size)  # groups, from counter network * per_network * LANES on
     groups, start, address = M * per_network, first * per_network * LANES, (tensor, per_network, *key)
     if device.type != "cpu":
-        out = _normals_torch(groups, start, address, scale, dtype, device)
-    elif dtype == torch.float32:
-        out = torch.empty(groups, 4, LANES, dtype=dtype)
-        t, spread, k0, k1 = map(np.uint32, address)
-        _normals(out.numpy(), np.uint64(start), t, spread, k0, k1, np.float32(scale))
-    else:
-        uniform = np.empty((groups, 2, LANES))
-        t, spread, k0, k1 = map(np.uint32, address)
-        _uniforms(uniform, np.uint64(start), t, spread, k0, k1)
-        radius, angle = scale * np.sqrt(-2 * np.log(uniform[:, 0])), 2 * math.pi * uniform[:, 1]
-        out = torch.from_numpy(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1))
-    out = out.view(M, -1)
-    return out if out.shape[1] == N else out[:, :N].contiguous()
+        return _normals_torch(groups, start, address, scale, dtype, device).view(M, -1)[:, :N].contiguous()
+    if out is None:
+        out = torch.empty(M, N, dtype=dtype)
+    t, spread, k0, k1 = map(np.uint32, address)
+    if dtype == torch.float32:
+        if N % size:
+            _trimmed(out.numpy(), np.uint64(start), t, spread, k0, k1, np.float32(scale))
+        else:
+            _normals(out.view(groups, 4, LANES).numpy(), np.uint64(start), t, spread, k0, k1, np.float32(scale))
+        return out
+    whole = out.view(groups, 2, LANES) if N % size == 0 else torch.empty(groups, 2, LANES, dtype=dtype)
+    uniform = np.empty((min(groups, SOME), 2, LANES))
+    for at in range(0, groups, SOME):
+        some = whole[at : at + SOME].numpy()
+        u, v = uniform[: len(some), 0], uniform[: len(some), 1]
+        _uniforms(uniform[: len(some)], np.uint64(start + at * LANES), t, spread, k0, k1)
+        radius, angle = scale * np.sqrt(-2 * np.log(u)), 2 * math.pi * v
+        some[:, 0], some[:, 1] = radius * np.cos(angle), radius * np.sin(angle)
+    return out if N % size == 0 else out.copy_(whole.view(M, -1)[:, :N])
 
 
 def _normals_torch(groups: int, start: int, address: tuple[int, ...], scale: float, dtype: torch.dtype,

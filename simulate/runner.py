@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from simulate import blocks, compute, dynamics, forecast, inputs, locks, schema,
 from simulate.jobs import Job
 from simulate.progress import Progress
 from simulate.settings import Settings, SettingsError
+from simulate.streams import Arrays
 
 
 def prepare(settings: Settings) -> Job:
@@ -176,15 +178,28 @@ def _run(
         for line in forecast.lines(jobs, to_make, count, seconds):
             progress.say(line)
     with progress:
-        for job, networks in _in_this_process(tasks) if count <= 1 else _in_workers(tasks, count):
+        for job, networks in _in_this_process(tasks, Left()) if count <= 1 else _in_workers(tasks, count):
             progress.advance(str(job.path), networks)
     return [store.open_data_set(job.path) for job in jobs]
 
 
-def _in_this_process(tasks: list[tuple[Job, int, int]]) -> Iterator[tuple[Job, int]]:
+class Left:
+    """What the last block of a data set has left to the next; of another data set, nothing."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._arrays: Arrays = {}
+
+    def by(self, job: Job) -> Arrays:
+        if job.path != self._path:
+            self._path, self._arrays = job.path, {}
+        return self._arrays
+
+
+def _in_this_process(tasks: list[tuple[Job, int, int]], left: Left) -> Iterator[tuple[Job, int]]:
     with _one_thread():
         for job, low, high in tasks:
-            yield job, compute.compute_part(job, low, high)
+            yield job, compute.compute_part(job, low, high, left.by(job))
 
 
 def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[Job, int]]:
@@ -194,6 +209,7 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
     for number in range(1, count):
         numbers.put(number)
     queue: deque[tuple[Job, int, int]] = deque(tasks)
+    left = Left()
     running: dict[Future[int], Job] = {}
     with ProcessPoolExecutor(count - 1, context, _start_worker, (os.getpid(), numbers)) as pool:
         try:
@@ -202,7 +218,7 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
                     task = queue.popleft()
                     running[pool.submit(_compute_part, *task)] = task[0]
                 if queue:
-                    yield from _in_this_process([queue.popleft()])
+                    yield from _in_this_process([queue.popleft()], left)
                 else:
                     wait(running, return_when=FIRST_COMPLETED)
                 for future in [f for f in running if f.done()]:
@@ -218,12 +234,13 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
             raise
 
 
-_parent: int | None = None  # of a worker process
+_parent: int | None = None  # of a worker process, as is
+_left = Left()
 
 
 def _compute_part(job: Job, first: int, last: int) -> int:
     # A parent that was killed holds its addresses no more: somebody else may be writing them by now.
-    return compute.compute_part(job, first, last, may_commit=lambda: os.getppid() == _parent)
+    return compute.compute_part(job, first, last, _left.by(job), may_commit=lambda: os.getppid() == _parent)
 
 
 def _start_worker(parent: int, numbers: Any) -> None:

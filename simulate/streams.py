@@ -17,6 +17,10 @@ from simulate import normals
 WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES, BATCHES = range(5)  # BATCHES: of a step, not of a layer
 _KINDS = 8
 
+# The weights of each layer that one block of a data set leaves to the next, which draws over them: to ask the system
+# for pages of their own, and to give them back, takes as long as drawing does; kept by the allocator they leave holes.
+Arrays = dict[int, Tensor]
+
 
 def key(seed: int, law: str) -> tuple[int, int]:
     """Two words of 32 bits. `law` says in words whose parameters are drawn (architecture, sampler, dtype, activation),
@@ -34,10 +38,15 @@ class Stream:
     M: int
     dtype: torch.dtype
     device: torch.device
+    arrays: Arrays | None = None
 
     def normal(self, kind: int, layer: int, *shape: int, scale: float = 1.0) -> Tensor:
-        """Independent normals of variance scale^2, (M, *shape)."""
-        flat = normals.normal(
-            self.M, math.prod(shape), self.first, layer * _KINDS + kind, self.key, scale, self.dtype, self.device
-        )
+        """Independent normals of variance scale^2, (M, *shape). Of weights, in an array out of `arrays` if given."""
+        N, room = math.prod(shape), None
+        if self.arrays is not None and kind == WEIGHTS and self.device.type == "cpu":
+            room = self.arrays.get(layer)
+            if room is None:
+                room = self.arrays[layer] = torch.empty(self.M, N, dtype=self.dtype)
+        tensor = layer * _KINDS + kind
+        flat = normals.normal(self.M, N, self.first, tensor, self.key, scale, self.dtype, self.device, room)
         return flat.view(self.M, *shape)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import simulate
-from simulate import blocks, compute, runner
+from simulate import blocks, compute, runner, streams
 from simulate.api import read_one
 from simulate.store import DataSet, StoreError, open_data_set, parts
 
@@ -54,6 +54,21 @@ def test_any_order_of_blocks(case: str, tmp_path: Path) -> None:
     for (values, status), (again, status_again) in zip(forwards, backwards, strict=True):
         assert status.tobytes() == status_again.tobytes()
         assert all(values[k].tobytes() == again[k].tobytes() for k in values)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_that_a_block_leaves_to_the_next(case: str) -> None:
+    """Drawing over them gives the rows of arrays of their own; and rows hold nothing that is drawn over."""
+    job = runner.prepare(read_one([*CASES[case], "ensemble.networks=100", "ensemble.device=cpu"]))
+    arrays: streams.Arrays = {}
+    over = [compute.compute_block(job, k, arrays)[0] for k in range(3)]
+    addresses = {layer: array.data_ptr() for layer, array in arrays.items()}
+    assert len(addresses) >= job.settings.network.depth - 1
+    compute.compute_block(job, 3, arrays)
+    assert addresses == {layer: array.data_ptr() for layer, array in arrays.items()}
+    for k, values in enumerate(over):
+        alone, _ = compute.compute_block(job, k)
+        assert all(values[family].tobytes() == alone[family].tobytes() for family in alone)
 
 
 @pytest.mark.parametrize("case", CASES)

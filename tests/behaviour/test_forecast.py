@@ -18,6 +18,7 @@ from simulate.api import read_one
 from simulate.jobs import Job
 from simulate.settings import SettingsError
 from simulate.store import DataSet, open_data_set, parts
+from simulate.streams import Arrays
 
 
 def job(*overrides: str) -> Job:
@@ -63,7 +64,7 @@ def test_time_is_put_together_from_what_is_measured(monkeypatch: pytest.MonkeyPa
     """A block costs 1 to draw and 0.25 a record, 0.5 a step: so the forecast of 100 steps and 3 records."""
     seen: list[tuple[int, ...]] = []
 
-    def timed(one: Job, index: int) -> float:
+    def timed(one: Job, index: int, arrays: Arrays) -> float:
         seen.append(one.layout.steps)
         return 1 + 0.25 * len(one.layout.steps) + 0.5 * one.settings.dynamics.steps
 

@@ -57,8 +57,11 @@ def test_both_forms_give_the_same_words(start: int) -> None:
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 2e-6), (torch.float64, 1e-14)])
 @pytest.mark.parametrize("N", [1, 63, 64, 65, 4099])
 def test_normals_of_both_forms(dtype: torch.dtype, rtol: float, N: int) -> None:
-    M, first, key = 3, 2**33 + 5, (2**32 - 1, 12)
+    M, first, key = 100, 2**33 + 5, (2**32 - 1, 12)  # more groups than are worked on at a time
     got = normals.normal(M, N, first, 5, key, 1.5, dtype, CPU)
+    left = torch.full((M, N), torch.nan, dtype=dtype)
+    assert torch.equal(normals.normal(M, N, first, 5, key, 1.5, dtype, CPU, left), got)
+    assert torch.equal(left, got)
     rows = 4 if dtype == torch.float32 else 2
     spread = -(-N // (16 * rows))
     want = normals._normals_torch(M * spread, first * spread * 16, (5, spread, *key), 1.5, dtype, CPU)
@@ -156,7 +159,7 @@ def test_a_block_in_its_form_for_other_devices(case: str, monkeypatch: pytest.Mo
     loops, _ = compute.compute_block(job, 3)
 
     def normal(M: int, N: int, first: int, tensor: int, key: tuple[int, int], scale: float, dtype: torch.dtype,
-               device: torch.device) -> torch.Tensor:  # fmt: skip
+               device: torch.device, out: torch.Tensor | None = None) -> torch.Tensor:  # fmt: skip
         spread = -(-N // 64)
         address = (tensor, spread, *key)
         flat = normals._normals_torch(M * spread, first * spread * 16, address, scale, dtype, device)
