@@ -56,7 +56,7 @@ def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor
 
 def kernel(s: Tensor, C_b: float, C_W: float) -> Tensor:
     """Conditional kernel of the next layer, (M, D, D) float64: g_ab = C_b + C_W/n sum_j s_ja s_jb (theory.md 1.11)."""
-    return gram(s) * (C_W / s.shape[-1]) + C_b
+    return gram(s, C_W / s.shape[-1], C_b)
 
 
 def truncated(

@@ -14,7 +14,7 @@ from torch import Tensor
 from simulate import streams
 from simulate.activations import Function, Slope
 from simulate.ensemble import kernel
-from simulate.kernels import blend, cross, factor, gram, inverse, mix
+from simulate.kernels import factor, gram, mix, pull_back
 from simulate.settings import Settings
 from simulate.streams import Stream
 
@@ -108,19 +108,10 @@ def _pull_back(
     stream: Stream,
     times: Tensor,
 ) -> Tensor:
-    """W^T u times `times` (see `blend`), (M, k, n), of u (M, k, n_above) with Gram `square`, for the weights that took
-    activations s to above.z.
-
-    With Q = sqrt(C_W/n) P s for the inverse P of C, known and unknown part together are R x + A s, where x are fresh
-    normals, R R^T the Gram matrix, and A (M, k, D) needs products over neurons only: no direction is ever formed.
-    """
+    """`pull_back` of u through the weights that took activations s to above.z."""
     k, n = u.shape[1], s.shape[2]
     scale = math.sqrt(C_W / n)
-    P, root = inverse(above.C), factor(square)
     x = stream.normal(streams.BACKWARD, layer, k, n, scale=scale)
-    overlap = cross(x, s)
-    if C_b:
-        # The bias' column of the weights is a direction too; its own pull-back is not needed further down.
-        overlap += stream.normal(streams.BACKWARD_BIASES, layer, k, 1, scale=math.sqrt(C_b)).double()
-    known = torch.baddbmm(cross(u, above.xi), torch.bmm(root, overlap), P.mT, alpha=-1)
-    return blend(torch.bmm(known, P).mul_(scale**2), s, root, x, times)
+    # The bias' column of the weights is a direction too; its own pull-back is not needed further down.
+    bias = stream.normal(streams.BACKWARD_BIASES, layer, k, 1, scale=math.sqrt(C_b)) if C_b else u[:0]
+    return pull_back(u, square, above.C, above.xi, s, x, bias, scale, times)

@@ -175,21 +175,47 @@ def test_a_block_in_its_form_for_other_devices(case: str, monkeypatch: pytest.Mo
 # ------------------------------------------------------------------- products and factors
 
 
+CLOSE = {torch.float64: {"rtol": 1e-12, "atol": 1e-12}, torch.float32: {"rtol": 1e-6, "atol": 1e-6}}
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("K", "D"), [(1, 1), (1, 5), (2, 2), (3, 4), (4, 3), (4, 4), (6, 9), (8, 8)])
-def test_products(dtype: torch.dtype, K: int, D: int) -> None:
-    u, s, A = normal(4, K, 70).to(dtype), normal(4, D, 70, seed=1).to(dtype), normal(4, K, D, seed=2)
-    close = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-6, "atol": 1e-6}
-    torch.testing.assert_close(kernels.gram(s), kernels._gram_torch(s), rtol=1e-12, atol=1e-12)
-    assert torch.equal(kernels.gram(s), kernels.gram(s).mT)
-    torch.testing.assert_close(kernels.cross(u, s), kernels._cross_torch(u, s), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(kernels.mix(A, s), kernels._mix_torch(A, s), **close)
-    root = normal(4, K, K, seed=3).tril()
+@pytest.mark.parametrize("D", [1, 2, 3, 4, 5, 8, 9])
+def test_products(dtype: torch.dtype, D: int) -> None:
+    s, C = normal(4, D, 70, seed=1).to(dtype), normal(4, D, D, seed=2).tril()
+    torch.testing.assert_close(kernels.gram(s), s.double() @ s.double().mT, rtol=1e-12, atol=1e-12)
+    affine = kernels.gram(s, 0.5, 2.0)
+    torch.testing.assert_close(affine, 0.5 * kernels.gram(s) + 2, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(affine, kernels._gram_torch(s, 0.5, 2.0), rtol=1e-12, atol=1e-12)
+    assert torch.equal(affine, affine.mT)
+    torch.testing.assert_close(kernels.mix(C, s), (C @ s.double()).to(dtype), **CLOSE[dtype])
+    torch.testing.assert_close(kernels.mix(C, s), kernels._mix_torch(C, s), **CLOSE[dtype])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("K", "D"), [(1, 1), (1, 5), (2, 1), (2, 2), (2, 3), (3, 4), (4, 3), (4, 4), (6, 9), (8, 8)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_vectors_pulled_back(dtype: torch.dtype, K: int, D: int, biased: bool) -> None:
+    """Against the definition, with the directions formed: Q, along which the forward pass has seen the columns (bias,
+    weights), what it saw, and fresh normals without their part along Q (theory.md 10.4)."""
+    M, n, above, C_b, C_W = 3, 70, 30, 0.4 * biased, 1.7
+    scale = (C_W / n) ** 0.5
+    s, u, xi = (normal(M, k, size, seed=k).to(dtype) for k, size in ((D, n), (K, above), (D + 1, above)))
+    xi = xi[:, :D].contiguous()
+    x, bias = scale * normal(M, K, n, seed=5).to(dtype), C_b**0.5 * normal(M, K, 1, seed=6).to(dtype)
+    square, C = kernels.gram(u), kernels.factor(kernels.gram(s, C_W / n, C_b))
+    columns = torch.cat([torch.full((M, D, 1), C_b**0.5, dtype=torch.float64), scale * s.double()], dim=2)
+    Q = torch.linalg.inv(C) @ columns
+    torch.testing.assert_close(Q @ Q.mT, torch.eye(D, dtype=torch.float64).expand(M, D, D), rtol=1e-8, atol=1e-8)
+    unit = torch.cat([bias.double() / C_b**0.5 if biased else torch.zeros(M, K, 1), x.double() / scale], dim=2)
+    fresh = torch.linalg.cholesky(square + 1e-13 * torch.eye(K)) @ (unit - unit @ Q.mT @ Q)
+    whole = scale * (u.double() @ xi.double().mT @ Q + fresh)[:, :, 1:]
     for T in {1, K}:
-        terms = A, s, root, u, normal(4, T, 70, seed=4).to(dtype)
-        torch.testing.assert_close(kernels.blend(*terms), kernels._blend_torch(*terms), **close)
-        by_hand = (A @ s.double() + root @ u.double()) * terms[-1].double().repeat(1, K // T, 1)
-        torch.testing.assert_close(kernels.blend(*terms), by_hand.to(dtype), **close)
+        times = normal(M, T, n, seed=4).to(dtype)
+        given = (u, square, C, xi, s, x, bias if biased else x[:0], scale, times)
+        got = kernels.pull_back(*given)
+        torch.testing.assert_close(got, kernels._pull_back_torch(*given), **CLOSE[dtype])
+        by_hand = whole * times.double().repeat(1, K // T, 1)
+        torch.testing.assert_close(got.double(), by_hand, rtol=1e-5, atol=1e-5 if dtype == torch.float32 else 1e-8)
 
 
 def test_gram_of_what_all_networks_share() -> None:
@@ -210,6 +236,13 @@ def test_a_diverged_network_stays_diverged() -> None:
     assert not torch.isfinite(kernels.mix(C, s)[1]).all()
 
 
+def inverse(C: torch.Tensor) -> torch.Tensor:
+    P = np.empty(C.shape)
+    for m in range(len(C)):
+        kernels._inverse(C.numpy(), m, P[m])
+    return torch.from_numpy(P)
+
+
 GRAMS = [
     [[1.0, 0.0], [0.3, 0.9]],
     [[1.0, 0.5], [1.0, 0.5], [0.2, 0.1]],  # equal and parallel inputs
@@ -228,7 +261,7 @@ def test_factor_of_any_rank(rows: list[list[float]]) -> None:
     torch.testing.assert_close(C @ C.mT, g, rtol=1e-7, atol=1e-12)
     torch.testing.assert_close(C, C.tril())
     torch.testing.assert_close(C, kernels._factor_torch(g), rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(kernels.inverse(C), kernels._inverse_torch(C), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(inverse(C), kernels._inverse_torch(C), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("D", [1, 2, 3, 5])
@@ -238,7 +271,7 @@ def test_directions_are_orthonormal(D: int) -> None:
     if D > 2:
         phi[:, 2] = 2 * phi[:, 0] - phi[:, 1]  # no new direction
     C = kernels.factor(kernels.gram(phi))
-    Q = kernels.inverse(C) @ phi
+    Q = inverse(C) @ phi
     torch.testing.assert_close(C @ Q, phi, rtol=1e-6, atol=1e-6)
     unit = torch.eye(D, dtype=torch.float64).repeat(4, 1, 1)
     if D > 2:
