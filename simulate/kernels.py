@@ -396,6 +396,6 @@ def pull_back(
     if not s.is_cpu:
         return _pull_back_torch(u, square, C, xi, s, x, bias, scale, times)
     out = torch.empty(*u.shape[:2], s.shape[2], dtype=s.dtype)
-    given = [t.numpy() for t in (u, square, C, xi, s, x, bias)]
-    _pull_back(*given, scale, times.numpy(), out.numpy())
+    seen = C.numpy(), xi.numpy(), s.numpy()
+    _pull_back(u.numpy(), square.numpy(), *seen, x.numpy(), bias.numpy(), scale, times.numpy(), out.numpy())
     return out
