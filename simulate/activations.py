@@ -77,6 +77,14 @@ _SMOOTH: dict[str, tuple[Function, Slope]] = {
 }
 
 
+# s has the sign of z, or gives the slope by itself: slope(s, s) is slope(z, s).
+_SLOPE_OF_S = ("linear", "relu", "leaky_relu", "tanh")
+
+
+def slope_of_s(activation: Activation) -> bool:
+    return activation.name in _SLOPE_OF_S and (activation.slope is None or activation.slope > 0)
+
+
 def functions(activation: Activation) -> tuple[Function, Slope]:
     """s(z) and s'(z, s) of the activation, each elementwise."""
     if activation.name == "relu":

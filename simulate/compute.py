@@ -65,7 +65,9 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[tuple[int, Sn
     x = torch.tensor(job.samples.x, dtype=stream.dtype, device=stream.device)
     s, slope = activations.functions(settings.activation)
     wanted = {family.prefix for family in job.layout.families()}
-    drawn = law.sample(settings, x, stream, s, last=bool(wanted - {"g"}))
+    every = range(settings.network.depth)
+    z_of = job.layout.layers if activations.slope_of_s(settings.activation) else every
+    drawn = law.sample(settings, x, stream, s, last=bool(wanted - {"g"}), z_of=z_of)
     backward: Callable[[], dict[int, torch.Tensor]] = _no_ntk
     if "H" in wanted:
         layers = list(drawn)

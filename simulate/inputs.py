@@ -1,6 +1,7 @@
 """Inputs and targets of an ensemble: real digits, random directions, or a user's file."""
 
 import csv
+import importlib.util
 import math
 import zipfile
 import zlib
@@ -51,17 +52,24 @@ def _centered(x: Array, settings: Inputs) -> Array:
     return x - x.mean(axis=0) if settings.normalization == "centered" else x
 
 
+def _digits_of_scikit_learn() -> tuple[Array, Array]:
+    """(1797, 64) pixels and (1797,) digits, out of its file: to import the library takes a second."""
+    spec = importlib.util.find_spec("sklearn")
+    assert spec is not None
+    assert spec.origin is not None
+    table = np.loadtxt(Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return table[:, :-1], table[:, -1]
+
+
 def _digits(settings: Inputs) -> tuple[Array, Array]:
     """scikit-learn's handwritten digits, 8 x 8, in an order drawn by the seed that takes the classes in turn.
 
     Targets: +1 and -1 for two classes, one-hot for more.
     """
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x = _centered(np.asarray(bunch.data, dtype=np.float64), settings)
+    pixels, digit = _digits_of_scikit_learn()
+    x = _centered(pixels, settings)
     rng = np.random.default_rng(settings.seed)
-    piles = [rng.permutation(np.flatnonzero(bunch.target == c)) for c in settings.classes]
+    piles = [rng.permutation(np.flatnonzero(digit == c)) for c in settings.classes]
     depth = min(map(len, piles))
     order = np.stack([pile[:depth] for pile in piles], axis=1).reshape(-1)
     which = np.tile(np.arange(len(piles)), depth)

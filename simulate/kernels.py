@@ -98,11 +98,11 @@ def _gram_torch(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
 
 def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
     """shift + scale sum_j s_aj s_bj: (M, D, n) -> (M, D, D) float64."""
-    if len(s) > 1 and s.stride(0) == 0:  # the same for all networks, as inputs are
+    if s.shape[0] > 1 and s.stride(0) == 0:  # the same for all networks, as inputs are
         return gram(s[0][None], scale, shift).expand(len(s), -1, -1)
     if not s.is_cpu:
         return _gram_torch(s, scale, shift)
-    out = torch.empty(len(s), s.shape[1], s.shape[1], dtype=torch.float64)
+    out = torch.empty(s.shape[0], s.shape[1], s.shape[1], dtype=torch.float64)
     _gram(s.numpy(), out.numpy(), scale, shift)
     return out
 

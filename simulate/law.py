@@ -5,7 +5,7 @@ normals a layer stand for the n x n weights; and as many again for the backward 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,12 +26,14 @@ class Drawn:
     g: Tensor  # (M, D, D) float64, the conditional kernel
     C: Tensor  # (M, D, D) float64, C C^T = g, lower triangular
     xi: Tensor  # (M, D, n_l), the action of the weights on the orthonormal directions of the layer below
-    z: Tensor  # (M, D, n_l)
+    z: Tensor  # (M, D, n_l); s instead where nobody wants z
     s: Tensor  # (M, D, n_l), the activations; none at layer L
 
 
-def sample(settings: Settings, x: Tensor, stream: Stream, s: Function, last: bool) -> Iterator[Drawn]:
-    """Yields layers 1..L; layer L without xi and z unless `last`."""
+def sample(
+    settings: Settings, x: Tensor, stream: Stream, s: Function, last: bool, z_of: Container[int]
+) -> Iterator[Drawn]:
+    """Yields layers 1..L; layer L without xi and z unless `last`. z_of: hidden layers whose z is wanted."""
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     g, none = kernel(x[None], C_b, C_W).expand(stream.M, -1, -1), x[:0]
     for layer, n in enumerate([*settings.network.widths, settings.network.outputs], start=1):
@@ -42,10 +44,14 @@ def sample(settings: Settings, x: Tensor, stream: Stream, s: Function, last: boo
             return
         xi = stream.normal(streams.WEIGHTS, layer, len(x), n)
         z = mix(C, xi)
-        activations = none if top else s(z)
+        if top:
+            yield Drawn(g, C, xi, z, none)
+            return
+        activations = s(z)
+        if layer not in z_of:
+            z = activations  # an array less in memory for each layer
         yield Drawn(g, C, xi, z, activations)
-        if not top:
-            g = kernel(activations, C_b, C_W)
+        g = kernel(activations, C_b, C_W)
 
 
 def ntk(
@@ -75,10 +81,11 @@ def ntk(
             u = torch.cat([u, one], dim=1)
         square = gram(u)
         # g holds the activation Gram: C_b + (C_W/n) s_a . s_b
-        rates = ((above.g - C_b) * (lambda_W[layer - 1] / C_W) + lambda_b[layer - 1])[:, None, :, None, :]
+        share = lambda_W[layer - 1] / C_W
+        rates = (above.g * share + (lambda_b[layer - 1] - C_b * share))[:, None, :, None, :]
         for k, start in enumerate(begun):
             own = square[:, k * rows : (k + 1) * rows, k * rows : (k + 1) * rows]
-            H[start] += rates * own.reshape(M, outputs, D, outputs, D)
+            H[start].addcmul_(rates, own.reshape(M, outputs, D, outputs, D))
         split = len(begun) * rows
         if layer in at:
             H[layer] += rates * square[:, split:, None, split:, None].view(M, outputs, 1, outputs, 1)

@@ -4,13 +4,14 @@
 line: the setting, its value, and what would be right. No torch here, so that a wrong setting is answered at once.
 """
 
+from __future__ import annotations
+
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis.theory.critical import critical, equal_shares
 from simulate.settings import (
     ACTIVATIONS,
     DYNAMICS,
@@ -30,6 +31,9 @@ from simulate.settings import (
     Settings,
     SettingsError,
 )
+
+if TYPE_CHECKING:
+    from analysis.theory.critical import Critical
 
 
 class _Reader:
@@ -177,6 +181,13 @@ def _activation(r: _Reader) -> Activation:
     return out
 
 
+def _critical(activation: Activation) -> Critical:
+    # Imported late: worker processes read no settings and start a third of a second sooner without it.
+    from analysis.theory.critical import critical
+
+    return critical(activation.spec)
+
+
 def _initialization(r: _Reader, activation: Activation) -> Initialization:
     scheme = r.choice("scheme", ("critical", "gaussian"))
     if scheme == "critical":
@@ -187,7 +198,7 @@ def _initialization(r: _Reader, activation: Activation) -> Initialization:
                     key, r.raw(name), "found from the activation; use initialization=gaussian to set it"
                 )
         try:
-            tuned = critical(activation.spec)
+            tuned = _critical(activation)
         except ValueError as error:
             raise SettingsError("initialization", "critical", str(error)) from None
         out = Initialization(tuned.C_b, tuned.C_W)
@@ -248,7 +259,7 @@ def _critical_scale(
             r.key("scale"), "critical", "inputs.normalization=unit or centered gives samples one length"
         )
     try:
-        tuned = critical(activation.spec)
+        tuned = _critical(activation)
     except ValueError as error:
         raise SettingsError(r.key("scale"), "critical", str(error)) from None
     if (tuned.C_b, tuned.C_W) != (initialization.C_b, initialization.C_W):
@@ -263,6 +274,8 @@ def _dynamics(r: _Reader, depth: int, activation: Activation) -> Dynamics:
     rates = r.layerwise("lambda_b", depth), r.layerwise("lambda_W", depth)
     if r.choice("scaling", ("none", "critical")) == "critical":
         try:
+            from analysis.theory.critical import equal_shares  # late, see `_critical`
+
             shares = equal_shares(activation.spec, depth)
         except ValueError as error:
             raise SettingsError(r.key("scaling"), "critical", str(error)) from None

@@ -193,7 +193,7 @@ def test_a_limit_of_the_process_is_seen(tmp_path: Path) -> None:
 
 def test_out_of_memory_on_the_way(tmp_path: Path, run: Callable[..., DataSet]) -> None:
     """One line says which setting would take less, what is committed stays, and the run goes on with more memory."""
-    small = ["network.width=64", "ensemble.block=4096", "ensemble.sampler=dense", "observables=ntk", "network.depth=3",
+    small = ["network.width=128", "ensemble.block=4096", "ensemble.sampler=dense", "observables=ntk", "network.depth=3",
              "ensemble.networks=6000", "ensemble.device=cpu", "workers=1"]  # fmt: skip
     first = [*small[:-3], "ensemble.networks=10", "ensemble.device=cpu", "workers=1"]
     where = f"output={tmp_path}/a"

@@ -14,7 +14,7 @@ STANDARD = set(sys.stdlib_module_names)
 RULES = {
     "analysis/theory": {"numpy", "scipy", "analysis.theory"},
     "simulate": {
-        "torch", "numpy", "numba", "pyarrow", "rich", "sklearn", "yaml", "configs", "simulate",
+        "torch", "numpy", "numba", "pyarrow", "rich", "yaml", "configs", "simulate",
         "analysis.theory.critical",  # to tune an initialisation, and nothing else of the analysis
     },
     "analysis": {
