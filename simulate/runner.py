@@ -226,8 +226,8 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
         except BrokenProcessPool:
             raise RuntimeError("a worker process died (out of memory?): fewer take less, as workers=1") from None
         finally:
-            # Parts appear whole or not at all, so a worker can be stopped at any moment; also one that has no more to do,
-            # which would take more than half a second to take down what torch has set up.
+            # Parts appear whole or not at all, so a worker can be stopped at any moment; and it is stopped when all is
+            # done: to take down what torch has set up would cost it more than half a second.
             for child in multiprocessing.active_children():
                 if child not in others:
                     child.terminate()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from analysis.theory.activations import REGISTRY, activation
-from simulate.activations import derivatives, functions
+from simulate.activations import derivatives, functions, slope_of_s
 from simulate.settings import ACTIVATIONS, Activation
 
 Z = np.linspace(-6.0, 6.0, 241) + 0.0123  # no node on a kink
@@ -45,6 +45,21 @@ def test_derivatives_to_fifth_order(name: str) -> None:
             continue
         (current,) = torch.autograd.grad(current.sum(), z, create_graph=True, allow_unused=True)
         current = torch.zeros_like(z) if current is None else current
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_which_slopes_follow_from_s(name: str) -> None:
+    """slope(s, s) is slope(z, s), bit for bit, for those that say so, and for no other."""
+    value, slope = functions(simulated(name))
+    z = torch.cat([torch.tensor(Z), torch.zeros(1)])
+    assert torch.equal(slope(value(z), value(z)), slope(z, value(z))) == slope_of_s(simulated(name))
+
+
+def test_a_leaky_slope_below_zero_does_not() -> None:
+    value, slope = functions(folded := Activation("leaky_relu", -0.2))
+    z = torch.tensor(Z)
+    assert not slope_of_s(folded)
+    assert not torch.equal(slope(value(z), value(z)), slope(z, value(z)))
 
 
 def test_unknown_names_and_parameters_are_refused() -> None:
