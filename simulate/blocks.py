@@ -39,7 +39,8 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
         widest = max(settings.network.outputs, *settings.network.widths, 1)
         if "ntk" not in settings.observables.record:
             return item * samples * widest * 5
-        # the backward pass holds those of all layers, and vectors for every output
+        # the backward pass holds those of all layers (at most: z goes where the slope follows from s), and vectors for
+        # every output
         return item * samples * (3 * hidden + widest * 5 * _vectors(settings))
     copies = 1 + COPIES.get(settings.dynamics.name, 0) + ("moved" in settings.observables.record)
     held = item * (copies * parameters(n_0, settings) + 2 * samples * hidden)

@@ -282,7 +282,10 @@ def test_directions_are_orthonormal(D: int) -> None:
 # ------------------------------------------------------------------- products with weights
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 194, 195), (2, 4, 7, 200), (2, 3, 201, 64), (1, 9, 64, 48)])
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 5, 194, 195), (2, 4, 7, 200), (2, 3, 201, 64), (1, 9, 64, 48), (3, 5, 70, 1), (2, 3, 9, 2), (1, 2, 64, 4)],
+)
 @pytest.mark.parametrize("shared", [False, True])
 def test_loops_over_weights(shape: tuple[int, ...], shared: bool) -> None:
     """Forward, backward and update in float32 against torch in float64; sizes that leave every kind of remainder."""
