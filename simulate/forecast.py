@@ -134,10 +134,13 @@ def _commit(job: Job) -> float:
         family.prefix: rng.standard_normal((*shape, len(job.layout.names(family)))).astype(job.layout.dtype)
         for family in job.layout.families()
     }
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        store.write_part(Path(folder), job.layout, {}, 0, values, np.zeros(shape[:2], np.int8))
-        return (time.perf_counter() - began) * job.block / M
+    tries = []
+    for _ in range(2):  # the first loads what writes parquet
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            store.write_part(Path(folder), job.layout, {}, 0, values, np.zeros(shape[:2], np.int8))
+            tries.append(time.perf_counter() - began)
+    return min(tries) * job.block / M
 
 
 def network_seconds(jobs: Sequence[Job], patience: float = PATIENCE) -> list[float]:
