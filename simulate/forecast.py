@@ -171,8 +171,8 @@ def worth_it(
 
 # ------------------------------------------------------------------------------------------- memory
 
-# Bytes that a process takes beside its arrays once it runs: compiled loops, buffers of parquet (measured).
-BESIDE = {"cpu": 80 * 2**20, "cuda": 600 * 2**20}
+# Bytes that a process takes beside its arrays once it runs: compiled loops, what writes parquet (measured).
+BESIDE = {"cpu": 110 * 2**20, "cuda": 630 * 2**20}
 COPIES = 4  # of a part's rows: as they are measured, joined, as columns, encoded
 
 
