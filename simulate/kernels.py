@@ -20,7 +20,6 @@ _inlined = njit(forceinline=True, error_model="numpy", fastmath={"reassoc", "con
 
 # ------------------------------------------------------------------------------------------- products over neurons
 
-
 # Arrays are handed on whole, with the number of the network: slices of them are counted references, which cost.
 
 
@@ -112,6 +111,7 @@ def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
 
 @_inlined
 def _mix_four(C: Any, x: Any, out: Any, m: int) -> None:
+    """out_k = sum_a C_ka x_a of network m and four samples, C lower triangular."""
     c00, c10, c11, c20, c21 = C[m, 0, 0], C[m, 1, 0], C[m, 1, 1], C[m, 2, 0], C[m, 2, 1]
     c22, c30, c31, c32, c33 = C[m, 2, 2], C[m, 3, 0], C[m, 3, 1], C[m, 3, 2], C[m, 3, 3]
     for j in range(x.shape[2]):
@@ -124,6 +124,7 @@ def _mix_four(C: Any, x: Any, out: Any, m: int) -> None:
 
 @_inlined
 def _mix_two(C: Any, x: Any, out: Any, m: int) -> None:
+    """The same of two samples."""
     c00, c10, c11 = C[m, 0, 0], C[m, 1, 0], C[m, 1, 1]
     for j in range(x.shape[2]):
         x0, x1 = float64(x[m, 0, j]), float64(x[m, 1, j])

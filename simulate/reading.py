@@ -273,9 +273,9 @@ def _dynamics(r: _Reader, depth: int, activation: Activation) -> Dynamics:
     name = r.choice("name", DYNAMICS)
     rates = r.layerwise("lambda_b", depth), r.layerwise("lambda_W", depth)
     if r.choice("scaling", ("none", "critical")) == "critical":
-        try:
-            from analysis.theory.critical import equal_shares  # late, see `_critical`
+        from analysis.theory.critical import equal_shares  # late, see `_critical`
 
+        try:
             shares = equal_shares(activation.spec, depth)
         except ValueError as error:
             raise SettingsError(r.key("scaling"), "critical", str(error)) from None

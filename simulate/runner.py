@@ -4,6 +4,7 @@ Processes share nothing but the disk: a worker takes a range of addresses, compu
 commits one part.
 """
 
+import atexit
 import ctypes
 import multiprocessing
 import os
@@ -225,16 +226,17 @@ def _in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple
                     yield running.pop(future), future.result()
         except BrokenProcessPool:
             raise RuntimeError("a worker process died (out of memory?): fewer take less, as workers=1") from None
-        finally:
-            # Parts appear whole or not at all, so a worker can be stopped at any moment; and it is stopped when all is
-            # done: to take down what torch has set up would cost it more than half a second.
+        except BaseException:
+            # Parts appear whole or not at all, so a worker can be stopped at any moment.
             for child in multiprocessing.active_children():
                 if child not in others:
                     child.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
-_parent: int | None = None  # of a worker process, as is
+# Of a worker process:
+_parent: int | None = None
 _left = Left()
 
 
@@ -250,6 +252,7 @@ def _start_worker(parent: int, numbers: Any) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    atexit.register(os._exit, 0)  # at once: to take down what torch has set up costs more than half a second
     torch.set_num_threads(1)
     keep_memory()
 

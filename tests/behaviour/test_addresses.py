@@ -1,12 +1,15 @@
 """The same network at the same address, whatever range, order, worker or interruption it was computed in."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +81,26 @@ def test_one_and_two_workers(case: str, run: Callable[..., DataSet], tmp_path: P
         *CASES[case], "ensemble.networks=200", "workers=2", "ensemble.device=cpu", f"output={tmp_path}/two"
     )
     assert same(one.table(), two.table())
+
+
+def test_other_processes_of_the_caller_are_left_alone(tmp_path: Path) -> None:
+    """One that a notebook starts while a run with workers is on its way outlives the run; the run's own do not."""
+    mine: list[BaseProcess] = []
+
+    def start_one() -> None:
+        while not parts(tmp_path / "a"):
+            time.sleep(0.01)
+        mine.append(multiprocessing.get_context("spawn").Process(target=time.sleep, args=(120,)))
+        mine[0].start()
+
+    thread = threading.Thread(target=start_one)
+    thread.start()
+    simulate.run("network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.block=4",
+                 "ensemble.networks=3000", "workers=2", "ensemble.device=cpu", f"output={tmp_path}/a")  # fmt: skip
+    thread.join()
+    assert multiprocessing.active_children() == mine
+    mine[0].terminate()
+    mine[0].join()
 
 
 def test_threads_of_the_caller_do_not_matter(run: Callable[..., DataSet]) -> None:
