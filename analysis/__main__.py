@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import configs
-from simulate.store import StoreError, printable
+from analysis.pipeline import analyze, write
+from simulate.settings import printable
+from simulate.store.files import StoreError
 
 USAGE = """usage: python -m analysis data=DIR [key=value ...]
 
@@ -29,15 +31,14 @@ def main(arguments: list[str]) -> int:
         data, output, strict = config.pop("data"), config.pop("output"), config.pop("strict")
         if not isinstance(strict, bool) or not isinstance(config["figures"], bool):
             raise ValueError(f"strict={strict!r}, figures={config['figures']!r}: true or false")
-        from analysis import pipeline
 
         folder = Path(output or Path(str(data)) / "analysis")
-        result = pipeline.analyze(str(data), **config)
-        report = pipeline.write(result, folder)
+        result = analyze(str(data), **config)
+        report = write(result, folder)
     except (configs.ConfigError, StoreError, ValueError, OSError) as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
-    from analysis.report import print_table
+    from analysis.report.terminal import print_table
 
     print_table(result)
     print(f"\nreport: {report}")

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from analysis import theory
 from analysis.estimators import Array
-from analysis.theory.flow import Flow
-from simulate.store import DataSet, StoreError
+from analysis.theory.recursion import Flow
+from simulate.store.files import StoreError
+from simulate.store.sets import DataSet
 
 FOUR_POINT_SAMPLES = 4  # V of more samples than this is not predicted: its cost grows as D^4
 

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
-from simulate import runner
 from simulate.api import read_one
-from simulate.progress import Progress
+from simulate.running.prepare import prepare
+from simulate.running.process import keep_memory
+from simulate.running.progress import Progress
 
 Array = NDArray[np.float64]
 Contender = Callable[[float], tuple[float, Array]]  # seconds -> networks per second, values
@@ -63,7 +64,7 @@ class Case:
 
     def samples(self) -> tuple[torch.Tensor, torch.Tensor]:
         """x (N, 64) and y (N, 1)"""
-        loaded = runner.prepare(read_one(self.overrides())).samples
+        loaded = prepare(read_one(self.overrides())).samples
         assert loaded.y is not None
         x, y = (torch.as_tensor(a, dtype=torch.float32) for a in (loaded.x, loaded.y))
         return x.to(torch.get_default_device()), y.to(torch.get_default_device())
@@ -82,18 +83,16 @@ def timed(batch: Callable[[], Array], seconds: float) -> tuple[float, Array]:
 def ours(case: Case, *overrides: str) -> Contender:
     """A whole run of this project, in this process: drawn, trained, measured, rows committed to parquet and read."""
     settings = read_one([*case.overrides(), *overrides])
-    runner.keep_memory()
+    keep_memory()
     family = "H" if case.work == "ntk" else "z"
     folder = Path(tempfile.mkdtemp(prefix="nearly-gaussian-"))
     ranges = itertools.count()
-    size = 4 * runner.prepare(settings).block
+    size = 4 * prepare(settings).block
 
     def run() -> Array:
         out = folder / "data"
         ensemble = replace(settings.ensemble, first=next(ranges) * size, networks=size)
-        (data,) = runner.run(
-            [runner.prepare(replace(settings, ensemble=ensemble, output=str(out)))], Progress(quiet=True)
-        )
+        (data,) = run([prepare(replace(settings, ensemble=ensemble, output=str(out)))], Progress(quiet=True))
         values = data.read(family)[:, 0, -1, 0].astype(float)
         shutil.rmtree(out)
         return values

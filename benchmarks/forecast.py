@@ -36,24 +36,28 @@ GRID = (
 CHILD = """
 import json, sys, tempfile, time
 from pathlib import Path
-from simulate import forecast, runner
 from simulate.api import read_one
-from simulate.progress import Progress
+from simulate.running import forecast, memory, runner
+from simulate.running.plan import part_size
+from simulate.running.prepare import prepare
+from simulate.running.process import one_thread
+from simulate.running.progress import Progress
 
 seconds, settings = float(sys.argv[1]), sys.argv[2:] + ["ensemble.device=cpu", "workers=1"]
 with tempfile.TemporaryDirectory() as folder:
-    job = runner.prepare(read_one([*settings, f"output={folder}/a"]))
-    memory = forecast.resident() + sum(forecast.memory(job))
-    with runner._one_thread():
+    job = prepare(read_one([*settings, f"output={folder}/a"]))
+    bytes_forecast = memory.resident() + sum(memory.peak_bytes(job))
+    with one_thread():
         (each,) = forecast.network_seconds([job])
-    networks = max(int(seconds / each / job.part()), 1) * job.part()
-    job = runner.prepare(read_one([*settings, f"ensemble.networks={networks}", f"output={folder}/a"]))
+    networks = max(int(seconds / each / part_size(job)), 1) * part_size(job)
+    job = prepare(read_one([*settings, f"ensemble.networks={networks}", f"output={folder}/a"]))
     began = time.perf_counter()
     runner.run([job], Progress(quiet=True))
     took = time.perf_counter() - began
 status = Path("/proc/self/status").read_text().splitlines()
 peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-print(json.dumps({"networks": networks, "forecast": networks * each, "took": took, "memory": memory, "peak": peak}))
+figures = {"networks": networks, "forecast": networks * each, "took": took, "memory": bytes_forecast, "peak": peak}
+print(json.dumps(figures))
 """
 
 

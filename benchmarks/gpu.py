@@ -16,8 +16,9 @@ import torch
 
 from benchmarks.contenders import Case, torch_func
 from benchmarks.race import operations
-from simulate import compute, runner
 from simulate.api import read_one
+from simulate.running import compute
+from simulate.running.prepare import prepare
 
 CASES = {
     "dense NTK": (Case("ntk", 1024, 8, 4), "dense"),
@@ -38,7 +39,7 @@ def seconds(action: Callable[[], float]) -> float:
 
 def ours(case: Case, sampler: str, networks: int) -> Callable[[], float]:
     where = ["ensemble.device=cuda", f"ensemble.sampler={sampler}"]
-    job = runner.prepare(read_one([o for o in case.overrides() if o != "ensemble.device=cpu"] + where))
+    job = prepare(read_one([o for o in case.overrides() if o != "ensemble.device=cpu"] + where))
     count, index = max(1, networks // job.block), itertools.count()
 
     def run() -> float:

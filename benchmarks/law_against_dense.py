@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from simulate import compute, runner
 from simulate.api import read_one
+from simulate.running import compute
+from simulate.running.prepare import prepare
 
 CASE = (
     "network.depth=4",
@@ -38,7 +39,7 @@ CASE = (
 def moments(activation: str, width: int, sampler: str, networks: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and squared standard error of every statistic."""
     torch.set_num_threads(1)
-    job = runner.prepare(
+    job = prepare(
         read_one([*CASE, f"activation={activation}", f"network.width={width}", f"ensemble.sampler={sampler}"])
     )
     blocks = -(-networks // job.block)

@@ -63,7 +63,7 @@ def rate(action: Callable[[], float], seconds: float = 0.3) -> float:
 
 
 def ceilings() -> dict[str, Callable[[], float]]:
-    from simulate.normals import normal
+    from simulate.numerics.normals import normal
 
     a, b, c = (torch.randn(1024, 1024) for _ in range(3))
     source, target = torch.randn(2**25), torch.empty(2**25)
@@ -197,7 +197,7 @@ with tempfile.TemporaryDirectory() as folder:
     base = status("VmRSS")
     job = runner.prepare(read_one({overrides}))
     run({blocks} * job.block, folder + "/1")
-held = job.block * blocks.network_bytes(64, {N}, job.settings) / 2**20
+held = job.block * network_bytes(64, {N}, job.settings) / 2**20
 print(json.dumps({{"over": status("VmHWM") - base, "rule": held, "networks": {blocks} * job.block}}))
 """
 

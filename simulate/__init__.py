@@ -8,7 +8,8 @@ layer and step.
 """
 
 from simulate.api import run, sweep
-from simulate.settings import SettingsError
-from simulate.store import DataSet, StoreError, find, open_data_set
+from simulate.settings.reader import SettingsError
+from simulate.store.files import StoreError
+from simulate.store.sets import DataSet, find, open_data_set
 
 __all__ = ["DataSet", "SettingsError", "StoreError", "find", "open_data_set", "run", "sweep"]

@@ -5,10 +5,12 @@ import time
 from dataclasses import replace
 
 import configs
-from simulate import api, cluster
-from simulate.locks import HeldError
-from simulate.settings import SettingsError, printable
-from simulate.store import StoreError
+from simulate import api
+from simulate.launchers.slurm import submit
+from simulate.settings.cluster import split
+from simulate.settings.reader import SettingsError, printable
+from simulate.store.files import StoreError
+from simulate.store.locks import HeldError
 
 GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "experiment")
 
@@ -56,7 +58,7 @@ def main(arguments: list[str]) -> int:
         return 2
     began = time.monotonic()
     try:
-        where, overrides = cluster.split(overrides)
+        where, overrides = split(overrides)
         sweeping = bool(flags & {"-m", "--multirun"}) or any(a.lstrip("+").startswith("experiment=") for a in overrides)
         if "--cfg" in flags:
             import yaml
@@ -66,7 +68,7 @@ def main(arguments: list[str]) -> int:
             return 0
         settings = api.read_sweep(overrides) if sweeping else [api.read_one(overrides)]
         if where and where.launcher == "slurm":
-            number, tasks = cluster.submit(["-m"] * sweeping + overrides, settings, where)
+            number, tasks = submit(["-m"] * sweeping + overrides, settings, where)
             print(f"Slurm job {number}, {tasks} tasks; python -m simulate.status says how far they are")
             return 0
         if where and where.shards:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import configs
-from simulate import reading
-from simulate.settings import Settings, SettingsError
-from simulate.store import DataSet
+from simulate.settings import Settings, read
+from simulate.settings.reader import SettingsError
+from simulate.store.parts import committed
+from simulate.store.sets import DataSet
 
 if TYPE_CHECKING:
-    from simulate.progress import Progress
+    from simulate.running.progress import Progress
 
 
 def point_name(special: dict[str, str]) -> str:
@@ -25,7 +26,7 @@ def point_name(special: dict[str, str]) -> str:
 
 
 def read_one(overrides: Sequence[str]) -> Settings:
-    return reading.read(configs.compose("simulate", overrides))
+    return read(configs.compose("simulate", overrides))
 
 
 def read_sweep(overrides: Sequence[str]) -> list[Settings]:
@@ -34,27 +35,30 @@ def read_sweep(overrides: Sequence[str]) -> list[Settings]:
     for special, config in configs.points("simulate", overrides):
         if special:
             config["output"] = str(Path(str(config["output"])) / point_name(special))
-        out.append(reading.read(config))
+        out.append(read(config))
     return out
 
 
 def make(settings: Sequence[Settings], progress: Progress, shard: tuple[int, int] = (0, 1)) -> list[DataSet]:
     """Prepare every point, so that nothing is written if one is wrong; then run them."""
-    from simulate import runner
+    from simulate.running import runner
+    from simulate.running.prepare import prepare
 
-    return runner.run([runner.prepare(s) for s in settings], progress, shard)
+    return runner.run([prepare(s) for s in settings], progress, shard)
 
 
 def forecast(settings: Sequence[Settings]) -> list[str]:
     """What the sweep will take, in words; it measures for some ten seconds and writes nothing."""
-    from simulate import forecast as module
-    from simulate import runner, store
+    from simulate.running.forecast import lines, network_seconds
+    from simulate.running.memory import fitting
+    from simulate.running.prepare import prepare
+    from simulate.running.workers import workers
 
-    jobs = [runner.prepare(s) for s in settings]
-    done = [sum(b - a for a, b in store.parts(job.path)) for job in jobs]
+    jobs = [prepare(s) for s in settings]
+    done = [sum(b - a for a, b in committed(job.path)) for job in jobs]
     missing = [job.settings.ensemble.networks - d for job, d in zip(jobs, done, strict=True)]
-    processes = module.fitting(jobs, runner.workers(jobs[0].settings))
-    return list(module.lines(jobs, missing, processes, module.network_seconds(jobs)))
+    processes = fitting(jobs, workers(jobs[0].settings))
+    return list(lines(jobs, missing, processes, network_seconds(jobs)))
 
 
 def read_shard(text: str) -> tuple[int, int]:
@@ -66,7 +70,7 @@ def read_shard(text: str) -> tuple[int, int]:
 
 
 def _progress(quiet: bool) -> Progress:
-    from simulate.progress import Progress
+    from simulate.running.progress import Progress
 
     return Progress(quiet=quiet)
 

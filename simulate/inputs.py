@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simulate.settings import Inputs, SettingsError
+from simulate.settings.inputs import Inputs
+from simulate.settings.reader import SettingsError
 
 Array = NDArray[np.float64]
 MOST_BYTES = 2**33  # of a file of inputs

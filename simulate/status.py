@@ -9,40 +9,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from simulate import locks, store
-from simulate.settings import printable
-from simulate.store import DataSet, StoreError
+from simulate.settings.reader import printable
+from simulate.store import locks
+from simulate.store.files import StoreError
+from simulate.store.manifest import digest
+from simulate.store.parts import committed, damage, gaps, part_name
+from simulate.store.sets import DataSet, find
 
 RECENT = 600.0  # seconds whose parts make the rate
-
-
-def gaps(done: list[tuple[int, int]], first: int, last: int) -> Iterator[tuple[int, int]]:
-    """The ranges of [first, last) that no part holds."""
-    at = first
-    for low, high in done:
-        if low > at:
-            yield at, low
-        at = max(at, high)
-    if at < last:
-        yield at, last
 
 
 def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
     """networks, wanted, missing (ranges), writers, set_aside, damaged (with `verify`), rate (networks a second over the
     last ten minutes that were written), seconds_left."""
-    done, manifest = store.parts(data.path), data.manifest
+    done, manifest = committed(data.path), data.manifest
     wanted = manifest["networks"]
     missing = list(gaps(done, manifest["first"], manifest["first"] + wanted))
-    times = sorted((data.path.joinpath(store.part_name(*part)).stat().st_mtime, part[1] - part[0]) for part in done)
+    times = sorted((data.path.joinpath(part_name(*part)).stat().st_mtime, part[1] - part[0]) for part in done)
     recent = [(when, count) for when, count in times if when > times[-1][0] - RECENT] if times else []
     span = recent[-1][0] - recent[0][0] if len(recent) > 1 else 0.0
     rate = sum(count for _, count in recent[1:]) / span if span > 0 else None
     left = sum(high - low for low, high in missing)
     damaged = {}
     if verify:
-        digest = store.digest(manifest["identity"])
-        reasons = {part: store.damage(data.path, data.layout, digest, *part) for part in done}
-        damaged = {store.part_name(*part): why for part, why in reasons.items() if why}
+        identity = digest(manifest["identity"])
+        reasons = {part: damage(data.path, data.layout, identity, *part) for part in done}
+        damaged = {part_name(*part): why for part, why in reasons.items() if why}
     return {
         "networks": sum(high - low for low, high in done),
         "wanted": wanted,
@@ -89,7 +81,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m simulate.status DIR [--verify]", file=sys.stderr)
         return 0 if "--help" in flags or "-h" in flags else 2
     try:
-        sets = store.find(Path(folders[0]))
+        sets = find(Path(folders[0]))
     except StoreError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import simulate
-from simulate.store import DataSet
+from simulate.store.sets import DataSet
 
 
 @pytest.fixture(autouse=True)

@@ -13,11 +13,11 @@
 
 from analysis.theory import linear_model, nearly_kernel
 from analysis.theory.activations import activation
-from analysis.theory.critical import Critical, attractor, critical, equal_shares
-from analysis.theory.exponents import UNITS, Exponents, bias_share, exponents
-from analysis.theory.flow import Flow, flow
-from analysis.theory.six_point import six_point
-from analysis.theory.training import response, trained
+from analysis.theory.criticality import Critical, attractor, critical, equal_shares
+from analysis.theory.linear_training import response, trained
+from analysis.theory.preactivations import six_point
+from analysis.theory.recursion import Flow, flow
+from analysis.theory.universality import UNITS, Exponents, bias_share, exponents
 
 __all__ = [
     "UNITS",

@@ -6,9 +6,7 @@ Arrays are indexed in the order of the subscripts, T[a, c, d, b] = T_acdb and U[
 import numpy as np
 
 from analysis.theory.activations import Array
-from analysis.theory.layer import Layer
-
-Tensors = dict[str, Array]
+from analysis.theory.layer import Layer, Tensors
 
 
 def _twice(F: Array, ga: Array, gc: Array, hb: Array, hd: Array) -> Array:

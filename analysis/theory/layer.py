@@ -72,3 +72,6 @@ class Layer:
     def on_first(operator: Callable[[Array], Array], X: Array) -> Array:
         """A linear map of the first sample pair of X_(ab)(cd)."""
         return operator(X.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1)
+
+
+Tensors = dict[str, Array]

@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from analysis.theory.activations import Array
-from analysis.theory.flow import Flow
+from analysis.theory.recursion import Flow
 
 TENSORS = ("K", "Theta", "Theta1", "A", "B", "D", "P", "Q", "R", "S", "T", "U")  # that `flow` has to be asked for
 MOST_TRAINED = 6  # the cost grows as N^6

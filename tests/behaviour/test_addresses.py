@@ -18,9 +18,14 @@ import pytest
 import torch
 
 import simulate
-from simulate import blocks, compute, runner, streams
 from simulate.api import read_one
-from simulate.store import DataSet, StoreError, open_data_set, parts
+from simulate.networks import dense, streams
+from simulate.running import compute
+from simulate.running.plan import block_size, missing_ranges
+from simulate.running.prepare import prepare
+from simulate.store.files import StoreError
+from simulate.store.parts import committed
+from simulate.store.sets import DataSet, open_data_set
 
 CASES = {
     "law": ["network.width=16", "ensemble.block=32"],
@@ -51,7 +56,7 @@ def test_two_halves_that_cut_a_block(case: str, run: Callable[..., DataSet]) -> 
 @pytest.mark.parametrize("case", CASES)
 def test_any_order_of_blocks(case: str, tmp_path: Path) -> None:
     base = read_one([*CASES[case], "ensemble.networks=100", "ensemble.device=cpu", f"output={tmp_path}/a"])
-    job = runner.prepare(base)
+    job = prepare(base)
     forwards = [compute.compute_block(job, k) for k in range(4)]
     backwards = [compute.compute_block(job, k) for k in reversed(range(4))][::-1]
     for (values, status), (again, status_again) in zip(forwards, backwards, strict=True):
@@ -62,7 +67,7 @@ def test_any_order_of_blocks(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_weights_that_a_block_leaves_to_the_next(case: str) -> None:
     """Drawing over them gives the rows of arrays of their own; and rows hold nothing that is drawn over."""
-    job = runner.prepare(read_one([*CASES[case], "ensemble.networks=100", "ensemble.device=cpu"]))
+    job = prepare(read_one([*CASES[case], "ensemble.networks=100", "ensemble.device=cpu"]))
     arrays: streams.Arrays = {}
     over = [compute.compute_block(job, k, arrays)[0] for k in range(3)]
     addresses = {layer: array.data_ptr() for layer, array in arrays.items()}
@@ -88,7 +93,7 @@ def test_other_processes_of_the_caller_are_left_alone(tmp_path: Path) -> None:
     mine: list[BaseProcess] = []
 
     def start_one() -> None:
-        while not parts(tmp_path / "a"):
+        while not committed(tmp_path / "a"):
             time.sleep(0.01)
         mine.append(multiprocessing.get_context("spawn").Process(target=time.sleep, args=(120,)))
         mine[0].start()
@@ -125,7 +130,7 @@ def test_the_block_is_part_of_the_identity(run: Callable[..., DataSet], tmp_path
     s = read_one(["network.width=64"])
     for networks in (10, 10**6):
         again = replace(s, ensemble=replace(s.ensemble, networks=networks))
-        assert blocks.block_size(64, 2, "cpu", again) == blocks.block_size(64, 2, "cpu", s)
+        assert block_size(64, 2, "cpu", again) == block_size(64, 2, "cpu", s)
 
 
 def test_a_training_that_differs_trains_the_same_networks(run: Callable[..., DataSet]) -> None:
@@ -185,11 +190,11 @@ def test_killed_and_resumed(how: signal.Signals, workers: int, tmp_path: Path) -
         command(tmp_path / "a", f"workers={workers}"), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 60
-    while len(parts(tmp_path / "a")) < 3 and time.monotonic() < deadline:
+    while len(committed(tmp_path / "a")) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, how)
     _, said = process.communicate(timeout=60)
-    done = len(parts(tmp_path / "a"))
+    done = len(committed(tmp_path / "a"))
     assert open_data_set(tmp_path / "a").networks < 4096, "it was stopped on the way"
     assert done >= 3
     if how == signal.SIGINT:
@@ -210,7 +215,7 @@ def test_a_killed_training_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     first = [*start, f"output={tmp_path}/a", "workers=2"]
     process = subprocess.Popen(first, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 60
-    while len(parts(tmp_path / "a")) < 3 and time.monotonic() < deadline:
+    while len(committed(tmp_path / "a")) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -223,17 +228,17 @@ def test_a_killed_training_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
 def test_a_diverged_network_is_a_row_that_says_so(run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
     """One network is pushed over the edge; its neighbours keep their bits."""
     calm = run(*CASES["training"], "ensemble.networks=32").table()
-    draw = compute.ensemble.draw
+    draw = dense.draw
 
     def with_one_wild(*arguments: object) -> object:
         parameters = draw(*arguments)  # type: ignore[arg-type]
         parameters.W[0][5] *= 1e30
         return parameters
 
-    monkeypatch.setattr(compute.ensemble, "draw", with_one_wild)
+    monkeypatch.setattr(dense, "draw", with_one_wild)
     wild = run(*CASES["training"], "ensemble.networks=32", "activation=linear").table()
     calm_linear_settings = [*CASES["training"], "ensemble.networks=32", "activation=linear"]
-    monkeypatch.setattr(compute.ensemble, "draw", draw)
+    monkeypatch.setattr(dense, "draw", draw)
     calm = run(*calm_linear_settings).table()
     five = wild["network"] == 5
     assert (wild[five & (wild["step"] == 5)]["status"] == 1).all()
@@ -248,7 +253,7 @@ def test_plan_covers_each_network_once() -> None:
         cuts = sorted(set(rng.integers(first, first + count + 1, size=4).tolist()))
         done = [(a, b) for a, b in zip(cuts[::2], cuts[1::2], strict=False) if b > a]
         block, per_part = int(rng.integers(1, 9)), int(rng.integers(1, 4))
-        todo = blocks.plan(first, first + count, done, block * per_part)
+        todo = missing_ranges(first, first + count, done, block * per_part)
         covered = sorted(k for a, b in [*done, *todo] for k in range(a, b))
         assert covered == list(range(first, first + count))
         assert all(a // (block * per_part) == (b - 1) // (block * per_part) for a, b in todo)

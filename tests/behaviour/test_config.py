@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import configs
-from simulate import settings
 from simulate.__main__ import main
 from simulate.api import point_name, read_one, read_sweep
+from simulate.settings import Settings
 
 GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "network", "ensemble", "experiment")
 FILES = [(group, option) for group in GROUPS for option in configs.options(group)]
@@ -29,7 +29,7 @@ def test_every_file_composes(group: str, option: str) -> None:
     if (group, option) == ("observables", "training"):
         overrides.append("dynamics=gradient_descent")
     for point in read_sweep(overrides):
-        assert isinstance(point, settings.Settings)
+        assert isinstance(point, Settings)
 
 
 def test_command_line_wins_over_the_experiment() -> None:

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import norm
 
 import simulate
-from simulate import dynamics
+from simulate.training import trajectory
 
 pytestmark = [
     pytest.mark.gpu,
@@ -66,8 +66,8 @@ def test_cuda_rows_repeat(tmp_path: Path) -> None:
 def test_a_replayed_step_is_the_step(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same bits from a CUDA graph as from launches one by one. A capture that fails warns: an error here."""
     tables = []
-    for graph in (dynamics.GRAPH, 10**9):
-        monkeypatch.setattr(dynamics, "GRAPH", graph)
+    for graph in (trajectory.GRAPH, 10**9):
+        monkeypatch.setattr(trajectory, "GRAPH", graph)
         where = [f"output={tmp_path}/{graph}", "ensemble.device=cuda", "ensemble.networks=500", "network.width=32"]
         how = [f"dynamics={rule}", "dynamics.steps=60", "dynamics.tolerance=0.05", "observables=training"]
         tables.append(simulate.run(*where, *how).table())

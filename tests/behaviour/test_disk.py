@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from simulate import blocks, store
 from simulate.__main__ import main
-from simulate.store import MANIFEST, DataSet, open_data_set, parts
+from simulate.running import plan
+from simulate.store import parts
+from simulate.store.manifest import MANIFEST
+from simulate.store.parts import committed
+from simulate.store.sets import DataSet, open_data_set
 
 MANY = ["network.width=8", "ensemble.networks=100", "ensemble.block=20", "ensemble.device=cpu", "workers=1"]
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -34,9 +37,9 @@ class Disk:
     @contextmanager
     def installed(self) -> Iterator[None]:
         patch = pytest.MonkeyPatch()
-        patch.setattr(blocks, "PART_WORK", 0)  # a part of each block
-        patch.setattr(blocks, "PARTS", 10**6)
-        write_table, real_open, mkdir = store.pq.write_table, os.open, Path.mkdir
+        patch.setattr(plan, "PART_WORK", 0)  # a part of each block
+        patch.setattr(plan, "PARTS", 10**6)
+        write_table, real_open, mkdir = parts.pq.write_table, os.open, Path.mkdir
 
         def write(table: Any, to: Any, **how: Any) -> None:
             to.write(b"PAR1 half of a part")  # some of it is written before the disk fails
@@ -54,7 +57,7 @@ class Disk:
             self.step()
             mkdir(path, *how, **more)
 
-        patch.setattr(store.pq, "write_table", write)
+        patch.setattr(parts.pq, "write_table", write)
         patch.setattr(os, "open", opened)
         patch.setattr(Path, "mkdir", made)
         for name in ("fsync", "replace"):
@@ -92,7 +95,7 @@ def test_each_step_that_touches_the_disk(
         assert said.count("error:") == 1
         assert os.strerror(code) in said
         assert not list(out.glob(".*tmp"))
-        if (out / MANIFEST).exists() and parts(out):
+        if (out / MANIFEST).exists() and committed(out):
             data = open_data_set(out)
             assert data.table().equals(whole[whole["network"].isin(data.table()["network"])].reset_index(drop=True))
             stopped.add(data.networks)
@@ -139,7 +142,7 @@ def test_a_full_disk(disk: Path, run: Callable[..., DataSet]) -> None:
     """Exit code 1, one clear line, what is committed stays readable, and the run goes on when there is room."""
     remount(disk, "size=400k")
     code = (
-        "import sys; from simulate import blocks, runner; blocks.PART_WORK, blocks.PARTS = 0, 10**6\n"
+        "import sys; from simulate.running import plan, runner; plan.PART_WORK, plan.PARTS = 0, 10**6\n"
         "import shutil; usage = shutil.disk_usage; shutil.disk_usage = lambda p: usage(p)._replace(free=2**40)\n"
         "from simulate.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )

@@ -12,17 +12,26 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from simulate import blocks, cluster, compute, forecast, runner
 from simulate.__main__ import main
 from simulate.api import read_one
-from simulate.jobs import Job
-from simulate.settings import SettingsError
-from simulate.store import DataSet, open_data_set, parts
-from simulate.streams import Arrays
+from simulate.launchers.slurm import MARGIN, _tasks
+from simulate.networks import streams
+from simulate.networks.streams import Arrays
+from simulate.running import compute, forecast, memory
+from simulate.running.cost import counts
+from simulate.running.forecast import STEPS, block_seconds, network_seconds
+from simulate.running.jobs import Job
+from simulate.running.memory import check_task, fitting, peak_bytes, resident
+from simulate.running.plan import FILES, part_blocks, part_size, share
+from simulate.running.prepare import prepare
+from simulate.settings.cluster import Cluster
+from simulate.settings.reader import SettingsError
+from simulate.store.parts import committed
+from simulate.store.sets import DataSet, open_data_set
 
 
 def job(*overrides: str) -> Job:
-    return runner.prepare(read_one([*overrides, "ensemble.device=cpu", "output=nowhere"]))
+    return prepare(read_one([*overrides, "ensemble.device=cpu", "output=nowhere"]))
 
 
 @pytest.mark.parametrize(
@@ -40,24 +49,24 @@ def test_operations_are_those_that_torch_counts(overrides: list[str]) -> None:
     update = {torch.ops.aten.baddbmm_: lambda T, a, b, **named: 2 * math.prod(a) * b[2]}  # torch forgets it
     with FlopCounterMode(display=False, custom_mapping=update) as counter, torch.inference_mode():
         compute.compute_block(one, 0)
-    assert forecast.counts(one).operations == pytest.approx(counter.get_total_flops() / 8, rel=0.1)
+    assert counts(one).operations == pytest.approx(counter.get_total_flops() / 8, rel=0.1)
 
 
 def test_normals_are_those_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """By both samplers, but for biases and the layer that one output pulls back alone."""
     drawn = []
 
-    def spy(self: compute.streams.Stream, kind: int, layer: int, *shape: int, scale: float = 1.0) -> torch.Tensor:
+    def spy(self: streams.Stream, kind: int, layer: int, *shape: int, scale: float = 1.0) -> torch.Tensor:
         drawn.append(torch.Size(shape).numel())
         return normal(self, kind, layer, *shape, scale=scale)
 
-    normal = compute.streams.Stream.normal
-    monkeypatch.setattr(compute.streams.Stream, "normal", spy)
+    normal = streams.Stream.normal
+    monkeypatch.setattr(streams.Stream, "normal", spy)
     for sampler in ("dense", "law"):
         one = job(f"ensemble.sampler={sampler}", "observables=ntk", "network.width=64", "network.depth=9")
         drawn.clear()
         compute.compute_block(one, 0)
-        assert forecast.counts(one).normals == pytest.approx(sum(drawn), rel=0.1)
+        assert counts(one).normals == pytest.approx(sum(drawn), rel=0.1)
 
 
 def test_time_is_put_together_from_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,17 +81,17 @@ def test_time_is_put_together_from_what_is_measured(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(forecast, "_commit", lambda one: 0.125)
     training = job("dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100", "observables=training",
                    "observables.steps=[0,50,100]")  # fmt: skip
-    assert forecast.block_seconds(training, 3.0) == pytest.approx(1 + 3 * 0.25 + 100 * 0.5 + 0.125)
-    assert max(max(steps) for steps in seen) == forecast.STEPS
+    assert block_seconds(training, 3.0) == pytest.approx(1 + 3 * 0.25 + 100 * 0.5 + 0.125)
+    assert max(max(steps) for steps in seen) == STEPS
     still = job("network.width=64")
-    assert forecast.network_seconds([still]) == pytest.approx([(1.25 + 0.125) / still.block])
+    assert network_seconds([still]) == pytest.approx([(1.25 + 0.125) / still.block])
 
 
 def test_what_is_not_measured_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [job(f"network.width={n}", "ensemble.sampler=dense", "network.depth=8") for n in (1024, 64, 256)]
     monkeypatch.setattr(forecast, "block_seconds", lambda one, patience: 3.0)
-    out = forecast.network_seconds(jobs, 0.0)
-    nominal = [forecast.counts(one).seconds() for one in jobs]
+    out = network_seconds(jobs, 0.0)
+    nominal = [counts(one).seconds() for one in jobs]
     k = min(range(3), key=lambda k: nominal[k] * jobs[k].block)
     assert out[k] == 3.0 / jobs[k].block
     assert [o / n for o, n in zip(out, nominal, strict=True)] == pytest.approx([out[k] / nominal[k]] * 3)
@@ -91,11 +100,11 @@ def test_what_is_not_measured_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None
 MEMORY = """
 import json, sys
 from pathlib import Path
-from simulate import forecast, runner
+from simulate.running import memory, prepare, runner
 from simulate.api import read_one
 from simulate.progress import Progress
-job = runner.prepare(read_one(sys.argv[1:]))
-said = forecast.resident() + sum(forecast.memory(job))
+job = prepare.prepare(read_one(sys.argv[1:]))
+said = memory.resident() + sum(memory.peak_bytes(job))
 runner.run([job], Progress(quiet=True))
 status = Path("/proc/self/status").read_text().splitlines()
 print(json.dumps([said, next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))]))
@@ -142,7 +151,7 @@ def test_what_does_not_fit_is_refused(
     overrides: list[str], have: int, named: str, right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(forecast, "available", lambda: have)
+    monkeypatch.setattr(memory, "available", lambda: have)
     assert main([*overrides, "ensemble.device=cpu", f"output={tmp_path}/x"]) == 2
     said = capsys.readouterr().err
     assert named in said
@@ -153,19 +162,19 @@ def test_what_does_not_fit_is_refused(
 
 def test_auto_takes_the_processes_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     one = job("network.width=64")
-    each = forecast.resident() + sum(forecast.memory(one))
-    monkeypatch.setattr(forecast, "available", lambda: int(2.5 * each) - forecast.resident())
-    assert forecast.fitting([one], 8) == 2
-    assert forecast.fitting([one], 1) == 1
+    each = resident() + sum(peak_bytes(one))
+    monkeypatch.setattr(memory, "available", lambda: int(2.5 * each) - resident())
+    assert fitting([one], 8) == 2
+    assert fitting([one], 1) == 1
 
 
 def test_a_task_is_not_charged_for_who_submits_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A notebook with gigabytes of its own submits tasks that need one; a task that does not fit is refused."""
-    monkeypatch.setattr(forecast, "resident", lambda: 50 * GIB)
+    monkeypatch.setattr(memory, "resident", lambda: 50 * GIB)
     one = job("network.width=64")
-    forecast.check_task([one], GIB)
+    check_task([one], GIB)
     with pytest.raises(SettingsError, match=r"needs 0\.\d GiB of memory and cluster\.memory gives 0\.2"):
-        forecast.check_task([one], GIB // 4)
+        check_task([one], GIB // 4)
 
 
 def limited(megabytes: int) -> Callable[[], None]:
@@ -178,7 +187,7 @@ def limited(megabytes: int) -> Callable[[], None]:
 BIG = ["network.width=12000", "network.depth=4", "ensemble.sampler=dense", "ensemble.networks=2", "workers=1",
        "ensemble.device=cpu"]  # fmt: skip
 UNCHECKED = (
-    "import sys; from simulate import forecast; forecast.available = lambda: 2**50\n"
+    "import sys; from simulate.running import memory; memory.available = lambda: 2**50\n"
     "from simulate.__main__ import main; sys.exit(main(sys.argv[1:]))"
 )
 
@@ -203,7 +212,7 @@ def test_out_of_memory_on_the_way(tmp_path: Path, run: Callable[..., DataSet]) -
     assert done.returncode == 1, done.stderr
     assert "out of memory with a block of 4096 networks; ensemble.block=2048 takes less" in done.stderr
     assert done.stderr.count("error:") == 1
-    assert parts(tmp_path / "a") == [(0, 10)]
+    assert committed(tmp_path / "a") == [(0, 10)]
     run(*small, where)
     assert open_data_set(tmp_path / "a").table().equals(run(*small).table())
 
@@ -211,18 +220,18 @@ def test_out_of_memory_on_the_way(tmp_path: Path, run: Callable[..., DataSet]) -
 def test_tasks_are_sized_by_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     jobs = [job("network.width=64", "ensemble.networks=1000000"), job("network.width=32", "ensemble.networks=1000000")]
     monkeypatch.setattr(forecast, "network_seconds", lambda jobs: [0.01, 0.02])
-    where = cluster.Cluster("slurm", minutes=60)
-    tasks = cluster._tasks(jobs, where)
+    where = Cluster("slurm", minutes=60)
+    tasks = _tasks(jobs, where)
     longest = 0.0
     for k in range(tasks):
-        spans = [blocks.share(one.first, one.last, one.part(), (k, tasks)) for one in jobs]
+        spans = [share(one.first, one.last, part_size(one), (k, tasks)) for one in jobs]
         longest = max(longest, sum(s * (b - a) for s, (a, b) in zip((0.01, 0.02), spans, strict=True)))
-    assert 0.5 * 3600 / cluster.MARGIN < longest < 3600 / cluster.MARGIN
+    assert 0.5 * 3600 / MARGIN < longest < 3600 / MARGIN
     monkeypatch.setattr(forecast, "network_seconds", lambda jobs: [1.0, 1.0])
     with pytest.raises(SettingsError, match=r"cluster.minutes=60: the shortest task takes \d+"):
-        cluster._tasks(jobs, where)
+        _tasks(jobs, where)
     with pytest.raises(SettingsError, match=r"cluster.shards='auto': there is no GPU here"):
-        cluster._tasks(jobs, cluster.Cluster("slurm", gpus=1))
+        _tasks(jobs, Cluster("slurm", gpus=1))
 
 
 def test_forecast_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,7 +247,7 @@ def test_parts_are_short_enough_to_lose() -> None:
     """A part of a long training is one block, however few that makes of it."""
     long = job("network.width=512", "dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100000",
                "ensemble.networks=100000", "observables=training")  # fmt: skip
-    assert long.part() == long.block
-    assert 10**8 / blocks.part_blocks(1, 1000, 5e10, 10**8) <= blocks.FILES
+    assert part_size(long) == long.block
+    assert 10**8 / part_blocks(1, 1000, 5e10, 10**8) <= FILES
     short = job("network.width=512", "ensemble.networks=1000000")
-    assert short.part() > 8 * short.block
+    assert part_size(short) > 8 * short.block

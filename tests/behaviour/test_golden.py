@@ -11,7 +11,7 @@ import pandas as pd
 
 import analysis
 from simulate import status
-from simulate.store import DataSet, open_data_set
+from simulate.store.sets import DataSet, open_data_set
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden-1"
 

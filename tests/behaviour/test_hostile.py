@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import configs
-from simulate import api, inputs, reading
+from simulate import api, inputs
 from simulate.__main__ import main
-from simulate.settings import Settings, SettingsError
+from simulate.settings import Settings, read
+from simulate.settings.reader import SettingsError
 
 # ------------------------------------------------------------------- settings
 
@@ -53,7 +54,7 @@ def test_any_config_is_read_or_refused_in_one_line(changes: list[tuple[str, obje
         changed(config, key, value)
     said = "read"
     try:
-        assert isinstance(reading.read(config), Settings)
+        assert isinstance(read(config), Settings)
     except SettingsError as error:
         said = str(error)
     assert len(said.splitlines()) == 1

@@ -13,11 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import pipeline
 from analysis.__main__ import main as analyse
-from simulate import locks, status
+from analysis.pipeline import analyze
+from simulate import status
 from simulate.__main__ import main
-from simulate.store import MANIFEST, DataSet, StoreError, open_data_set, part_name, parts
+from simulate.store import locks
+from simulate.store.files import StoreError
+from simulate.store.manifest import MANIFEST
+from simulate.store.parts import committed, part_name
+from simulate.store.sets import DataSet, open_data_set
 from tests.behaviour.test_hostile import Exploding
 
 SMALL = ["network.width=8", "ensemble.networks=40", "ensemble.block=20", "ensemble.device=cpu", "workers=1"]
@@ -122,7 +126,7 @@ def test_hostile_parts(fault: Callable[[Path], None], run: Callable[..., DataSet
     """Found, set aside and computed again; where a reader looks at one, it says so in one line."""
     data = run(*SMALL, f"output={tmp_path}/a")
     whole = data.table()
-    name = data.path / part_name(*parts(data.path)[0])
+    name = data.path / part_name(*committed(data.path)[0])
     fault(name)
     assert len(status.status(data, verify=True)["damaged"]) == 1
     if fault is not object_metadata:  # whose columns are right; only its identity is another's
@@ -207,7 +211,7 @@ def test_html_in_names_stays_text(claimed: Path, tmp_path: Path) -> None:
         manifest["device"] = manifest["versions"]["torch"] = evil
         path.write_text(json.dumps(manifest))
     before = set(tree(tmp_path))
-    result = pipeline.analyze(tmp_path / "c<b>", tmp_path / "report")
+    result = analyze(tmp_path / "c<b>", tmp_path / "report")
     html = (tmp_path / "report" / "report.html").read_text()
     assert result.verdicts[0].statement == evil
     assert "&lt;script&gt;" in html

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from simulate.inputs import load
-from simulate.settings import Inputs, SettingsError
+from simulate.settings.inputs import Inputs
+from simulate.settings.reader import SettingsError
 
 
 def settings(source: str, **changes: object) -> Inputs:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from simulate.progress import Progress
+from simulate.running.progress import Progress
 
 
 class Terminal(io.StringIO):

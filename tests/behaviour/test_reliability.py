@@ -13,10 +13,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from simulate import blocks, locks, runner, status, store
+from simulate import status
 from simulate.__main__ import main
 from simulate.api import read_one
-from simulate.store import DataSet, StoreError, open_data_set, parts
+from simulate.running import plan, runner
+from simulate.running.plan import part_size, share
+from simulate.running.prepare import prepare
+from simulate.running.runner import run
+from simulate.store import locks
+from simulate.store.files import StoreError
+from simulate.store.parts import committed, gaps, part_name, set_aside
+from simulate.store.sets import DataSet, open_data_set
 
 SMALL = ["network.width=8", "ensemble.networks=400", "ensemble.block=20"]
 
@@ -24,8 +31,8 @@ SMALL = ["network.width=8", "ensemble.networks=400", "ensemble.block=20"]
 @pytest.fixture
 def many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of one block each, however little work that is."""
-    monkeypatch.setattr(runner.blocks, "PART_WORK", 0)
-    monkeypatch.setattr(runner.blocks, "PARTS", 10**6)
+    monkeypatch.setattr(plan, "PART_WORK", 0)
+    monkeypatch.setattr(plan, "PARTS", 10**6)
 
 
 def truncate(name: Path, other: Path) -> None:
@@ -51,7 +58,7 @@ def swap(name: Path, other: Path) -> None:
 def foreign(name: Path, other: Path) -> None:
     """A part of the same shape from a data set of another seed."""
     with_seed = name.parent.parent / "foreign"
-    runner.run([runner.prepare(read_one([*SMALL, "ensemble.seed=9", f"output={with_seed}", "workers=1"]))], _quiet())
+    run([prepare(read_one([*SMALL, "ensemble.seed=9", f"output={with_seed}", "workers=1"]))], _quiet())
     name.write_bytes((with_seed / name.name).read_bytes())
 
 
@@ -100,7 +107,7 @@ def test_a_second_writer_stops_and_names_the_holder(tmp_path: Path, capsys: pyte
     try:
         wait_for(lambda: bool(locks.writers(tmp_path / "a")))
         holder = locks.writers(tmp_path / "a")[0]["pid"]
-        job = runner.prepare(read_one(["network.width=8", f"output={tmp_path}/b"]))
+        job = prepare(read_one(["network.width=8", f"output={tmp_path}/b"]))
         (tmp_path / "b").mkdir()
         began = time.monotonic()
         named = pytest.raises(locks.HeldError, match=rf"networks 0 to 19999 .* process {holder} on")
@@ -127,26 +134,27 @@ def test_ten_writers_twenty_rounds(tmp_path: Path) -> None:
 import time
 from pathlib import Path
 import numpy as np
-from simulate import locks, schema, store
+from simulate.store import locks, parts
+from simulate.store.layout import Layout
 path = Path({str(tmp_path)!r})
-layout = schema.Layout(1, 1, 1, (1,), (1,), (), (0,), ("kernel",), {{}}, "float32")
+layout = Layout(1, 1, 1, (1,), (1,), (), (0,), ("kernel",), {{}}, "float32")
 for _ in range(20):
     while True:
         try:
             with locks.writing(path, 0, 2000):
-                first = 10 * len(store.parts(path))
-                assert not (path / store.part_name(first, first + 10)).exists()
+                first = 10 * len(parts.committed(path))
+                assert not (path / parts.part_name(first, first + 10)).exists()
                 values = {{"g": np.full((10, 1, 1, 1), first, np.float32)}}
-                store.write_part(path, layout, {{}}, first, values, np.zeros((10, 1), np.int8))
+                parts.write_part(path, layout, {{}}, first, values, np.zeros((10, 1), np.int8))
             break
         except locks.HeldError:
             time.sleep(0.002)
 """
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(10)]
     assert [p.wait(timeout=240) for p in processes] == [0] * 10
-    there = parts(tmp_path)
+    there = committed(tmp_path)
     assert there == [(first, first + 10) for first in range(0, 2000, 10)]
-    rows = [pq.read_table(tmp_path / store.part_name(*part), partitioning=None)["network"] for part in there]
+    rows = [pq.read_table(tmp_path / part_name(*part), partitioning=None)["network"] for part in there]
     assert np.array_equal(np.concatenate([one.to_numpy() for one in rows]), np.arange(2000))
 
 
@@ -191,7 +199,7 @@ def test_a_hundred_writers_at_once(tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from pathlib import Path
-from simulate import locks
+from simulate.store import locks
 k = int(sys.argv[1])
 with locks.writing(Path({str(tmp_path)!r}), 10 * k, 10 * k + 10):
     time.sleep(1)
@@ -213,9 +221,9 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_parts_are_enough_for_all_shards() -> None:
     """Each of a thousand shards has some, of about the same size."""
-    job = runner.prepare(read_one(["network.width=64", "ensemble.networks=100000000", "ensemble.device=cpu",
+    job = prepare(read_one(["network.width=64", "ensemble.networks=100000000", "ensemble.device=cpu",
                                    "observables=ntk", "output=nowhere"]))  # fmt: skip
-    spans = [blocks.share(job.first, job.last, job.part(1000), (k, 1000)) for k in range(1000)]
+    spans = [share(job.first, job.last, part_size(job, 1000), (k, 1000)) for k in range(1000)]
     sizes = [b - a for a, b in spans]
     assert sum(sizes) == 10**8
     assert 0.7 * 10**5 < min(sizes) <= max(sizes) < 1.3 * 10**5
@@ -226,7 +234,7 @@ def test_shards_cover_each_network_once() -> None:
     for _ in range(300):
         first, size, N = int(rng.integers(0, 500)), int(rng.integers(1, 70)), int(rng.integers(1, 12))
         last = first + int(rng.integers(1, 600))
-        ranges = [blocks.share(first, last, size, (k, N)) for k in range(N)]
+        ranges = [share(first, last, size, (k, N)) for k in range(N)]
         assert [n for low, high in ranges for n in range(low, high)] == list(range(first, last))
         assert all(low % size == 0 or low == first for low, high in ranges if low < high)
 
@@ -238,9 +246,10 @@ def test_a_kill_in_each_step_of_a_commit_loses_nothing(
     """SIGKILL while a part is being written, flushed or renamed: all parts before it are there, and it is not."""
     code = f"""
 import os, signal, sys
-from simulate import blocks, store
+from simulate.running import plan
+from simulate.store import parts
 import simulate
-blocks.PART_WORK, blocks.PARTS = 0, 10**6
+plan.PART_WORK, plan.PARTS = 0, 10**6
 count = 0
 def killing(right):
     def call(*arguments, **named):
@@ -251,14 +260,14 @@ def killing(right):
         return right(*arguments, **named)
     return call
 if {when!r} == "write":
-    store.pq.write_table = killing(store.pq.write_table)
+    parts.pq.write_table = killing(parts.pq.write_table)
 else:
     setattr(os, {when!r}, killing(getattr(os, {when!r})))
 simulate.run(*{SMALL!r}, "output={tmp_path}/a", "workers=1", "ensemble.device=cpu")
 """
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL
-    there = parts(tmp_path / "a")
+    there = committed(tmp_path / "a")
     assert 2 <= len(there) < 20
     before = {name: name.stat().st_mtime_ns for name in (tmp_path / "a").glob("part-*.parquet")}
     data = run(*SMALL, f"output={tmp_path}/a")
@@ -271,14 +280,14 @@ def test_status(
 ) -> None:
     data = run(*SMALL, f"output={tmp_path}/a")
     assert status.main([str(tmp_path)]) == 0
-    store.set_aside(data.path, 40, 60)
-    (data.path / store.part_name(100, 120)).write_bytes(b"")
+    set_aside(data.path, 40, 60)
+    (data.path / part_name(100, 120)).write_bytes(b"")
     assert status.main([str(tmp_path / "a"), "--verify"]) == 1
     said = capsys.readouterr().out
     assert "380 of 400 networks, 1 gap, nobody is writing" in said
     assert "set aside: part-000000000040-000000000060.parquet.damaged-1" in said
     assert "damaged: part-000000000100-000000000120.parquet cannot be read" in said
-    assert list(status.gaps([(0, 5), (7, 9)], 0, 12)) == [(5, 7), (9, 12)]
+    assert list(gaps([(0, 5), (7, 9)], 0, 12)) == [(5, 7), (9, 12)]
     logs = tmp_path / "slurm"
     logs.mkdir()
     (logs / "7_0.log").write_text("error: cut off\n10 networks in 1 data set, 1.0 s\n")

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from simulate.store import DataSet, open_data_set, parts
+from simulate.store.parts import committed
+from simulate.store.sets import DataSet, open_data_set
 
 KILLS = 200
 SEED = 20261124
 MANY = ["network.width=24", "ensemble.networks=12000", "ensemble.block=10", "observables=ntk", "ensemble.device=cpu"]
 # Parts of one block, so that there is a commit every few milliseconds.
 CODE = (
-    "import sys\nfrom simulate import blocks\n"
+    "import sys\nfrom simulate.running import plan\n"
     "if __name__ == '__main__':\n"
-    "    blocks.PART_WORK, blocks.PARTS = 0, 10**6\n"
+    "    plan.PART_WORK, plan.PARTS = 0, 10**6\n"
     "    from simulate.__main__ import main\n"
     "    sys.exit(main(sys.argv[1:]))\n"
 )
@@ -57,7 +58,7 @@ def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> N
             assert len(list(out.glob(".*.tmp"))) <= workers
         done = {name: name.stat().st_mtime_ns for name in out.glob("part-*.parquet")}
         assert stamps.items() <= done.items()
-        assert len(parts(out)) == 1200
+        assert len(committed(out)) == 1200
         assert not list(out.glob("*.damaged-*"))
         assert open_data_set(out).table().equals(whole)
     print(f"{kills} kills, {caught} of them after a part was committed, {sets} data sets, losses 0")

@@ -14,8 +14,8 @@ import pytest
 
 import analysis
 import simulate
-from simulate import store
-from simulate.store import DataSet, StoreError, find, open_data_set
+from simulate.store.files import A_DAY, StoreError, host
+from simulate.store.sets import DataSet, find, open_data_set
 
 
 def test_schema_and_metadata(run: Callable[..., DataSet]) -> None:
@@ -95,7 +95,7 @@ def test_begun_files_of_the_dead_are_swept_up_and_of_the_living_kept(
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     (tmp_path / "a").mkdir()
-    here, old = store._host(), time.time() - 2 * store.A_DAY
+    here, old = host(), time.time() - 2 * A_DAY
     names = [f"{here}.{dead.pid}", f"{here}.{os.getpid()}", f"elsewhere.{dead.pid}", f"elsewhere.{os.getpid()}"]
     left, kept, recent, ancient = (tmp_path / "a" / f".part-x.parquet.{name}.tmp" for name in names)
     for path in (left, kept, recent, ancient):

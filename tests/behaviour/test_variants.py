@@ -8,7 +8,7 @@ import pytest
 import analysis
 import simulate
 from analysis.points import Point, variants
-from simulate.settings import SettingsError
+from simulate.settings.reader import SettingsError
 
 TINY = ["workers=1", "ensemble.device=cpu", "ensemble.networks=64", "network.depth=3"]
 

@@ -15,10 +15,14 @@ from pathlib import Path
 import pytest
 
 import simulate
-from simulate import api, cluster
+from simulate import api
 from simulate.__main__ import main
-from simulate.settings import SettingsError
-from simulate.store import open_data_set, parts
+from simulate.launchers import slurm as slurm_launcher
+from simulate.launchers.slurm import script, submit
+from simulate.settings.cluster import Cluster
+from simulate.settings.reader import SettingsError
+from simulate.store.parts import committed
+from simulate.store.sets import open_data_set
 
 HERE = Path(__file__).parent
 SWEEP = ["network.width=128,192", "network.depth=5", "ensemble.sampler=dense", "ensemble.networks=4000"]
@@ -68,7 +72,7 @@ def test_twelve_tasks_a_requeue_and_a_drained_node(
     assert main(["-m", *SWEEP, *where, "ensemble.device=cpu", f"output={tmp_path}/s"]) == 0
     job = capsys.readouterr().out.split()[2].rstrip(",")
     folders = [tmp_path / "s" / f"width-{width}" for width in (128, 192)]
-    wait_for(lambda: any(parts(folder) for folder in folders))
+    wait_for(lambda: any(committed(folder) for folder in folders))
     subprocess.run(["scontrol", "requeue", f"{job}_1"], capture_output=True)
     subprocess.run(["scontrol", "update", "nodename=localhost", "state=drain", "reason=test"], check=True)
     wait_for(lambda: "RUNNING" not in states(job))
@@ -91,9 +95,9 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
     overrides = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=8192"]
     overrides += ["ensemble.device=cpu", f"output={tmp_path}/t"]
     settings = api.read_sweep(overrides)
-    job, tasks = cluster.submit(overrides, settings, cluster.Cluster("slurm", shards=1, minutes=5, memory=1))
+    job, tasks = submit(overrides, settings, Cluster("slurm", shards=1, minutes=5, memory=1))
     assert tasks == 1
-    wait_for(lambda: len(parts(tmp_path / "t")) >= 2)
+    wait_for(lambda: len(committed(tmp_path / "t")) >= 2)
     subprocess.run(["scancel", "--signal=USR1", "--batch", f"{job}_0"], check=True)
     wait_for(lambda: "PENDING" in states(job))
     assert not open_data_set(tmp_path / "t").complete
@@ -110,7 +114,7 @@ def test_as_many_tasks_as_it_takes(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """cluster.shards=auto: time is measured; what is left of two minutes by a margin of 4 is five seconds a task."""
-    monkeypatch.setattr(cluster, "MARGIN", 4.0)
+    monkeypatch.setattr(slurm_launcher, "MARGIN", 4.0)
     work = ["network.width=512", "network.depth=6", "ensemble.sampler=dense", "observables=ntk", "ensemble.device=cpu"]
     where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1"]
     assert main([*work, "ensemble.networks=12000", f"output={tmp_path}/s", *where]) == 0
@@ -155,7 +159,7 @@ def test_without_a_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PATH", str(tmp_path))
     settings = api.read_sweep([f"output={tmp_path}/x"])
     with pytest.raises(SettingsError, match="sbatch is not here"):
-        cluster.submit([], settings, cluster.Cluster("slurm"))
+        submit([], settings, Cluster("slurm"))
 
 
 def test_local_is_worker_processes(tmp_path: Path) -> None:
@@ -165,7 +169,7 @@ def test_local_is_worker_processes(tmp_path: Path) -> None:
 
 
 def test_what_is_submitted_can_be_read(tmp_path: Path) -> None:
-    text = cluster.script(["output=a b"], cluster.Cluster("slurm", 64, 30, "gpu", 8, 1), tmp_path)
+    text = script(["output=a b"], Cluster("slurm", 64, 30, "gpu", 8, 1), tmp_path)
     assert "#SBATCH --array=0-63\n" in text
     assert "#SBATCH --gpus=1\n" in text
     assert "'output=a b' workers=1 --shard=$SLURM_ARRAY_TASK_ID/64 &" in text

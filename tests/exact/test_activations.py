@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from analysis.theory.activations import REGISTRY, activation
-from simulate.activations import derivatives, functions, slope_of_s
-from simulate.settings import ACTIVATIONS, Activation
+from simulate.networks.activations import derivatives, functions, slope_of_s
+from simulate.settings.network import ACTIVATIONS, Activation
 
 Z = np.linspace(-6.0, 6.0, 241) + 0.0123  # no node on a kink
 

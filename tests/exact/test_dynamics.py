@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from simulate import activations, dynamics, ensemble, streams, taylor
 from simulate.api import read_one
-from simulate.differentials import differentials
+from simulate.networks import activations, dense, streams
+from simulate.networks.differentials import differentials
+from simulate.training import taylor
+from simulate.training.algorithms import Training
+from simulate.training.losses import LOSSES
+from simulate.training.stability import stable_eta
+from simulate.training.trajectory import trajectory
 
 LAMBDA_B, LAMBDA_W = (0.3, 0.7, 0.5), (1.1, 0.9, 1.3)
 ETA, M, N = 0.05, 3, 4
@@ -20,12 +25,12 @@ def normal(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def training(rule: str, activation: str = "tanh", outputs: int = 2, depth: int = 3, **own: object) -> dynamics.Training:
+def training(rule: str, activation: str = "tanh", outputs: int = 2, depth: int = 3, **own: object) -> Training:
     given = [f"network.depth={depth}", f"network.width={[5, 6][: depth - 1]}", f"network.outputs={outputs}"]
     rates = [f"dynamics.lambda_b={list(LAMBDA_B[:depth])}", f"dynamics.lambda_W={list(LAMBDA_W[:depth])}"]
     s = read_one([*given, *rates, f"activation={activation}", f"dynamics={rule}", f"dynamics.eta={ETA}"])
     stream = streams.Stream(streams.key(1, "test"), 0, M, torch.float64, torch.device("cpu"))
-    parameters = ensemble.draw(s, 4, stream)
+    parameters = dense.draw(s, 4, stream)
     for b in parameters.b:
         b.add_(0.1)
     y = normal(2, N, outputs)
@@ -33,13 +38,13 @@ def training(rule: str, activation: str = "tanh", outputs: int = 2, depth: int =
         y = y.sign() if outputs == 1 else torch.nn.functional.one_hot(y.argmax(1), outputs).double()
     functions = activations.functions(s.activation)
     own = {"eta": ETA} | own
-    return dynamics.Training(parameters, normal(1, N, 4), y, *functions, dataclasses.replace(s.dynamics, **own), stream)  # type: ignore[arg-type]
+    return Training(parameters, normal(1, N, 4), y, *functions, dataclasses.replace(s.dynamics, **own), stream)  # type: ignore[arg-type]
 
 
 Theta = tuple[list[Tensor], list[Tensor]]
 
 
-def of(t: dynamics.Training, m: int) -> Theta:
+def of(t: Training, m: int) -> Theta:
     return [W[m].clone() for W in t.parameters.W], [b[m].clone() for b in t.parameters.b]
 
 
@@ -51,7 +56,7 @@ def outputs(theta: Theta, x: Tensor, s: activations.Function) -> Tensor:
     return z
 
 
-def loss(theta: Theta, t: dynamics.Training, x: Tensor, y: Tensor) -> Tensor:
+def loss(theta: Theta, t: Training, x: Tensor, y: Tensor) -> Tensor:
     z = outputs(theta, x, t.s)
     if t.rule.loss == "mse":
         return ((z - y) ** 2).sum() / 2
@@ -60,7 +65,7 @@ def loss(theta: Theta, t: dynamics.Training, x: Tensor, y: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(z, y, reduction="sum")
 
 
-def slope(theta: Theta, t: dynamics.Training, x: Tensor | None = None, y: Tensor | None = None) -> Theta:
+def slope(theta: Theta, t: Training, x: Tensor | None = None, y: Tensor | None = None) -> Theta:
     """lambda dLoss/dtheta"""
     gW, gb = grad(loss)(theta, t, t.x if x is None else x, t.y if y is None else y)
     W = [rate / g.shape[1] * g for rate, g in zip(t.rule.lambda_W, gW, strict=True)]
@@ -72,7 +77,7 @@ def plus(theta: Theta, other: Theta, factor: float) -> Theta:
     return a, b
 
 
-def same(t: dynamics.Training, m: int, want: Theta, rtol: float = 1e-10) -> None:
+def same(t: Training, m: int, want: Theta, rtol: float = 1e-10) -> None:
     for got, right in zip(of(t, m), want, strict=True):
         for one, other in zip(got, right, strict=True):
             torch.testing.assert_close(one, other, rtol=rtol, atol=1e-12)
@@ -83,10 +88,10 @@ def same(t: dynamics.Training, m: int, want: Theta, rtol: float = 1e-10) -> None
 def test_gradient_descent_is_the_gradient(kind: str, n_L: int, activation: str) -> None:
     t = training("gradient_descent", activation, n_L, loss=kind)
     before = [of(t, m) for m in range(M)]
-    value, _ = dynamics.LOSSES[kind](ensemble.forward(t.parameters, t.x, t.s)[0][-1], t.y)
+    value, _ = LOSSES[kind](dense.forward(t.parameters, t.x, t.s)[0][-1], t.y)
     for m in range(M):
         torch.testing.assert_close(value[m], loss(before[m], t, t.x, t.y), rtol=1e-12, atol=1e-12)
-    assert list(dynamics.trajectory(t, (0, 1))) == [0, 1]
+    assert list(trajectory(t, (0, 1))) == [0, 1]
     for m in range(M):
         same(t, m, plus(before[m], slope(before[m], t), -ETA))
 
@@ -95,7 +100,7 @@ def test_momentum_is_the_heavy_ball() -> None:
     t = training("momentum", momentum=0.6)
     now = [of(t, m) for m in range(M)]
     v: list[Theta | None] = [None] * M
-    list(dynamics.trajectory(t, (4,)))
+    list(trajectory(t, (4,)))
     for m in range(M):
         for _ in range(4):
             g = slope(now[m], t)
@@ -111,7 +116,7 @@ def test_sgd_draws_batches_of_its_own_for_each_network_and_step() -> None:
     seen = set()
     for step in range(6):
         order = t.stream.normal(streams.BATCHES, step, N).argsort(dim=1)[:, :2]
-        list(dynamics.trajectory(t, (step + 1,)))
+        list(trajectory(t, (step + 1,)))
         for m in range(M):
             chosen = order[m]
             seen.add((m, *sorted(chosen.tolist())))
@@ -123,7 +128,7 @@ def test_sgd_draws_batches_of_its_own_for_each_network_and_step() -> None:
 def test_all_samples_in_a_batch_are_gradient_descent() -> None:
     a, b = training("sgd", batch=N), training("gradient_descent")
     for t in (a, b):
-        list(dynamics.trajectory(t, (5,)))
+        list(trajectory(t, (5,)))
     for m in range(M):
         same(a, m, of(b, m))
 
@@ -133,8 +138,8 @@ def test_gradient_flow_is_of_order_four() -> None:
     ends, errors = [], []
     for share in (1, 2, 4, 64):
         t = training("gradient_flow", eta=0.4 / share)
-        list(dynamics.trajectory(t, (4 * share,)))
-        ends.append(ensemble.forward(t.parameters, t.x, t.s)[0][-1])
+        list(trajectory(t, (4 * share,)))
+        ends.append(dense.forward(t.parameters, t.x, t.s)[0][-1])
     for end in ends[:-1]:
         errors.append(float((end - ends[-1]).abs().max()))
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
@@ -150,12 +155,12 @@ def test_a_network_that_has_arrived_stays_and_its_neighbours_do_not_notice() -> 
     free = training("momentum", momentum=0.5, eta=0.1)
     held = training("momentum", momentum=0.5, eta=0.1)
     probe = training("momentum", momentum=0.5, eta=0.1)
-    list(dynamics.trajectory(probe, (30,)))
-    value, _ = dynamics.LOSSES["mse"](ensemble.forward(probe.parameters, probe.x, probe.s)[0][-1], probe.y)
+    list(trajectory(probe, (30,)))
+    value, _ = LOSSES["mse"](dense.forward(probe.parameters, probe.x, probe.s)[0][-1], probe.y)
     between = float(value.sort().values[:2].mean())  # one network gets below it, the others do not by then
     held.rule = dataclasses.replace(held.rule, tolerance=between)
     for t in (free, held):
-        list(dynamics.trajectory(t, (31,)))
+        list(trajectory(t, (31,)))
     assert held.arrived is not None
     assert held.arrived.tolist().count(True) == 1
     first = int(held.arrived.nonzero())
@@ -163,31 +168,31 @@ def test_a_network_that_has_arrived_stays_and_its_neighbours_do_not_notice() -> 
         if m != first:
             same(held, m, of(free, m), rtol=0)
     before = of(held, first)
-    list(dynamics.trajectory(held, (32,)))
+    list(trajectory(held, (32,)))
     same(held, first, before, rtol=0)
 
 
 def test_eta_auto_is_half_the_stability_bound() -> None:
     """At twice it linearised descent is on the edge: the largest eigenvalue of eta H is 2."""
     t = training("gradient_descent")
-    eta = dynamics.stable_eta([t])
-    z, signals = ensemble.forward(t.parameters, t.x, t.s)
-    H = ensemble.ntk(t.parameters, z, signals, t.slope, t.rule.lambda_b, t.rule.lambda_W).mean(dim=0)
+    eta = stable_eta([t])
+    z, signals = dense.forward(t.parameters, t.x, t.s)
+    H = dense.ntk(t.parameters, z, signals, t.slope, t.rule.lambda_b, t.rule.lambda_W).mean(dim=0)
     largest = torch.linalg.eigvalsh(H.reshape(2 * N, 2 * N))[-1]
     assert abs(2 * eta * float(largest) - 2) < 1e-2
-    assert abs(dynamics.stable_eta([training("gradient_descent", loss="cross_entropy")]) / (2 * eta) - 1) < 1e-2
+    assert abs(stable_eta([training("gradient_descent", loss="cross_entropy")]) / (2 * eta) - 1) < 1e-2
 
 
 # ------------------------------------------------------------------- Taylor models
 
 
-def models(t: dynamics.Training, flow: bool, steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def models(t: Training, flow: bool, steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Outputs of the three models, (steps, M, 3, P), and of the network, (steps, M, P)."""
     setting = read_one(["activation=linear"]).activation
     rates = t.rule.lambda_b, t.rule.lambda_W
-    z, signals = ensemble.forward(t.parameters, t.x, t.s)
+    z, signals = dense.forward(t.parameters, t.x, t.s)
     P = z[-1].shape[2] * N
-    H = ensemble.ntk(t.parameters, z, signals, t.slope, *rates).reshape(M, P, P)
+    H = dense.ntk(t.parameters, z, signals, t.slope, *rates).reshape(M, P, P)
     dH, ddI, ddII = differentials(t.parameters, z, signals, activations.derivatives(setting), *rates, second=True)
     assert ddI is not None
     assert ddII is not None
@@ -195,8 +200,8 @@ def models(t: dynamics.Training, flow: bool, steps: tuple[int, ...]) -> tuple[Te
     path = taylor.trajectory(start, H, (dH, ddI, ddII), y, torch.arange(P), t.rule.eta, flow, steps)
     known = torch.stack(list(path))
     there = []
-    for _ in dynamics.trajectory(t, steps):
-        there.append(ensemble.forward(t.parameters, t.x, t.s)[0][-1].transpose(1, 2).flatten(1))
+    for _ in trajectory(t, steps):
+        there.append(dense.forward(t.parameters, t.x, t.s)[0][-1].transpose(1, 2).flatten(1))
     return known, torch.stack(there)
 
 

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 
-from simulate import activations, dynamics, ensemble, runner, streams
 from simulate.api import read_one
-from simulate.differentials import differentials, fourth
+from simulate.networks import activations, dense, streams
+from simulate.networks.differentials import differentials, fourth
+from simulate.running.prepare import prepare
 from simulate.settings import Settings
+from simulate.training.algorithms import Training
+from simulate.training.trajectory import trajectory
 
 LAMBDA_B, LAMBDA_W = (0.3, 0.5, 0.7), (1.1, 0.9, 1.3)
 
@@ -44,12 +47,12 @@ def normal(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def network(name: str, n_0: int = 4, M: int = 3, D: int = 3) -> tuple[ensemble.Parameters, Tensor, Settings]:
+def network(name: str, n_0: int = 4, M: int = 3, D: int = 3) -> tuple[dense.Parameters, Tensor, Settings]:
     s = settings(f"activation={name}")
-    return ensemble.draw(s, n_0, stream(M)), normal(1, D, n_0), s
+    return dense.draw(s, n_0, stream(M)), normal(1, D, n_0), s
 
 
-def reference(W: list[Tensor], b: list[Tensor], x: Tensor, s: ensemble.Function) -> Tensor:
+def reference(W: list[Tensor], b: list[Tensor], x: Tensor, s: activations.Function) -> Tensor:
     """One network, one sample, written out."""
     z = W[0] @ x + b[0]
     for weight, bias in zip(W[1:], b[1:], strict=True):
@@ -61,7 +64,7 @@ def reference(W: list[Tensor], b: list[Tensor], x: Tensor, s: ensemble.Function)
 def test_forward(name: str) -> None:
     parameters, x, setting = network(name)
     s, _ = activations.functions(setting.activation)
-    z, signals = ensemble.forward(parameters, x, s)
+    z, signals = dense.forward(parameters, x, s)
     for m in range(3):
         for a in range(len(x)):
             one = reference([W[m] for W in parameters.W], [b[m] for b in parameters.b], x[a], s)
@@ -74,8 +77,8 @@ def test_ntk_is_the_jacobian_contraction(name: str) -> None:
     """H = sum_mu lambda_mu dz_i;a/dtheta_mu dz_j;b/dtheta_mu by torch.func, two outputs, layer-wise rates."""
     parameters, x, setting = network(name)
     s, slope = activations.functions(setting.activation)
-    z, signals = ensemble.forward(parameters, x, s)
-    H = ensemble.ntk(parameters, z, signals, slope, LAMBDA_B, LAMBDA_W)
+    z, signals = dense.forward(parameters, x, s)
+    H = dense.ntk(parameters, z, signals, slope, LAMBDA_B, LAMBDA_W)
 
     def outputs(theta: tuple[list[Tensor], list[Tensor]], sample: Tensor) -> Tensor:
         return reference(theta[0], theta[1], sample, s)
@@ -95,14 +98,14 @@ def test_truncated_networks() -> None:
     """Layer 2's first neurons as outputs: the NTK and differentials of the network that ends there."""
     parameters, x, setting = network("tanh")
     functions = activations.derivatives(setting.activation)
-    whole = ensemble.forward(parameters, x, functions[0])
-    shorter = ensemble.Parameters([parameters.W[0], parameters.W[1][:, :2]], [parameters.b[0], parameters.b[1][:, :2]])
-    alone = ensemble.forward(shorter, x, functions[0])
-    cut = ensemble.truncated(parameters, *whole, 2, 2)
+    whole = dense.forward(parameters, x, functions[0])
+    shorter = dense.Parameters([parameters.W[0], parameters.W[1][:, :2]], [parameters.b[0], parameters.b[1][:, :2]])
+    alone = dense.forward(shorter, x, functions[0])
+    cut = dense.truncated(parameters, *whole, 2, 2)
     rates = LAMBDA_B[:2], LAMBDA_W[:2]
     _, slope = activations.functions(setting.activation)
-    want = ensemble.ntk(shorter, *alone, slope, *rates)
-    torch.testing.assert_close(ensemble.ntk(*cut, slope, *rates), want, rtol=1e-12, atol=1e-13)
+    want = dense.ntk(shorter, *alone, slope, *rates)
+    torch.testing.assert_close(dense.ntk(*cut, slope, *rates), want, rtol=1e-12, atol=1e-13)
     for got, right in zip(
         differentials(*cut, functions, LAMBDA_B, LAMBDA_W, True),
         differentials(shorter, *alone, functions, *rates, True),
@@ -118,7 +121,7 @@ def test_differentials_are_nested_directional_derivatives(name: str) -> None:
     """dH, ddI, ddII and d4 against torch.func on the definition: directions v = lambda grad z, all indices."""
     parameters, x, setting = network(name, M=2, D=2)
     s, _ = activations.functions(setting.activation)
-    z, signals = ensemble.forward(parameters, x, s)
+    z, signals = dense.forward(parameters, x, s)
     functions = activations.derivatives(setting.activation)
     dH, ddI, ddII = differentials(parameters, z, signals, functions, LAMBDA_B, LAMBDA_W, second=True)
     d4 = fourth(parameters, z, signals, functions, LAMBDA_B, LAMBDA_W)
@@ -160,7 +163,7 @@ def test_it_is_what_torch_modules_compute() -> None:
     parameters, x, _ = network("tanh")
     layers = [torch.nn.Linear(n, m, dtype=torch.float64) for n, m in ((4, 5), (5, 7), (7, 2))]
     module = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Tanh(), layers[2])
-    z, _ = ensemble.forward(parameters, x, torch.tanh)
+    z, _ = dense.forward(parameters, x, torch.tanh)
     for m in range(3):
         weights = {f"{2 * k}.weight": W[m] for k, W in enumerate(parameters.W)}
         weights |= {f"{2 * k}.bias": b[m] for k, b in enumerate(parameters.b)}
@@ -170,17 +173,17 @@ def test_it_is_what_torch_modules_compute() -> None:
 def test_one_layer_network_trains_as_the_closed_form() -> None:
     """L = 1 is linear in its parameters at any width: gradient descent is (theory.md 5.1) with its own H, exactly."""
     s = settings("network.depth=1", "network.width=[]", "dynamics.lambda_b=0.4", "dynamics.lambda_W=0.8")
-    parameters = ensemble.draw(s, 4, stream(5, 3))
+    parameters = dense.draw(s, 4, stream(5, 3))
     x = normal(4, 4, 4)
     y = normal(5, 3, 2)
     value, slope = activations.functions(s.activation)
-    z0, signals = ensemble.forward(parameters, x, value)
-    H = ensemble.ntk(parameters, z0, signals, slope, (0.4,), (0.8,))[:, 0, :, 0, :]
+    z0, signals = dense.forward(parameters, x, value)
+    H = dense.ntk(parameters, z0, signals, slope, (0.4,), (0.8,))[:, 0, :, 0, :]
     rule = dataclasses.replace(s.dynamics, name="gradient_descent", eta=0.3, steps=7)
     start = z0[0].clone()
-    training = dynamics.Training(parameters, x[:3], y, value, slope, rule, stream(5, 3))
-    assert list(dynamics.trajectory(training, (7,))) == [7]
-    end, _ = ensemble.forward(parameters, x, value)
+    training = Training(parameters, x[:3], y, value, slope, rule, stream(5, 3))
+    assert list(trajectory(training, (7,))) == [7]
+    end, _ = dense.forward(parameters, x, value)
     T = H[:, :3, :3]
     shrink = torch.linalg.matrix_power(torch.eye(3, dtype=torch.float64) - 0.3 * T, 7)
     learnt = torch.eye(3, dtype=torch.float64) - shrink
@@ -234,5 +237,5 @@ def test_law_ntk_survives_equal_inputs_and_dead_networks(run) -> None:
 
 def test_architectures_with_one_seed_are_independent() -> None:
     """Widths of a sweep are fitted as independent: their streams must differ though their seed is one."""
-    jobs = [runner.prepare(settings(f"network.width={w}")) for w in ("[5,7]", "[5,8]")]
+    jobs = [prepare(settings(f"network.width={w}")) for w in ("[5,7]", "[5,8]")]
     assert jobs[0].law_in_words() != jobs[1].law_in_words()

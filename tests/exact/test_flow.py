@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from analysis import theory
-from analysis.theory import exact, gaussian
-from analysis.theory.six_point import _moments
+from analysis.theory import gaussian
+from analysis.theory.finite_width import ntk_moments, six_point, vertex
+from analysis.theory.preactivations import _moments
+from analysis.theory.quadrature import calibrate_step
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "theory_reference.json").read_text())
 
@@ -54,7 +56,7 @@ def test_tensors_of_two_inputs_have_converged(monkeypatch: pytest.MonkeyPatch) -
     def go() -> theory.Flow:
         return theory.flow("tanh", 4, case["C_b"], case["C_W"], x, case["lambda_b"], case["lambda_W"], tensors=ALL)
 
-    coarse, step = go(), gaussian.calibrate_step
+    coarse, step = go(), calibrate_step
     monkeypatch.setattr(gaussian, "calibrate_step", lambda *a: step(*a) / 1.4)
     fine = go()
     for key in ALL:
@@ -82,7 +84,7 @@ def test_ntk_tensors_at_unequal_widths_against_the_exact_law(name: str) -> None:
     flow = theory.flow(name, 4, 0.0, C_W, np.ones((1, 2)), 0.6, 0.8, [1.0, 2.0, 0.25], tensors=["A", "B", "D", "F"])
     N = 10**5
     widths = [N, 2 * N, N // 2]
-    m = exact.ntk_moments(name, widths, C_W, C_W, 0.6, 0.8, 1.0)
+    m = ntk_moments(name, widths, C_W, C_W, 0.6, 0.8, 1.0)
     got = {"A": m.HH - m.H**2, "B": m.H2, "D": m.z2H - m.z2 * m.H, "F": m.zzH}
     for key, value in got.items():
         assert widths[-1] * value == pytest.approx(getattr(flow, key)[3].item(), rel=5e-4), key
@@ -148,7 +150,7 @@ def test_unequal_widths_against_the_exact_law(name: str) -> None:
     want = flow.V[4].item()
     errors = []
     for N in (10_000, 20_000):
-        errors.append(exact.vertex(name, (N * shape).astype(int).tolist(), C_W, C_W) / want - 1)
+        errors.append(vertex(name, (N * shape).astype(int).tolist(), C_W, C_W) / want - 1)
     assert abs(errors[1]) < 1e-2
     assert errors[0] / errors[1] == pytest.approx(2.0, rel=1e-2)
 
@@ -241,7 +243,7 @@ def test_exact_ntk_moments_reference(name: str) -> None:
         for layer in range(2, 7):
             want = REFERENCE[f"exact_{name}"][n][str(layer)]
             C_W = theory.critical(name).C_W
-            m = exact.ntk_moments(name, [int(n)] * (layer - 1), C_W, C_W, 1.0, 1.0, 1.0)
+            m = ntk_moments(name, [int(n)] * (layer - 1), C_W, C_W, 1.0, 1.0, 1.0)
             got = {
                 "V": m.z2z2 - m.z2**2,
                 "A": m.HH - m.H**2,
@@ -260,7 +262,7 @@ def test_exact_six_point_leading_order() -> None:
         # m' = 1, m'' = 0, v = 2 K^2 so v' = 4, t = <(z^2 - 1)^3> = 8 (K = 1)
         W, V = 8 + 3 * 4 * V + W, 2 + V
     n = 10**4
-    assert n**2 * exact.six_point("linear", [n] * 4, 1.0, 1.0) == pytest.approx(W, rel=2e-3)
+    assert n**2 * six_point("linear", [n] * 4, 1.0, 1.0) == pytest.approx(W, rel=2e-3)
     assert theory.six_point("linear", 5, 0.0, 1.0, 1.0)[4] == pytest.approx(W, rel=1e-12)
 
 
@@ -282,4 +284,4 @@ def test_six_point_derivatives_in_the_kernel(name: str) -> None:
 
 def test_six_point_of_relu_is_the_exact_law_at_large_width() -> None:
     n, W = 10**4, theory.six_point("relu", 5, 0.0, 2.0, 2.0)
-    assert n**2 * exact.six_point("relu", [n] * 4, 2.0, 2.0) == pytest.approx(W[4], rel=1e-2)
+    assert n**2 * six_point("relu", [n] * 4, 2.0, 2.0) == pytest.approx(W[4], rel=1e-2)

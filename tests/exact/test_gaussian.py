@@ -9,6 +9,8 @@ import pytest
 from analysis.theory import gaussian
 from analysis.theory.activations import Activation, activation
 from analysis.theory.gaussian import Expectations
+from analysis.theory.kinks import _panels
+from analysis.theory.quadrature import axis_steps
 
 
 def four_point(s: Activation, K: np.ndarray) -> np.ndarray:
@@ -115,7 +117,7 @@ def test_smooth_four_inputs_to_1e9(name: str, scale: float, monkeypatch: pytest.
         K = K[:3, :3]
     patterns = [(0, 0, 0, 0), (2, 1, 1, 0), (3, 1, 1, 1), (2, 2, 1, 1)]
     coarse = [Expectations(s, K).tensor(*orders) for orders in patterns]
-    steps = gaussian.axis_steps
+    steps = axis_steps
     monkeypatch.setattr(gaussian, "axis_steps", lambda *a: [h / 1.5 for h in steps(*a)])
     for orders, got in zip(patterns, coarse, strict=True):
         fine = Expectations(s, K).tensor(*orders)
@@ -143,7 +145,7 @@ def test_kinked_four_inputs(correlation: float, accuracy: float, monkeypatch: py
     s = activation("relu")
     K = (1 - correlation) * random_kernel(4, 11) + correlation * np.ones((4, 4))
     coarse = [four_point(s, K)[i] for i in ((0, 1, 2, 3), (0, 0, 1, 2), (1, 2, 3, 3))]
-    monkeypatch.setattr(gaussian._panels, "__defaults__", (100,))
+    monkeypatch.setattr(_panels, "__defaults__", (100,))
     fine = [four_point(s, K)[i] for i in ((0, 1, 2, 3), (0, 0, 1, 2), (1, 2, 3, 3))]
     np.testing.assert_allclose(coarse, fine, rtol=accuracy)
 

@@ -5,8 +5,25 @@ import pytest
 import torch
 from scipy import stats
 
-from simulate import compute, gemm, kernels, normals, runner, streams
 from simulate.api import read_one
+from simulate.networks import streams
+from simulate.numerics import normals
+from simulate.numerics.gram import (
+    _factor_torch,
+    _gram_torch,
+    _inverse,
+    _inverse_torch,
+    _mix_torch,
+    _pull_back_torch,
+    factor,
+    gram,
+    mix,
+    pull_back,
+)
+from simulate.numerics.products import _looped, affine, descend
+from simulate.numerics.products import pull_back as pull_back_through_weights
+from simulate.running import compute
+from simulate.running.prepare import prepare
 
 CPU = torch.device("cpu")
 FALSE_ALARM = 1e-4  # of each statistical test below
@@ -155,7 +172,7 @@ BLOCKS = {
 def test_a_block_in_its_form_for_other_devices(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a CUDA device would run, on this CPU: the same networks, to rounding."""
     small = ["network.width=200", "network.depth=3", "ensemble.block=8", "ensemble.device=cpu", "dynamics.lambda_b=0.5"]
-    job = runner.prepare(read_one([*small, *BLOCKS[case]]))
+    job = prepare(read_one([*small, *BLOCKS[case]]))
     loops, _ = compute.compute_block(job, 3)
 
     def normal(M: int, N: int, first: int, tensor: int, key: tuple[int, int], scale: float, dtype: torch.dtype,
@@ -182,13 +199,13 @@ CLOSE = {torch.float64: {"rtol": 1e-12, "atol": 1e-12}, torch.float32: {"rtol": 
 @pytest.mark.parametrize("D", [1, 2, 3, 4, 5, 8, 9])
 def test_products(dtype: torch.dtype, D: int) -> None:
     s, C = normal(4, D, 70, seed=1).to(dtype), normal(4, D, D, seed=2).tril()
-    torch.testing.assert_close(kernels.gram(s), s.double() @ s.double().mT, rtol=1e-12, atol=1e-12)
-    affine = kernels.gram(s, 0.5, 2.0)
-    torch.testing.assert_close(affine, 0.5 * kernels.gram(s) + 2, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(affine, kernels._gram_torch(s, 0.5, 2.0), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gram(s), s.double() @ s.double().mT, rtol=1e-12, atol=1e-12)
+    affine = gram(s, 0.5, 2.0)
+    torch.testing.assert_close(affine, 0.5 * gram(s) + 2, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(affine, _gram_torch(s, 0.5, 2.0), rtol=1e-12, atol=1e-12)
     assert torch.equal(affine, affine.mT)
-    torch.testing.assert_close(kernels.mix(C, s), (C @ s.double()).to(dtype), **CLOSE[dtype])
-    torch.testing.assert_close(kernels.mix(C, s), kernels._mix_torch(C, s), **CLOSE[dtype])
+    torch.testing.assert_close(mix(C, s), (C @ s.double()).to(dtype), **CLOSE[dtype])
+    torch.testing.assert_close(mix(C, s), _mix_torch(C, s), **CLOSE[dtype])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -202,7 +219,7 @@ def test_vectors_pulled_back(dtype: torch.dtype, K: int, D: int, biased: bool) -
     s, u, xi = (normal(M, k, size, seed=k).to(dtype) for k, size in ((D, n), (K, above), (D + 1, above)))
     xi = xi[:, :D].contiguous()
     x, bias = scale * normal(M, K, n, seed=5).to(dtype), C_b**0.5 * normal(M, K, 1, seed=6).to(dtype)
-    square, C = kernels.gram(u), kernels.factor(kernels.gram(s, C_W / n, C_b))
+    square, C = gram(u), factor(gram(s, C_W / n, C_b))
     columns = torch.cat([torch.full((M, D, 1), C_b**0.5, dtype=torch.float64), scale * s.double()], dim=2)
     Q = torch.linalg.inv(C) @ columns
     torch.testing.assert_close(Q @ Q.mT, torch.eye(D, dtype=torch.float64).expand(M, D, D), rtol=1e-8, atol=1e-8)
@@ -212,15 +229,15 @@ def test_vectors_pulled_back(dtype: torch.dtype, K: int, D: int, biased: bool) -
     for T in {1, K}:
         times = normal(M, T, n, seed=4).to(dtype)
         given = (u, square, C, xi, s, x, bias if biased else x[:0], scale, times)
-        got = kernels.pull_back(*given)
-        torch.testing.assert_close(got, kernels._pull_back_torch(*given), **CLOSE[dtype])
+        got = pull_back(*given)
+        torch.testing.assert_close(got, _pull_back_torch(*given), **CLOSE[dtype])
         by_hand = whole * times.double().repeat(1, K // T, 1)
         torch.testing.assert_close(got.double(), by_hand, rtol=1e-5, atol=1e-5 if dtype == torch.float32 else 1e-8)
 
 
 def test_gram_of_what_all_networks_share() -> None:
     s = normal(1, 3, 20).expand(7, -1, -1)
-    torch.testing.assert_close(kernels.gram(s), kernels._gram_torch(s), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gram(s), _gram_torch(s), rtol=1e-12, atol=1e-12)
 
 
 def test_a_diverged_network_stays_diverged() -> None:
@@ -228,18 +245,18 @@ def test_a_diverged_network_stays_diverged() -> None:
     s = normal(3, 2, 40)
     s[1, 0, 3] = torch.inf
     s[1, 1, 5] = torch.nan
-    g = kernels.gram(s)
+    g = gram(s)
     assert not torch.isfinite(g[1]).any()
-    C = kernels.factor(g)
+    C = factor(g)
     assert not torch.isfinite(C[1]).all()
-    torch.testing.assert_close(C[[0, 2]], kernels.factor(g[[0, 2]]), rtol=0, atol=0)
-    assert not torch.isfinite(kernels.mix(C, s)[1]).all()
+    torch.testing.assert_close(C[[0, 2]], factor(g[[0, 2]]), rtol=0, atol=0)
+    assert not torch.isfinite(mix(C, s)[1]).all()
 
 
 def inverse(C: torch.Tensor) -> torch.Tensor:
     P = np.empty(C.shape)
     for m in range(len(C)):
-        kernels._inverse(C.numpy(), m, P[m])
+        _inverse(C.numpy(), m, P[m])
     return torch.from_numpy(P)
 
 
@@ -256,12 +273,12 @@ GRAMS = [
 def test_factor_of_any_rank(rows: list[list[float]]) -> None:
     r = torch.tensor(rows, dtype=torch.float64)
     g = (r @ r.T)[None]
-    C = kernels.factor(g)
+    C = factor(g)
     assert torch.isfinite(C).all()
     torch.testing.assert_close(C @ C.mT, g, rtol=1e-7, atol=1e-12)
     torch.testing.assert_close(C, C.tril())
-    torch.testing.assert_close(C, kernels._factor_torch(g), rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(inverse(C), kernels._inverse_torch(C), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(C, _factor_torch(g), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(inverse(C), _inverse_torch(C), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("D", [1, 2, 3, 5])
@@ -270,7 +287,7 @@ def test_directions_are_orthonormal(D: int) -> None:
     phi = normal(4, D, 6)
     if D > 2:
         phi[:, 2] = 2 * phi[:, 0] - phi[:, 1]  # no new direction
-    C = kernels.factor(kernels.gram(phi))
+    C = factor(gram(phi))
     Q = inverse(C) @ phi
     torch.testing.assert_close(C @ Q, phi, rtol=1e-6, atol=1e-6)
     unit = torch.eye(D, dtype=torch.float64).repeat(4, 1, 1)
@@ -292,17 +309,18 @@ def test_loops_over_weights(shape: tuple[int, ...], shared: bool) -> None:
     M, N, J, I = shape
     s, V, b, d = (x.float() for x in (normal(M, N, J), normal(M, J, I, seed=1) / J**0.5, normal(M, I), normal(M, N, I)))
     s = s[:1].expand(M, -1, -1) if shared else s  # as inputs are
-    assert gemm._looped(V)
-    assert not gemm._looped(V.double())
+    assert _looped(V)
+    assert not _looped(V.double())
     close = {"rtol": 1e-5, "atol": 3e-5}
     wide = [x.double() for x in (s, V, b, d)]
-    torch.testing.assert_close(gemm.affine(s, V, b).double(), gemm.affine(wide[0], wide[1], wide[2]), **close)
-    torch.testing.assert_close(gemm.pull_back(d, V).double(), gemm.pull_back(wide[3], wide[1]), **close)
+    torch.testing.assert_close(affine(s, V, b).double(), affine(wide[0], wide[1], wide[2]), **close)
+    pulled, wanted = pull_back_through_weights(d, V).double(), pull_back_through_weights(wide[3], wide[1])
+    torch.testing.assert_close(pulled, wanted, **close)
     for below in (True, False):
         for other in (True, False):  # the update goes to V itself, or, as momentum's, to another tensor
             T, T_wide = (x.clone() if other else x for x in (V, wide[1]))
-            got = gemm.descend(d, s, V, T, 0.1, below)
-            want = gemm.descend(wide[3], wide[0], wide[1], T_wide, 0.1, below)
+            got = descend(d, s, V, T, 0.1, below)
+            want = descend(wide[3], wide[0], wide[1], T_wide, 0.1, below)
             assert (got is None) == (want is None) == (not below)
             if got is not None and want is not None:
                 torch.testing.assert_close(got.double(), want, **close)

@@ -14,7 +14,7 @@ import analysis
 import simulate
 from analysis import estimators, fits, verdicts
 from analysis.fits import Series
-from simulate import law
+from simulate.networks import law
 
 WIDTHS, DEPTH, TRIALS = (64, 128, 256, 512), 4, 400
 NOMINAL = 0.05

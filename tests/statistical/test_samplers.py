@@ -8,9 +8,9 @@ import torch
 from scipy.stats import norm
 
 from analysis import theory
-from analysis.theory import exact
-from simulate import law
-from simulate.store import DataSet
+from analysis.theory.finite_width import kernel_moments, ntk_moments
+from simulate.networks import law
+from simulate.store.sets import DataSet
 
 FALSE_ALARM = 1e-4  # of each test below, shared by its statistics (Bonferroni)
 BASE = (
@@ -182,13 +182,13 @@ def test_exact_finite_width_law(activation: str, sampler: str, run: Callable[...
     )
     g = data.read("g")[:, 0, 0, 0].astype(float)
     C_W = theory.critical(activation).C_W
-    want = exact.kernel_moments(activation, widths, C_W, C_W)
+    want = kernel_moments(activation, widths, C_W, C_W)
     limit = norm.isf(FALSE_ALARM / 6)
     for k, value in enumerate(want, start=1):
         z = (np.mean(g**k) - value) / (np.std(g**k) / np.sqrt(len(g)))
         assert abs(z) < limit, k
     # negative control: another width of one layer is seen
-    second = exact.kernel_moments(activation, [16, 12, 8], C_W, C_W)[1]
+    second = kernel_moments(activation, [16, 12, 8], C_W, C_W)[1]
     assert abs(np.mean(g**2) - second) / (np.std(g**2) / np.sqrt(len(g))) > limit
 
 
@@ -210,7 +210,7 @@ def test_exact_ntk_of_relu(sampler: str, run: Callable[..., DataSet]) -> None:
     )
     H00, H01, H11 = data.read("H")[:, 0, 0].astype(float).T
     g = data.read("g")[:, 0, 0, 0].astype(float)
-    want = exact.ntk_moments("relu", [16] * 3, 2.0, 2.0, 0.5, 1.0, 1.0)
+    want = ntk_moments("relu", [16] * 3, 2.0, 2.0, 0.5, 1.0, 1.0)
     checks = [(H00, want.H), (H00 * H11, want.HH), (H01**2, want.H2), (g * H11, want.z2H), (H01, 0.0)]
     limit = norm.isf(FALSE_ALARM / (2 * len(checks)))
     for x, value in checks:

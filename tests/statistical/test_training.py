@@ -7,11 +7,12 @@ import pytest
 from scipy.stats import norm
 
 import simulate
-from analysis import claims, fits
+from analysis import fits
 from analysis.points import Point, variants
+from analysis.series import series
 from analysis.theory import nearly_kernel
-from simulate import taylor
-from simulate.store import DataSet
+from simulate.store.sets import DataSet
+from simulate.training import taylor
 
 FALSE_ALARM = 1e-3  # of each test below, shared by its series
 SMALL = ("network.width=16,24,32,48", "workers=1", "ensemble.device=cpu", "dynamics.lambda_b=1.0")
@@ -19,8 +20,8 @@ SMALL = ("network.width=16,24,32,48", "workers=1", "ensemble.device=cpu", "dynam
 
 def largest_pull(name: str, sets: list[DataSet], **options: object) -> tuple[float, float]:
     """Over the series of one test, and what it must stay below."""
-    series = claims.series(name, {"precision": 1.0} | options, variants([Point(data) for data in sets]))
-    return max(abs(fits.fit(s, 3.0).pull) for s in series), float(norm.isf(FALSE_ALARM / (2 * len(series))))
+    found = series(name, {"precision": 1.0} | options, variants([Point(data) for data in sets]))
+    return max(abs(fits.fit(s, 3.0).pull) for s in found), float(norm.isf(FALSE_ALARM / (2 * len(found))))
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +106,13 @@ def test_one_layer_is_exact(tmp_path: Path) -> None:
     """Every network at the primal and dual solution. Negative control: networks that are not at the end yet."""
     small = ["workers=1", "ensemble.networks=64", f"output={tmp_path}/a"]
     (done,) = simulate.sweep("experiment=linear_model", *small)
-    (series,) = {s.model for s in claims.series("one_layer", {"precision": 1e-9}, variants([Point(done)]))}
-    assert series == fits.TOLERANCE
-    assert max(s.value.max() for s in claims.series("one_layer", {"precision": 1e-9}, variants([Point(done)]))) < 1e-10
+    (model,) = {s.model for s in series("one_layer", {"precision": 1e-9}, variants([Point(done)]))}
+    assert model == fits.TOLERANCE
+    assert max(s.value.max() for s in series("one_layer", {"precision": 1e-9}, variants([Point(done)]))) < 1e-10
     (early,) = simulate.sweep("experiment=linear_model", *small[:2], f"output={tmp_path}/b", "dynamics.steps=60",
                               "observables.steps=[0,60]")  # fmt: skip
     with pytest.raises(ValueError, match="of the error is left"):
-        claims.series("one_layer", {"precision": 1e-9}, variants([Point(early)]))
+        series("one_layer", {"precision": 1e-9}, variants([Point(early)]))
 
 
 def test_trained_outputs_approach_every_closed_form(tmp_path: Path) -> None:
@@ -134,5 +135,5 @@ def test_trained_outputs_approach_every_closed_form(tmp_path: Path) -> None:
 def test_the_claim_needs_its_reference(represented: list[DataSet]) -> None:
     points = variants([Point(data) for data in represented])
     with pytest.raises(ValueError, match="reference='sgd': the sweep has gradient_flow"):
-        claims.series("algorithm_difference", {"precision": 1.0, "reference": "sgd"}, points)
+        series("algorithm_difference", {"precision": 1.0, "reference": "sgd"}, points)
     assert np.isfinite(represented[0].read("moved")).all()

@@ -1,0 +1,115 @@
+"""The differentials of the NTK and their means of order 1/n: P to U (docs/theory.md section 3)."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from analysis import estimators
+from analysis.estimators import Array
+from analysis.measures.measured import Measured, chosen_layers, label_of
+from analysis.measures.ntk import LayerColumns, layer_columns, predicted
+from analysis.points import Point
+
+DIFFERENTIALS = ("P", "Q", "R", "S", "T", "U")
+Product = Callable[[LayerColumns, tuple[int, ...], Callable[[int], int]], Array]
+
+
+def _means(
+    point: Point,
+    layers: Sequence[int] | None,
+    tensor: str,
+    families: tuple[str, ...],
+    order: Sequence[int],
+    product: Product,
+) -> Iterator[Measured]:
+    """n E of a product at all samples a, b, c, d, averaged over the exchange of outputs 0 and 1.
+
+    order: which of a, b, c, d each index of the tensor is.
+    """
+    for at in layer_columns(point, families, layers, 2):
+        X = predicted(point, tensor, DIFFERENTIALS, at.layer)
+        recorded = 4 if families[0].startswith("dd") else 3
+        every = itertools.product(range(point.D), repeat=4)
+        samples = [abcd for abcd in every if at.has(families[0], abcd[:recorded])]
+        rows = [(product(at, abcd, lambda i: i) + product(at, abcd, lambda i: 1 - i)) / 2 for abcd in samples]
+        theory = np.array([X[tuple(abcd[k] for k in order)] for abcd in samples])
+        yield at.measured(tensor, [(abcd,) for abcd in samples], estimators.mean(np.stack(rows, axis=1)), theory)
+
+
+def _first(outputs: tuple[int, int, int], z: int) -> Product:
+    """dH at these outputs times z of that one, all of them exchanged by `swap`."""
+
+    def product(at: LayerColumns, abcd: tuple[int, ...], swap: Callable[[int], int]) -> Array:
+        rows = [(swap(i), a) for i, a in zip(outputs, abcd[:3], strict=True)]
+        return at.column("dH", *rows) * at.column("z", (swap(z), abcd[3]))
+
+    return product
+
+
+def _second(family: str, outputs: tuple[int, int, int, int]) -> Product:
+    def product(at: LayerColumns, abcd: tuple[int, ...], swap: Callable[[int], int]) -> Array:
+        return at.column(family, *((swap(i), a) for i, a in zip(outputs, abcd, strict=True)))
+
+    return product
+
+
+def P(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E dH_011;abc z_0;d, P_abcd (theory.md 3.4)"""
+    return _means(point, layers, "P", ("dH", "z"), (0, 1, 2, 3), _first((0, 1, 1), 0))
+
+
+def Q(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E dH_001;abc z_1;d, Q_abcd (theory.md 3.4)"""
+    return _means(point, layers, "Q", ("dH", "z"), (0, 1, 2, 3), _first((0, 0, 1), 1))
+
+
+def R(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E ddI_0011;abcd, R_abcd (theory.md 3.5)"""
+    return _means(point, layers, "R", ("ddI",), (0, 1, 2, 3), _second("ddI", (0, 0, 1, 1)))
+
+
+def S(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E ddII_0011;abcd, S_abcd (theory.md 3.6)"""
+    return _means(point, layers, "S", ("ddII",), (0, 1, 2, 3), _second("ddII", (0, 0, 1, 1)))
+
+
+def T(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E ddII_0101;abcd, T_acdb (theory.md 3.6)"""
+    return _means(point, layers, "T", ("ddII",), (0, 2, 3, 1), _second("ddII", (0, 1, 0, 1)))
+
+
+def U(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E ddII_0110;abcd, U_adbc (theory.md 3.6)"""
+    return _means(point, layers, "U", ("ddII",), (0, 3, 1, 2), _second("ddII", (0, 1, 1, 0)))
+
+
+def _size(point: Point, layers: Sequence[int] | None, family: str, order: int, exponent: float) -> Iterator[Measured]:
+    """log E of the square of the components of one output at one sample, all outputs averaged: falls as n^-exponent."""
+    outputs = range(point.settings["network"]["outputs"])
+    for layer in chosen_layers(point, family, layers):
+        at = LayerColumns(point, layer)
+        samples = [a for a in range(point.D) if at.has(family, (a,) * order)]
+        columns = [[at.column(family, *((i, a),) * order) for i in outputs] for a in samples]
+        square = np.stack([np.square(c).mean(axis=0) for c in columns], axis=1)
+        predicted = np.full(len(samples), exponent)
+        labels = [label_of((a,) * order) for a in samples]
+        estimate = estimators.mean(square).log()
+        yield Measured(
+            f"log {family}^2", layer, 0, labels, estimate, predicted, np.ones(len(samples)), predicted * np.nan
+        )
+
+
+def dntk_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """A network's dH is of order 1/n (theory.md 5.8)."""
+    return _size(point, layers, "dH", 3, 2.0)
+
+
+def ddntk_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """So is its ddI."""
+    return _size(point, layers, "ddI", 4, 2.0)
+
+
+def fourth_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """The fourth derivative along a network's own gradient is of order 1/n^2 (theory.md 5.8)."""
+    return _size(point, layers, "d4", 1, 4.0)

@@ -1,0 +1,57 @@
+"""Taylor models beside the networks, and networks of one layer (docs/theory.md 5.4 to 5.8)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from analysis import estimators
+from analysis.estimators import Estimate
+from analysis.measures.measured import Measured
+from analysis.measures.trained import last_step, linear_in_z, measured_at_end, outputs, require_arrival, targets
+from analysis.points import Point
+from analysis.theory import linear_model
+
+EXPONENTS = {"frozen": 0.5, "linear": 1.0, "quadratic": 1.0, "cubic": 2.0}
+
+
+def taylor_error(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """E log sup_t max_ia |z - model| of each model, whose exponents in 1/n are 1/2, 1, 1 and 2 (theory.md 5.8).
+
+    The mean of the logarithm is a robust statistic: at small n the cubic model of a few networks diverges, and a mean
+    square would be theirs alone.
+    """
+    steps = [step for step in point.data.layout.steps if step]
+    worst = {name: np.zeros(int(point.finite.sum())) for name in EXPONENTS}
+    for step in steps:
+        z = outputs(point, step)
+        models = point.read("taylor", point.depth, step).reshape(len(z), 3, *z.shape[1:])
+        for name, model in zip(EXPONENTS, (linear_in_z(point, step), *models.transpose(1, 0, 2, 3)), strict=True):
+            worst[name] = np.maximum(worst[name], np.abs(z - model).max(axis=(1, 2)))
+    logs = np.log(np.stack(list(worst.values()), axis=1))
+    predicted = np.array(list(EXPONENTS.values()))
+    yield measured_at_end(
+        "log error", point, list(EXPONENTS), estimators.mean(logs), predicted, np.ones(len(predicted))
+    )
+
+
+def one_layer(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """A network of one layer is a linear model: trained to the end, every single network is where the normal equations
+    (primal) and the kernel (dual) send it from its z(0), to rounding (theory.md 5.4, PDLT ch. 10).
+
+    The largest deviation over networks, outputs and samples, in units of the targets.
+    """
+    if point.depth != 1:
+        raise ValueError(f"{point.data.path}: network.depth={point.depth}: this test needs networks of one layer")
+    require_arrival(point)
+    (lambda_b,), (lambda_W,) = (point.settings["dynamics"][name] for name in ("lambda_b", "lambda_W"))
+    x, y = point.samples[0], targets(point)
+    N, phi = len(y), linear_model.layer_features(x, lambda_b, lambda_W)
+    start, end = outputs(point, 0), outputs(point, last_step(point))
+    rest = (y.T - start[..., :N]).reshape(-1, N)  # what is to be learnt from where each network starts
+    k = linear_model.kernel(phi, phi[:N])
+    primal = np.stack([linear_model.primal(phi, phi[:N], one) for one in rest]).reshape(start.shape)
+    dual = np.stack([linear_model.dual(k, k[:N], one) for one in rest]).reshape(start.shape)
+    unit = np.sqrt((y**2).mean())
+    worst = np.array([np.abs(start + how - end).max() for how in (primal, dual)] + [np.abs(primal - dual).max()]) / unit
+    estimate = Estimate(worst, np.tile(worst, (estimators.BLOCKS, 1)))  # no sampling error
+    yield measured_at_end("deviation", point, ["primal", "dual", "primal - dual"], estimate, 0 * worst, worst**0)

@@ -1,0 +1,187 @@
+"""The neural tangent kernel and its tensors of order 1/n, from per-network rows (docs/theory.md 2.5, 2.6, 7.5, 7.6).
+
+Two outputs, i = 0 and j = 1, tell the Kronecker structures apart: A and D from equal ones, B and F from distinct ones.
+Exchanging the two gives the same number, and half the noise where the rows are independent. In a hidden layer its first
+neurons stand for the outputs.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from analysis import estimators
+from analysis.estimators import Array, Estimate
+from analysis.measures.measured import Measured, chosen_layers, label_of
+from analysis.points import Point
+
+
+def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """E H_ij;ab -> delta_ij Theta_ab as n grows (theory.md 2.3, PDLT ch. 8)."""
+    flow, columns = point.flow(), point.columns("H")
+    assert flow.Theta is not None
+    for layer in chosen_layers(point, "H", layers):
+        Theta = flow.Theta[layer - 1]
+        size = np.sqrt(Theta.diagonal())
+        yield Measured(
+            "H",
+            layer,
+            0,
+            [label_of((i, j), (a, b)) for i, j, a, b in columns],
+            estimators.mean(point.read("H", layer)),
+            np.array([Theta[a, b] if i == j else 0.0 for i, j, a, b in columns]),
+            np.array([size[a] * size[b] for i, j, a, b in columns]),
+            np.full(len(columns), np.nan),
+        )
+
+
+def ntk_variance(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (theory.md 2.5, PDLT ch. 8)."""
+    columns = [k for k, (i, j, a, b) in enumerate(point.columns("H")) if i == j and a == b]
+    tuples = [point.columns("H")[k] for k in columns]
+    for layer in chosen_layers(point, "H", layers):
+        H = point.read("H", layer)[:, columns]
+        yield Measured(
+            "log Var H",
+            layer,
+            0,
+            [label_of((i, j), (a, b)) for i, j, a, b in tuples],
+            estimators.covariance(H, [(k, k) for k in range(len(columns))]).log(),
+            np.ones(len(columns)),
+            np.ones(len(columns)),
+            np.full(len(columns), np.nan),
+        )
+
+
+TENSORS = ("K", "Theta", "G1", "V", "A", "B", "D", "F", "Theta1")
+Pairs = list[tuple[int, ...]]
+
+
+class LayerColumns:
+    """The columns of z, H and its differentials at one layer of one point, by their full indices: each is stored once
+    of those that symmetry makes equal."""
+
+    def __init__(self, point: Point, layer: int):
+        self.point, self.layer, self.n = point, layer, float(point.widths[layer - 2])
+        self.families: dict[str, tuple[Array, dict[tuple[int, ...], int]]] = {}
+
+    def _family(self, prefix: str) -> tuple[Array, dict[tuple[int, ...], int]]:
+        if prefix not in self.families:
+            at = {index: k for k, index in enumerate(self.point.columns(prefix))}
+            self.families[prefix] = self.point.read(prefix, self.layer), at
+        return self.families[prefix]
+
+    def column(self, prefix: str, *rows: tuple[int, int]) -> Array:
+        """(M,); rows: (output, sample) of each index."""
+        values, at = self._family(prefix)
+        if prefix == "H":
+            rows = tuple(sorted(rows))
+        if prefix in ("dH", "ddI"):
+            rows = (rows[0], *sorted(rows[1:]))
+        if prefix == "ddII" and (rows[0], rows[2]) > (rows[1], rows[3]):
+            rows = (rows[1], rows[0], rows[3], rows[2])
+        return values[:, at[(*(i for i, _ in rows), *(a for _, a in rows))]]
+
+    def has(self, prefix: str, samples: Sequence[int]) -> bool:
+        """Whether components of these samples were recorded."""
+        _, at = self._family(prefix)
+        half = len(samples)
+        return any(sorted(index[half:]) == sorted(samples) for index in at)
+
+    @property
+    def pairs(self) -> Pairs:
+        """Sample pairs of H."""
+        every = itertools.combinations_with_replacement(range(self.point.D), 2)
+        return [pair for pair in every if self.has("H", pair)]
+
+    def H(self, i: int, j: int) -> Array:
+        """H_ij;ab of every pair (M, pairs)."""
+        return np.stack([self.column("H", (i, a), (j, b)) for a, b in self.pairs], axis=1)
+
+    def H_mean(self) -> Array:
+        """H_ii;ab averaged over the outputs (M, pairs)."""
+        return np.mean([self.H(i, i) for i in range(self.point.settings["network"]["outputs"])], axis=0)
+
+    def measured(
+        self, tensor: str, groups: Sequence[tuple[tuple[int, ...], ...]], estimate: Estimate, theory: Array
+    ) -> Measured:
+        """The natural size of a component is that of the largest."""
+        size = np.abs(theory).max()
+        if size < 1e-9:  # predicted to vanish: the size that the mean has
+            Theta = self.point.flow(TENSORS).Theta
+            assert Theta is not None
+            size = self.layer * np.abs(Theta[self.layer - 1]).max()
+        labels = [label_of(*group) for group in groups]
+        scale, nothing = np.full(len(labels), size), np.full(len(labels), np.nan)
+        return Measured(tensor, self.layer, 0, labels, estimate.scaled(self.n), theory, scale, nothing)
+
+
+def layer_columns(
+    point: Point, families: Sequence[str], layers: Sequence[int] | None, outputs: int
+) -> Iterator[LayerColumns]:
+    if point.settings["network"]["outputs"] < outputs:
+        raise ValueError(f"{point.data.path}: network.outputs: this test needs {outputs} outputs")
+    for layer in chosen_layers(point, families, layers):
+        yield LayerColumns(point, layer)
+
+
+def predicted(point: Point, tensor: str, tensors: tuple[str, ...], layer: int) -> Array:
+    return np.asarray(getattr(point.flow(tensors), tensor)[layer - 1])
+
+
+def Theta1(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n (E H_ii;ab - Theta_ab), all outputs averaged."""
+    for at in layer_columns(point, ["H"], layers, 1):
+        Theta, theory = (predicted(point, tensor, TENSORS, at.layer) for tensor in ("Theta", "Theta1"))
+        frozen = np.array([Theta[pair] for pair in at.pairs])
+        estimate = estimators.mean(at.H_mean() - frozen)
+        yield at.measured("Theta1", [(p,) for p in at.pairs], estimate, np.array([theory[p] for p in at.pairs]))
+
+
+def A(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n Cov(H_00;ab, H_11;cd)"""
+    for at in layer_columns(point, ["H"], layers, 2):
+        X, k = predicted(point, "A", TENSORS, at.layer), len(at.pairs)
+        both = np.concatenate([at.H(0, 0), at.H(1, 1)], axis=1)
+        chosen = list(itertools.combinations_with_replacement(range(k), 2))
+        there = estimators.covariance(both, [(p, k + q) for p, q in chosen])
+        back = estimators.covariance(both, [(q, k + p) for p, q in chosen])
+        groups = [(at.pairs[p], at.pairs[q]) for p, q in chosen]
+        yield at.measured("A", groups, estimators.average(there, back), np.array([X[(*p, *q)] for p, q in groups]))
+
+
+def B(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E H_01;ab H_01;cd, B_acbd: no mean to subtract, the least noisy of all."""
+    for at in layer_columns(point, ["H"], layers, 2):
+        X, H = predicted(point, "B", TENSORS, at.layer), at.H(0, 1)
+        chosen = list(itertools.combinations_with_replacement(range(len(at.pairs)), 2))
+        groups = [(at.pairs[p], at.pairs[q]) for p, q in chosen]
+        theory = np.array([X[a, c, b, d] for (a, b), (c, d) in groups])
+        products = np.stack([H[:, p] * H[:, q] for p, q in chosen], axis=1)
+        yield at.measured("B", groups, estimators.mean(products), theory)
+
+
+def D(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n Cov(g_ab, H_ii;cd), all outputs averaged: D_abcd = n Cov(z_ja z_jb, H_ii;cd) for j != i with z z replaced by
+    its mean over the last layer's weights of neuron j, which are independent of H_ii."""
+    for at in layer_columns(point, ["H", "g"], layers, 1):
+        X, g = predicted(point, "D", TENSORS, at.layer), point.columns("g")
+        both = np.concatenate([point.read("g", at.layer), at.H_mean()], axis=1)
+        chosen = list(itertools.product(range(len(g)), range(len(at.pairs))))
+        groups = [(g[p], at.pairs[q]) for p, q in chosen]
+        estimate = estimators.covariance(both, [(p, len(g) + q) for p, q in chosen])
+        yield at.measured("D", groups, estimate, np.array([X[(*p, *q)] for p, q in groups]))
+
+
+def F(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n E z_0a z_1b H_01;cd, F_acbd"""
+    for at in layer_columns(point, ["H", "z"], layers, 2):
+        X = predicted(point, "F", TENSORS, at.layer)
+        zz = list(itertools.combinations_with_replacement(range(point.D), 2))
+        groups = list(itertools.product(zz, at.pairs))
+        products = [
+            at.column("z", (0, a)) * at.column("z", (1, b)) * at.column("H", (0, c), (1, d))
+            for (a, b), (c, d) in groups
+        ]
+        theory = np.array([X[a, c, b, d] for (a, b), (c, d) in groups])
+        yield at.measured("F", groups, estimators.mean(np.stack(products, axis=1)), theory)

@@ -1,0 +1,161 @@
+"""Preactivations at initialisation, measured: kernel, metric, four-point vertex, six-point function, cumulant."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from analysis import estimators, theory
+from analysis.measures.measured import Measured, chosen_layers, label_of
+from analysis.points import Point
+
+
+def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components (theory.md 1.11, PDLT ch. 4)."""
+    pairs = point.columns("g")
+    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
+    V = point.flow(True).V
+    assert V is not None
+    for layer in chosen_layers(point, "g", layers):
+        predicted = np.array([[V[(layer - 1, *a, *b)] for b in pairs] for a in pairs])
+        estimate = estimators.covariance(point.read("g", layer), components).scaled(point.widths[layer - 2])
+        own = np.sqrt(predicted.diagonal())
+        yield Measured(
+            "V",
+            layer,
+            0,
+            [label_of(pairs[p], pairs[q]) for p, q in components],
+            estimate,
+            np.array([predicted[c] for c in components]),
+            np.array([own[p] * own[q] for p, q in components]),
+            np.full(len(components), np.nan),
+        )
+
+
+def vertex_over_theory(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """V_(aa)(aa) over its prediction at the same layer: one at leading order, for all layers a function of l/n."""
+    diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
+    V, one = point.flow(True).V, np.ones(len(diagonal))
+    assert V is not None
+    for layer in chosen_layers(point, "g", layers):
+        unit = np.array([V[layer - 1, a, a, a, a] for _, a in diagonal])
+        spread = estimators.covariance(point.read("g", layer), [(k, k) for k, _ in diagonal])
+        labels = [label_of((a, a), (a, a)) for _, a in diagonal]
+        yield Measured("V / theory", layer, 0, labels, spread.scaled(point.n / unit), one, one, one * np.nan)
+
+
+def vertex_of_neurons(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """V from products of distinct neurons, n (E z_ia z_ib z_jc z_jd - E z_ia z_ib E z_jc z_jd) (theory.md 7.1).
+
+    The same number as `vertex` with more noise, and without its assumption that layers are Gaussian given the last.
+    """
+    V = point.flow(True).V
+    assert V is not None
+    pairs, quadruples = point.columns("m2"), point.columns("m4")
+    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
+    sizes = [*point.widths, point.settings["network"]["outputs"]]
+    for layer in chosen_layers(point, "m4", layers):
+        n = sizes[layer - 1]
+        if n < 2:
+            continue
+        m2, m4 = point.read("m2", layer), point.read("m4", layer)
+        products = []
+        for p, q in components:
+            same = m4[:, quadruples.index(tuple(sorted(pairs[p] + pairs[q])))]
+            products.append(estimators.distinct_neurons(m2[:, p], m2[:, q], same, n))
+        estimate = estimators.connected(np.stack(products, axis=1), m2, components).scaled(point.widths[layer - 2])
+        predicted = np.array([V[(layer - 1, *pairs[p], *pairs[q])] for p, q in components])
+        own = {p: math.sqrt(V[(layer - 1, *pairs[p], *pairs[p])]) for p in range(len(pairs))}
+        yield Measured(
+            "V of neurons",
+            layer,
+            0,
+            [label_of(pairs[p], pairs[q]) for p, q in components],
+            estimate,
+            predicted,
+            np.array([own[p] * own[q] for p, q in components]),
+            np.full(len(components), np.nan),
+        )
+
+
+def cumulant(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """(n/3) of the fourth cumulant of one output, which is V_(aa)(aa) (theory.md 1.3, 7.2): p(z) is nearly Gaussian."""
+    V, L = point.flow(True).V, point.depth
+    assert V is not None
+    columns = [(k, a) for k, (i, a) in enumerate(point.columns("z")) if i == 0]
+    predicted = np.array([V[L - 1, a, a, a, a] for _, a in columns])
+    yield Measured(
+        "cumulant",
+        L,
+        0,
+        [label_of((a,) * 4) for _, a in columns],
+        estimators.fourth_cumulant(point.read("z", L)[:, [k for k, _ in columns]]).scaled(point.widths[-1] / 3),
+        predicted,
+        predicted,
+        np.full(len(columns), np.nan),
+    )
+
+
+def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """G1_ab = n (E g_ab - K_ab) (theory.md 1.6, PDLT ch. 4)."""
+    flow, pairs = point.flow(True), point.columns("g")
+    assert flow.G1 is not None
+    for layer in chosen_layers(point, "g", layers):
+        K, G1 = flow.K[layer - 1], flow.G1[layer - 1]
+        kernel = np.array([K[a] for a in pairs])
+        # Where theory says zero (two layers, or a scale-invariant activation) the natural size is that of K l.
+        scale = np.abs(G1).max() if np.abs(G1).max() > 1e-9 * K.max() else layer * K.max()
+        mean = estimators.mean(point.read("g", layer) - kernel)
+        yield Measured(
+            "G1",
+            layer,
+            0,
+            [label_of(a) for a in pairs],
+            mean.scaled(point.widths[layer - 2]),
+            np.array([G1[a] for a in pairs]),
+            np.full(len(pairs), scale),
+            np.full(len(pairs), np.nan),
+        )
+
+
+def six_point(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """n^2 kappa_3(g_aa): the connected six-point function of three neurons is of order 1/n^2 (theory.md 1.12)."""
+    s = point.settings
+    diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
+    K1 = np.diagonal(point.flow(True).K[0])
+    W = [
+        theory.six_point(point.activation, point.depth, s["initialization"]["C_b"], s["initialization"]["C_W"], K1[a])
+        for _, a in diagonal
+    ]
+    for layer in chosen_layers(point, "g", layers):
+        g = point.read("g", layer)[:, [k for k, _ in diagonal]]
+        predicted = np.array([w[layer - 1] for w in W])
+        yield Measured(
+            "six-point",
+            layer,
+            0,
+            [label_of((a,) * 6) for _, a in diagonal],
+            estimators.third_cumulant(g).scaled(float(point.n) ** 2),
+            predicted,
+            np.abs(predicted),
+            np.full(len(diagonal), np.nan),
+        )
+
+
+def kernel_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    """E g_ab against K_ab, and K + G1/n where it is known (theory.md 1.2). For the table of estimates."""
+    flow, pairs = point.flow(), point.columns("g")
+    for layer in chosen_layers(point, "g", layers):
+        K = flow.K[layer - 1]
+        next_order = K * np.nan if flow.G1 is None else K + flow.G1[layer - 1] / point.widths[layer - 2]
+        size = np.sqrt(K.diagonal())
+        yield Measured(
+            "G",
+            layer,
+            0,
+            [label_of(a) for a in pairs],
+            estimators.mean(point.read("g", layer)),
+            np.array([K[a] for a in pairs]),
+            np.array([size[a] * size[b] for a, b in pairs]),
+            np.array([next_order[a] for a in pairs]),
+        )

@@ -1,0 +1,75 @@
+"""Which figures a claim has, and their files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from analysis.report.ntk import frozen_ntk
+from analysis.report.panels import PANELS, fit_panels
+from analysis.report.preactivations import classes, collapse, density, depths
+from analysis.report.style import STYLE, Drawn
+from analysis.report.trained import trained
+from analysis.result import Claim, Result
+
+matplotlib.use("Agg")
+# For claims whose points differ in width alone, and for those with several variants.
+FIGURES: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
+    "collapse": (
+        collapse,
+        "Four-point vertex of sample 0 over the square of the kernel against the aspect ratio, all widths. "
+        "Line: theory at order 1/n.",
+    ),
+    "density": (
+        density,
+        "Density of output 0 at sample 0 over networks of the narrowest width, and its ratio to the Gaussian.",
+    ),
+    "frozen_ntk": (
+        frozen_ntk,
+        "Neural tangent kernel against the frozen NTK (left), and its variance against width (right).",
+    ),
+    "trained": (
+        trained,
+        "Outputs after training on train and test samples: networks of each width against the closed form and its "
+        "one-standard-deviation band.",
+    ),
+}
+OF_VARIANTS: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
+    "classes": (
+        classes,
+        "Four-point vertex over the square of the kernel against the aspect ratio, and over its prediction. Lines: "
+        "theory at order 1/n.",
+    ),
+    "depths": (depths, "Kernels of all samples against depth at the largest width. Lines: infinite width."),
+}
+
+
+def write_all(result: Result, folder: Path) -> list[Drawn]:
+    """Every figure that the claims have data for, as SVG and PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out = []
+
+    def save(figure: Figure, claim: str, name: str, caption: str) -> None:
+        for kind in ("svg", "png"):
+            # No date in the file: the same data draw the same bytes.
+            figure.savefig(folder / f"{claim}-{name}.{kind}", metadata={"Date": None} if kind == "svg" else None)
+        plt.close(figure)
+        out.append(Drawn(claim, caption, folder / f"{claim}-{name}.svg"))
+
+    with plt.style.context(STYLE):
+        for claim, verdict in zip(result.claims, result.verdicts, strict=True):
+            safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in claim.name)
+            for name, (draw, caption) in (OF_VARIANTS if len(claim.variants) > 1 else FIGURES).items():
+                figure = draw(claim, result)
+                if figure is not None:
+                    save(figure, safe, name, caption)
+            for test in claim.tests:
+                fits = [j.fit for j in verdict.judged if j.fit.series.test == test]
+                if fits:
+                    more = f" ({PANELS} of {len(fits)} drawn; the table holds all)" if len(fits) > PANELS else ""
+                    caption = f"Test {test}: measured (circles), fit with its band, leading coefficient (diamond) and "
+                    caption += f"prediction (black line); below, residual pulls{more}."
+                    save(fit_panels(fits), safe, f"fit-{test}", caption)
+    return out

@@ -1,0 +1,68 @@
+"""The report: one self-contained HTML file, verdicts first."""
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+
+from analysis.report.style import Drawn
+from analysis.report.terminal import share
+from analysis.result import Result
+
+ROWS = 400  # of the estimates that the page shows; the parquet file has all
+
+
+def render(result: Result, figures: Sequence[Drawn]) -> str:
+    """The report as HTML. Everything from data is escaped; nothing is loaded from elsewhere."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    sets = []
+    for claim in result.claims:
+        for point in claim.points:
+            keep = {key: point.data.manifest[key] for key in ("settings", "identity", "versions", "device")}
+            name = f"{claim.name}/{point.data.path.name}"
+            sets.append({"name": name, "networks": point.data.networks, "text": json.dumps(keep, indent=1)})
+    return environment.get_template("report.html.jinja").render(
+        result=result,
+        share=share,
+        table=result.table.to_dict("records"),
+        fits=_fit_rows(result),
+        figures=[
+            {"claim": f.claim, "caption": f.caption, "data": base64.b64encode(f.svg.read_bytes()).decode()}
+            for f in figures
+        ],
+        estimates=[
+            [f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row]
+            for row in result.estimates.head(ROWS).itertuples(index=False)
+        ],
+        sets=sets,
+    )
+
+
+def _fit_rows(result: Result) -> dict[str, list[dict[str, Any]]]:
+    scans = iter(result.scans.values())
+    out: dict[str, list[dict[str, Any]]] = {}
+    for verdict in result.verdicts:
+        out[verdict.claim] = []
+        for judged in verdict.judged:
+            fit, scan = judged.fit, next(scans)
+            out[verdict.claim].append(
+                {
+                    "test": fit.series.test,
+                    "series": fit.series.name,
+                    "coefficient": f"{fit.coefficient:.6g}",
+                    "error": f"{fit.error:.2g}",
+                    "prediction": f"{fit.series.prediction:.6g}",
+                    "pull": f"{fit.pull:+.2f}",
+                    "half": f"{scan[0.5].pull:+.2f}",
+                    "twice": f"{scan[2.0].pull:+.2f}",
+                    "chi2": f"{fit.chi2 / fit.dof:.2g} [{fit.dof}]",
+                    "Q": f"{fit.Q:.2g}",
+                    "visible": share(judged.visible),
+                    "verdict": judged.verdict,
+                }
+            )
+    return out

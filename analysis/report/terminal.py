@@ -1,0 +1,37 @@
+"""The verdict table on a terminal."""
+
+from analysis.result import Result
+
+
+def share(value: float) -> str:
+    """In percent, and what is exact but for rounding as a number."""
+    return f"{value:.2%}" if value >= 1e-4 else f"{value:.1e}"
+
+
+def print_table(result: Result) -> None:
+    """The verdicts, and one line per test."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 140)
+    styles = {"agrees": "green", "disagrees": "bold red", "underpowered": "yellow"}
+    table = Table(title=f"family-wise false-alarm rate {result.options.alpha} (Holm)", title_justify="left")
+    for name in ("claim", "verdict", "test", "series", "largest pull", "smallest Q", "visible deviation", "asked"):
+        table.add_column(name, justify="left" if name in ("claim", "verdict", "test") else "right")
+    for row in result.table.to_dict("records"):
+        table.add_row(
+            row["claim"],
+            f"[{styles[row['verdict']]}]{row['verdict']}[/]",
+            row["test"],
+            str(row["series"]),
+            f"{row['largest pull']:+.2f}",
+            f"{row['smallest Q']:.2g}",
+            share(row["visible deviation"]),
+            share(row["asked"]),
+        )
+    if result.verdicts:
+        console.print(table)
+    else:
+        console.print("no claim in these data sets; estimates only")
+    for verdict in result.verdicts:
+        console.print(f"[{styles[verdict.verdict]}]{verdict.claim}: {verdict.verdict}[/]: ", verdict.reason)

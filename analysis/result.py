@@ -1,0 +1,127 @@
+"""What flows through the analysis: options, claims, results."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import verdicts
+from analysis.fits import Fit
+from analysis.points import Point, Variant
+from analysis.verdicts import Verdict
+
+
+@dataclass(frozen=True)
+class Options:
+    """As in configs/analysis.yaml."""
+
+    alpha: float = 0.01
+    power: float = 0.95
+    prior_width: float = 3.0
+    diverged: float = 0.01
+    figures: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("alpha", 0, 1), ("power", 0, 1), ("prior_width", 0.01, 100), ("diverged", -1e-9, 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
+                raise ValueError(f"{name}={value!r}: a number between {max(low, 0):g} and {high:g}")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim with the points of its sweep, by what they differ in besides width."""
+
+    name: str
+    statement: str
+    tests: Mapping[str, Mapping[str, Any]]
+    variants: tuple[Variant, ...]
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        return tuple(point for variant in self.variants for point in variant.points)
+
+
+@dataclass(frozen=True)
+class Result:
+    """verdicts: one per claim; estimates: the long table; fits: every fit, also at other prior widths."""
+
+    claims: tuple[Claim, ...]
+    verdicts: tuple[Verdict, ...]
+    estimates: pd.DataFrame
+    scans: dict[str, dict[float, Fit]]  # by claim and series
+    options: Options
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The verdict table: one row per claim and test."""
+        rows = []
+        for verdict in self.verdicts:
+            for test in dict.fromkeys(j.fit.series.test for j in verdict.judged):
+                judged = [j for j in verdict.judged if j.fit.series.test == test]
+                worst = max(judged, key=lambda j: abs(j.fit.pull))
+                rows.append(
+                    {
+                        "claim": verdict.claim,
+                        "verdict": verdict.verdict,
+                        "test": test,
+                        "series": len(judged),
+                        "largest pull": worst.fit.pull,
+                        "smallest Q": min(j.fit.Q for j in judged),
+                        "visible deviation": verdict.visible(test),
+                        "asked": worst.fit.series.precision,
+                        "networks": verdict.networks,
+                        "diverged": verdict.diverged,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    @property
+    def disagrees(self) -> bool:
+        return any(v.verdict == verdicts.DISAGREES for v in self.verdicts)
+
+
+def verdict_json(result: Result) -> dict[str, Any]:
+    """What `verdicts.json` holds: every number that a verdict rests on."""
+
+    def clean(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    return {
+        "alpha": result.options.alpha,
+        "power": result.options.power,
+        "prior_width": result.options.prior_width,
+        "claims": [
+            {
+                "claim": v.claim,
+                "statement": v.statement,
+                "verdict": v.verdict,
+                "reason": v.reason,
+                "networks": v.networks,
+                "diverged": v.diverged,
+                "tests": [
+                    {
+                        "test": j.fit.series.test,
+                        "series": j.fit.series.name,
+                        "verdict": j.verdict,
+                        "coefficient": clean(j.fit.coefficient),
+                        "error": clean(j.fit.error),
+                        "prediction": j.fit.series.prediction,
+                        "scale": j.fit.series.scale,
+                        "pull": clean(j.fit.pull),
+                        "p": j.p_pull,
+                        "chi2": clean(j.fit.chi2),
+                        "dof": j.fit.dof,
+                        "Q": j.p_fit,
+                        "line": j.fit.line(),
+                        "visible_deviation": clean(j.visible),
+                        "asked": j.fit.series.precision,
+                    }
+                    for j in v.judged
+                ],
+            }
+            for v in result.verdicts
+        ],
+    }

@@ -1,0 +1,87 @@
+"""Criticality: the (C_b, C_W) at which chi_parallel = chi_perp = 1 (theory.md 4.1 to 4.6, PDLT ch. 5)."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+
+from analysis.theory.activations import Activation
+from analysis.theory.activations import activation as named
+from analysis.theory.quadrature import mean1
+
+
+@dataclass(frozen=True)
+class Critical:
+    """A critical initialisation. K_star is NaN where every kernel is a fixed point (scale-invariant)."""
+
+    C_b: float
+    C_W: float
+    K_star: float
+    universality_class: str  # "scale-invariant", "K* = 0" or "half-stable"
+
+
+def critical(activation: str | Activation) -> Critical:
+    """The critical initialisation of an activation; raises ValueError where none exists (sigmoid, softplus)."""
+    s = named(activation)
+    if s.slopes is not None:
+        A2 = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2
+        return Critical(0.0, 1 / A2, math.nan, "scale-invariant")
+    s0, s1, s2, s3 = (float(f(np.zeros(1))[0]) for f in s.derivatives[:4])
+    # (4.3): K' = K + a1 K^2 near 0, so K* = 0 attracts only where a1 < 0.
+    if s0 == 0 and s1 != 0 and s3 / s1 + 3 / 4 * (s2 / s1) ** 2 < 0:
+        return Critical(0.0, 1 / s1**2, 0.0, "K* = 0")
+
+    # chi_parallel - chi_perp = C_W <s s''>, whose zero is K*.
+    def asymmetry(log_K: float) -> float:
+        return mean1(lambda z: s.derivatives[0](z) * s.derivatives[2](z), math.exp(log_K))
+
+    grid = np.linspace(math.log(1e-2), math.log(1e3), 60)
+    values = [asymmetry(k) for k in grid]
+    for low, high, left, right in zip(grid, grid[1:], values, values[1:], strict=False):
+        if left * right < 0:
+            K = math.exp(float(brentq(asymmetry, low, high, xtol=1e-15, rtol=1e-14)))
+            C_W = 1 / mean1(lambda z: s.derivatives[1](z) ** 2, K)
+            C_b = K - C_W * mean1(lambda z: s(z) ** 2, K)
+            if C_b >= 0:
+                return Critical(C_b, C_W, K, "half-stable")
+    raise ValueError(
+        f"{s.name} has no critical initialisation: chi_parallel = chi_perp = 1 holds at no kernel (PDLT sec. 5.3); "
+        "choose C_b and C_W yourself"
+    )
+
+
+def equal_shares(activation: str | Activation, depth: int) -> tuple[list[float], list[float]]:
+    """By what to multiply lambda_b and lambda_W of each layer so that all have like shares of an NTK of order one at
+    criticality (theory.md 4.5): 1/L; for K* = 0, l^-p L^(p-1) and (L/l)^(p-1) with p = p_perp. Raises ValueError where
+    no critical point exists."""
+    s, point = named(activation), critical(activation)
+    layers = range(1, depth + 1)
+    if point.universality_class != "K* = 0":
+        return [1 / depth] * depth, [1 / depth] * depth
+    s1, s2, s3 = (float(f(np.zeros(1))[0]) for f in s.derivatives[1:4])
+    p = (s3 / s1 + (s2 / s1) ** 2) / (s3 / s1 + 3 / 4 * (s2 / s1) ** 2)
+    return [layer**-p * depth ** (p - 1) for layer in layers], [(depth / layer) ** (p - 1) for layer in layers]
+
+
+def attractor(activation: str | Activation, C_b: float, C_W: float, K: float) -> tuple[float, float]:
+    """Where the kernel of one input flows from K, and its chi_parallel there, the factor by which distances shrink a
+    layer (theory.md 1.7, 4.6): (K*, chi), with K* = 0 or infinity where the kernel vanishes or blows up.
+
+    Raises ValueError where K* is not reached exponentially, as at criticality.
+    """
+    s = named(activation)
+    for _ in range(10_000):
+        if s.slopes is not None:  # kinks: in closed form
+            A2 = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2
+            square, chi = A2 * K, C_W * A2
+        else:
+            square = mean1(lambda z: s(z) ** 2, K)
+            chi = C_W * (mean1(lambda z: s(z) ** 2 * z**2, K) / K - square) / (2 * K)
+        step = C_b + C_W * square - K
+        if abs(step) < 1e-13 * K or not 1e-20 < K < 1e20:
+            if abs(chi - 1) < 1e-6:
+                break
+            return (0.0 if K < 1e-20 else math.inf if K > 1e20 else K), chi
+        K += step
+    raise ValueError(f"{s.name}, C_b={C_b:g}, C_W={C_W:g}: the kernel does not flow exponentially from K={K:g}")

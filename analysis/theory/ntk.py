@@ -1,0 +1,77 @@
+"""The neural tangent kernel: Theta, B, F, D, A and Theta1 (docs/theory.md section 2)."""
+
+import numpy as np
+
+from analysis.theory.activations import Array
+from analysis.theory.layer import Layer, Tensors
+
+
+def _Theta(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.3)"""
+    return here.lambda_b + here.lambda_W * here.M(0, 0) + here.C_W * here.M(1, 1) * old["Theta"]
+
+
+def _B(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.7)"""
+    Theta, M11 = old["Theta"], here.M(1, 1)
+    source = np.einsum("abcd,ab,cd->acbd", here.E(1, 1, 1, 1), Theta, Theta)
+    return here.C_W**2 * (source + here.rho * np.einsum("ac,bd,acbd->acbd", M11, M11, old["B"]))
+
+
+def _F(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.8)"""
+    F, M11, M02 = old["F"], here.M(1, 1), here.M(0, 2)
+    flow = (
+        np.einsum("ac,bd,acbd->acbd", M11, M11, F)
+        + np.einsum("ac,bd,acdd->acbd", M11, M02, F)
+        + np.einsum("ac,bd,ccbd->acbd", M02, M11, F)
+        + np.einsum("ac,bd,ccdd->acbd", M02, M02, F)
+    )
+    return here.C_W**2 * (np.einsum("abcd,cd->acbd", here.E(0, 0, 1, 1), old["Theta"]) + here.rho * flow)
+
+
+def _D(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.9)"""
+    Theta, C_W, M11 = old["Theta"], here.C_W, here.M(1, 1)
+    joint = here.lambda_W * here.E(0, 0, 0, 0) + C_W * here.E(0, 0, 1, 1) * Theta
+    source = C_W * (joint - np.multiply.outer(here.M(0, 0), here.Omega(Theta)))
+    flow = here.on_first(here.L, here.on_last(lambda X: here.LO(Theta, X), old["V"])) / 2
+    return source + here.rho * (flow + C_W * M11 * here.on_first(here.L, old["D"]))
+
+
+def _A(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.10)"""
+    Theta, C_W, M11 = old["Theta"], here.C_W, here.M(1, 1)
+    Omega = here.Omega(Theta)
+    mixed = here.E(0, 0, 1, 1) * Theta
+    product = (
+        here.lambda_W**2 * here.E(0, 0, 0, 0)
+        + here.lambda_W * C_W * (mixed + mixed.transpose(2, 3, 0, 1))
+        + C_W**2 * np.einsum("ab,cd,abcd->abcd", Theta, Theta, here.E(1, 1, 1, 1))
+    )
+
+    def LO(X: Array) -> Array:
+        return here.LO(Theta, X)
+
+    cross = M11 * here.on_first(LO, old["D"])
+    flow = (
+        here.on_first(LO, here.on_last(LO, old["V"])) / 4
+        + C_W**2 * np.einsum("ab,cd,abcd->abcd", M11, M11, old["A"])
+        + C_W / 2 * (cross + cross.transpose(2, 3, 0, 1))
+    )
+    return product - np.multiply.outer(Omega, Omega) + here.rho * flow
+
+
+def _Theta1(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(2.11)"""
+    Theta, D, F, C_W = old["Theta"], old["D"], old["F"], here.C_W
+    slopes = here.second(1, old["G1"]) / 2 + here.fourth(1, old["V"]) / 8
+    mixed = (
+        here.M(3, 1) * (np.einsum("aaab->ab", D) + np.einsum("aaab->ab", F) + np.einsum("abaa->ab", F))
+        + here.M(2, 2) * (np.einsum("abab->ab", D) + np.einsum("aabb->ab", F) + np.einsum("abba->ab", F))
+        + here.M(2, 2) * (np.einsum("baab->ab", D) + np.einsum("baab->ab", F) + np.einsum("bbaa->ab", F))
+        + here.M(1, 3) * (np.einsum("bbab->ab", D) + np.einsum("babb->ab", F) + np.einsum("bbba->ab", F))
+    )
+    return here.lambda_W / C_W * new["G1"] + here.rho * C_W * (
+        here.M(1, 1) * old["Theta1"] + Theta * slopes + mixed / 2
+    )

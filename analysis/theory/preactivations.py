@@ -1,0 +1,58 @@
+"""The four-point vertex V, the metric correction G1 and the six-point function (docs/theory.md section 1)."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from analysis.theory.activations import Activation, Array
+from analysis.theory.activations import activation as named
+from analysis.theory.layer import Layer, Tensors
+from analysis.theory.quadrature import mean1
+
+
+def _V(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(1.5)"""
+    connected = here.E(0, 0, 0, 0) - np.multiply.outer(here.M(0, 0), here.M(0, 0))
+    return here.C_W**2 * connected + here.rho * here.on_first(here.L, here.on_last(here.L, old["V"]))
+
+
+def _G1(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """(1.6)"""
+    return here.rho * (here.L(old["G1"]) + here.C_W / 8 * here.fourth(0, old["V"]))
+
+
+def six_point(activation: str | Activation, depth: int, C_b: float, C_W: float, K1: float) -> Array:
+    """W of layers 1..depth, (depth,), for uniform width, one input with kernel K1 in layer 1, and any activation.
+
+    W' = t + 3 m' v' V + m'^3 W + 3 m'^2 m'' V^2 with m' = chi_parallel, v(K) = C_W^2 Var s^2, t = C_W^3 kappa_3(s^2);
+    derivatives in K are half the mean of a second derivative in z.
+    """
+    s = named(activation)
+    K, V, W, out = K1, 0.0, 0.0, [0.0]
+    for _ in range(depth - 1):
+        q, q2, q3, dq, dq2, ddq = _moments(s, K)
+        m1, m2 = C_W * dq, C_W * ddq
+        slope = C_W**2 * (dq2 - 2 * q * dq)
+        t = C_W**3 * (q3 - 3 * q * q2 + 2 * q**3)
+        W = t + 3 * m1 * slope * V + m1**3 * W + 3 * m1**2 * m2 * V**2
+        V = C_W**2 * (q2 - q**2) + m1**2 * V
+        K = C_b + C_W * q
+        out.append(W)
+    return np.array(out)
+
+
+def _moments(s: Activation, K: float) -> tuple[float, ...]:
+    """<s^2>, <s^4>, <s^6>, d<s^2>/dK, d<s^4>/dK, d^2<s^2>/dK^2"""
+    if s.slopes is not None:
+        A2, A4, A6 = ((s.slopes[0] ** k + s.slopes[1] ** k) / 2 for k in (2, 4, 6))
+        return A2 * K, 3 * A4 * K**2, 15 * A6 * K**3, A2, 6 * A4 * K, 0.0
+    f, f1, f2, f3, f4, _ = s.derivatives
+    functions: tuple[Callable[[Array], Array], ...] = (
+        lambda z: f(z) ** 2,
+        lambda z: f(z) ** 4,
+        lambda z: f(z) ** 6,
+        lambda z: f1(z) ** 2 + f(z) * f2(z),
+        lambda z: 6 * f(z) ** 2 * f1(z) ** 2 + 2 * f(z) ** 3 * f2(z),
+        lambda z: (f(z) * f4(z) + 4 * f1(z) * f3(z) + 3 * f2(z) ** 2) / 2,
+    )
+    return tuple(mean1(g, K, 0.01) for g in functions)

@@ -1,0 +1,115 @@
+"""How every tensor grows with depth at criticality, by universality class (theory.md 4.2, 4.3, 4.4)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.theory.activations import Activation
+from analysis.theory.activations import activation as named
+from analysis.theory.criticality import critical
+from analysis.theory.quadrature import mean1
+
+# Powers of (K, Theta) by which a tensor is divided; what is left is of order l.
+UNITS: dict[str, tuple[int, int]] = {
+    "V": (2, 0),
+    "G1": (1, 0),
+    "A": (0, 2),
+    "B": (0, 2),
+    "D": (1, 1),
+    "F": (1, 1),
+    "P": (0, 2),
+    "Q": (0, 2),
+    "R": (-1, 3),
+    "S": (-1, 3),
+    "T": (-1, 3),
+    "U": (-1, 3),
+}
+
+
+@dataclass(frozen=True)
+class Exponents:
+    """At criticality and large l: K ~ l^-p_0, and each tensor, in UNITS of K and Theta at the same layer, ~
+    coefficient * l^1 (its exponent is 1 in every class; a coefficient of 0 means slower growth)."""
+
+    universality_class: str
+    p_0: float
+    coefficient: dict[str, float]
+
+
+def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
+    """The predicted depth exponents and coefficients, one input.
+
+    phi: the biases' share of the NTK, lambda_b / (lambda_b + lambda_W <s^2>) per layer, at the rates that give every
+    layer an equal share: constant for scale-invariant activations, lambda_b / l for K* = 0 (theory.md 4.5).
+    Left out are tensors that do not grow as l in these units, A, D, Q, R, S, T for half-stable activations (their
+    chi_perp moves with K, and D, say, grows as l^2), and those that theory.md gives no asymptotics for: R, S, T, U for
+    scale-invariant activations, all but V and G1 for K* = 0 ones that are not odd (p_perp differs from 1).
+    Raises ValueError where no critical point exists, or phi is not between 0 and 1.
+    """
+    if not 0 <= phi <= 1:
+        raise ValueError(f"phi={phi}: a share between 0 and 1")
+    s, point = named(activation), critical(activation)
+    if s.slopes is not None:
+        A2, A4 = ((s.slopes[0] ** k + s.slopes[1] ** k) / 2 for k in (2, 4))
+        ratio = A4 / A2**2
+        nu, weights = 3 * ratio - 1, 1 - phi
+        drift = weights * nu + ratio - 1
+        return Exponents(
+            point.universality_class,
+            0.0,
+            {
+                "V": nu,
+                "G1": 0.0,
+                "B": ratio / 3,
+                "F": ratio / 2,
+                "D": drift / 2,
+                "A": (ratio - 1 + weights * drift) / 3,
+                "P": 0.0,
+                "Q": weights * ratio / 6,
+            },
+        )
+    if point.universality_class == "half-stable":
+        # At K*, <s s''> = 0 and Theta = w l, so that (2.12), (2.13), (3.13) and (3.15) sum to these.
+        K, C_W = point.K_star, point.C_W
+        s0, s1, s2 = s.derivatives[:3]
+        spread = mean1(lambda z: s0(z) ** 4, K) - mean1(lambda z: s0(z) ** 2, K) ** 2
+        return Exponents(
+            point.universality_class,
+            0.0,
+            {
+                "V": C_W**2 * spread / K**2,
+                "B": C_W**2 * mean1(lambda z: s1(z) ** 4, K) / 3,
+                "F": C_W**2 * mean1(lambda z: s0(z) ** 2 * s1(z) ** 2, K) / (2 * K),
+                "P": C_W**2 * mean1(lambda z: s2(z) * s1(z) ** 2 * s0(z), K) / 3,
+                "U": C_W**2 * mean1(lambda z: s2(z) ** 2 * s1(z) ** 2, K) * K / 4,
+            },
+        )
+    coefficient = {"V": 2 / 3, "G1": -1 / 3}
+    if abs(float(s.derivatives[2](np.zeros(1))[0])) < 1e-14:  # odd: a1 = b1, so p_perp = 1
+        weights = 1 - phi
+        coefficient |= {
+            "B": 1 / 3,
+            "F": 1 / 4,
+            "D": -2 / 9 * phi,
+            "A": 4 / 27 * phi**2,
+            "P": -1 / 12,
+            "Q": -phi / 16,
+            "R": -(1 / 16 + weights / 48),
+            "S": weights / 12,
+            "T": phi**2 / 32,
+            "U": 0.0,
+        }
+    return Exponents(point.universality_class, 1.0, coefficient)
+
+
+def bias_share(activation: str | Activation, lambda_b: float, lambda_W: float, K: float) -> float:
+    """phi of `exponents` from the rates before their depth scaling, and the kernel (theory.md 4.2, 4.3)."""
+    s, point = named(activation), critical(activation)
+    if s.slopes is not None:
+        square = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2 * K
+    elif point.universality_class == "half-stable":
+        square = mean1(lambda z: s(z) ** 2, point.K_star)
+    else:
+        s1, s2, s3 = (float(f(np.zeros(1))[0]) for f in s.derivatives[1:4])
+        square = s1**2 / -(s3 / s1 + 3 / 4 * (s2 / s1) ** 2)
+    return lambda_b / (lambda_b + lambda_W * square)

@@ -1,0 +1,97 @@
+"""Dense ensembles: stacked parameters, batched matrix products. M networks, D samples, n neurons.
+
+Preactivations z and activations s of a layer have shape (M, D, n). Weights are stored by incoming neuron, as
+`simulate.gemm` wants them: W is a view of V = W^T.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simulate.networks import streams
+from simulate.networks.activations import Function, Slope
+from simulate.networks.streams import Stream
+from simulate.numerics.gram import gram
+from simulate.numerics.products import affine, pull_back
+from simulate.settings import Settings
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """W[l-1]: (M, n_l, n_{l-1}), the transpose of what is stored; b[l-1]: (M, n_l)."""
+
+    W: list[Tensor]
+    b: list[Tensor]
+
+    @property
+    def depth(self) -> int:
+        return len(self.W)
+
+
+def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
+    """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale a network's
+    standard normals; they do not change them."""
+    sizes = [n_0, *settings.network.widths, settings.network.outputs]
+    C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
+    W, b = [], []
+    for layer, (n, m) in enumerate(itertools.pairwise(sizes), start=1):
+        W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
+        b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
+    return Parameters(W, b)
+
+
+def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor], list[Tensor]]:
+    """Preactivations z(1..L), each (M, D, n_l), and activations s(0..L-1) with s(0) = x, of all or of each network."""
+    signal = x.expand(len(parameters.b[0]), *x.shape[-2:])
+    z, signals = [], []
+    for W, b in zip(parameters.W, parameters.b, strict=True):
+        signals.append(signal)
+        z.append(affine(signal, W.mT, b))
+        if len(z) < parameters.depth:
+            signal = s(z[-1])
+    return z, signals
+
+
+def kernel(s: Tensor, C_b: float, C_W: float) -> Tensor:
+    """Conditional kernel of the next layer, (M, D, D) float64: g_ab = C_b + C_W/n sum_j s_ja s_jb (theory.md 1.11)."""
+    return gram(s, C_W / s.shape[-1], C_b)
+
+
+def truncated(
+    parameters: Parameters, z: list[Tensor], signals: list[Tensor], layer: int, outputs: int
+) -> tuple[Parameters, list[Tensor], list[Tensor]]:
+    """The network that ends in the first `outputs` neurons of layer `layer`, with its z and activations."""
+    if layer == parameters.depth:
+        return parameters, z, signals
+    W, b, top = list(parameters.W[:layer]), list(parameters.b[:layer]), z[layer - 1][..., :outputs]
+    W[-1], b[-1] = W[-1][:, :outputs], b[-1][:, :outputs]
+    return Parameters(W, b), [*z[: layer - 1], top], signals[:layer]
+
+
+def ntk(
+    parameters: Parameters,
+    z: list[Tensor],
+    signals: list[Tensor],
+    slope: Slope,
+    lambda_b: tuple[float, ...],
+    lambda_W: tuple[float, ...],
+) -> Tensor:
+    """H_ij;ab of the outputs, (M, n_L, D, n_L, D) float64 (theory.md 2.1, 10.4).
+
+    H = sum_l (lambda_b + lambda_W/n_{l-1} s_a . s_b) (u_i;a . u_j;b) with u(l) = dz(L)/dz(l): one batched
+    backward pass; no Jacobian is held.
+    """
+    M, D, outputs = z[-1].shape
+    u = torch.eye(outputs, dtype=z[-1].dtype, device=z[-1].device)
+    u = u[:, None, :].expand(M, outputs, D, outputs).reshape(M, outputs * D, outputs)
+    H = torch.zeros(M, outputs, D, outputs, D, dtype=torch.float64, device=u.device)
+    for layer in reversed(range(parameters.depth)):
+        forward_gram = kernel(signals[layer], lambda_b[layer], lambda_W[layer])
+        H += forward_gram[:, None, :, None, :] * gram(u).view(M, outputs, D, outputs, D)
+        if layer:
+            below = slope(z[layer - 1], signals[layer])[:, None]
+            u = pull_back(u, parameters.W[layer].mT).view(M, outputs, D, -1).mul_(below).flatten(1, 2)
+    return H

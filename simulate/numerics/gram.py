@@ -1,0 +1,391 @@
+"""The arithmetic of a block for which batched library calls are slow: Gram matrices, small products and factors.
+
+Each function has two forms: loops compiled by numba on a CPU, and torch operations on every other device, which
+`tests/exact/test_kernels.py` also runs on a CPU and holds to the loops. M networks, n neurons, D and K samples or
+vectors. Sums over neurons are accumulated in float64.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numba import float64, njit
+from torch import Tensor
+
+# Sums may be reordered to fill vector registers; NaN and infinity keep their meaning, since a network may diverge.
+_fast = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+# Of a few neurons, the call would cost as much as the work.
+_inlined = njit(forceinline=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+
+
+@_inlined
+def _dots(u: Any, s: Any, m: int, out: Any, at: int, k: int, a: int) -> None:
+    """out[at, k:k+4, a:a+4] = u[m, k:k+4] s[m, a:a+4]^T: sixteen sums while eight rows are read and widened once."""
+    t00 = t01 = t02 = t03 = t10 = t11 = t12 = t13 = 0.0
+    t20 = t21 = t22 = t23 = t30 = t31 = t32 = t33 = 0.0
+    for j in range(u.shape[2]):
+        x0, x1 = float64(u[m, k, j]), float64(u[m, k + 1, j])
+        x2, x3 = float64(u[m, k + 2, j]), float64(u[m, k + 3, j])
+        y0, y1 = float64(s[m, a, j]), float64(s[m, a + 1, j])
+        y2, y3 = float64(s[m, a + 2, j]), float64(s[m, a + 3, j])
+        t00 += x0 * y0
+        t01 += x0 * y1
+        t02 += x0 * y2
+        t03 += x0 * y3
+        t10 += x1 * y0
+        t11 += x1 * y1
+        t12 += x1 * y2
+        t13 += x1 * y3
+        t20 += x2 * y0
+        t21 += x2 * y1
+        t22 += x2 * y2
+        t23 += x2 * y3
+        t30 += x3 * y0
+        t31 += x3 * y1
+        t32 += x3 * y2
+        t33 += x3 * y3
+    out[at, k, a], out[at, k, a + 1], out[at, k, a + 2], out[at, k, a + 3] = t00, t01, t02, t03
+    out[at, k + 1, a], out[at, k + 1, a + 1], out[at, k + 1, a + 2], out[at, k + 1, a + 3] = t10, t11, t12, t13
+    out[at, k + 2, a], out[at, k + 2, a + 1], out[at, k + 2, a + 2], out[at, k + 2, a + 3] = t20, t21, t22, t23
+    out[at, k + 3, a], out[at, k + 3, a + 1], out[at, k + 3, a + 2], out[at, k + 3, a + 3] = t30, t31, t32, t33
+
+
+@_inlined
+def _cross(u: Any, s: Any, m: int, out: Any) -> None:
+    """out[0, k, a] = sum_j u_kj s_aj of network m: (K, n), (D, n) -> (K, D)"""
+    K, n = u.shape[1:]
+    D = s.shape[1]
+    rest_k, rest_a = K - K % 4, D - D % 4
+    for k in range(0, rest_k, 4):
+        for a in range(0, rest_a, 4):
+            _dots(u, s, m, out, 0, k, a)
+    for k in range(K):
+        for a in range(rest_a if k < rest_k else 0, D):
+            total = 0.0
+            for j in range(n):
+                total += float64(u[m, k, j]) * float64(s[m, a, j])
+            out[0, k, a] = total
+
+
+@_fast
+def _gram(s: Any, out: Any, scale: Any, shift: Any) -> None:
+    M, D, n = s.shape
+    rest = D - D % 4
+    for m in range(M):
+        for a in range(0, rest, 4):
+            for b in range(0, a + 4, 4):
+                _dots(s, s, m, out, m, a, b)
+        for a in range(rest, D):
+            for b in range(a + 1):
+                total = 0.0
+                for j in range(n):
+                    total += float64(s[m, a, j]) * float64(s[m, b, j])
+                out[m, a, b] = total
+        for a in range(D):
+            for b in range(a + 1):
+                out[m, a, b] = out[m, b, a] = out[m, a, b] * scale + shift
+
+
+def _gram_torch(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
+    return torch.bmm(s.double(), s.double().mT).mul_(scale).add_(shift)
+
+
+def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
+    """shift + scale sum_j s_aj s_bj: (M, D, n) -> (M, D, D) float64."""
+    if s.shape[0] > 1 and s.stride(0) == 0:  # the same for all networks, as inputs are
+        return gram(s[0][None], scale, shift).expand(len(s), -1, -1)
+    if not s.is_cpu:
+        return _gram_torch(s, scale, shift)
+    out = torch.empty(s.shape[0], s.shape[1], s.shape[1], dtype=torch.float64)
+    _gram(s.numpy(), out.numpy(), scale, shift)
+    return out
+
+
+@_inlined
+def _mix_four(C: Any, x: Any, out: Any, m: int) -> None:
+    """out_k = sum_a C_ka x_a of network m and four samples, C lower triangular."""
+    c00, c10, c11, c20, c21 = C[m, 0, 0], C[m, 1, 0], C[m, 1, 1], C[m, 2, 0], C[m, 2, 1]
+    c22, c30, c31, c32, c33 = C[m, 2, 2], C[m, 3, 0], C[m, 3, 1], C[m, 3, 2], C[m, 3, 3]
+    for j in range(x.shape[2]):
+        x0, x1, x2, x3 = float64(x[m, 0, j]), float64(x[m, 1, j]), float64(x[m, 2, j]), float64(x[m, 3, j])
+        out[m, 0, j] = c00 * x0
+        out[m, 1, j] = c10 * x0 + c11 * x1
+        out[m, 2, j] = c20 * x0 + c21 * x1 + c22 * x2
+        out[m, 3, j] = c30 * x0 + c31 * x1 + c32 * x2 + c33 * x3
+
+
+@_inlined
+def _mix_two(C: Any, x: Any, out: Any, m: int) -> None:
+    """The same of two samples."""
+    c00, c10, c11 = C[m, 0, 0], C[m, 1, 0], C[m, 1, 1]
+    for j in range(x.shape[2]):
+        x0, x1 = float64(x[m, 0, j]), float64(x[m, 1, j])
+        out[m, 0, j] = c00 * x0
+        out[m, 1, j] = c10 * x0 + c11 * x1
+
+
+@_inlined
+def _add(wide: Any, factors: Any, at: int, k: int, rows: Any, m: int, last: int) -> None:
+    """wide_j += sum_a factors[at, k, a] rows[m, a, j], a < last"""
+    rest = last - last % 4
+    for a in range(0, rest, 4):
+        f0, f1, f2, f3 = factors[at, k, a], factors[at, k, a + 1], factors[at, k, a + 2], factors[at, k, a + 3]
+        for j in range(len(wide)):
+            wide[j] += f0 * rows[m, a, j] + f1 * rows[m, a + 1, j] + f2 * rows[m, a + 2, j] + f3 * rows[m, a + 3, j]
+    for a in range(rest, last):
+        factor = factors[at, k, a]
+        for j in range(len(wide)):
+            wide[j] += factor * rows[m, a, j]
+
+
+@_fast
+def _mix(C: Any, x: Any, out: Any) -> None:
+    M, D, n = x.shape
+    wide = np.empty(n)
+    for m in range(M):
+        if D == 4:
+            _mix_four(C, x, out, m)
+        elif D == 2:
+            _mix_two(C, x, out, m)
+        else:
+            for k in range(D):
+                wide[:] = 0.0
+                _add(wide, C, m, k, x, m, k + 1)
+                for j in range(n):
+                    out[m, k, j] = wide[j]
+
+
+def _mix_torch(C: Tensor, x: Tensor) -> Tensor:
+    return torch.bmm(C, x.double()).to(x.dtype)
+
+
+def mix(C: Tensor, x: Tensor) -> Tensor:
+    """C x for lower triangular C: (M, D, D) float64, (M, D, n) -> (M, D, n) as x, rounded once at the end."""
+    if not x.is_cpu:
+        return _mix_torch(C, x)
+    out = torch.empty_like(x)
+    _mix(C.numpy(), x.numpy(), out.numpy())
+    return out
+
+
+# A pivot below this share of its own variance is rounding of zero: the sample is a combination of earlier ones.
+TINY = 1e-13
+
+
+@njit(forceinline=True, error_model="numpy")
+def _factor(g: Any, m: int, C: Any, at: int) -> None:
+    """C[at] (D, D) of g[m]; see `factor`."""
+    D = g.shape[1]
+    for j in range(D):
+        pivot = g[m, j, j]
+        for k in range(j):
+            pivot -= C[at, j, k] ** 2
+        # Not "pivot > ...": a NaN has to stay one.
+        root = 0.0 if pivot <= TINY * g[m, j, j] else math.sqrt(pivot)
+        for i in range(j, D):
+            total = g[m, i, j]
+            for k in range(j):
+                total -= C[at, i, k] * C[at, j, k]
+            C[at, i, j] = total / root if root != 0.0 else 0.0
+        for i in range(j):
+            C[at, i, j] = 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def _factors(g: Any, C: Any) -> None:
+    for m in range(len(g)):
+        _factor(g, m, C, m)
+
+
+def _factor_torch(g: Tensor) -> Tensor:
+    D = g.shape[-1]
+    C = torch.zeros_like(g)
+    for j in range(D):
+        column = g[:, j:, j] - torch.einsum("mak,mk->ma", C[:, j:, :j], C[:, j, :j])
+        dead = column[:, 0] <= TINY * g[:, j, j]
+        root = torch.where(dead, 1.0, column[:, 0]).sqrt_()
+        C[:, j:, j] = torch.where(dead[:, None], 0.0, column / root[:, None])
+    return C
+
+
+def factor(g: Tensor) -> Tensor:
+    """Lower triangular C with C C^T = g for positive semidefinite g of any rank, (M, D, D) float64.
+
+    Plain Cholesky, except that an exhausted pivot gives a zero column: equal inputs, more inputs than neurons
+    and dead ReLU networks pass.
+    """
+    if not g.is_cpu:
+        return _factor_torch(g)
+    C = torch.empty(g.shape, dtype=g.dtype)
+    _factors(g.numpy(), C.numpy())
+    return C
+
+
+@njit(forceinline=True, error_model="numpy")
+def _inverse(C: Any, m: int, P: Any) -> None:
+    """P (D, D) with P phi orthonormal where phi has the Gram matrix of the factor C[m]; zero rows where that has zero
+    columns."""
+    D = len(P)
+    for j in range(D):
+        for i in range(D):
+            if i < j or C[m, i, i] == 0.0:
+                P[i, j] = 0.0
+                continue
+            total = 1.0 if i == j else 0.0
+            for k in range(j, i):
+                total -= C[m, i, k] * P[k, j]
+            P[i, j] = total / C[m, i, i]
+
+
+def _inverse_torch(C: Tensor) -> Tensor:
+    one = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device)
+    dead = C.diagonal(dim1=1, dim2=2) == 0
+    return torch.linalg.solve_triangular(C + torch.diag_embed(dead.to(C.dtype)), one, upper=False) * ~dead[..., None]
+
+
+FEW = 4  # samples and vectors that are written out
+
+
+@_inlined
+def _blend_four(f: Any, s: Any, g: Any, x: Any, times: Any, out: Any, m: int) -> None:
+    """out_k = (sum_a f_ka s_a + sum_q g_kq x_q) times_k of network m: four vectors, and at most four rows s,
+    of which the last counts as the missing ones, too, times zero."""
+    D, T = s.shape[1], times.shape[1]
+    b, c, d, t1, t2, t3 = min(1, D - 1), min(2, D - 1), D - 1, 1 % T, 2 % T, 3 % T
+    f00, f01, f02, f03 = f[0, 0, 0], f[0, 0, 1], f[0, 0, 2], f[0, 0, 3]
+    f10, f11, f12, f13 = f[0, 1, 0], f[0, 1, 1], f[0, 1, 2], f[0, 1, 3]
+    f20, f21, f22, f23 = f[0, 2, 0], f[0, 2, 1], f[0, 2, 2], f[0, 2, 3]
+    f30, f31, f32, f33 = f[0, 3, 0], f[0, 3, 1], f[0, 3, 2], f[0, 3, 3]
+    g00, g10, g11, g20, g21 = g[0, 0, 0], g[0, 1, 0], g[0, 1, 1], g[0, 2, 0], g[0, 2, 1]
+    g22, g30, g31, g32, g33 = g[0, 2, 2], g[0, 3, 0], g[0, 3, 1], g[0, 3, 2], g[0, 3, 3]
+    for j in range(s.shape[2]):
+        y0, y1, y2, y3 = float64(s[m, 0, j]), float64(s[m, b, j]), float64(s[m, c, j]), float64(s[m, d, j])
+        x0, x1, x2, x3 = float64(x[m, 0, j]), float64(x[m, 1, j]), float64(x[m, 2, j]), float64(x[m, 3, j])
+        z0 = f00 * y0 + f01 * y1 + f02 * y2 + f03 * y3 + g00 * x0
+        z1 = f10 * y0 + f11 * y1 + f12 * y2 + f13 * y3 + (g10 * x0 + g11 * x1)
+        z2 = f20 * y0 + f21 * y1 + f22 * y2 + f23 * y3 + (g20 * x0 + g21 * x1 + g22 * x2)
+        z3 = f30 * y0 + f31 * y1 + f32 * y2 + f33 * y3 + (g30 * x0 + g31 * x1 + g32 * x2 + g33 * x3)
+        out[m, 0, j] = z0 * float64(times[m, 0, j])
+        out[m, 1, j] = z1 * float64(times[m, t1, j])
+        out[m, 2, j] = z2 * float64(times[m, t2, j])
+        out[m, 3, j] = z3 * float64(times[m, t3, j])
+
+
+@_inlined
+def _blend_two(f: Any, s: Any, g: Any, x: Any, times: Any, out: Any, m: int) -> None:
+    """The same of two vectors and at most two rows s."""
+    b, t1 = s.shape[1] - 1, 1 % times.shape[1]
+    f00, f01, f10, f11 = f[0, 0, 0], f[0, 0, 1], f[0, 1, 0], f[0, 1, 1]
+    g00, g10, g11 = g[0, 0, 0], g[0, 1, 0], g[0, 1, 1]
+    for j in range(s.shape[2]):
+        y0, y1, x0, x1 = float64(s[m, 0, j]), float64(s[m, b, j]), float64(x[m, 0, j]), float64(x[m, 1, j])
+        out[m, 0, j] = (f00 * y0 + f01 * y1 + g00 * x0) * float64(times[m, 0, j])
+        out[m, 1, j] = (f10 * y0 + f11 * y1 + (g10 * x0 + g11 * x1)) * float64(times[m, t1, j])
+
+
+@_inlined
+def _blend_few(f: Any, s: Any, g: Any, x: Any, times: Any, out: Any, m: int) -> None:
+    """The same of at most FEW vectors."""
+    D, Q, T = s.shape[1], x.shape[1], times.shape[1]
+    b, c, d, q, r, t = min(1, D - 1), min(2, D - 1), D - 1, min(1, Q - 1), min(2, Q - 1), Q - 1
+    for k in range(Q):
+        f0, f1, f2, f3 = f[0, k, 0], f[0, k, 1], f[0, k, 2], f[0, k, 3]
+        g0, g1, g2, g3 = g[0, k, 0], g[0, k, 1], g[0, k, 2], g[0, k, 3]
+        row = k % T
+        for j in range(s.shape[2]):
+            y0, y1, y2, y3 = float64(s[m, 0, j]), float64(s[m, b, j]), float64(s[m, c, j]), float64(s[m, d, j])
+            x0, x1, x2, x3 = float64(x[m, 0, j]), float64(x[m, q, j]), float64(x[m, r, j]), float64(x[m, t, j])
+            known = f0 * y0 + f1 * y1 + f2 * y2 + f3 * y3
+            fresh = g0 * x0 + g1 * x1 + g2 * x2 + g3 * x3
+            out[m, k, j] = (known + fresh) * float64(times[m, row, j])
+
+
+@_inlined
+def _along(K: int, D: int, R: Any, overlap: Any, known: Any, P: Any, scale: Any, A: Any) -> None:
+    """A = scale^2 (known - R overlap P^T) P; R and P are lower triangular."""
+    for k in range(K):
+        for a in range(D):
+            total = 0.0
+            for q in range(k + 1):
+                total += R[0, k, q] * overlap[0, q, a]
+            A[0, k, a] = total
+        for a in range(D):
+            total = known[0, k, a]
+            for b in range(a + 1):
+                total -= A[0, k, b] * P[a, b]
+            known[0, k, a] = total
+        for a in range(D):
+            total = 0.0
+            for b in range(a, D):
+                total += known[0, k, b] * P[b, a]
+            A[0, k, a] = total * scale**2
+
+
+@_fast
+def _pull_back(
+    u: Any, square: Any, C: Any, xi: Any, s: Any, x: Any, bias: Any, scale: Any, times: Any, out: Any
+) -> None:
+    M, K, _ = u.shape
+    D, n = s.shape[1:]
+    P, overlap, known, wide = np.empty((D, D)), np.empty((1, K, D)), np.empty((1, K, D)), np.empty(n)
+    R, A = np.zeros((1, K, max(K, FEW))), np.zeros((1, K, max(D, FEW)))
+    for m in range(M):
+        _inverse(C, m, P)
+        _factor(square, m, R, 0)
+        _cross(x, s, m, overlap)
+        _cross(u, xi, m, known)
+        for k in range(K if len(bias) else 0):
+            for a in range(D):
+                overlap[0, k, a] += bias[m, k, 0]
+        if K == D == FEW:  # known to the compiler, which then writes the loops out
+            _along(FEW, FEW, R, overlap, known, P, scale, A)
+        else:
+            _along(K, D, R, overlap, known, P, scale, A)
+        if D <= FEW and K == FEW:
+            _blend_four(A, s, R, x, times, out, m)
+        elif D <= 2 and K == 2:
+            _blend_two(A, s, R, x, times, out, m)
+        elif D <= FEW and K < FEW:
+            _blend_few(A, s, R, x, times, out, m)
+        else:
+            for k in range(K):
+                wide[:] = 0.0
+                _add(wide, A, 0, k, s, m, D)
+                _add(wide, R, 0, k, x, m, k + 1)
+                row = k % times.shape[1]
+                for j in range(n):
+                    out[m, k, j] = wide[j] * times[m, row, j]
+
+
+def _pull_back_torch(
+    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, times: Tensor
+) -> Tensor:
+    P, R, s_wide, x_wide = _inverse_torch(C), _factor_torch(square), s.double(), x.double()
+    overlap = torch.bmm(x_wide, s_wide.mT)
+    if len(bias):
+        overlap += bias.double()
+    known = torch.bmm(u.double(), xi.double().mT).baddbmm_(torch.bmm(R, overlap), P.mT, alpha=-1)
+    product = torch.bmm(torch.bmm(known, P).mul_(scale**2), s_wide).baddbmm_(R, x_wide)
+    return product.unflatten(1, (-1, times.shape[1])).mul_(times[:, None]).flatten(1, 2).to(s.dtype)
+
+
+def pull_back(
+    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, times: Tensor
+) -> Tensor:
+    """W^T u times `times`, (M, K, n) as s, of vectors u (M, K, n_above) with Gram matrix `square`, for weights W that
+    took the activations s (M, D, n) to C xi and are otherwise unknown (theory.md 10.4).
+
+    x: (M, K, n) and bias: (M, K, 1), or none, are fresh normals of variance scale^2 and C_b. times: (M, T, n), for rows
+    k = 0..T-1 and again for the next T.
+
+    With Q = scale P s for the inverse P of C, known and unknown part together are R x + A s, where R R^T = square and
+    A (K, D) needs products over neurons only: no direction is ever formed. In float64, rounded once at the end, so that
+    terms may cancel.
+    """
+    if not s.is_cpu:
+        return _pull_back_torch(u, square, C, xi, s, x, bias, scale, times)
+    out = torch.empty(*u.shape[:2], s.shape[2], dtype=s.dtype)
+    seen = C.numpy(), xi.numpy(), s.numpy()
+    _pull_back(u.numpy(), square.numpy(), *seen, x.numpy(), bias.numpy(), scale, times.numpy(), out.numpy())
+    return out

@@ -1,0 +1,67 @@
+"""Rows of a block and parts of blocks: addresses -> ensemble -> training -> observables -> rows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simulate.networks import streams
+from simulate.observables.measure import MEASURE
+from simulate.running.jobs import Job
+from simulate.running.samplers import snapshots
+from simulate.store.layout import NOT_FINITE, OK
+from simulate.store.parts import write_part
+
+
+def compute_block(
+    job: Job, index: int, arrays: streams.Arrays | None = None
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8]]:
+    """All rows of block `index`: family prefix -> (M, steps, layers, columns), and status (M, steps).
+
+    arrays: an empty one for the first block, then what the block before has left.
+    """
+    layout, M = job.layout, job.block
+    families = [(family.prefix, layout.defined(family), layout.kept(family)) for family in layout.families()]
+    out = {
+        family.prefix: np.full(
+            (M, len(layout.steps), len(layout.layers), len(layout.names(family))), np.nan, dtype=layout.dtype
+        )
+        for family in layout.families()
+    }
+    finite = np.ones((M, len(layout.steps)), dtype=bool)
+    measured: list[tuple[int, NDArray[Any], list[int] | None, torch.Tensor]] = []
+    torch.backends.cuda.matmul.allow_tf32 = job.settings.ensemble.tf32
+    # What overflows, or does not fit the stored precision, has diverged: a row that says so.
+    with torch.inference_mode(), np.errstate(all="ignore"):
+        for step, snapshot in snapshots(job, index, arrays):
+            s, at = layout.steps.index(step), layout.layers.index(snapshot.layer)
+            for prefix, defined, kept in families:
+                if defined[at]:
+                    measured.append((s, out[prefix][:, s, at], kept, MEASURE[prefix](snapshot)))
+        for s, cells, kept, values in measured:  # at the end: a device is not waited for in between
+            on_host = values.cpu().numpy()
+            cells[...] = on_host if kept is None else on_host[:, kept]
+            finite[:, s] &= np.isfinite(cells).all(axis=1)
+    status = np.where(finite, OK, NOT_FINITE).astype(np.int8)
+    return out, status
+
+
+def compute_part(
+    job: Job, first: int, last: int, arrays: streams.Arrays, may_commit: Callable[[], bool] = lambda: True
+) -> int:
+    """Compute and commit the rows of networks [first, last); returns how many. arrays: as of `compute_block`."""
+    pieces, statuses = [], []
+    for index in range(first // job.block, -(-last // job.block)):
+        start = index * job.block
+        low, high = max(first - start, 0), min(last - start, job.block)
+        # A block is always computed whole and then trimmed: the same networks whatever range is asked for.
+        values, status = compute_block(job, index, arrays)
+        pieces.append({prefix: array[low:high] for prefix, array in values.items()})
+        statuses.append(status[low:high])
+    values = {prefix: np.concatenate([piece[prefix] for piece in pieces]) for prefix in pieces[0]}
+    if not may_commit():
+        raise SystemExit
+    write_part(job.path, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses))
+    return last - first

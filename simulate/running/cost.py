@@ -1,0 +1,112 @@
+"""What a network costs: parameters, bytes of its working set, operations, normals, rows.
+
+The counts are leading orders. Block sizes follow from `network_bytes`, so a change there makes other data sets.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+from simulate.running.jobs import Job
+from simulate.settings import Settings
+from simulate.training.algorithms import STAGES
+
+# Tensors as large as the parameters that a step of training holds beside them.
+COPIES = {"momentum": 1, "gradient_flow": 1}
+
+
+def parameters(n_0: int, settings: Settings) -> int:
+    """Number of weights and biases of one network."""
+    sizes = [n_0, *settings.network.widths, settings.network.outputs]
+    return sum(m * (n + 1) for n, m in itertools.pairwise(sizes))
+
+
+def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
+    """The working set of one network: activations and their temporaries, and the weights where they are held."""
+    item = 4 if settings.ensemble.dtype == "float32" else 8
+    hidden = sum(settings.network.widths) + settings.network.outputs
+    if settings.ensemble.sampler == "law":  # layer by layer: deviates, preactivations, activations and their copies
+        widest = max(settings.network.outputs, *settings.network.widths, 1)
+        if "ntk" not in settings.observables.record:
+            return item * samples * widest * 5
+        # the backward pass holds those of all layers (at most: z goes where the slope follows from s), and vectors for
+        # every output
+        return item * samples * (3 * hidden + widest * 5 * vectors(settings))
+    copies = 1 + COPIES.get(settings.dynamics.name, 0) + ("moved" in settings.observables.record)
+    held = item * (copies * parameters(n_0, settings) + 2 * samples * hidden)
+    # Tangents along every direction, pair and triple of directions, in float64.
+    directions = samples * settings.network.outputs
+    if {"ddntk", "taylor"} & set(settings.observables.record):
+        held += 8 * hidden * 6 * directions**3
+    elif "dntk" in settings.observables.record:
+        held += 8 * hidden * 6 * directions**2
+    return held
+
+
+def vectors(settings: Settings) -> int:
+    """Rows that a sample has in the widest array of the law sampler: one, or one for each output pulled back."""
+    if "ntk" not in settings.observables.record:
+        return 1
+    return settings.network.outputs * len(settings.observables.output_layers)
+
+
+# Orders of magnitude of one core: they only weigh counts against each other, and say whether measuring pays.
+NOMINAL = {"operations": 5e10, "normals": 1e9, "touched": 1e10, "rows": 3e7}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of one network, to leading order. rows: bytes of its rows before compression; touched: bytes of its arrays that
+    are passed over."""
+
+    operations: float
+    normals: float
+    touched: float
+    rows: float
+
+    def seconds(self) -> float:
+        """On a nominal core."""
+        return sum(getattr(self, name) / rate for name, rate in NOMINAL.items())
+
+
+def counts(job: Job) -> Counts:
+    s, (D, n_0) = job.settings, job.samples.x.shape
+    sizes = [n_0, *s.network.widths, s.network.outputs]
+    weights = float(sum(n * m for n, m in itertools.pairwise(sizes)))
+    above = weights - n_0 * sizes[1]  # weights that something is pulled back through
+    hidden, outputs, record = sum(sizes[1:-1]), s.network.outputs, s.observables.record
+    rows = job.layout.row_bytes()
+    if s.ensemble.sampler == "law":
+        operations, normals = 4.0 * D * D * hidden, float(D * (hidden + outputs))
+        if "ntk" in record:
+            R = outputs * D * len(s.observables.output_layers)
+            operations += hidden * (4.0 * R * R + 6.0 * R * D)
+            normals += R * hidden
+        return Counts(operations, normals, touched_bytes(job), rows)
+    directions = outputs * D
+    pulled = 0  # vectors, or tangents, for each recorded step
+    for name, each in (
+        ("ntk", directions),
+        ("dntk", 4 * directions**2),
+        ("ddntk", 4 * directions**3),
+        ("fourth", 8 * D),
+    ):
+        if name in record:
+            pulled += each * len(s.observables.output_layers)
+    operations = len(job.layout.steps) * 2 * (weights * D + above * pulled)
+    if "taylor" in record:  # its differentials, once
+        operations += 8 * above * directions**3
+    N = s.dynamics.batch or job.samples.train
+    operations += gradients(job) * 2 * N * (2 * weights + above)
+    return Counts(operations, weights, touched_bytes(job), rows)
+
+
+def gradients(job: Job) -> int:
+    """Of one network."""
+    rule = job.settings.dynamics
+    return rule.steps * (len(STAGES) if rule.name == "gradient_flow" else 1)
+
+
+def touched_bytes(job: Job) -> float:
+    """Bytes that one network touches: its working set, once for the measurement and twice a gradient."""
+    x = job.samples.x
+    return network_bytes(x.shape[1], len(x), job.settings) * (1 + 2 * gradients(job))

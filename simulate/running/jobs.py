@@ -1,0 +1,92 @@
+"""A data set to be made: everything resolved, nothing written yet."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from simulate import inputs
+from simulate.settings import Settings
+from simulate.store.layout import FORMAT, Layout
+from simulate.store.manifest import digest
+
+
+@dataclass(frozen=True)
+class Job:
+    """Settings, the samples they name, the rows they ask for, and the block size that follows."""
+
+    settings: Settings
+    samples: inputs.Samples
+    layout: Layout
+    block: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.settings.output)
+
+    @property
+    def first(self) -> int:
+        return self.settings.ensemble.first
+
+    @property
+    def last(self) -> int:
+        return self.first + self.settings.ensemble.networks
+
+    def law_in_words(self) -> str:
+        """Whose parameters are drawn; not on which inputs, by which training or on which device, so that those can
+        differ on the same networks."""
+        s = self.settings
+        sizes = [self.samples.x.shape[1], *s.network.widths, s.network.outputs]
+        e = s.ensemble
+        return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}"
+
+    def identity(self) -> dict[str, Any]:
+        x = np.ascontiguousarray(self.samples.x)
+        y = self.samples.y if self.samples.y is not None else np.zeros(0)
+        digest = hashlib.sha256(x.tobytes() + np.ascontiguousarray(y).tobytes()).hexdigest()
+        out = self.settings.identity() | {"samples": digest}
+        out["ensemble"]["block"] = self.block
+        out["network"]["n_0"] = x.shape[1]
+        return out
+
+    def digest(self) -> str:
+        """Of the identity, as part files carry it."""
+        return digest(self.identity())
+
+    def manifest(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "identity": self.identity(),
+            "settings": asdict(self.settings),
+            "layout": asdict(self.layout),
+            "first": self.first,
+            "networks": self.settings.ensemble.networks,
+            "versions": {
+                "nearly-gaussian": package_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "numba": numba.__version__,
+            },
+            "device": device_name(self.settings.ensemble.device),
+            "columns": {
+                name: {"unit": "dimensionless", "meaning": family.meaning}
+                for family in self.layout.families()
+                for name in self.layout.names(family)
+            },
+        }
+
+
+def package_version() -> str:
+    try:
+        return version("nearly-gaussian")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "unknown"
+
+
+def device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else f"cpu {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,102 @@
+"""From jobs to data sets: what is missing is planned, computed and committed, under locks on its addresses."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import torch
+
+from simulate.running.cost import counts, touched_bytes
+from simulate.running.forecast import lines, worth_it
+from simulate.running.jobs import Job
+from simulate.running.memory import fitting
+from simulate.running.plan import missing_ranges, part_size, share
+from simulate.running.process import one_thread
+from simulate.running.progress import Progress
+from simulate.running.workers import Buffers, in_this_process, in_workers, workers
+from simulate.settings.reader import SettingsError
+from simulate.store import locks
+from simulate.store.manifest import create
+from simulate.store.parts import committed, damage, set_aside
+from simulate.store.sets import DataSet, open_data_set
+
+START_UP = 2.0  # seconds
+ALL = (0, 1)  # the one shard of all networks
+
+
+def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ALL) -> list[DataSet]:
+    """Make the data sets, or finish them. KeyboardInterrupt leaves what is committed, to be resumed.
+
+    shard: (k, N), to make the k-th of N ranges of each data set's networks and leave the others to other runs.
+    Raises locks.HeldError where another process is writing some of these networks. Parts that are there are read and
+    held against their checksums; what is damaged is set aside and computed again.
+    """
+    count = _processes(jobs, progress)
+    with ExitStack() as held:
+        spans = []
+        for job in jobs:
+            spans.append(share(job.first, job.last, part_size(job, shard[1]), shard))
+            job.path.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locks.writing(job.path, *spans[-1]))
+        try:
+            return _run(jobs, spans, progress, count, shard[1])
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise MemoryError(_out_of_memory(jobs, count)) from error
+            raise
+
+
+def _processes(jobs: Sequence[Job], progress: Progress) -> int:
+    """How many there will be. SettingsError where those asked for do not fit into the memory."""
+    wanted = workers(jobs[0].settings)
+    fit = fitting(jobs, wanted)
+    if fit < wanted:
+        if jobs[0].settings.workers:
+            raise SettingsError("workers", wanted, f"{fit} fit into the memory that there is")
+        progress.say(f"workers=auto: {fit} of {wanted} processes fit into the memory that there is")
+    return fit
+
+
+def _out_of_memory(jobs: Sequence[Job], count: int) -> str:
+    """What would take less; nothing is changed without being asked."""
+    block = max(job.block for job in jobs)
+    if count > 1:
+        return f"out of memory in one of {count} processes: fewer take less, as workers={count // 2}"
+    if block > 1:
+        right = f"ensemble.block={block // 2} takes less, and makes another data set: it needs another output"
+        return f"out of memory with a block of {block} networks; {right}"
+    return "out of memory with one network at a time: choose a smaller network.width, or a machine with more"
+
+
+def _run(
+    jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progress, count: int, shards: int
+) -> list[DataSet]:
+    tasks: list[tuple[Job, int, int]] = []
+    to_make = []
+    for job, (low, high) in zip(jobs, spans, strict=True):
+        s = job.samples
+        create(job.path, job.manifest(), s.x, s.y, s.train)
+        for first, last in committed(job.path):
+            if last <= low or first >= high:  # another shard's
+                continue
+            if why := damage(job.path, job.layout, job.digest(), first, last):
+                aside = set_aside(job.path, first, last)
+                progress.say(f"{aside}: this part {why}; set aside, its networks are computed again")
+        done = [(max(a, low), min(b, high)) for a, b in committed(job.path) if a < high and b > low]
+        ranges = missing_ranges(low, high, done, part_size(job, shards)) if low < high else []
+        missing = sum(b - a for a, b in ranges)
+        progress.start(str(job.path), high - low, missing, touched_bytes(job))
+        tasks += [(job, a, b) for a, b in ranges]
+        to_make.append(missing)
+    count = min(count, len(tasks))
+    if not jobs[0].settings.workers:  # a process that has hardly begun when the work is done only costs
+        work = sum(counts(job).seconds() * m for job, m in zip(jobs, to_make, strict=True))
+        count = min(count, 1 + int(work / START_UP))
+    if tasks and not progress.quiet:
+        with one_thread():  # a shard's time was measured when it was made one
+            seconds = worth_it(jobs, to_make, count, progress.say) if shards == 1 else None
+        for line in lines(jobs, to_make, count, seconds):
+            progress.say(line)
+    with progress:
+        for job, networks in in_this_process(tasks, Buffers()) if count <= 1 else in_workers(tasks, count):
+            progress.advance(str(job.path), networks)
+    return [open_data_set(job.path) for job in jobs]

@@ -1,0 +1,102 @@
+"""This process and worker processes compute parts. Processes share nothing but the disk: a worker takes a range of
+addresses, computes its blocks with one thread, and commits one part.
+"""
+
+import atexit
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simulate.networks.streams import Arrays
+from simulate.running import compute
+from simulate.running.jobs import Job
+from simulate.running.process import keep_memory, one_thread
+from simulate.settings import Settings
+
+
+def workers(settings: Settings) -> int:
+    """Processes: one a core, or one a CUDA device."""
+    if settings.ensemble.device == "cuda":
+        return min(settings.workers or torch.cuda.device_count(), torch.cuda.device_count())
+    return settings.workers or len(os.sched_getaffinity(0))
+
+
+class Buffers:
+    """What the last block of a data set has left to the next; of another data set, nothing."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._arrays: Arrays = {}
+
+    def by(self, job: Job) -> Arrays:
+        if job.path != self._path:
+            self._path, self._arrays = job.path, {}
+        return self._arrays
+
+
+def in_this_process(tasks: list[tuple[Job, int, int]], left: Buffers) -> Iterator[tuple[Job, int]]:
+    with one_thread():
+        for job, low, high in tasks:
+            yield job, compute.compute_part(job, low, high, left.by(job))
+
+
+def in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[Job, int]]:
+    """This process is one of them: it works while the others start, and between its own parts hands out new ones."""
+    others, context = multiprocessing.active_children(), multiprocessing.get_context("spawn")
+    numbers = context.SimpleQueue()
+    for number in range(1, count):
+        numbers.put(number)
+    queue: deque[tuple[Job, int, int]] = deque(tasks)
+    left = Buffers()
+    running: dict[Future[int], Job] = {}
+    with ProcessPoolExecutor(count - 1, context, _start_worker, (os.getpid(), numbers)) as pool:
+        try:
+            while queue or running:
+                while len(queue) > 1 and len(running) < 2 * (count - 1):  # one to work on and one to go on with
+                    task = queue.popleft()
+                    running[pool.submit(_compute_part, *task)] = task[0]
+                if queue:
+                    yield from in_this_process([queue.popleft()], left)
+                else:
+                    wait(running, return_when=FIRST_COMPLETED)
+                for future in [f for f in running if f.done()]:
+                    yield running.pop(future), future.result()
+        except BrokenProcessPool:
+            raise RuntimeError("a worker process died (out of memory?): fewer take less, as workers=1") from None
+        except BaseException:
+            # Parts appear whole or not at all, so a worker can be stopped at any moment.
+            for child in multiprocessing.active_children():
+                if child not in others:
+                    child.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+# Of a worker process:
+_parent: int | None = None
+_buffers = Buffers()
+
+
+def _compute_part(job: Job, first: int, last: int) -> int:
+    # A parent that was killed holds its addresses no more: somebody else may be writing them by now.
+    return compute.compute_part(job, first, last, _buffers.by(job), may_commit=lambda: os.getppid() == _parent)
+
+
+def _start_worker(parent: int, numbers: Any) -> None:
+    global _parent
+    _parent = parent
+    number = numbers.get()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    atexit.register(os._exit, 0)  # at once: to take down what torch has set up costs more than half a second
+    torch.set_num_threads(1)
+    keep_memory()

@@ -1,0 +1,98 @@
+"""Settings as frozen records: what a data set is made with, each checked once, before anything is written.
+
+`read(config)` turns the composed config (plain dicts and lists) into records, or raises SettingsError with one line:
+the setting, its value, and what would be right. No torch here: a wrong setting is answered at once, and the analysis
+reads settings without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from simulate.settings.claim import read_claim
+from simulate.settings.ensemble import Ensemble, read_ensemble
+from simulate.settings.inputs import Inputs, read_inputs
+from simulate.settings.network import (
+    Activation,
+    Initialization,
+    Network,
+    read_activation,
+    read_initialization,
+    read_network,
+)
+from simulate.settings.observables import Observables, read_observables
+from simulate.settings.reader import Reader, SettingsError, integer, is_list, nonempty, printable
+from simulate.settings.training import Dynamics, read_dynamics
+
+__all__ = [
+    "Activation",
+    "Dynamics",
+    "Ensemble",
+    "Initialization",
+    "Inputs",
+    "Network",
+    "Observables",
+    "Settings",
+    "SettingsError",
+    "printable",
+    "read",
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    network: Network
+    activation: Activation
+    initialization: Initialization
+    inputs: Inputs
+    ensemble: Ensemble
+    dynamics: Dynamics
+    observables: Observables
+    claim: Mapping[str, Any] | None
+    output: str
+    workers: int | None  # None: one a core
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the rows: everything but how many, where to, by how many processes, and the claim."""
+        out = asdict(self)
+        for key in ("claim", "output", "workers"):
+            del out[key]
+        for key in ("networks", "first"):
+            del out["ensemble"][key]
+        return out
+
+
+def _refuse_targets(value: Any, path: str = "") -> None:
+    """Nothing in a config is ever instantiated: a _target_ is a mistake or an attack."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            here = f"{path}.{key}" if path else str(key)
+            if key == "_target_":
+                raise SettingsError(here, item, "configs name options of this project, they cannot name code to run")
+            _refuse_targets(item, here)
+    elif is_list(value):
+        for index, item in enumerate(value):
+            _refuse_targets(item, f"{path}[{index}]")
+
+
+def read(config: Mapping[str, Any]) -> Settings:
+    """Settings from a composed config; SettingsError for the first thing that is wrong."""
+    _refuse_targets(config)
+    root = Reader(config, "")
+    network = read_network(Reader(root.raw("network"), "network"))
+    activation = read_activation(Reader(root.raw("activation"), "activation"))
+    initialization = read_initialization(Reader(root.raw("initialization"), "initialization"), activation)
+    inputs = read_inputs(Reader(root.raw("inputs"), "inputs"), activation, initialization)
+    dynamics = read_dynamics(Reader(root.raw("dynamics"), "dynamics"), network.depth, activation)
+    observables = read_observables(Reader(root.raw("observables"), "observables"), network, dynamics)
+    ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), observables, dynamics)
+    claim = read_claim(root.raw("claim"), observables)
+    output = root.get("output", nonempty, "the folder to write to")
+    workers = root.get("workers", lambda v: None if v in (None, "auto") else integer(v, 1), "auto, or a number >= 1")
+    root.raw("sweep")
+    root.close()
+    return Settings(
+        network, activation, initialization, inputs, ensemble, dynamics, observables, claim, output, workers
+    )

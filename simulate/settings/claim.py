@@ -1,0 +1,31 @@
+"""The claim of an experiment, in its form; the analysis judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from simulate.settings.observables import Observables
+from simulate.settings.reader import Reader, choice, nonempty
+from simulate.settings.training import DYNAMICS
+
+
+def read_claim(claim: Any, observables: Observables) -> Mapping[str, Any] | None:
+    """The claim is the analysis' to judge; here it only has to be whole, and its layers recorded."""
+    if claim is None:
+        return None
+    r = Reader(claim, "claim")
+    r.get("name", nonempty, "a name")
+    r.get("statement", nonempty, "the claim in a sentence")
+    tests = Reader(r.raw("tests"), "claim.tests")
+    for name in tests.config:
+        test = Reader(tests.raw(name), tests.key(name))
+        test.real("precision", 0.0, strict=True)
+        if "reference" in test.config:
+            test.choice("reference", DYNAMICS[1:])
+        if "layers" in test.config:
+            recorded = f"a list of recorded layers, observables.layers={list(observables.layers)}"
+            test.get("layers", lambda v: [choice(layer, observables.layers) for layer in v], recorded)
+        test.close()
+    r.close()
+    return claim

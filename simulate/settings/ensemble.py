@@ -1,0 +1,43 @@
+"""How many networks are drawn, by which sampler, in which precision, where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simulate.observables.columns import WITHOUT_WEIGHTS
+from simulate.settings.observables import Observables
+from simulate.settings.reader import Reader, SettingsError, boolean, integer
+from simulate.settings.training import Dynamics
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    networks: int
+    seed: int
+    first: int
+    sampler: str  # dense or law
+    dtype: str
+    device: str
+    block: int | None  # None: by rule (simulate.blocks)
+    tf32: bool = False  # products on a CUDA device with 10 bits of mantissa, a relative error of 5e-4 each
+
+
+def read_ensemble(r: Reader, observables: Observables, dynamics: Dynamics) -> Ensemble:
+    sampler = r.choice("sampler", ("auto", "dense", "law"))
+    heavy = [name for name in observables.record if name not in WITHOUT_WEIGHTS]
+    if dynamics.name != "none":
+        heavy.append(f"dynamics={dynamics.name}")
+    if sampler == "law" and heavy:
+        raise SettingsError("ensemble.sampler", "law", f"{', '.join(heavy)} needs the weights: choose auto or dense")
+    out = Ensemble(
+        networks=r.integer("networks", 1, 10**12),
+        seed=r.integer("seed", 0),
+        first=r.integer("first", 0, 10**12),
+        sampler=sampler if sampler != "auto" else "dense" if heavy else "law",
+        dtype=r.choice("dtype", ("float32", "float64")),
+        device=r.choice("device", ("auto", "cpu", "cuda")),
+        block=r.get("block", lambda v: None if v == "auto" else integer(v, 1, 2**20), "auto, or a number >= 1"),
+        tf32=r.get("tf32", boolean, "true or false"),
+    )
+    r.close()
+    return out

@@ -1,0 +1,91 @@
+"""What is recorded: observables, layers, samples, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simulate.observables.columns import OF_TRAINING, SAMPLES_OF
+from simulate.settings.network import Network
+from simulate.settings.reader import Reader, SettingsError, choice, integer, is_list
+from simulate.settings.training import Dynamics
+
+OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "dntk", "ddntk", "fourth", "loss", "moved", "taylor")
+
+
+@dataclass(frozen=True)
+class Observables:
+    record: tuple[str, ...]
+    layers: tuple[int, ...]  # of kernel and moments
+    output_layers: tuple[int, ...]  # of outputs, ntk, dntk, ddntk and fourth
+    tuples: Mapping[str, tuple[tuple[int, ...], ...]]  # of samples, by observable; all of those not named
+    steps: tuple[int, ...]
+
+
+def read_observables(r: Reader, network: Network, dynamics: Dynamics) -> Observables:
+    depth = network.depth
+
+    def names(value: Any) -> tuple[str, ...]:
+        out = tuple(choice(v, OBSERVABLES) for v in (value if is_list(value) else [value]))
+        if not out or len(set(out)) != len(out):
+            raise ValueError
+        return out
+
+    def chosen(low: int, high: int) -> Callable[[Any], tuple[int, ...]]:
+        def check(value: Any) -> tuple[int, ...]:
+            out = tuple(integer(v, low, high) for v in (value if is_list(value) else [value]))
+            if not out or sorted(set(out)) != list(out):
+                raise ValueError
+            return out
+
+        return check
+
+    record = r.get("record", names, f"different names among {', '.join(OBSERVABLES)}")
+    layers = r.get(
+        "layers",
+        lambda v: tuple(range(1, depth + 1)) if v == "all" else chosen(1, depth)(v),
+        f"all, or rising layer numbers from 1 to depth = {depth}",
+    )
+    output_layers = r.get(
+        "output_layers",
+        lambda v: (depth,) if v == "last" else chosen(1, depth)(v),
+        f"last, or rising layer numbers from 1 to depth = {depth}",
+    )
+    for layer in output_layers[: -1 if output_layers[-1] == depth else None]:
+        if network.widths[layer - 1] < network.outputs:
+            right = f"layer {layer} has {network.widths[layer - 1]} neurons for network.outputs={network.outputs}"
+            raise SettingsError(r.key("output_layers"), list(output_layers), right)
+    tuples = r.get(
+        "tuples", _tuples, "all, or lists of samples by observable, as {ntk: [[0,0],[0,1]], dntk: [[0,0,0]]}"
+    )
+    steps = r.get(
+        "steps",
+        lambda v: ((0, dynamics.steps) if dynamics.steps else (0,)) if v == "ends" else chosen(0, dynamics.steps)(v),
+        f"ends, or rising step numbers from 0 to dynamics.steps = {dynamics.steps}",
+    )
+    r.close()
+    if dynamics.name == "none" and (needy := [name for name in record if name in OF_TRAINING]):
+        right = f"{', '.join(needy)} needs training: choose dynamics=gradient_descent"
+        raise SettingsError("observables.record", list(record), right)
+    if "taylor" in record and (dynamics.name not in ("gradient_descent", "gradient_flow") or dynamics.loss != "mse"):
+        right = "taylor needs dynamics=gradient_descent or gradient_flow with loss=mse"
+        raise SettingsError("observables.record", list(record), right)
+    if "taylor" in record and dynamics.tolerance:
+        raise SettingsError("dynamics.tolerance", dynamics.tolerance, "0 where taylor is recorded: models do not stop")
+    if "taylor" in record and output_layers[-1] != depth:
+        raise SettingsError(r.key("output_layers"), list(output_layers), "taylor needs the last layer among them")
+    return Observables(record, layers, output_layers, tuples, steps)
+
+
+def _tuples(value: Any) -> Mapping[str, tuple[tuple[int, ...], ...]]:
+    """Sample tuples in rising order: an observable has one column for all orders that symmetry makes equal."""
+    if value == "all":
+        return {}
+    out = {}
+    for name, chosen in value.items():
+        order = SAMPLES_OF[choice(name, tuple(SAMPLES_OF))]
+        out[name] = tuple(sorted({tuple(sorted(integer(a, 0) for a in one)) for one in chosen}))
+        if not out[name] or any(len(one) != order for one in out[name]):
+            raise ValueError
+    return out

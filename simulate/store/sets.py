@@ -1,0 +1,116 @@
+"""A data set on disk, as the analysis and notebooks read it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from simulate.observables.columns import Observable
+from simulate.store.files import StoreError
+from simulate.store.layout import Layout
+from simulate.store.manifest import MANIFEST, read_manifest
+from simulate.store.parts import committed, part_name, read_part
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set on disk. `networks` are those committed so far."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def layout(self) -> Layout:
+        return Layout.from_plain(self.manifest["layout"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved settings, as plain dicts."""
+        return self.manifest["settings"]
+
+    @property
+    def networks(self) -> int:
+        return sum(high - low for low, high in committed(self.path))
+
+    @property
+    def complete(self) -> bool:
+        return self.networks == self.manifest["networks"]
+
+    def samples(self) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, int]:
+        """x (D, n_0), y (D, n_L) or None, and the number of train samples."""
+        name, layout = self.path / "samples.parquet", self.layout
+        try:
+            with pq.ParquetFile(name) as file:
+                if file.metadata.num_rows != layout.samples:
+                    raise StoreError(f"{name}: {file.metadata.num_rows} samples, not {layout.samples}")
+                table = file.read()
+            x = [table[column].to_numpy() for column in table.column_names if column.startswith("x_")]
+            y = [table[column].to_numpy() for column in table.column_names if column.startswith("y_")]
+            train = int(np.sum(table["train"].to_numpy()))
+            return np.stack(x, axis=1), np.stack(y, axis=1) if y else None, train
+        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+            raise StoreError(f"{name}: cannot be read ({str(error).splitlines()[0]})") from None
+
+    def _table(self, columns: Sequence[str]) -> pa.Table:
+        every = committed(self.path)
+        if not every:
+            raise StoreError(f"{self.path}: no networks yet")
+        tables = []
+        for part in every:
+            try:
+                tables.append(read_part(self.path, self.layout, *part, columns))
+            except StoreError as error:
+                raise StoreError(
+                    f"{self.path}: {part_name(*part)} is damaged: it {error}; the simulation, run again, sets it aside "
+                    "and computes its networks again"
+                ) from None
+        return pa.concat_tables(tables)
+
+    def family(self, prefix: str) -> Observable:
+        for family in self.layout.families():
+            if family.prefix == prefix:
+                return family
+        raise StoreError(f"{self.path}: {prefix!r} was not recorded")
+
+    def records(self, prefix: str) -> bool:
+        return any(family.prefix == prefix for family in self.layout.families())
+
+    def status(self) -> NDArray[np.int8]:
+        """(M, steps); 0 where all is finite."""
+        rows = self._table(["status"])["status"].to_numpy()
+        return rows.reshape(-1, len(self.layout.steps), len(self.layout.layers))[:, :, 0]
+
+    def read(self, prefix: str) -> NDArray[Any]:
+        """One family: (M, steps, layers, columns) in the stored precision, networks in the order of their address.
+
+        NaN where the family is not defined at a layer, or where a network has diverged.
+        """
+        layout = self.layout
+        names = layout.names(self.family(prefix))
+        table = self._table(names)
+        shape = (-1, len(layout.steps), len(layout.layers))
+        return np.stack([c.to_numpy().reshape(shape) for c in table.columns], axis=-1)
+
+    def table(self) -> Any:
+        """All rows as a pandas frame, one per network, step and layer."""
+        return self._table(self.layout.arrow({}).names).to_pandas()
+
+
+def open_data_set(path: str | Path) -> DataSet:
+    return DataSet(Path(path), read_manifest(Path(path)))
+
+
+def find(root: str | Path) -> list[DataSet]:
+    """Every data set in `root`: itself, or those in the folders below it."""
+    root = Path(root)
+    if (root / MANIFEST).exists():
+        return [open_data_set(root)]
+    found = [open_data_set(name.parent) for name in sorted(root.glob(f"**/{MANIFEST}"))] if root.is_dir() else []
+    if not found:
+        raise StoreError(f"data={root}: no data set there")
+    return found

@@ -1,0 +1,28 @@
+"""The step size: a share of the bound below which gradient descent is stable (docs/theory.md 5.1)."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from simulate.networks.dense import forward, ntk
+from simulate.training.algorithms import Training
+from simulate.training.losses import CURVATURE
+
+SHARE = 0.5  # of the stability bound, which eta=auto takes
+AUTO = 32  # networks whose NTK at initialisation it averages
+
+
+def stable_eta(drawn: Iterable[Training]) -> float:
+    """SHARE times the bound 2 / (curvature lambda_max) below which gradient descent is stable, of the mean NTK of the
+    train samples over networks at initialisation, to three digits (theory.md 5.1)."""
+    mean: Tensor | float = 0.0
+    networks, curvature = 0, 1.0
+    for t in drawn:
+        z, signals = forward(t.parameters, t.x, t.s)
+        H = ntk(t.parameters, z, signals, t.slope, t.rule.lambda_b, t.rule.lambda_W)
+        rows = H.shape[1] * H.shape[2]
+        mean = mean + H.sum(dim=0).reshape(rows, rows)
+        networks, curvature = networks + len(H), CURVATURE[t.rule.loss](H.shape[1])
+    largest = float(torch.linalg.eigvalsh(torch.as_tensor(mean) / networks)[-1])
+    return float(f"{SHARE * 2 / (curvature * largest):.3g}")

@@ -1,0 +1,91 @@
+"""Taylor models: networks cut off at a derivative, trained in function space (theory.md 5.5 to 5.8, PDLT ch. infinity).
+
+Order 1 knows f and H of the network at initialisation and is linear; order 2 also dH, and is quadratic; order 3 also
+ddI and ddII, and is right to order 1/n. All start where the network starts and follow its algorithm with its eta.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from simulate.training.algorithms import STAGES
+
+State = tuple[Tensor, Tensor, Tensor]  # z (M, P), H (M, P, P), dH (M, P, P, P); P outputs (i, a), neuron first
+ORDERS = (1, 2, 3)
+
+
+def _step(state: State, ddI: Tensor, ddII: Tensor, error: Tensor, train: Tensor, eta: float) -> State:
+    """(5.5), (5.6), (5.7): the exact change under a step of gradient descent to third order in eta."""
+    z, H, dH = state
+    e = torch.zeros_like(z)
+    e[:, train] = error
+    He = torch.einsum("mij,mj->mi", H, e)
+    dHe = torch.einsum("mijk,mk->mij", dH, e)
+    dHee = torch.einsum("mij,mj->mi", dHe, e)
+    Ie, IIe = torch.einsum("mijkl,ml->mijk", ddI, e), torch.einsum("mijkl,ml->mijk", ddII, e)
+    Iee, IIee = (torch.einsum("mijk,mk->mij", one, e) for one in (Ie, IIe))
+    Ieee = torch.einsum("mij,mj->mi", Iee, e)
+    # ddII_ikjl e_l: the Hessian of output k meets e, that of i its own direction j
+    crossed = torch.einsum("mikjl,ml->mijk", ddII, e)
+    return (
+        z - eta * He + eta**2 / 2 * dHee - eta**3 / 6 * Ieee,
+        H - eta * (dHe + dHe.mT) + eta**2 / 2 * (Iee + Iee.mT + IIee + IIee.mT),
+        dH - eta * (Ie + IIe + crossed),
+    )
+
+
+def _slope(state: State, ddI: Tensor, ddII: Tensor, error: Tensor, train: Tensor) -> State:
+    """The terms of `_step` linear in eta: the change under gradient flow."""
+    z, H, dH = state
+    e = torch.zeros_like(z)
+    e[:, train] = error
+    dHe = torch.einsum("mijk,mk->mij", dH, e)
+    Ie, IIe = torch.einsum("mijkl,ml->mijk", ddI, e), torch.einsum("mijkl,ml->mijk", ddII, e)
+    crossed = torch.einsum("mikjl,ml->mijk", ddII, e)
+    return -torch.einsum("mij,mj->mi", H, e), -(dHe + dHe.mT), -(Ie + IIe + crossed)
+
+
+def trajectory(
+    z: Tensor,
+    H: Tensor,
+    differentials: tuple[Tensor, Tensor, Tensor],
+    targets: Tensor,
+    train: Tensor,
+    eta: float,
+    flow: bool,
+    steps: tuple[int, ...],
+) -> Iterator[Tensor]:
+    """Outputs of the models of order 1, 2 and 3 at each of the steps, (M, 3, P) float64.
+
+    z (M, P), H (M, P, P) and differentials (dH, ddI, ddII) of the network at initialisation. train: which of the P are
+    trained; targets: (their number,).
+    """
+    dH, ddI, ddII = differentials
+    none = torch.zeros_like(dH), torch.zeros_like(ddI), torch.zeros_like(ddII)
+    known = [none, (dH, *none[1:]), (dH, ddI, ddII)]
+    states: list[State] = [(z, H, one[0]) for one in known]
+    done = 0
+    for step in steps:
+        while done < step:
+            for k, (_, I, II) in enumerate(known):
+                states[k] = _advance(states[k], I, II, targets, train, eta, flow)
+            done += 1
+        yield torch.stack([state[0] for state in states], dim=1)
+
+
+def _advance(state: State, I: Tensor, II: Tensor, targets: Tensor, train: Tensor, eta: float, flow: bool) -> State:
+    if not flow:
+        return _step(state, I, II, state[0][:, train] - targets, train, eta)
+
+    velocity: State | None = None
+    for A, B in STAGES:  # as the network's own flow
+        slope = _slope(state, I, II, state[0][:, train] - targets, train)
+        velocity = slope if velocity is None else _plus(slope, velocity, A)
+        state = _plus(state, velocity, B * eta)
+    return state
+
+
+def _plus(state: State, slope: State, factor: float) -> State:
+    a, b, c = (x + factor * y for x, y in zip(state, slope, strict=True))
+    return a, b, c
