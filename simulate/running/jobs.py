@@ -1,6 +1,7 @@
 """A data set to be made: everything resolved, nothing written yet."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +25,7 @@ class Job:
     samples: inputs.Samples
     layout: Layout
     block: int
+    recorded: Mapping[str, Any] | None = None  # the identity in the manifest of the data set that the job continues
 
     @property
     def path(self) -> Path:
@@ -45,7 +47,10 @@ class Job:
         e = s.ensemble
         return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}"
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Mapping[str, Any]:
+        """What the data set is. One that is continued keeps the identity that its parts carry a digest of."""
+        if self.recorded is not None:
+            return self.recorded
         x = np.ascontiguousarray(self.samples.x)
         y = self.samples.y if self.samples.y is not None else np.zeros(0)
         digest = hashlib.sha256(x.tobytes() + np.ascontiguousarray(y).tobytes()).hexdigest()

@@ -56,8 +56,7 @@ def prepare(settings: Settings) -> Job:
             eta = stable_eta(drawn)
         job = replace(job, settings=replace(settings, dynamics=replace(settings.dynamics, eta=eta)))
     _check_output(job)
-    check(job.path, job.manifest())
-    return job
+    return replace(job, recorded=check(job.path, job.manifest()))
 
 
 def _are_labels(y: NDArray[np.float64]) -> bool:

@@ -7,9 +7,11 @@ reads settings without it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, get_type_hints
 
 from simulate.settings.claim import read_claim
 from simulate.settings.ensemble import Ensemble, read_ensemble
@@ -38,6 +40,7 @@ __all__ = [
     "SettingsError",
     "printable",
     "read",
+    "with_defaults",
 ]
 
 
@@ -55,13 +58,57 @@ class Settings:
     workers: int | None  # None: one a core
 
     def identity(self) -> dict[str, Any]:
-        """What decides the rows: everything but how many, where to, by how many processes, and the claim."""
-        out = asdict(self)
+        """What decides the rows: everything but how many, where to, by how many processes, and the claim.
+
+        A field at the default of its record is left out: a default changes nothing. So a setting that is added later,
+        with such a default, leaves the identity of every data set as it was.
+        """
+        settings = asdict(self)
         for key in ("claim", "output", "workers"):
-            del out[key]
+            del settings[key]
         for key in ("networks", "first"):
-            del out["ensemble"][key]
-        return out
+            del settings["ensemble"][key]
+        defaults, identity = _defaults(), {}
+        for key, value in settings.items():
+            if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping):
+                inert = defaults[key]
+                value = {name: v for name, v in value.items() if name not in inert or v != inert[name]}
+                if not value:
+                    continue
+            elif key in defaults and value == defaults[key]:
+                continue
+            identity[key] = value
+        return identity
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The defaults of the settings: a mapping for each record, of its fields that have one."""
+
+    def of(record: Any) -> dict[str, Any]:
+        found = {}
+        for field in fields(record):
+            if field.default is not MISSING:
+                found[field.name] = field.default
+            elif field.default_factory is not MISSING:
+                found[field.name] = field.default_factory()
+        return found
+
+    records = {name: of(kind) for name, kind in get_type_hints(Settings).items() if is_dataclass(kind)}
+    return of(Settings) | records
+
+
+def with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, or an identity, as a manifest holds them, with what they leave out at its default: what is inert, and
+    settings that came later than the data set."""
+    filled = dict(settings)
+    for key, default in _defaults().items():
+        if isinstance(default, Mapping) and isinstance(filled.get(key, {}), Mapping):
+            filled[key] = {**default, **filled.get(key, {})}
+        else:
+            filled.setdefault(key, default)
+    plain: dict[str, Any] = json.loads(json.dumps(filled))
+    return plain
 
 
 def _refuse_targets(value: Any, path: str = "") -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from simulate.settings import with_defaults
 from simulate.store.files import StoreError, commit, sweep_up
 from simulate.store.layout import FORMAT, MOST_COLUMNS, Layout
 from simulate.store.parts import committed
@@ -31,14 +32,16 @@ def _differences(a: Any, b: Any, path: str = "") -> Iterable[tuple[str, Any, Any
         yield path, a, b
 
 
-def check(path: Path, manifest: dict[str, Any]) -> None:
-    """Raises StoreError where `path` holds a data set that is not this one, or networks that this one leaves out.
+def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """The identity of the data set in `path` as its manifest holds it, or None where there is no data set.
 
-    Networks may be added to a data set, none taken away.
+    Raises StoreError where it is not this one, or where it has networks that this one leaves out: networks may be
+    added to a data set, none taken away.
     """
     if not (path / MANIFEST).exists():
-        return
-    old, wanted = read_manifest(path)["identity"], json.loads(json.dumps(manifest["identity"]))
+        return None
+    recorded: dict[str, Any] = read_manifest(path)["identity"]
+    old, wanted = with_defaults(recorded), with_defaults(manifest["identity"])
     different = [f"{key}={here!r}, not {now!r}" for key, here, now in _differences(old, wanted)]
     if different:
         raise StoreError(
@@ -51,6 +54,7 @@ def check(path: Path, manifest: dict[str, Any]) -> None:
             f"output={path}: it holds networks {there[0][0]} to {there[-1][1] - 1}, some of which "
             f"ensemble.first={manifest['first']} and ensemble.networks={manifest['networks']} would leave out"
         )
+    return recorded
 
 
 def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any] | None, train: int) -> None:

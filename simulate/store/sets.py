@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from simulate.observables.columns import Observable
+from simulate.settings import with_defaults
 from simulate.store.files import StoreError
 from simulate.store.layout import Layout
 from simulate.store.manifest import MANIFEST, read_manifest
@@ -28,10 +30,10 @@ class DataSet:
     def layout(self) -> Layout:
         return Layout.from_plain(self.manifest["layout"])
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
-        """The resolved settings, as plain dicts."""
-        return self.manifest["settings"]
+        """The resolved settings, as plain dicts; what came later than the data set, at its default."""
+        return with_defaults(self.manifest["settings"])
 
     @property
     def networks(self) -> int:
