@@ -53,15 +53,15 @@ def _check(data: DataSet) -> None:
 def analyse(sets: Sequence[DataSet], options: Options) -> Result:
     """Everything but files: estimates, fits and verdicts of all claims in `sets`, as one family of tests."""
     found = gather(sets)
-    series = {
+    series_of = {
         claim.name: [s for test, given in claim.tests.items() for s in series(test, given, claim.variants)]
         for claim in found
     }
-    if len(series) != len(found):
+    if len(series_of) != len(found):
         raise ValueError("two sweeps of the same claim: analyse them one at a time")
     scans = {
         f"{name}: {s.name} ({s.test})": fits.scan(s, options.prior_width)
-        for name, group in series.items()
+        for name, group in series_of.items()
         for s in group
     }
     judged = iter(verdicts.judge([scan[1.0] for scan in scans.values()], options.alpha, options.power))
@@ -69,7 +69,7 @@ def analyse(sets: Sequence[DataSet], options: Options) -> Result:
     for claim in found:
         networks = sum(len(p.finite) for p in claim.points)
         diverged = sum(int((~p.finite).sum()) for p in claim.points) / networks
-        mine = [next(judged) for _ in series[claim.name]]
+        mine = [next(judged) for _ in series_of[claim.name]]
         said.append(verdicts.verdict(claim.name, claim.statement, mine, networks, diverged, options.diverged))
     rows = []
     for data in sets:

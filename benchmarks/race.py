@@ -177,12 +177,14 @@ def _child(code: str) -> dict[str, Any]:
 
 MEMORY = """
 import json, pathlib, tempfile
-from simulate import blocks, runner
 from simulate.api import read_one
-from simulate.progress import Progress
+from simulate.running import runner
+from simulate.running.cost import network_bytes
+from simulate.running.prepare import prepare
+from simulate.running.progress import Progress
 
 def run(count, folder):
-    job = runner.prepare(read_one({overrides} + [f"ensemble.networks={{count}}", f"output={{folder}}"]))
+    job = prepare(read_one({overrides} + [f"ensemble.networks={{count}}", f"output={{folder}}"]))
     runner.run([job], Progress(quiet=True))
     return job
 
@@ -192,10 +194,10 @@ def status(key):
 
 with tempfile.TemporaryDirectory() as folder:
     small = {overrides} + ["network.width=2"]
-    runner.run([runner.prepare(read_one(small + [f"output={{folder}}/0"]))], Progress(quiet=True))  # all is loaded
+    runner.run([prepare(read_one(small + [f"output={{folder}}/0"]))], Progress(quiet=True))  # all is loaded
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     base = status("VmRSS")
-    job = runner.prepare(read_one({overrides}))
+    job = prepare(read_one({overrides}))
     run({blocks} * job.block, folder + "/1")
 held = job.block * network_bytes(64, {N}, job.settings) / 2**20
 print(json.dumps({{"over": status("VmHWM") - base, "rule": held, "networks": {blocks} * job.block}}))

@@ -102,7 +102,7 @@ import json, sys
 from pathlib import Path
 from simulate.running import memory, prepare, runner
 from simulate.api import read_one
-from simulate.progress import Progress
+from simulate.running.progress import Progress
 job = prepare.prepare(read_one(sys.argv[1:]))
 said = memory.resident() + sum(memory.peak_bytes(job))
 runner.run([job], Progress(quiet=True))
