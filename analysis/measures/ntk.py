@@ -73,14 +73,8 @@ class LayerColumns:
 
     def column(self, prefix: str, *rows: tuple[int, int]) -> Array:
         """(M,); rows: (output, sample) of each index."""
-        values, at = self._family(prefix)
-        if prefix == "H":
-            rows = tuple(sorted(rows))
-        if prefix in ("dH", "ddI"):
-            rows = (rows[0], *sorted(rows[1:]))
-        if prefix == "ddII" and (rows[0], rows[2]) > (rows[1], rows[3]):
-            rows = (rows[1], rows[0], rows[3], rows[2])
-        return values[:, at[(*(i for i, _ in rows), *(a for _, a in rows))]]
+        values, place = self._family(prefix)
+        return values[:, place[self.point.data.family(prefix).canonical(*rows)]]
 
     def has(self, prefix: str, samples: Sequence[int]) -> bool:
         """Whether components of these samples were recorded."""

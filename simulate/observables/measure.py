@@ -1,104 +1,129 @@
-"""The numbers of each family of columns: a Snapshot in, one number per network and index tuple out."""
+"""The numbers of each family of columns: a snapshot in, one number per network and column out.
+
+A function registered with `whole` gives the whole tensor, of which `columns` picks the components that are recorded;
+one registered with `components` is told which ones, and computes these alone.
+"""
 
 from collections.abc import Callable
-from itertools import combinations_with_replacement, product
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from simulate.observables.snapshot import Snapshot, upper
+from simulate.observables.columns import Family, Index
+from simulate.observables.snapshot import Snapshot, Weighted
+
+Function = Callable[..., Tensor]
+MEASURED: dict[str, Callable[[Any, Family, list[Index]], Tensor]] = {}
 
 
-def moment(order: int) -> Callable[[Snapshot], Tensor]:
-    """The observable of that order: (M, C) for sample tuples a <= b <= ..."""
+def components(prefix: str) -> Callable[[Function], Function]:
+    """Registers a function of (snapshot, indices) that gives the components (M, C) at C index tuples."""
 
-    def measure(snapshot: Snapshot) -> Tensor:
-        z = snapshot.preactivations().double()
-        columns = []
-        for samples in combinations_with_replacement(range(z.shape[1]), order):
-            product = z[:, samples[0]]
-            for a in samples[1:]:
-                product = product * z[:, a]
-            columns.append(product.mean(dim=-1))
-        return torch.stack(columns, dim=1)
+    def register(function: Function) -> Function:
+        if prefix in MEASURED:
+            raise ValueError(f"column {prefix!r} is there already; choose another prefix")
+        MEASURED[prefix] = lambda snapshot, family, indices: function(snapshot, indices)
+        return function
 
-    return measure
+    return register
 
 
-def _flat(tensor: Tensor, indices: list[tuple[int, ...]]) -> Tensor:
-    """The components at the indices, (M, C)."""
-    columns = torch.tensor(indices, device=tensor.device).T
-    return tensor[(slice(None), *columns)]
+def whole(prefix: str) -> Callable[[Function], Function]:
+    """Registers a function of a snapshot that gives the whole tensor: (M, ...) with an axis for the label, if the
+    family has one, then one axis of size D, or P, for each slot (or n_L and D for an output and a sample)."""
+
+    def register(function: Function) -> Function:
+        if prefix in MEASURED:
+            raise ValueError(f"column {prefix!r} is there already; choose another prefix")
+
+        def pick(snapshot: Snapshot, family: Family, indices: list[Index]) -> Tensor:
+            tensor = function(snapshot)
+            tensor = tensor.reshape(len(tensor), -1)
+            places = family.positions(indices, snapshot.samples, snapshot.outputs)
+            return tensor.index_select(1, torch.tensor(places, device=tensor.device))
+
+        MEASURED[prefix] = pick
+        return function
+
+    return register
 
 
-def dntk(snapshot: Snapshot) -> Tensor:
-    dH, _, _ = snapshot.differentials()
-    rows = range(dH.shape[1])
-    return _flat(dH, [(p, q, k) for p in rows for q, k in combinations_with_replacement(rows, 2)])
+def columns(snapshot: Snapshot, family: Family, indices: list[Index]) -> Tensor:
+    """The components of a family at the index tuples, (M, C)."""
+    return MEASURED[family.prefix](snapshot, family, indices)
 
 
-def ddntk1(snapshot: Snapshot) -> Tensor:
-    _, ddI, _ = snapshot.differentials()
-    assert ddI is not None
-    rows = range(ddI.shape[1])
-    return _flat(ddI, [(p, *others) for p in rows for others in combinations_with_replacement(rows, 3)])
-
-
-def ddntk2(snapshot: Snapshot) -> Tensor:
-    _, _, ddII = snapshot.differentials()
-    assert ddII is not None
-    rows = range(ddII.shape[1])
-    both = combinations_with_replacement(list(product(rows, rows)), 2)
-    return _flat(ddII, [(p, q, k, m) for (p, k), (q, m) in both])
-
-
+@whole("g")
 def kernel(snapshot: Snapshot) -> Tensor:
-    return upper(snapshot.kernel())
+    return snapshot.kernel()
 
 
+def moment(snapshot: Snapshot, indices: list[Index]) -> Tensor:
+    """Neuron moments (1/n) sum_i z_i;a z_i;b ... of the layer, accumulated in float64.
+
+    Products of distinct neurons follow from these in one network (docs/theory.md (7.1)):
+    sum_{i != j} z_ia z_ib z_jc z_jd = n^2 m2_ab m2_cd - n m4_abcd (`analysis.estimators`).
+    """
+    z = snapshot.preactivations().double()
+    means = []
+    for first, *others in indices:
+        product = z[:, first]
+        for sample in others:
+            product = product * z[:, sample]
+        means.append(product.mean(dim=-1))
+    return torch.stack(means, dim=1)
+
+
+for order in (1, 2, 3, 4):
+    components(f"m{order}")(moment)
+
+
+@whole("z")
 def outputs(snapshot: Snapshot) -> Tensor:
-    """z_i;a of the first n_L neurons, neuron first: (M, n_L D)."""
-    return snapshot.preactivations()[..., : snapshot.outputs].transpose(1, 2).flatten(1)
+    """z_i;a of the first n_L neurons, neuron first."""
+    return snapshot.preactivations()[..., : snapshot.outputs].transpose(1, 2)
 
 
+@whole("H")
 def ntk(snapshot: Snapshot) -> Tensor:
-    """H_ij;ab for (i, a) <= (j, b): the upper triangle of the (n_L D) x (n_L D) matrix."""
-    H = snapshot.ntk()
-    rows = H.shape[1] * H.shape[2]
-    return upper(H.reshape(len(H), rows, rows))
+    return snapshot.ntk()
 
 
-def fourth(snapshot: Snapshot) -> Tensor:
+@whole("dH")
+def dntk(snapshot: Weighted) -> Tensor:
+    return snapshot.differentials()[0]
+
+
+@whole("ddI")
+def ddntk1(snapshot: Weighted) -> Tensor:
+    ddI = snapshot.differentials()[1]
+    assert ddI is not None
+    return ddI
+
+
+@whole("ddII")
+def ddntk2(snapshot: Weighted) -> Tensor:
+    ddII = snapshot.differentials()[2]
+    assert ddII is not None
+    return ddII
+
+
+@whole("d4")
+def fourth(snapshot: Weighted) -> Tensor:
     return snapshot.fourth()
 
 
-def loss(snapshot: Snapshot) -> Tensor:
-    return snapshot.loss()[:, None]
+@whole("loss")
+def loss(snapshot: Weighted) -> Tensor:
+    return snapshot.loss()
 
 
-def moved(snapshot: Snapshot) -> Tensor:
-    return snapshot.moved()[:, None]
+@whole("moved")
+def moved(snapshot: Weighted) -> Tensor:
+    return snapshot.moved()
 
 
-def taylor(snapshot: Snapshot) -> Tensor:
-    return snapshot.taylor().flatten(1)
-
-
-# Keyed by the column prefix of simulate.schema.
-MEASURE: dict[str, Callable[[Snapshot], Tensor]] = {
-    "g": kernel,
-    "m1": moment(1),
-    "m2": moment(2),
-    "m3": moment(3),
-    "m4": moment(4),
-    "z": outputs,
-    "H": ntk,
-    "dH": dntk,
-    "ddI": ddntk1,
-    "ddII": ddntk2,
-    "d4": fourth,
-    "loss": loss,
-    "moved": moved,
-    "taylor": taylor,
-}
-__all__ = ["MEASURE", "Snapshot"]
+@whole("taylor")
+def taylor(snapshot: Weighted) -> Tensor:
+    return snapshot.taylor()

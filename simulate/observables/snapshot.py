@@ -1,43 +1,61 @@
-"""One layer of a block of networks at one step, as the observables see it."""
+"""One layer of a block of networks at one step, as the functions of `simulate.observables.measure` see it.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+A sampler that cannot give something does not have the method: without weights there are `preactivations`, `kernel` and
+`ntk`, with weights all of them. An observable that uses more than the first two declares what it needs
+(`Observable.needs`). M networks, D samples, n_l neurons, P = n_L D outputs (i, a) in the order i D + a.
+"""
 
-import torch
+from typing import Any, Protocol
+
 from torch import Tensor
 
 
-def _absent() -> Tensor:
-    raise RuntimeError("this sampler does not give what the observable needs; settings should have refused it")
+class Snapshot(Protocol):
+    """What both samplers have."""
+
+    @property
+    def layer(self) -> int: ...
+
+    @property
+    def step(self) -> int:
+        """Steps of training done."""
+
+    @property
+    def outputs(self) -> int:
+        """n_L: how many neurons stand for the outputs in every layer."""
+
+    @property
+    def samples(self) -> int:
+        """D, the train samples first."""
+
+    def preactivations(self) -> Tensor:
+        """z(l), (M, D, n_l)"""
+
+    def kernel(self) -> Tensor:
+        """g(l), the covariance of the layer's neurons given the layer below, (M, D, D) float64"""
+
+    def ntk(self) -> Tensor:
+        """H_ij;ab of the layer's first n_L neurons, (M, n_L, D, n_L, D) float64"""
 
 
-def _nothing() -> tuple[Tensor, Tensor | None, Tensor | None]:
-    raise RuntimeError("this sampler has no weights to differentiate by; settings should have refused it")
+class Weighted(Snapshot, Protocol):
+    """What networks with weights have in addition."""
 
+    @property
+    def training(self) -> Any:
+        """`simulate.training.algorithms.Training`: parameters W and b of all layers, train samples, rule."""
 
-@dataclass(frozen=True)
-class Snapshot:
-    """Everything is a function, so that only what is recorded is computed."""
+    def differentials(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """dH (M, P, P, P), and ddI and ddII (M, P, P, P, P) where ddntk is recorded"""
 
-    layer: int
-    outputs: int  # neurons that are measured one by one
-    preactivations: Callable[[], Tensor] = _absent  # (M, D, n_l)
-    kernel: Callable[[], Tensor] = _absent  # (M, D, D) float64
-    ntk: Callable[[], Tensor] = _absent  # (M, n_L, D, n_L, D) float64
-    differentials: Callable[[], tuple[Tensor, Tensor | None, Tensor | None]] = _nothing  # simulate.differentials
-    fourth: Callable[[], Tensor] = _absent  # (M, n_L D)
-    loss: Callable[[], Tensor] = _absent  # (M,)
-    moved: Callable[[], Tensor] = _absent  # (M,)
-    taylor: Callable[[], Tensor] = _absent  # (M, 3, n_L D)
+    def fourth(self) -> Tensor:
+        """(M, P)"""
 
+    def loss(self) -> Tensor:
+        """(M,)"""
 
-@lru_cache(maxsize=64)
-def _triangle(k: int, device: torch.device) -> Tensor:
-    row, column = torch.triu_indices(k, k, device=device)
-    return row * k + column
+    def moved(self) -> Tensor:
+        """(M,)"""
 
-
-def upper(matrix: Tensor) -> Tensor:
-    """The upper triangle, row by row: (M, k, k) -> (M, k (k + 1) / 2)."""
-    return matrix.flatten(1).index_select(1, _triangle(matrix.shape[-1], matrix.device))
+    def taylor(self) -> Tensor:
+        """Outputs of the Taylor models of order 1, 2, 3, (M, 3, P)"""

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from simulate.networks import streams
-from simulate.observables.measure import MEASURE
+from simulate.observables.measure import columns
 from simulate.running.jobs import Job
 from simulate.running.samplers import snapshots
 from simulate.store.layout import NOT_FINITE, OK
@@ -23,29 +23,26 @@ def compute_block(
     arrays: an empty one for the first block, then what the block before has left.
     """
     layout, M = job.layout, job.block
-    families = [(family.prefix, layout.defined(family), layout.kept(family)) for family in layout.families()]
-    out = {
-        family.prefix: np.full(
-            (M, len(layout.steps), len(layout.layers), len(layout.names(family))), np.nan, dtype=layout.dtype
-        )
-        for family in layout.families()
+    families = [(family, layout.defined(family), layout.indices(family)) for family in layout.families()]
+    rows = {
+        family.prefix: np.full((M, len(layout.steps), len(layout.layers), len(indices)), np.nan, dtype=layout.dtype)
+        for family, _, indices in families
     }
     finite = np.ones((M, len(layout.steps)), dtype=bool)
-    measured: list[tuple[int, NDArray[Any], list[int] | None, torch.Tensor]] = []
+    measured: list[tuple[int, NDArray[Any], torch.Tensor]] = []
     torch.backends.cuda.matmul.allow_tf32 = job.settings.ensemble.tf32
     # What overflows, or does not fit the stored precision, has diverged: a row that says so.
     with torch.inference_mode(), np.errstate(all="ignore"):
-        for step, snapshot in snapshots(job, index, arrays):
-            s, at = layout.steps.index(step), layout.layers.index(snapshot.layer)
-            for prefix, defined, kept in families:
-                if defined[at]:
-                    measured.append((s, out[prefix][:, s, at], kept, MEASURE[prefix](snapshot)))
-        for s, cells, kept, values in measured:  # at the end: a device is not waited for in between
-            on_host = values.cpu().numpy()
-            cells[...] = on_host if kept is None else on_host[:, kept]
+        for snapshot in snapshots(job, index, arrays):
+            s, l = layout.steps.index(snapshot.step), layout.layers.index(snapshot.layer)
+            for family, defined, indices in families:
+                if defined[l]:
+                    measured.append((s, rows[family.prefix][:, s, l], columns(snapshot, family, indices)))
+        for s, cells, values in measured:  # at the end: a device is not waited for in between
+            cells[...] = values.cpu().numpy()
             finite[:, s] &= np.isfinite(cells).all(axis=1)
     status = np.where(finite, OK, NOT_FINITE).astype(np.int8)
-    return out, status
+    return rows, status
 
 
 def compute_part(

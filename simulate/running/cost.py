@@ -6,6 +6,7 @@ The counts are leading orders. Block sizes follow from `network_bytes`, so a cha
 import itertools
 from dataclasses import dataclass
 
+from simulate.observables.columns import recorded
 from simulate.running.jobs import Job
 from simulate.settings import Settings
 from simulate.training.algorithms import STAGES
@@ -26,25 +27,27 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     hidden = sum(settings.network.widths) + settings.network.outputs
     if settings.ensemble.sampler == "law":  # layer by layer: deviates, preactivations, activations and their copies
         widest = max(settings.network.outputs, *settings.network.widths, 1)
-        if "ntk" not in settings.observables.record:
+        if not _pulls_back(settings):
             return item * samples * widest * 5
         # the backward pass holds those of all layers (at most: z goes where the slope follows from s), and vectors for
         # every output
         return item * samples * (3 * hidden + widest * 5 * vectors(settings))
-    copies = 1 + COPIES.get(settings.dynamics.name, 0) + ("moved" in settings.observables.record)
+    observables = recorded(settings.observables.record)
+    copies = 1 + COPIES.get(settings.dynamics.name, 0) + sum(observable.copies for observable in observables)
     held = item * (copies * parameters(n_0, settings) + 2 * samples * hidden)
-    # Tangents along every direction, pair and triple of directions, in float64.
-    directions = samples * settings.network.outputs
-    if {"ddntk", "taylor"} & set(settings.observables.record):
-        held += 8 * hidden * 6 * directions**3
-    elif "dntk" in settings.observables.record:
-        held += 8 * hidden * 6 * directions**2
-    return held
+    # Tangents along every direction, pair or triple of directions, in float64.
+    directions, order = samples * settings.network.outputs, max(observable.tangents for observable in observables)
+    return held + (8 * hidden * 6 * directions**order if order else 0)
+
+
+def _pulls_back(settings: Settings) -> bool:
+    """Whether something that is recorded pulls vectors back through the networks."""
+    return any(observable.pulled(1, 1) for observable in recorded(settings.observables.record))
 
 
 def vectors(settings: Settings) -> int:
     """Rows that a sample has in the widest array of the law sampler: one, or one for each output pulled back."""
-    if "ntk" not in settings.observables.record:
+    if not _pulls_back(settings):
         return 1
     return settings.network.outputs * len(settings.observables.output_layers)
 
@@ -73,28 +76,19 @@ def counts(job: Job) -> Counts:
     sizes = [n_0, *s.network.widths, s.network.outputs]
     weights = float(sum(n * m for n, m in itertools.pairwise(sizes)))
     above = weights - n_0 * sizes[1]  # weights that something is pulled back through
-    hidden, outputs, record = sum(sizes[1:-1]), s.network.outputs, s.observables.record
+    hidden, outputs = sum(sizes[1:-1]), s.network.outputs
     rows = job.layout.row_bytes()
     if s.ensemble.sampler == "law":
         operations, normals = 4.0 * D * D * hidden, float(D * (hidden + outputs))
-        if "ntk" in record:
+        if _pulls_back(s):
             R = outputs * D * len(s.observables.output_layers)
             operations += hidden * (4.0 * R * R + 6.0 * R * D)
             normals += R * hidden
         return Counts(operations, normals, touched_bytes(job), rows)
-    directions = outputs * D
-    pulled = 0  # vectors, or tangents, for each recorded step
-    for name, each in (
-        ("ntk", directions),
-        ("dntk", 4 * directions**2),
-        ("ddntk", 4 * directions**3),
-        ("fourth", 8 * D),
-    ):
-        if name in record:
-            pulled += each * len(s.observables.output_layers)
+    observables = recorded(s.observables.record)
+    pulled = len(s.observables.output_layers) * sum(observable.pulled(D, outputs) for observable in observables)
     operations = len(job.layout.steps) * 2 * (weights * D + above * pulled)
-    if "taylor" in record:  # its differentials, once
-        operations += 8 * above * directions**3
+    operations += 2 * above * sum(observable.pulled_once(D, outputs) for observable in observables)
     N = s.dynamics.batch or job.samples.train
     operations += gradients(job) * 2 * N * (2 * weights + above)
     return Counts(operations, weights, touched_bytes(job), rows)

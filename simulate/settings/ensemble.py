@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulate.observables.columns import WITHOUT_WEIGHTS
+from simulate.observables.columns import recorded
 from simulate.settings.observables import Observables
 from simulate.settings.reader import Reader, SettingsError, boolean, integer
 from simulate.settings.training import Dynamics
@@ -24,7 +24,7 @@ class Ensemble:
 
 def read_ensemble(r: Reader, observables: Observables, dynamics: Dynamics) -> Ensemble:
     sampler = r.choice("sampler", ("auto", "dense", "law"))
-    heavy = [name for name in observables.record if name not in WITHOUT_WEIGHTS]
+    heavy = [o.name for o in recorded(observables.record) if "weights" in o.needs]
     if dynamics.name != "none":
         heavy.append(f"dynamics={dynamics.name}")
     if sampler == "law" and heavy:

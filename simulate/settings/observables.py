@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simulate.observables.columns import OF_TRAINING, SAMPLES_OF
+from simulate.observables.columns import OBSERVABLES, recorded
 from simulate.settings.network import Network
 from simulate.settings.reader import Reader, SettingsError, choice, integer, is_list
 from simulate.settings.training import Dynamics
-
-OBSERVABLES = ("kernel", "moments", "outputs", "ntk", "dntk", "ddntk", "fourth", "loss", "moved", "taylor")
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ def read_observables(r: Reader, network: Network, dynamics: Dynamics) -> Observa
     depth = network.depth
 
     def names(value: Any) -> tuple[str, ...]:
-        out = tuple(choice(v, OBSERVABLES) for v in (value if is_list(value) else [value]))
+        out = tuple(choice(v, tuple(OBSERVABLES)) for v in (value if is_list(value) else [value]))
         if not out or len(set(out)) != len(out):
             raise ValueError
         return out
@@ -65,26 +63,50 @@ def read_observables(r: Reader, network: Network, dynamics: Dynamics) -> Observa
         f"ends, or rising step numbers from 0 to dynamics.steps = {dynamics.steps}",
     )
     r.close()
-    if dynamics.name == "none" and (needy := [name for name in record if name in OF_TRAINING]):
-        right = f"{', '.join(needy)} needs training: choose dynamics=gradient_descent"
-        raise SettingsError("observables.record", list(record), right)
-    if "taylor" in record and (dynamics.name not in ("gradient_descent", "gradient_flow") or dynamics.loss != "mse"):
-        right = "taylor needs dynamics=gradient_descent or gradient_flow with loss=mse"
-        raise SettingsError("observables.record", list(record), right)
-    if "taylor" in record and dynamics.tolerance:
-        raise SettingsError("dynamics.tolerance", dynamics.tolerance, "0 where taylor is recorded: models do not stop")
-    if "taylor" in record and output_layers[-1] != depth:
-        raise SettingsError(r.key("output_layers"), list(output_layers), "taylor needs the last layer among them")
-    return Observables(record, layers, output_layers, tuples, steps)
+    observables = Observables(record, layers, output_layers, tuples, steps)
+    for observable in recorded(record):
+        for need in sorted(observable.needs):
+            NEEDS[need](observable.name, network, dynamics, observables)
+    return observables
+
+
+Condition = Callable[[str, Network, Dynamics, Observables], None]
+
+
+def _needs_training(name: str, network: Network, dynamics: Dynamics, observables: Observables) -> None:
+    if dynamics.name == "none":
+        right = f"{name} needs training: choose dynamics=gradient_descent"
+        raise SettingsError("observables.record", list(observables.record), right)
+
+
+def _needs_taylor(name: str, network: Network, dynamics: Dynamics, observables: Observables) -> None:
+    if dynamics.name not in ("gradient_descent", "gradient_flow") or dynamics.loss != "mse":
+        right = f"{name} needs dynamics=gradient_descent or gradient_flow with loss=mse"
+        raise SettingsError("observables.record", list(observables.record), right)
+    if dynamics.tolerance:
+        right = f"0 where {name} is recorded: models do not stop"
+        raise SettingsError("dynamics.tolerance", dynamics.tolerance, right)
+    if observables.output_layers[-1] != network.depth:
+        right = f"{name} needs the last layer among them"
+        raise SettingsError("observables.output_layers", list(observables.output_layers), right)
+
+
+def _needs_weights(name: str, network: Network, dynamics: Dynamics, observables: Observables) -> None:
+    """The sampler is chosen by it (`simulate.settings.ensemble`)."""
+
+
+# What an observable may need: each raises SettingsError where the settings do not have it.
+NEEDS: dict[str, Condition] = {"training": _needs_training, "taylor": _needs_taylor, "weights": _needs_weights}
 
 
 def _tuples(value: Any) -> Mapping[str, tuple[tuple[int, ...], ...]]:
     """Sample tuples in rising order: an observable has one column for all orders that symmetry makes equal."""
     if value == "all":
         return {}
+    choosable = [observable.name for observable in OBSERVABLES.values() if observable.choosable]
     out = {}
     for name, chosen in value.items():
-        order = SAMPLES_OF[choice(name, tuple(SAMPLES_OF))]
+        order = OBSERVABLES[choice(name, choosable)].choosable
         out[name] = tuple(sorted({tuple(sorted(integer(a, 0) for a in one)) for one in chosen}))
         if not out[name] or any(len(one) != order for one in out[name]):
             raise ValueError

@@ -13,9 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from simulate.observables.columns import OBSERVABLES, Observable
+from simulate.observables.columns import OBSERVABLES, Family, Index, Observable, recorded
 from simulate.settings import Settings
 from simulate.settings.reader import SettingsError
+from simulate.store.files import StoreError
 
 FORMAT = 1
 OK, NOT_FINITE = 0, 1  # status of a network at a step
@@ -50,41 +51,45 @@ class Layout:
         fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
         return cls(**fields)
 
-    def families(self) -> list[Observable]:
-        return [family for name in self.record for family in OBSERVABLES[name]]
+    def observables(self) -> list[Observable]:
+        """StoreError where one is not known here."""
+        for name in self.record:
+            if name not in OBSERVABLES:
+                raise StoreError(
+                    f"observable {name!r} is not known here: name the file that adds it, as plugins=[my.py]"
+                )
+        return recorded(self.record)
 
-    def kept(self, family: Observable) -> list[int] | None:
-        """Which of the family's index tuples are columns; None for all."""
-        (name,) = (name for name, families in OBSERVABLES.items() if family in families)
-        if name not in self.tuples:
-            return None
-        chosen = {tuple(one) for one in self.tuples[name]}
-        every = family.tuples(self.samples, self.outputs)
-        return [k for k, index in enumerate(every) if tuple(sorted(index[len(index) // 2 :])) in chosen]
+    def families(self) -> list[Family]:
+        return [family for observable in self.observables() for family in observable.families]
 
-    def indices(self, family: Observable) -> list[tuple[int, ...]]:
+    def indices(self, family: Family) -> list[Index]:
         """The index tuple of each column: outputs first, then samples."""
-        every, kept = family.tuples(self.samples, self.outputs), self.kept(family)
-        return every if kept is None else [every[k] for k in kept]
+        (name,) = (observable.name for observable in self.observables() if family in observable.families)
+        indices = family.indices(self.samples, self.outputs)
+        if name not in self.tuples:
+            return indices
+        chosen = {tuple(samples) for samples in self.tuples[name]}
+        return [index for index in indices if tuple(sorted(family.samples(index))) in chosen]
 
-    def names(self, family: Observable) -> list[str]:
+    def names(self, family: Family) -> list[str]:
         return ["_".join([family.prefix, *map(str, index)]) for index in self.indices(family)]
 
     def column_count(self) -> int:
         """SettingsError where there are too many to choose from."""
         total = 0
-        for name in self.record:
-            for family in OBSERVABLES[name]:
-                every = family.count(self.samples, self.outputs)
-                if name in self.tuples and every > MOST_LISTED:
+        for observable in self.observables():
+            for family in observable.families:
+                count, chosen = family.count(self.samples, self.outputs), observable.name in self.tuples
+                if chosen and count > MOST_LISTED:
                     right = (
-                        f"{every:,} of {self.samples} samples to choose from; at most {MOST_LISTED:,}: fewer samples"
+                        f"{count:,} of {self.samples} samples to choose from; at most {MOST_LISTED:,}: fewer samples"
                     )
-                    raise SettingsError("observables.tuples", name, right)
-                total += len(self.names(family)) if name in self.tuples else every
+                    raise SettingsError("observables.tuples", observable.name, right)
+                total += len(self.indices(family)) if chosen else count
         return total
 
-    def defined(self, family: Observable) -> list[bool]:
+    def defined(self, family: Family) -> list[bool]:
         """For each row layer, whether the family has numbers there."""
         where = {"layers": self.kernel_layers, "output_layers": self.output_layers, "end": (self.depth,)}
         return [layer in where[family.where] for layer in self.layers]
@@ -111,7 +116,7 @@ def layout_of(settings: Settings, samples: int) -> Layout:
             raise SettingsError("observables.tuples", name, f"not recorded: observables.record={list(o.record)}")
         if max(map(max, chosen)) >= samples:
             raise SettingsError("observables.tuples", [list(one) for one in chosen], f"there are {samples} samples")
-    families = [f for name in o.record for f in OBSERVABLES[name]]
+    families = [family for observable in recorded(o.record) for family in observable.families]
     at = {"layers": o.layers, "output_layers": o.output_layers, "end": (depth,)}
     there = {where: at[where] if any(f.where == where for f in families) else () for where in at}
     return Layout(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from simulate.observables.columns import Observable
+from simulate.observables.columns import Family
 from simulate.settings import with_defaults
 from simulate.store.files import StoreError
 from simulate.store.layout import Layout
@@ -73,7 +73,7 @@ class DataSet:
                 ) from None
         return pa.concat_tables(tables)
 
-    def family(self, prefix: str) -> Observable:
+    def family(self, prefix: str) -> Family:
         for family in self.layout.families():
             if family.prefix == prefix:
                 return family

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.theory import gaussian
+from analysis.theory import quadrature
 from analysis.theory.activations import Activation, activation
 from analysis.theory.gaussian import Expectations
 from analysis.theory.kinks import _panels
@@ -118,7 +118,7 @@ def test_smooth_four_inputs_to_1e9(name: str, scale: float, monkeypatch: pytest.
     patterns = [(0, 0, 0, 0), (2, 1, 1, 0), (3, 1, 1, 1), (2, 2, 1, 1)]
     coarse = [Expectations(s, K).tensor(*orders) for orders in patterns]
     steps = axis_steps
-    monkeypatch.setattr(gaussian, "axis_steps", lambda *a: [h / 1.5 for h in steps(*a)])
+    monkeypatch.setattr(quadrature, "axis_steps", lambda *a: [h / 1.5 for h in steps(*a)])
     for orders, got in zip(patterns, coarse, strict=True):
         fine = Expectations(s, K).tensor(*orders)
         np.testing.assert_allclose(got, fine, rtol=1e-9, atol=1e-10 * np.abs(fine).max(), err_msg=str(orders))
