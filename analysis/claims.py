@@ -1,95 +1,92 @@
-"""The tests that a claim can name: each turns the points of a sweep into series with a prediction.
+"""Which tests a claim can name, and whether data, or settings before there are any, can be judged by them."""
 
-A test is a generator of Measured: one component at one layer with, per point, an estimate and what theory
-says of it. `series` gathers a component over the widths. To add a test, write such a function and enter it
-in TESTS under the name that `claim.tests` will use.
-"""
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from analysis.measures.algorithms import algorithm_coefficient, algorithm_difference
-from analysis.measures.depth import exponent_of, flow_off_criticality, flow_on_criticality, slope_of
-from analysis.measures.differentials import P, Q, R, S, T, U, ddntk_size, dntk_size, fourth_size
-from analysis.measures.measured import Measure, PairedMeasure, Test
-from analysis.measures.models import one_layer, taylor_error
-from analysis.measures.ntk import A, B, D, F, Theta1, ntk_mean, ntk_variance
-from analysis.measures.preactivations import (
-    cumulant,
-    kernel_mean,
-    metric,
-    six_point,
-    vertex,
-    vertex_of_neurons,
-    vertex_over_theory,
+from analysis.estimators import FEWEST
+from analysis.measures import (  # noqa: F401 each enters its measures
+    algorithms,
+    differentials,
+    models,
+    ntk,
+    preactivations,
+    representations,
+    trained,
 )
-from analysis.measures.representations import kernel_change_size, ntk_change, ntk_change_of_step, ntk_change_size
-from analysis.measures.trained import (
-    trained_covariance,
-    trained_kurtosis,
-    trained_mean,
-    trained_mean_coefficient,
-    trained_skewness,
-)
+from analysis.measures.depth import exponent_of, slope_of
+from analysis.measures.measured import MEASURES, Measure
+from analysis.models import MODELS
+from analysis.points import Point, Variant, variants
 
-TESTS: dict[str, Test] = {
-    "V": Test(vertex, "powers"),
-    "V_of_neurons": Test(vertex_of_neurons, "powers"),
-    "cumulant": Test(cumulant, "powers"),
-    "G1": Test(metric, "powers"),
-    "six_point": Test(six_point, "powers"),
-    "Theta1": Test(Theta1, "powers"),
-    "A": Test(A, "powers"),
-    "B": Test(B, "powers"),
-    "D": Test(D, "powers"),
-    "F": Test(F, "powers"),
-    "P": Test(P, "powers"),
-    "Q": Test(Q, "powers"),
-    "R": Test(R, "powers"),
-    "S": Test(S, "powers"),
-    "T": Test(T, "powers"),
-    "U": Test(U, "powers"),
-    "dntk_size": Test(dntk_size, "exponent"),
-    "ddntk_size": Test(ddntk_size, "exponent"),
-    "fourth_size": Test(fourth_size, "exponent"),
-    "V_collapse": Test(vertex_over_theory, "collapse"),
-    "K": Test(kernel_mean, "powers"),
-    "K_power_law": Test(flow_on_criticality, "power_law"),
-    "K_exponential": Test(flow_off_criticality, "exponential"),
-    "ntk_mean": Test(ntk_mean, "powers"),
-    "ntk_variance": Test(ntk_variance, "exponent"),
-    "trained_mean": Test(trained_mean, "powers"),
-    "trained_covariance": Test(trained_covariance, "powers"),
-    "trained_skewness": Test(trained_skewness, "powers"),
-    "trained_kurtosis": Test(trained_kurtosis, "powers"),
-    "trained_mean_coefficient": Test(trained_mean_coefficient, "powers"),
-    "ntk_change": Test(ntk_change, "powers"),
-    "ntk_change_of_step": Test(ntk_change_of_step, "powers"),
-    "ntk_change_size": Test(ntk_change_size, "exponent"),
-    "kernel_change_size": Test(kernel_change_size, "exponent"),
-    "taylor_error": Test(taylor_error, "network_exponent"),
-    "one_layer": Test(one_layer, "tolerance"),
-}
-# Tests between two variants of a sweep, of which `reference` names one by its dynamics.
-PAIRED: dict[str, tuple[PairedMeasure, str]] = {
-    "algorithm_difference": (algorithm_difference, "powers"),
-    "algorithm_coefficient": (algorithm_coefficient, "powers"),
-}
-GROWING: dict[str, Measure] = {"V": vertex}
-GROWING |= {f.__name__: f for f in (A, B, D, F, P, Q, R, S, T, U)}
-TESTS |= {f"{name}_slope": Test(slope_of(measure), "asymptote") for name, measure in GROWING.items()}
-TESTS |= {f"{name}_exponent": Test(exponent_of(measure), "power_law") for name, measure in GROWING.items()}
-NTK = (Theta1, A, B, D, F)
-FIRST = (P, Q)
-SECOND = (R, S, T, U)
-FURTHER = (*FIRST, *SECOND)
-# What the table of estimates holds: measures, by the families of columns that they read.
-TABLES: tuple[tuple[tuple[str, ...], tuple[Measure, ...]], ...] = (
-    (("g",), (kernel_mean, metric, vertex)),
-    (("m4",), (vertex_of_neurons,)),
-    (("H",), (ntk_mean,)),
-    (("H", "g", "z"), NTK),
-    (("dH", "z"), FIRST),
-    (("ddI", "ddII"), SECOND),
-    (("z",), (cumulant, trained_mean, trained_covariance)),
-)
-ORDER_N = (metric, vertex, vertex_of_neurons, cumulant, *NTK, *FURTHER)  # predicted for few samples only
-AT_START, TRAINED = (cumulant, *NTK, *FURTHER), (trained_mean, trained_covariance)
-TWO_OUTPUTS = (*NTK, *FURTHER)
+
+def tests() -> dict[str, Measure]:
+    """Every test by its name: the measures, and for those that grow with depth their slope and exponent."""
+    growing = [measure for measure in MEASURES.values() if measure.grows]
+    derived = [derive(measure) for derive in (slope_of, exponent_of) for measure in growing]
+    return dict(MEASURES) | {measure.name: measure for measure in derived}
+
+
+def symbol(test: str, tensor: str) -> str:
+    """The symbol in TeX of a tensor that a test measures."""
+    return tests()[test].symbols[tensor]
+
+
+def unknown(name: str) -> Iterator[str]:
+    """Why a test of that name cannot be judged, if it is not known."""
+    known = tests()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        yield f"no such test; did you mean {near[0]}?" if near else f"no such test; known are {', '.join(known)}"
+
+
+def reference_of(options: Mapping[str, Any], sweep: Sequence[Variant]) -> Variant | None:
+    """The variant that a paired test names by its dynamics."""
+    named = [v for v in sweep if v.points[0].settings["dynamics"]["name"] == options.get("reference")]
+    return named[0] if named else None
+
+
+def of_sweep(measure: Measure, options: Mapping[str, Any], sweep: Sequence[Variant]) -> Iterator[str]:
+    """Why a test cannot be judged over a sweep as a whole."""
+    if not measure.paired:
+        return
+    reference = reference_of(options, sweep)
+    if reference is None:
+        names = ", ".join(sorted({variant.points[0].settings["dynamics"]["name"] for variant in sweep}))
+        yield f"reference={options.get('reference')}: the sweep has dynamics={names}"
+        return
+    for variant in sweep:
+        if [p.widths for p in variant.points] != [p.widths for p in reference.points]:
+            yield f"network.width: {variant.label} and {reference.label} need the same widths"
+        if [p.addresses for p in variant.points] != [p.addresses for p in reference.points]:
+            yield f"ensemble: {variant.label} and {reference.label} need the same networks"
+
+
+def of_variant(measure: Measure, options: Mapping[str, Any], variant: Variant) -> Iterator[str]:
+    """Why a test cannot be judged at the points of a sweep that differ in width alone."""
+    for point in variant.points:
+        yield from measure.missing(point, options.get("layers"))
+        if len(set(point.widths)) > 1:
+            yield f"network.width={point.widths}: scaling in 1/n is fitted for one width in all layers"
+            return
+        if point.networks < FEWEST:
+            yield f"ensemble.networks={point.networks}: at least {FEWEST} are needed for an error bar"
+    widths, fewest = sorted({point.n for point in variant.points}), MODELS[measure.model].fewest_widths
+    if len(widths) < fewest:
+        yield f"network.width={','.join(map(str, widths))}: a fit in 1/n needs at least {fewest} widths"
+
+
+def check(claim: Mapping[str, Any], points: Sequence[Point]) -> Iterator[str]:
+    """Why tests of a claim cannot be judged at these points, one line each, before anything is drawn for them.
+
+    points: those of the claim's sweep, with or without data (`analysis.points.Planned`).
+    """
+    sweep = variants(points)
+    for name, options in claim["tests"].items():
+        reasons = list(unknown(name))
+        if not reasons:
+            measure = tests()[name]
+            reasons = list(of_sweep(measure, options, sweep))
+            reasons += [reason for variant in sweep for reason in of_variant(measure, options, variant)]
+        for reason in dict.fromkeys(reasons):
+            yield f"claim.tests.{name}: {reason}"

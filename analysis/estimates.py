@@ -1,42 +1,38 @@
-"""The table of estimates: every quantity that a data set can give, with theory beside it."""
+"""The table of estimates: every quantity that a data set can give, with its theory."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from analysis import theory
-from analysis.claims import AT_START, FURTHER, ORDER_N, TABLES, TRAINED, TWO_OUTPUTS
-from analysis.measures.measured import chosen_layers
-from analysis.points import FOUR_POINT_SAMPLES, Point
+import numpy as np
+
+from analysis.measures.measured import MEASURES, Measure
+from analysis.points import Point
 
 
-def table(point: Point) -> list[dict[str, Any]]:
+def _in_table(measure: Measure, point: Point) -> bool:
+    """Whether the table of a point's estimates has a measure."""
+    if measure.table == "never" or measure.table == ("untrained" if point.trained else "trained"):
+        return False
+    if measure.table_samples is not None and measure.table_samples < point.D:
+        return False
+    return not any(True for _ in measure.missing(point))
+
+
+def table(point: Point) -> Iterator[dict[str, Any]]:
     """The estimates of one point as rows: tensor, layer, step, width, samples, estimate, error, theory, theory_next."""
-    out = []
-    for families, measures in TABLES:
-        if not chosen_layers(point, families, None):
+    for measure in MEASURES.values():
+        if not _in_table(measure, point):
             continue
-        for measure in measures:
-            if measure in ORDER_N and point.D > FOUR_POINT_SAMPLES:
-                continue
-            if measure in (AT_START if point.trained else TRAINED):
-                continue
-            if measure not in TRAINED and 0 not in point.data.layout.steps:
-                continue
-            if measure in TWO_OUTPUTS and point.settings["network"]["outputs"] < 2:
-                continue
-            if measure in FURTHER and theory.activation(point.activation).kinked:
-                continue
-            for m in measure(point, None):
-                for k, label in enumerate(m.samples):
-                    row = {
-                        "tensor": m.tensor,
-                        "layer": m.layer,
-                        "step": m.step,
-                        "width": point.n if len(set(point.widths)) == 1 else -1,
-                        "samples": label,
-                        "estimate": m.estimate.value[k],
-                        "error": m.estimate.error[k],
-                        "theory": m.theory[k],
-                        "theory_next": m.theory_next[k],
-                    }
-                    out.append(row)
-    return out
+        for m in measure(point, None):
+            for k, label in enumerate(m.samples):
+                yield {
+                    "tensor": m.tensor,
+                    "layer": m.layer,
+                    "step": m.step,
+                    "width": point.n if len(set(point.widths)) == 1 else -1,
+                    "samples": label,
+                    "estimate": m.estimate.value[k],
+                    "error": m.estimate.error[k],
+                    "theory": m.theory[k],
+                    "theory_next": np.nan if m.theory_next is None else m.theory_next[k],
+                }

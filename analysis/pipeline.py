@@ -6,15 +6,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis import fits, verdicts
 from analysis.estimates import table
+from analysis.fits import Fit
 from analysis.points import Point, variants
-from analysis.report.draw import write_all
-from analysis.report.page import render
 from analysis.result import Claim, Options, Result, verdict_json
-from analysis.series import series
+from analysis.series import NotTested, series
 from simulate.store.files import StoreError
 from simulate.store.sets import DataSet, find
 
@@ -26,16 +26,19 @@ def gather(sets: Sequence[DataSet]) -> list[Claim]:
         _check(data)
     out = []
     for _, group in groupby(claimed, key=lambda data: (data.path.parent, data.settings["claim"]["name"])):
-        points = [Point(data) for data in group]
+        points = [_complete(data) for data in group]
         claim = points[0].settings["claim"]
-        for point in points:
-            if not point.data.complete:
-                raise StoreError(
-                    f"{point.data.path}: {point.data.networks:,} of {point.data.manifest['networks']:,} networks are "
-                    "there; run the simulation again to finish it"
-                )
         out.append(Claim(claim["name"], claim["statement"], claim["tests"], tuple(variants(points))))
     return out
+
+
+def _complete(data: DataSet) -> Point:
+    if not data.complete:
+        raise StoreError(
+            f"{data.path}: {data.networks:,} of {data.manifest['networks']:,} networks are there; run the simulation "
+            "again to finish it"
+        )
+    return Point(data)
 
 
 def _check(data: DataSet) -> None:
@@ -50,37 +53,54 @@ def _check(data: DataSet) -> None:
             raise StoreError(f"{data.path}: claim.tests.{name}={test!r}: a precision, and layers if there are any")
 
 
-def analyse(sets: Sequence[DataSet], options: Options) -> Result:
-    """Everything but files: estimates, fits and verdicts of all claims in `sets`, as one family of tests."""
+def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
+    """Everything but files: estimates, fits and verdicts of all claims in `sets`, as one family of tests.
+
+    What cannot be judged, by its settings, in the theory's range or in a fit, is not tested, and the rest is.
+    """
     found = gather(sets)
-    series_of = {
-        claim.name: [s for test, given in claim.tests.items() for s in series(test, given, claim.variants)]
-        for claim in found
-    }
-    if len(series_of) != len(found):
-        raise ValueError("two sweeps of the same claim: analyse them one at a time")
-    scans = {
-        f"{name}: {s.name} ({s.test})": fits.scan(s, options.prior_width)
-        for name, group in series_of.items()
-        for s in group
-    }
-    judged = iter(verdicts.judge([scan[1.0] for scan in scans.values()], options.alpha, options.power))
-    said = []
+    if len({claim.name for claim in found}) != len(found):
+        raise ValueError("two sweeps of the same claim: analyze them one at a time")
+    scans: dict[str, dict[float, Fit]] = {}
+    names: dict[str, list[str]] = {}
+    refused: dict[str, list[NotTested]] = {}
     for claim in found:
-        networks = sum(len(p.finite) for p in claim.points)
-        diverged = sum(int((~p.finite).sum()) for p in claim.points) / networks
-        mine = [next(judged) for _ in series_of[claim.name]]
-        said.append(verdicts.verdict(claim.name, claim.statement, mine, networks, diverged, options.diverged))
+        names[claim.name], refused[claim.name] = [], []
+        for test, given in claim.tests.items():
+            some, not_tested = series(test, given, claim.variants)
+            refused[claim.name] += not_tested
+            for one in some:
+                name = f"{claim.name}: {one.name} ({one.test})"
+                try:
+                    scans[name] = fits.scan(one, options.prior_width)
+                except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+                    refused[claim.name].append(NotTested(test, one.name, str(error)))
+                else:
+                    names[claim.name].append(name)
+    judged = dict(
+        zip(scans, verdicts.judge([scan[1.0] for scan in scans.values()], options.alpha, options.power), strict=True)
+    )
+    results = []
+    for claim in found:
+        networks = sum(len(point.finite) for point in claim.points)
+        diverged = sum(int((~point.finite).sum()) for point in claim.points) / networks
+        mine, tolerated = [judged[name] for name in names[claim.name]], options.diverged
+        results.append(
+            verdicts.verdict(claim.name, claim.statement, mine, networks, diverged, tolerated, refused[claim.name])
+        )
+    points = {point.data.path: point for claim in found for point in claim.points}  # what they have read is kept
     rows = []
     for data in sets:
-        point = Point(data)
         name = (data.settings.get("claim") or {}).get("name", "")
-        rows += [{"claim": name, "data": data.path.name, **row} for row in table(point)]
-    return Result(tuple(found), tuple(said), pd.DataFrame(rows), scans, options)
+        given = {"claim": name, "data": data.path.name}
+        rows += [given | row for row in table(points.get(data.path, Point(data)))]
+    return Result(tuple(found), tuple(results), pd.DataFrame(rows), scans, options)
 
 
 def write(result: Result, folder: Path) -> Path:
     """verdicts.json, estimates.parquet, figures and report.html into `folder`; returns the report's path."""
+    from analysis.report.draw import write_all  # late: matplotlib takes a second
+    from analysis.report.page import render
 
     folder.mkdir(parents=True, exist_ok=True)
     for path in (folder, *folder.rglob("*")):
@@ -98,7 +118,7 @@ def analyze(data: str | Path | DataSet | Sequence[DataSet], output: str | Path |
     """Judge the data sets at `data` (a path, a data set, or several).
 
     Writes the report to `output` if given. Options as in configs/analysis.yaml: alpha, power, prior_width, diverged,
-    figures. Raises simulate.StoreError where data are missing or damaged, ValueError where a claim cannot be tested.
+    figures. Raises simulate.StoreError where data are missing or damaged, ValueError where an option is wrong.
     """
     checked = Options(**options)
     if isinstance(data, DataSet):
@@ -107,7 +127,7 @@ def analyze(data: str | Path | DataSet | Sequence[DataSet], output: str | Path |
         sets = find(data)
     else:
         sets = list(data)
-    result = analyse(sets, checked)
+    result = judge_sets(sets, checked)
     if output is not None:
         write(result, Path(output))
     return result

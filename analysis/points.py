@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from analysis import theory
 from analysis.estimators import Array
 from analysis.theory.recursion import Flow
+from simulate.observables.columns import Family
 from simulate.store.files import StoreError
+from simulate.store.layout import Layout
 from simulate.store.sets import DataSet
 
 FOUR_POINT_SAMPLES = 4  # V of more samples than this is not predicted: its cost grows as D^4
@@ -34,8 +37,40 @@ def _flow(
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A data set that is not made yet, as far as a claim is checked by it: as `DataSet`, without rows.
+
+    settings: resolved, as a manifest holds them. given: x (D, n_0), y (D, n_L) or None, the number of train samples.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    layout: Layout
+    given: tuple[Array, Array | None, int]
+
+    @property
+    def networks(self) -> int:
+        return int(self.settings["ensemble"]["networks"])
+
+    def samples(self) -> tuple[Array, Array | None, int]:
+        return self.given
+
+    def family(self, prefix: str) -> Family:
+        return next(family for family in self.layout.families() if family.prefix == prefix)
+
+    def records(self, prefix: str) -> bool:
+        return any(family.prefix == prefix for family in self.layout.families())
+
+    def status(self) -> NDArray[np.int8]:
+        raise StoreError(f"{self.path}: no networks yet")
+
+    def read(self, prefix: str) -> NDArray[Any]:
+        raise StoreError(f"{self.path}: no networks yet")
+
+
+@dataclass(frozen=True)
 class Point:
-    data: DataSet
+    data: DataSet | Planned
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -60,6 +95,17 @@ class Point:
                 f"{self.data.path}: network.width={self.widths}: scaling in 1/n is fitted for one width in all layers"
             )
         return self.widths[0]
+
+    @property
+    def networks(self) -> int:
+        """Those that are there, or planned."""
+        return self.data.networks
+
+    @property
+    def addresses(self) -> tuple[int, int, int]:
+        """Seed, first network and number of networks: points that share them share their networks."""
+        ensemble = self.settings["ensemble"]
+        return ensemble["seed"], ensemble["first"], self.networks
 
     @property
     def trained(self) -> bool:

@@ -74,6 +74,23 @@ class Result:
                         "asked": worst.fit.series.precision,
                         "networks": verdict.networks,
                         "diverged": verdict.diverged,
+                        "reason": "",
+                    }
+                )
+            for entry in verdict.not_tested:
+                rows.append(
+                    {
+                        "claim": verdict.claim,
+                        "verdict": verdicts.NOT_TESTED,
+                        "test": " ".join(filter(None, [entry.test, entry.name])),
+                        "series": 0,
+                        "largest pull": np.nan,
+                        "smallest Q": np.nan,
+                        "visible deviation": np.nan,
+                        "asked": np.nan,
+                        "networks": verdict.networks,
+                        "diverged": verdict.diverged,
+                        "reason": entry.reason,
                     }
                 )
         return pd.DataFrame(rows)
@@ -120,6 +137,9 @@ def verdict_json(result: Result) -> dict[str, Any]:
                         "asked": j.fit.series.precision,
                     }
                     for j in v.judged
+                ],
+                "not_tested": [
+                    {"test": entry.test, "series": entry.name, "reason": entry.reason} for entry in v.not_tested
                 ],
             }
             for v in result.verdicts

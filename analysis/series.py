@@ -1,57 +1,70 @@
 """From measures to series: one component over the widths of a sweep, or over widths and layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.linalg import block_diag
 
-from analysis import estimators
-from analysis.claims import PAIRED, TESTS
+from analysis import claims, estimators
 from analysis.estimators import Estimate
-from analysis.fits import JOINT, Series
-from analysis.measures.measured import Measured
-from analysis.points import Variant
+from analysis.measures.measured import Measure, Measured
+from analysis.models import MODELS, Series
+from analysis.points import Point, Variant
 
 
-def series(name: str, options: Mapping[str, Any], variants: Sequence[Variant]) -> list[Series]:
-    """All series of one test of a claim over the points of its sweep, variant by variant."""
-    if name in PAIRED:
-        return _paired(name, options, variants)
-    if name not in TESTS:
-        raise ValueError(f"claim.tests.{name}: no such test; known are {', '.join((*TESTS, *PAIRED))}")
-    test, layers, precision = TESTS[name], options.get("layers"), float(options["precision"])
-    out: list[Series] = []
-    for variant in variants:
-        measured = [list(test.measure(point, layers)) for point in variant.points]
-        if test.model in JOINT:
-            out += _over_layers(name, test.model, precision, variant, measured)
-        else:
-            for same in zip(*measured, strict=True):
-                out += _at_one_layer(name, test.model, precision, variant, same)
-    return out
+@dataclass(frozen=True)
+class NotTested:
+    """A test, or one variant or series of it, that could not be judged."""
+
+    test: str
+    name: str  # of the variant or series; empty for the whole test
+    reason: str
 
 
-def _paired(name: str, options: Mapping[str, Any], variants: Sequence[Variant]) -> list[Series]:
-    """Each variant against the reference, width by width."""
-    measure, model = PAIRED[name]
-    wanted = options.get("reference")
-    named = [v for v in variants if v.points[0].settings["dynamics"]["name"] == wanted]
-    if not named:
-        there = sorted({v.points[0].settings["dynamics"]["name"] for v in variants})
-        raise ValueError(f"claim.tests.{name}.reference={wanted!r}: the sweep has {', '.join(there)}")
-    reference = named[0]
-    if any([p.n for p in v.points] != [p.n for p in reference.points] for v in variants):
-        raise ValueError(f"claim.tests.{name}: its variants need the same widths")
-    out: list[Series] = []
-    for variant in variants:
+def series(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> tuple[list[Series], list[NotTested]]:
+    """All series of one test of a claim over the points of its sweep, variant by variant, and what could not be tested.
+
+    options: of the test in the claim: precision, and layers or reference.
+    """
+    reasons = list(claims.unknown(name))
+    if reasons:
+        return [], [NotTested(name, "", reason) for reason in reasons]
+    measure = claims.tests()[name]
+    if reasons := list(claims.of_sweep(measure, options, sweep)):
+        return [], [NotTested(name, "", reasons[0])]
+    reference = claims.reference_of(options, sweep) if measure.paired else None
+    found: list[Series] = []
+    refused: list[NotTested] = []
+    for variant in sweep:
         if variant is reference:
             continue
-        pairs = zip(variant.points, reference.points, strict=True)
-        measured = [list(measure(point, other, options.get("layers"))) for point, other in pairs]
-        for same in zip(*measured, strict=True):
-            out += _at_one_layer(name, model, float(options["precision"]), variant, same)
-    return out
+        if reasons := list(claims.of_variant(measure, options, variant)):
+            refused.append(NotTested(name, variant.label, reasons[0]))
+            continue
+        try:
+            found += list(_of_variant(measure, options, variant, reference))
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:  # the theory's range, or too few networks
+            refused.append(NotTested(name, variant.label, str(error)))
+    if not found and not refused:
+        refused.append(NotTested(name, "", "theory predicts nothing at these settings"))
+    return found, refused
+
+
+def _of_variant(
+    measure: Measure, options: Mapping[str, Any], variant: Variant, reference: Variant | None
+) -> Iterator[Series]:
+    layers, precision = options.get("layers"), float(options["precision"])
+    given: list[tuple[Point, ...]] = [(point,) for point in variant.points]
+    if reference is not None:
+        given = list(zip(variant.points, reference.points, strict=True))
+    measured = [list(measure(*points, layers)) for points in given]
+    if MODELS[measure.model].joint:
+        yield from _over_layers(measure.name, measure.model, precision, variant, measured)
+        return
+    for same in zip(*measured, strict=True):
+        yield from _at_one_layer(measure.name, measure.model, precision, variant, same)
 
 
 def _at_one_layer(
@@ -61,21 +74,21 @@ def _at_one_layer(
     first = same[0]
     for k, label in enumerate(first.samples):
         yield Series(
-            name,
-            first.tensor,
-            first.layer,
-            first.step,
-            label,
-            model,
-            np.array([float(p.n) for p in variant.points]),
-            np.full(len(same), float(first.layer)),
-            np.array([m.estimate.value[k] for m in same]),
-            np.diag([m.estimate.error[k] ** 2 for m in same]),
-            float(first.theory[k]),
-            float(first.scale[k]),
-            precision,
-            min(len(m.estimate.replicates) for m in same) - 1,
-            variant.label,
+            test=name,
+            tensor=first.tensor,
+            layer=first.layer,
+            step=first.step,
+            samples=label,
+            model=model,
+            n=np.array([float(p.n) for p in variant.points]),
+            l=np.full(len(same), float(first.layer)),
+            value=np.array([m.estimate.value[k] for m in same]),
+            covariance=np.diag([m.estimate.error[k] ** 2 for m in same]),
+            prediction=float(first.theory[k]),
+            scale=float(first.scale[k]),
+            precision=precision,
+            dof=min(len(m.estimate.replicates) for m in same) - 1,
+            variant=variant.label,
         )
 
 
@@ -93,19 +106,19 @@ def _over_layers(
         ]
         layers = [[float(m.layer) for m in at] for at in measured]
         yield Series(
-            name,
-            first.tensor,
-            None,
-            None,
-            label,
-            model,
-            np.concatenate([np.full(len(at), float(p.n)) for p, at in zip(variant.points, layers, strict=True)]),
-            np.concatenate(layers),
-            np.concatenate([e.value for e in joint]),
-            block_diag(*(e.covariance for e in joint)),
-            float(first.theory[k]),
-            float(first.scale[k]),
-            precision,
-            min(len(e.replicates) for e in joint) - 1,
-            variant.label,
+            test=name,
+            tensor=first.tensor,
+            layer=None,
+            step=None,
+            samples=label,
+            model=model,
+            n=np.concatenate([np.full(len(l), float(p.n)) for p, l in zip(variant.points, layers, strict=True)]),
+            l=np.concatenate(layers),
+            value=np.concatenate([estimate.value for estimate in joint]),
+            covariance=block_diag(*(estimate.covariance for estimate in joint)),
+            prediction=float(first.theory[k]),
+            scale=float(first.scale[k]),
+            precision=precision,
+            dof=min(len(estimate.replicates) for estimate in joint) - 1,
+            variant=variant.label,
         )

@@ -14,8 +14,9 @@ from scipy.stats import t as student
 
 from analysis.estimators import Array
 from analysis.fits import Fit
+from analysis.series import NotTested
 
-AGREES, DISAGREES, UNDERPOWERED = "agrees", "disagrees", "underpowered"
+AGREES, DISAGREES, UNDERPOWERED, NOT_TESTED = "agrees", "disagrees", "underpowered", "not tested"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Verdict:
     judged: tuple[Judged, ...]
     networks: int
     diverged: float  # share of networks that are not finite somewhere
+    not_tested: tuple[NotTested, ...] = ()
 
     def visible(self, test: str) -> float:
         """The smallest deviation visible in every series of a test."""
@@ -79,20 +81,37 @@ def judge(fits: Sequence[Fit], alpha: float, power: float) -> list[Judged]:
     ]
 
 
+def _reason(not_tested: Sequence[NotTested]) -> str:
+    if not not_tested:
+        return "the claim has no tests"
+    first = not_tested[0]
+    more = f" (and {len(not_tested) - 1} more)" if len(not_tested) > 1 else ""
+    return f"{' '.join(filter(None, [first.test, first.name]))} not tested: {first.reason}{more}"
+
+
 def verdict(
-    claim: str, statement: str, judged: Sequence[Judged], networks: int, diverged: float, tolerated: float
+    claim: str,
+    statement: str,
+    judged: Sequence[Judged],
+    networks: int,
+    diverged: float,
+    tolerated: float,
+    not_tested: Sequence[NotTested] = (),
 ) -> Verdict:
-    """disagrees if any series was rejected; agrees if none was and each would have shown what the claim asks."""
+    """disagrees if any series was rejected; agrees if none was, each would have shown what the claim asks, and every
+    test could be judged; not tested if none could."""
     bad = [j for j in judged if j.verdict == DISAGREES]
     blind = [j for j in judged if j.verdict == UNDERPOWERED]
     if not judged:
-        word, why = UNDERPOWERED, "nothing was tested"
+        word, why = NOT_TESTED, _reason(not_tested)
     elif bad:
         worst = min(bad, key=lambda j: min(j.p_pull, j.p_fit))
         how = "coefficient" if worst.p_pull <= worst.p_fit else "fit"
         word, why = DISAGREES, f"{len(bad)} of {len(judged)} series, worst {worst.fit.series.name} ({how})"
     elif diverged > tolerated:
         word, why = UNDERPOWERED, f"{diverged:.2%} of the networks diverged; at most {tolerated:.2%} are tolerated"
+    elif not_tested:
+        word, why = UNDERPOWERED, _reason(not_tested)
     elif blind:
         worst = max(blind, key=lambda j: j.visible / j.fit.series.precision)
         why = f"{worst.fit.series.name}: sees {worst.visible:.2g}, should see {worst.fit.series.precision:.2g}"
@@ -100,4 +119,4 @@ def verdict(
     else:
         widest = max(judged, key=lambda j: abs(j.fit.pull))
         word, why = AGREES, f"all {len(judged)} series; largest pull {widest.fit.pull:+.2f}"
-    return Verdict(claim, statement, word, why, tuple(judged), networks, diverged)
+    return Verdict(claim, statement, word, why, tuple(judged), networks, diverged, tuple(not_tested))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import configs
-from simulate.settings import Settings, read
+from simulate.settings import Settings, plain, read
 from simulate.settings.reader import SettingsError
+from simulate.store.files import StoreError
+from simulate.store.manifest import MANIFEST
 from simulate.store.parts import committed
-from simulate.store.sets import DataSet
+from simulate.store.sets import DataSet, open_data_set
 
 if TYPE_CHECKING:
+    from simulate.running.jobs import Job
     from simulate.running.progress import Progress
 
 
@@ -40,11 +44,50 @@ def read_sweep(overrides: Sequence[str]) -> list[Settings]:
 
 
 def make(settings: Sequence[Settings], progress: Progress, shard: tuple[int, int] = (0, 1)) -> list[DataSet]:
-    """Prepare every point, so that nothing is written if one is wrong; then run them."""
+    """Prepare every point, so that nothing is written if one is wrong; then run them.
+
+    Raises SettingsError where the claim of the sweep could not be judged. Who submits a shard has checked the claim.
+    """
     from simulate.running import runner
     from simulate.running.prepare import prepare
 
-    return runner.run([prepare(s) for s in settings], progress, shard)
+    jobs = [prepare(s) for s in settings]
+    if shard == runner.ALL:
+        check_claims(jobs)
+    return runner.run(jobs, progress, shard)
+
+
+def check_claims(jobs: Sequence[Job]) -> None:
+    """SettingsError where a test of a claim could not be judged with the data sets of these jobs and those that lie in
+    the same folder with the same claim."""
+    claimed = [job for job in jobs if job.settings.claim]
+    if not claimed:
+        return
+    from analysis import claims  # late: most runs have no claim
+    from analysis.points import Planned, Point
+
+    groups: dict[tuple[Path, str], list[Job]] = {}
+    for job in claimed:
+        assert job.settings.claim is not None
+        groups.setdefault((job.path.parent, job.settings.claim["name"]), []).append(job)
+    for (folder, name), group in groups.items():
+        paths = {job.path for job in group}
+        points = [Point(data) for data in _with_claim(folder, name) if data.path not in paths]
+        for job in group:
+            s, samples = job.settings, (job.samples.x, job.samples.y, job.samples.train)
+            points.append(Point(Planned(job.path, plain(s), job.layout, samples)))
+        assert group[0].settings.claim is not None
+        for reason in claims.check(group[0].settings.claim, points):
+            raise SettingsError("", None, f"{reason} (claim=null makes the data without a claim)")
+
+
+def _with_claim(folder: Path, name: str) -> Iterator[DataSet]:
+    """Data sets in a folder that carry a claim of that name; what cannot be read is for the analysis to report."""
+    for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
+        with contextlib.suppress(StoreError):
+            data = open_data_set(manifest.parent)
+            if (data.settings.get("claim") or {}).get("name") == name:
+                yield data
 
 
 def forecast(settings: Sequence[Settings]) -> list[str]:

@@ -1,37 +1,37 @@
 """Two learning algorithms on the same networks (docs/theory.md 5.21, PDLT ch. 10 and infinity)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
-from analysis.measures.measured import Measured, label_of
-from analysis.measures.trained import (
-    closed_form,
-    last_step,
-    measured_at_end,
-    nearly_kernel_mean,
-    require_arrival,
-    rule_of,
-    targets,
-)
+from analysis.measures.measured import Layers, Measured, label_of, measure
+from analysis.measures.solved import arrived, closed_form, last_step, rule_of, targets
+from analysis.measures.trained import measured_at_end, nearly_kernel_mean
 from analysis.points import Point
 
 
 def _both(point: Point, reference: Point) -> tuple[Array, Array, list[int]]:
     """Trained outputs of the same networks under both algorithms, (M, n_L, D) each, and the test samples."""
-    for one in (point, reference):
-        require_arrival(one)
     first, second = (one.data.read("z")[:, -1, -1].astype(np.float64) for one in (point, reference))
     both = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
-    if first.shape != second.shape or point.data.manifest["first"] != reference.data.manifest["first"]:
+    if first.shape != second.shape or point.addresses != reference.addresses:
         raise ValueError(f"{point.data.path}: not the networks of {reference.data.path}")
     shape = (int(both.sum()), -1, point.D)
     return first[both].reshape(shape), second[both].reshape(shape), list(range(len(targets(point)), point.D))
 
 
-def algorithm_difference(point: Point, reference: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "algorithm_difference",
+    tensor="z - z'",
+    symbol=r"$\mathrm{E}(z-z')$",
+    families=("z",),
+    steps="end",
+    paired=True,
+    needs=arrived,
+)
+def algorithm_difference(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """E z_test of one algorithm minus that of another on the same networks, in units of the targets: at infinite width
     zero, but for what is left of the error after so many steps (PDLT ch. 10); nothing for two flows, which are one
     algorithm and differ by the error of their solver."""
@@ -51,7 +51,16 @@ def _difference(point: Point, reference: Point) -> tuple[Estimate, Array, list[t
     return estimate, np.array([ends[0][t, i] - ends[1][t, i] for i, t in columns]), columns
 
 
-def algorithm_coefficient(point: Point, reference: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "algorithm_coefficient",
+    tensor="n (z - z')",
+    symbol=r"$n\,\mathrm{E}(z-z')$",
+    families=("z",),
+    steps="end",
+    paired=True,
+    needs=arrived,
+)
+def algorithm_coefficient(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """n times that difference between descents of two eta, or descent and flow, against theory.md 5.21; nothing for
     other algorithms, and nothing where the two are predicted to be one."""
     etas = []

@@ -1,18 +1,19 @@
 """Flow with depth: how kernels approach fixed points, and how tensors grow at criticality (theory.md section 4)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
-from analysis.measures.measured import Measure, Measured, chosen_layers, label_of
+from analysis.measures.measured import Function, Layers, Measure, Measured, chosen_layers, label_of, measure
 from analysis.points import Point
 
 
-def flow_on_criticality(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure("K_power_law", tensor="log K", symbol=r"$\log\mathrm{E}\,g$", model="power_law", families=("g",))
+def flow_on_criticality(point: Point, layers: Layers) -> Iterator[Measured]:
     """log E g_aa against log l, of slope -p_0 at criticality (theory.md 4.3); nothing off it."""
     if not point.critical:
         return
@@ -22,10 +23,41 @@ def flow_on_criticality(point: Point, layers: Sequence[int] | None) -> Iterator[
     for layer in chosen_layers(point, "g", layers):
         estimate = estimators.mean(point.read("g", layer)[:, [k for k, _ in diagonal]]).log()
         labels = [label_of((a, a)) for _, a in diagonal]
-        yield Measured("log K", layer, 0, labels, estimate, predicted, np.maximum(predicted, 1.0), predicted * np.nan)
+        yield Measured(
+            tensor="log K",
+            layer=layer,
+            step=0,
+            samples=labels,
+            estimate=estimate,
+            theory=predicted,
+            scale=np.maximum(predicted, 1.0),
+        )
 
 
-def flow_off_criticality(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+def _fixed_point(point: Point) -> tuple[float, float, bool]:
+    """K*, chi_parallel there, and whether distances of samples 0 and 1 are measured, not kernels themselves."""
+    initialization, K = point.settings["initialization"], point.flow(False).K[0]
+    K_star, chi = theory.attractor(point.activation, initialization["C_b"], initialization["C_W"], float(K[0, 0]))
+    return K_star, chi, 0 < K_star < math.inf
+
+
+def two_lengths(point: Point) -> Iterator[str]:
+    """Needs of the flow to a fixed point that is neither zero nor infinite."""
+    if point.critical:
+        return
+    K = point.flow(False).K[0]
+    if _fixed_point(point)[2] and (point.D < 2 or abs(K[0, 0] - K[1, 1]) < 1e-3 * K[0, 0]):
+        yield "inputs: samples 0 and 1 of different length are needed, as inputs=ray gives them"
+
+
+@measure(
+    "K_exponential",
+    symbol={"log K": r"$\log\mathrm{E}\,g$", "log dK": r"$\log\mathrm{E}(g_{00}-g_{11})$"},
+    model="exponential",
+    families=("g",),
+    needs=two_lengths,
+)
+def flow_off_criticality(point: Point, layers: Layers) -> Iterator[Measured]:
     """log of a kernel's distance to its fixed point against l, of slope log chi_parallel(K*) (theory.md 4.6); nothing
     at criticality.
 
@@ -34,14 +66,8 @@ def flow_off_criticality(point: Point, layers: Sequence[int] | None) -> Iterator
     """
     if point.critical:
         return
-    s = point.settings["initialization"]
     pairs, K = point.columns("g"), point.flow(False).K[0]
-    K_star, chi = theory.attractor(point.activation, s["C_b"], s["C_W"], float(K[0, 0]))
-    shifts = 0 < K_star < math.inf
-    if shifts and (point.D < 2 or abs(K[0, 0] - K[1, 1]) < 1e-3 * K[0, 0]):
-        raise ValueError(
-            f"{point.data.path}: inputs: this test needs samples 0 and 1 of different length, as inputs=ray"
-        )
+    _, chi, shifts = _fixed_point(point)
     predicted = np.array([-math.log(chi)])
     for layer in chosen_layers(point, "g", layers):
         g = point.read("g", layer)
@@ -51,22 +77,39 @@ def flow_off_criticality(point: Point, layers: Sequence[int] | None) -> Iterator
             one = one if K[0, 0] > K[1, 1] else -one
         name, label = ("log dK", "00-11") if shifts else ("log K", "00")
         estimate = estimators.mean(one[:, None]).log()
-        yield Measured(name, layer, 0, [label], estimate, predicted, np.abs(predicted), predicted * np.nan)
+        yield Measured(
+            tensor=name,
+            layer=layer,
+            step=0,
+            samples=[label],
+            estimate=estimate,
+            theory=predicted,
+            scale=np.abs(predicted),
+        )
 
 
-def _in_units(point: Point, measure: Measure, layers: Sequence[int] | None) -> Iterator[tuple[Measured, float]]:
+def _scaled_rates(point: Point) -> list[Array]:
+    """lambda_b and lambda_W of each layer over the shares that give every layer an equal part of the NTK."""
+    shares = theory.equal_shares(point.activation, point.depth)
+    rates = (np.array(point.settings["dynamics"][name]) for name in ("lambda_b", "lambda_W"))
+    return [rate / share for rate, share in zip(rates, shares, strict=True)]
+
+
+def criticality(point: Point) -> Iterator[str]:
+    """Needs of tensors in units of their universality class."""
+    if not point.critical:
+        C_b, C_W = (point.settings["initialization"][name] for name in ("C_b", "C_W"))
+        yield f"initialization: C_b={C_b}, C_W={C_W}: tensors grow as their class predicts at criticality only"
+    elif point.records("H") and not all(np.allclose(rate, rate[0]) for rate in _scaled_rates(point)):
+        yield "dynamics.scaling=none: classes compare with rates scaled as critical"
+
+
+def _in_units(point: Point, measure: Measure, layers: Layers) -> Iterator[tuple[Measured, float]]:
     """Components of one sample over UNITS of K and Theta at their layer and input, and the class's coefficient of l.
 
-    Nothing where theory.md gives none.
+    Nothing where docs/theory.md (4.2) to (4.4) give none.
     """
-    if not point.critical:
-        raise ValueError(f"{point.data.path}: initialization: tensors grow as their class predicts at criticality only")
-    shares = theory.equal_shares(point.activation, point.depth)
-    rates = [np.array(point.settings["dynamics"][name]) for name in ("lambda_b", "lambda_W")]
-    scaled = [rate / share for rate, share in zip(rates, shares, strict=True)]
-    lambda_b, lambda_W = (float(rate[0]) for rate in scaled)
-    if point.records("H") and not all(np.allclose(rate, rate[0]) for rate in scaled):
-        raise ValueError(f"{point.data.path}: dynamics.scaling: classes compare with rates scaled as critical")
+    lambda_b, lambda_W = (float(rate[0]) for rate in _scaled_rates(point))
     flow = point.flow(("K", "Theta"))
     assert flow.Theta is not None
     phi = theory.bias_share(point.activation, lambda_b, lambda_W, float(flow.K[0, 0, 0]))
@@ -80,36 +123,49 @@ def _in_units(point: Point, measure: Measure, layers: Sequence[int] | None) -> I
         unit = K**power_K * Theta**power_Theta
         k = [k for k, _ in alike]
         estimate = Estimate(m.estimate.value[k] / unit, m.estimate.replicates[:, k] / unit)
-        nothing, labels = np.full(len(k), np.nan), [m.samples[i] for i in k]
-        yield replace(m, samples=labels, estimate=estimate, theory_next=nothing), coefficients[m.tensor]
+        labels = [m.samples[i] for i in k]
+        yield replace(m, samples=labels, estimate=estimate, theory_next=None), coefficients[m.tensor]
 
 
 def slope_of(measure: Measure) -> Measure:
-    """X / (K^a Theta^b (l - 1)) of a tensor X tends at large depth to the coefficient of its universality class.
-
-    Half-stable activations have it at their K*.
+    """The test NAME_slope of a measure that grows: X / (K^a Theta^b (l - 1)) of its tensor X tends at large depth to
+    the coefficient of its universality class (docs/theory.md (4.2) to (4.4)), which half-stable activations have at K*.
     """
+    (tensor, symbol), *_ = measure.symbols.items()
 
-    def measured(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    def measured(point: Point, layers: Layers) -> Iterator[Measured]:
         for m, coefficient in _in_units(point, measure, layers):
             predicted = np.full(len(m.samples), coefficient)
             scale = np.abs(predicted) if coefficient else np.ones(len(predicted))
             estimate = m.estimate.scaled(1 / (m.layer - 1))
-            yield replace(m, tensor=f"{m.tensor} slope", estimate=estimate, theory=predicted, scale=scale)
+            yield replace(m, tensor=f"{tensor} slope", estimate=estimate, theory=predicted, scale=scale)
 
-    return measured
+    return _derived(measure, measured, f"{measure.name}_slope", {f"{tensor} slope": f"{symbol} slope"}, "asymptote")
 
 
 def exponent_of(measure: Measure) -> Measure:
-    """log |X / (K^a Theta^b)| against log l: all tensors grow as l^1, so that p = -1 in l^-p; nothing where the class's
-    coefficient of l vanishes."""
+    """The test NAME_exponent of a measure that grows: log |X / (K^a Theta^b)| against log l. All tensors grow as l^1,
+    so that p = -1 in l^-p; nothing where the class's coefficient of l vanishes (docs/theory.md (4.2) to (4.4))."""
+    (tensor, symbol), *_ = measure.symbols.items()
 
-    def measured(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+    def measured(point: Point, layers: Layers) -> Iterator[Measured]:
         for m, coefficient in _in_units(point, measure, layers):
             if coefficient == 0:
                 return
-            one: Array = np.ones(len(m.samples))
+            unit: Array = np.ones(len(m.samples))
             estimate = m.estimate.scaled(math.copysign(1.0, coefficient)).log()
-            yield replace(m, tensor=f"log {m.tensor}", estimate=estimate, theory=-one, scale=one)
+            yield replace(m, tensor=f"log {tensor}", estimate=estimate, theory=-unit, scale=unit)
 
-    return measured
+    return _derived(measure, measured, f"{measure.name}_exponent", {f"log {tensor}": f"log {symbol}"}, "power_law")
+
+
+def _derived(measure: Measure, function: Function, name: str, symbols: dict[str, str], model: str) -> Measure:
+    function.__doc__ = measure.function.__doc__
+
+    def needs(point: Point) -> Iterator[str]:
+        yield from measure.needs(point)
+        yield from criticality(point)
+
+    return replace(
+        measure, name=name, function=function, symbols=symbols, model=model, grows=False, table="never", needs=needs
+    )

@@ -7,9 +7,9 @@ import numpy as np
 
 from analysis import estimators
 from analysis.estimators import Array
-from analysis.measures.measured import Measured, chosen_layers, label_of
+from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.measures.ntk import LayerColumns, layer_columns, predicted
-from analysis.points import Point
+from analysis.points import FOUR_POINT_SAMPLES, Point
 
 DIFFERENTIALS = ("P", "Q", "R", "S", "T", "U")
 Product = Callable[[LayerColumns, tuple[int, ...], Callable[[int], int]], Array]
@@ -17,7 +17,7 @@ Product = Callable[[LayerColumns, tuple[int, ...], Callable[[int], int]], Array]
 
 def _means(
     point: Point,
-    layers: Sequence[int] | None,
+    layers: Layers,
     tensor: str,
     families: tuple[str, ...],
     order: Sequence[int],
@@ -27,7 +27,7 @@ def _means(
 
     order: which of a, b, c, d each index of the tensor is.
     """
-    for at in layer_columns(point, families, layers, 2):
+    for at in layer_columns(point, families, layers):
         X = predicted(point, tensor, DIFFERENTIALS, at.layer)
         recorded = 4 if families[0].startswith("dd") else 3
         every = itertools.product(range(point.D), repeat=4)
@@ -54,37 +54,97 @@ def _second(family: str, outputs: tuple[int, int, int, int]) -> Product:
     return product
 
 
-def P(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "P",
+    symbol="$P$",
+    families=("dH", "z"),
+    outputs=2,
+    smooth=True,
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def P(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E dH_011;abc z_0;d, P_abcd (theory.md 3.4)"""
     return _means(point, layers, "P", ("dH", "z"), (0, 1, 2, 3), _first((0, 1, 1), 0))
 
 
-def Q(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "Q",
+    symbol="$Q$",
+    families=("dH", "z"),
+    outputs=2,
+    smooth=True,
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def Q(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E dH_001;abc z_1;d, Q_abcd (theory.md 3.4)"""
     return _means(point, layers, "Q", ("dH", "z"), (0, 1, 2, 3), _first((0, 0, 1), 1))
 
 
-def R(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "R",
+    symbol="$R$",
+    families=("ddI",),
+    outputs=2,
+    smooth=True,
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def R(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddI_0011;abcd, R_abcd (theory.md 3.5)"""
     return _means(point, layers, "R", ("ddI",), (0, 1, 2, 3), _second("ddI", (0, 0, 1, 1)))
 
 
-def S(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "S",
+    symbol="$S$",
+    families=("ddII",),
+    outputs=2,
+    smooth=True,
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def S(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0011;abcd, S_abcd (theory.md 3.6)"""
     return _means(point, layers, "S", ("ddII",), (0, 1, 2, 3), _second("ddII", (0, 0, 1, 1)))
 
 
-def T(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "T",
+    symbol="$T$",
+    families=("ddII",),
+    outputs=2,
+    smooth=True,
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def T(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0101;abcd, T_acdb (theory.md 3.6)"""
     return _means(point, layers, "T", ("ddII",), (0, 2, 3, 1), _second("ddII", (0, 1, 0, 1)))
 
 
-def U(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "U",
+    symbol="$U$",
+    families=("ddII",),
+    outputs=2,
+    smooth=True,
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def U(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0110;abcd, U_adbc (theory.md 3.6)"""
     return _means(point, layers, "U", ("ddII",), (0, 3, 1, 2), _second("ddII", (0, 1, 1, 0)))
 
 
-def _size(point: Point, layers: Sequence[int] | None, family: str, order: int, exponent: float) -> Iterator[Measured]:
+def _size(point: Point, layers: Layers, family: str, order: int, exponent: float) -> Iterator[Measured]:
     """log E of the square of the components of one output at one sample, all outputs averaged: falls as n^-exponent."""
     outputs = range(point.settings["network"]["outputs"])
     for layer in chosen_layers(point, family, layers):
@@ -96,20 +156,43 @@ def _size(point: Point, layers: Sequence[int] | None, family: str, order: int, e
         labels = [label_of((a,) * order) for a in samples]
         estimate = estimators.mean(square).log()
         yield Measured(
-            f"log {family}^2", layer, 0, labels, estimate, predicted, np.ones(len(samples)), predicted * np.nan
+            tensor=f"log {family}^2",
+            layer=layer,
+            step=0,
+            samples=labels,
+            estimate=estimate,
+            theory=predicted,
+            scale=np.ones(len(samples)),
         )
 
 
-def dntk_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "dntk_size", tensor="log dH^2", symbol=r"$\log\mathrm{E}\,(\mathrm{d}H)^2$", model="exponent", families=("dH",)
+)
+def dntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """A network's dH is of order 1/n (theory.md 5.8)."""
     return _size(point, layers, "dH", 3, 2.0)
 
 
-def ddntk_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "ddntk_size",
+    tensor="log ddI^2",
+    symbol=r"$\log\mathrm{E}\,(\mathrm{dd}_I H)^2$",
+    model="exponent",
+    families=("ddI",),
+)
+def ddntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """So is its ddI."""
     return _size(point, layers, "ddI", 4, 2.0)
 
 
-def fourth_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "fourth_size",
+    tensor="log d4^2",
+    symbol=r"$\log\mathrm{E}\,(\mathrm{d}^4 z)^2$",
+    model="exponent",
+    families=("d4",),
+)
+def fourth_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """The fourth derivative along a network's own gradient is of order 1/n^2 (theory.md 5.8)."""
     return _size(point, layers, "d4", 1, 4.0)

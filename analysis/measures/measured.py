@@ -1,10 +1,20 @@
-"""What a measurement hands to the fits: the components of one tensor at one layer, with theory beside them."""
+"""The record of a measure, made by a decorator: a function that turns the rows of a point into estimates with theory.
 
-from collections.abc import Callable, Iterator, Sequence
+Everything that the rest of the analysis knows of a measure stands in its record: which test of a claim it is, how its
+tensor is written, which fit judges it, what it reads and what it needs. A claim is checked by these before anything is
+drawn (`analysis.claims`), and calling a measure checks them again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis import theory
 from analysis.estimators import Array, Estimate
+from analysis.models import MODELS
 from analysis.points import Point
+from simulate.registry import Registry
+
+Layers = Sequence[int] | None  # those that a test names; None for all that are recorded
 
 
 @dataclass(frozen=True)
@@ -17,28 +27,140 @@ class Measured:
     samples: list[str]
     estimate: Estimate  # k components
     theory: Array  # (k,) leading order
-    scale: Array  # (k,)
-    theory_next: Array  # (k,) with the next order, NaN where it is not known
+    scale: Array  # (k,) natural sizes: deviations are quoted relative to these
+    theory_next: Array | None = None  # (k,) with the next order, where it is known
+
+
+Function = Callable[..., Iterator[Measured]]
+Needs = Callable[[Point], Iterator[str]]
+
+
+def _no_more(point: Point) -> Iterator[str]:
+    return iter(())
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A test that a claim can name.
+
+    function(point, layers) yields what is measured; of a paired measure, function(point, reference, layers).
+    symbols: the tensors that it yields, with their symbols in TeX. model: the fit that judges it (`analysis.models`).
+    families: the families of columns that it reads at a layer. outputs: how many the network must have.
+    steps: "start", "end" or "both", those of training that it reads. smooth: not for activations with a kink.
+    grows: the tensor grows with depth at criticality, and has the tests NAME_slope and NAME_exponent.
+    table: whether the table of estimates has it: "never", for points that record the "start", for "untrained" ones
+    alone, or for "trained" ones; table_samples: for at most so many samples. needs(point): in words, what else it needs
+    and the point does not have.
+    """
+
+    name: str
+    function: Function
+    symbols: Mapping[str, str]
+    model: str
+    families: tuple[str, ...]
+    outputs: int = 1
+    steps: str = "start"
+    smooth: bool = False
+    paired: bool = False
+    grows: bool = False
+    table: str = "never"
+    table_samples: int | None = None
+    needs: Needs = _no_more
+
+    def __call__(self, point: Point, *others: Point | Layers) -> Iterator[Measured]:
+        """What the function yields; ValueError where the point does not have what it needs."""
+        layers = others[-1]
+        assert not isinstance(layers, Point)
+        for reason in self.missing(point, layers):
+            raise ValueError(f"{point.data.path}: {reason}")
+        return self.function(point, *others)
+
+    def missing(self, point: Point, layers: Layers = None) -> Iterator[str]:
+        """Why the point cannot give it, as `setting=value: what would be right`."""
+        settings, layout = point.settings, point.data.layout
+        outputs = settings["network"]["outputs"]
+        if outputs < self.outputs:
+            yield f"network.outputs={outputs}: {self.name} needs {self.outputs} outputs"
+        for layer in layers or ():
+            if layer not in layout.layers:
+                yield f"claim.tests.{self.name}.layers={list(layers or ())}: layer {layer} is not recorded"
+        if self.steps != "start" and not point.trained:
+            yield f"dynamics=none: {self.name} needs trained networks"
+        if self.steps != "end" and 0 not in layout.steps:
+            yield f"observables.steps={list(layout.steps)}: {self.name} needs step 0"
+        if not self._layers(point, layers):
+            record = ", ".join(layout.record)
+            where = "at layer L" if self.steps == "end" else "together at a layer from 2 on"
+            families = " and ".join(self.families)
+            yield f"observables.record=[{record}]: {self.name} needs columns {families} {where}"
+        if self.smooth and theory.activation(point.activation).kinked:
+            yield f"activation={point.activation}: {self.name} is defined for smooth activations only"
+        yield from self.needs(point)
+
+    def _layers(self, point: Point, layers: Layers) -> list[int]:
+        """Layers at which everything that is read is recorded."""
+        if self.steps == "end":
+            return [point.depth] if all(point.records(family, point.depth) for family in self.families) else []
+        return chosen_layers(point, self.families, layers)
+
+
+MEASURES: Registry[Measure] = Registry("measure")
+
+
+def measure(
+    name: str,
+    *,
+    symbol: str | Mapping[str, str],
+    families: tuple[str, ...],
+    tensor: str | None = None,
+    model: str = "powers",
+    outputs: int = 1,
+    steps: str = "start",
+    smooth: bool = False,
+    paired: bool = False,
+    grows: bool = False,
+    table: str = "never",
+    table_samples: int | None = None,
+    needs: Needs = _no_more,
+) -> Callable[[Function], Measure]:
+    """Enters a function among the measures under the name that `claim.tests` uses; the fields are those of `Measure`.
+
+    symbol: of the tensor (by default named as the test), or a mapping of the tensors that the function may yield.
+    ValueError where the name is taken, or the fit model is not known.
+    """
+    if model not in MODELS:
+        raise ValueError(f"measure {name!r}: model={model!r}: known are {', '.join(MODELS)}")
+    symbols = {tensor or name: symbol} if isinstance(symbol, str) else symbol
+
+    def register(function: Function) -> Measure:
+        record = Measure(
+            name,
+            function,
+            symbols,
+            model,
+            families,
+            outputs=outputs,
+            steps=steps,
+            smooth=smooth,
+            paired=paired,
+            grows=grows,
+            table=table,
+            table_samples=table_samples,
+            needs=needs,
+        )
+        return MEASURES.add(record)
+
+    return register
 
 
 def label_of(*groups: Sequence[int]) -> str:
     """(0, 0), (0, 1) -> 00,01; with more than ten samples 0.0,0.1"""
-    joint = "." if any(k > 9 for g in groups for k in g) else ""
-    return ",".join(joint.join(map(str, g)) for g in groups)
+    joint = "." if any(k > 9 for group in groups for k in group) else ""
+    return ",".join(joint.join(map(str, group)) for group in groups)
 
 
-def chosen_layers(point: Point, prefixes: str | Sequence[str], layers: Sequence[int] | None) -> list[int]:
+def chosen_layers(point: Point, prefixes: str | Sequence[str], layers: Layers) -> list[int]:
     """Layers from 2 on where all these families are recorded: layer 1 is Gaussian at every width."""
     families = [prefixes] if isinstance(prefixes, str) else prefixes
     recorded = [layer for layer in point.data.layout.layers if all(point.records(f, layer) for f in families)]
-    return [layer for layer in (recorded if layers is None else layers) if layer > 1]
-
-
-Measure = Callable[[Point, Sequence[int] | None], Iterator[Measured]]
-PairedMeasure = Callable[[Point, Point, Sequence[int] | None], Iterator[Measured]]
-
-
-@dataclass(frozen=True)
-class Test:
-    measure: Measure
-    model: str
+    return [layer for layer in (recorded if layers is None else layers) if layer > 1 and layer in recorded]

@@ -1,20 +1,30 @@
 """Taylor models beside the networks, and networks of one layer (docs/theory.md 5.4 to 5.8)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from analysis import estimators
 from analysis.estimators import Estimate
-from analysis.measures.measured import Measured
-from analysis.measures.trained import last_step, linear_in_z, measured_at_end, outputs, require_arrival, targets
+from analysis.measures.measured import Layers, Measured, measure
+from analysis.measures.solved import arrived, last_step, start_and_closed_form, targets
+from analysis.measures.trained import linear_in_z, measured_at_end, outputs
 from analysis.points import Point
 from analysis.theory import linear_model
 
 EXPONENTS = {"frozen": 0.5, "linear": 1.0, "quadratic": 1.0, "cubic": 2.0}
 
 
-def taylor_error(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "taylor_error",
+    tensor="log error",
+    symbol=r"$\mathrm{E}\log\sup_t|z-z_{\mathrm{model}}|$",
+    model="network_exponent",
+    families=("taylor", "z"),
+    steps="end",
+    needs=start_and_closed_form,
+)
+def taylor_error(point: Point, layers: Layers) -> Iterator[Measured]:
     """E log sup_t max_ia |z - model| of each model, whose exponents in 1/n are 1/2, 1, 1 and 2 (theory.md 5.8).
 
     The mean of the logarithm is a robust statistic: at small n the cubic model of a few networks diverges, and a mean
@@ -34,15 +44,29 @@ def taylor_error(point: Point, layers: Sequence[int] | None) -> Iterator[Measure
     )
 
 
-def one_layer(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+def one_layer_to_the_end(point: Point) -> Iterator[str]:
+    """Needs of the comparison with the normal equations."""
+    if point.depth != 1:
+        yield f"network.depth={point.depth}: networks of one layer are needed"
+    yield from start_and_closed_form(point)
+    yield from (reason for reason in arrived(point) if reason.startswith("dynamics.steps"))
+
+
+@measure(
+    "one_layer",
+    tensor="deviation",
+    symbol="deviation",
+    model="tolerance",
+    families=("z",),
+    steps="end",
+    needs=one_layer_to_the_end,
+)
+def one_layer(point: Point, layers: Layers) -> Iterator[Measured]:
     """A network of one layer is a linear model: trained to the end, every single network is where the normal equations
     (primal) and the kernel (dual) send it from its z(0), to rounding (theory.md 5.4, PDLT ch. 10).
 
     The largest deviation over networks, outputs and samples, in units of the targets.
     """
-    if point.depth != 1:
-        raise ValueError(f"{point.data.path}: network.depth={point.depth}: this test needs networks of one layer")
-    require_arrival(point)
     (lambda_b,), (lambda_W,) = (point.settings["dynamics"][name] for name in ("lambda_b", "lambda_W"))
     x, y = point.samples[0], targets(point)
     N, phi = len(y), linear_model.layer_features(x, lambda_b, lambda_W)

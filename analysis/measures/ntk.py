@@ -12,11 +12,13 @@ import numpy as np
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
-from analysis.measures.measured import Measured, chosen_layers, label_of
-from analysis.points import Point
+from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
+from analysis.measures.needs import no_parallel_kinks
+from analysis.points import FOUR_POINT_SAMPLES, Point
 
 
-def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure("ntk_mean", tensor="H", symbol=r"$\mathrm{E}\,H$", families=("H",), table="start")
+def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E H_ij;ab -> delta_ij Theta_ab as n grows (theory.md 2.3, PDLT ch. 8)."""
     flow, columns = point.flow(), point.columns("H")
     assert flow.Theta is not None
@@ -24,32 +26,31 @@ def ntk_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         Theta = flow.Theta[layer - 1]
         size = np.sqrt(Theta.diagonal())
         yield Measured(
-            "H",
-            layer,
-            0,
-            [label_of((i, j), (a, b)) for i, j, a, b in columns],
-            estimators.mean(point.read("H", layer)),
-            np.array([Theta[a, b] if i == j else 0.0 for i, j, a, b in columns]),
-            np.array([size[a] * size[b] for i, j, a, b in columns]),
-            np.full(len(columns), np.nan),
+            tensor="H",
+            layer=layer,
+            step=0,
+            samples=[label_of((i, j), (a, b)) for i, j, a, b in columns],
+            estimate=estimators.mean(point.read("H", layer)),
+            theory=np.array([Theta[a, b] if i == j else 0.0 for i, j, a, b in columns]),
+            scale=np.array([size[a] * size[b] for i, j, a, b in columns]),
         )
 
 
-def ntk_variance(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure("ntk_variance", tensor="log Var H", symbol=r"$\log\mathrm{Var}\,H$", model="exponent", families=("H",))
+def ntk_variance(point: Point, layers: Layers) -> Iterator[Measured]:
     """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (theory.md 2.5, PDLT ch. 8)."""
     columns = [k for k, (i, j, a, b) in enumerate(point.columns("H")) if i == j and a == b]
     tuples = [point.columns("H")[k] for k in columns]
     for layer in chosen_layers(point, "H", layers):
         H = point.read("H", layer)[:, columns]
         yield Measured(
-            "log Var H",
-            layer,
-            0,
-            [label_of((i, j), (a, b)) for i, j, a, b in tuples],
-            estimators.covariance(H, [(k, k) for k in range(len(columns))]).log(),
-            np.ones(len(columns)),
-            np.ones(len(columns)),
-            np.full(len(columns), np.nan),
+            tensor="log Var H",
+            layer=layer,
+            step=0,
+            samples=[label_of((i, j), (a, b)) for i, j, a, b in tuples],
+            estimate=estimators.covariance(H, [(k, k) for k in range(len(columns))]).log(),
+            theory=np.ones(len(columns)),
+            scale=np.ones(len(columns)),
         )
 
 
@@ -106,15 +107,19 @@ class LayerColumns:
             assert Theta is not None
             size = self.layer * np.abs(Theta[self.layer - 1]).max()
         labels = [label_of(*group) for group in groups]
-        scale, nothing = np.full(len(labels), size), np.full(len(labels), np.nan)
-        return Measured(tensor, self.layer, 0, labels, estimate.scaled(self.n), theory, scale, nothing)
+        scale = np.full(len(labels), size)
+        return Measured(
+            tensor=tensor,
+            layer=self.layer,
+            step=0,
+            samples=labels,
+            estimate=estimate.scaled(self.n),
+            theory=theory,
+            scale=scale,
+        )
 
 
-def layer_columns(
-    point: Point, families: Sequence[str], layers: Sequence[int] | None, outputs: int
-) -> Iterator[LayerColumns]:
-    if point.settings["network"]["outputs"] < outputs:
-        raise ValueError(f"{point.data.path}: network.outputs: this test needs {outputs} outputs")
+def layer_columns(point: Point, families: Sequence[str], layers: Layers) -> Iterator[LayerColumns]:
     for layer in chosen_layers(point, families, layers):
         yield LayerColumns(point, layer)
 
@@ -123,18 +128,35 @@ def predicted(point: Point, tensor: str, tensors: tuple[str, ...], layer: int) -
     return np.asarray(getattr(point.flow(tensors), tensor)[layer - 1])
 
 
-def Theta1(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "Theta1",
+    symbol=r"$\Theta^{\{1\}}$",
+    families=("H",),
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+    needs=no_parallel_kinks,
+)
+def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E H_ii;ab - Theta_ab), all outputs averaged."""
-    for at in layer_columns(point, ["H"], layers, 1):
+    for at in layer_columns(point, ["H"], layers):
         Theta, theory = (predicted(point, tensor, TENSORS, at.layer) for tensor in ("Theta", "Theta1"))
         frozen = np.array([Theta[pair] for pair in at.pairs])
         estimate = estimators.mean(at.H_mean() - frozen)
         yield at.measured("Theta1", [(p,) for p in at.pairs], estimate, np.array([theory[p] for p in at.pairs]))
 
 
-def A(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "A",
+    symbol="$A$",
+    families=("H",),
+    outputs=2,
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def A(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(H_00;ab, H_11;cd)"""
-    for at in layer_columns(point, ["H"], layers, 2):
+    for at in layer_columns(point, ["H"], layers):
         X, k = predicted(point, "A", TENSORS, at.layer), len(at.pairs)
         both = np.concatenate([at.H(0, 0), at.H(1, 1)], axis=1)
         chosen = list(itertools.combinations_with_replacement(range(k), 2))
@@ -144,9 +166,18 @@ def A(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         yield at.measured("A", groups, estimators.average(there, back), np.array([X[(*p, *q)] for p, q in groups]))
 
 
-def B(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "B",
+    symbol="$B$",
+    families=("H",),
+    outputs=2,
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def B(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E H_01;ab H_01;cd, B_acbd: no mean to subtract, the least noisy of all."""
-    for at in layer_columns(point, ["H"], layers, 2):
+    for at in layer_columns(point, ["H"], layers):
         X, H = predicted(point, "B", TENSORS, at.layer), at.H(0, 1)
         chosen = list(itertools.combinations_with_replacement(range(len(at.pairs)), 2))
         groups = [(at.pairs[p], at.pairs[q]) for p, q in chosen]
@@ -155,10 +186,11 @@ def B(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         yield at.measured("B", groups, estimators.mean(products), theory)
 
 
-def D(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure("D", symbol="$D$", families=("H", "g"), grows=True, table="untrained", table_samples=FOUR_POINT_SAMPLES)
+def D(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(g_ab, H_ii;cd), all outputs averaged: D_abcd = n Cov(z_ja z_jb, H_ii;cd) for j != i with z z replaced by
     its mean over the last layer's weights of neuron j, which are independent of H_ii."""
-    for at in layer_columns(point, ["H", "g"], layers, 1):
+    for at in layer_columns(point, ["H", "g"], layers):
         X, g = predicted(point, "D", TENSORS, at.layer), point.columns("g")
         both = np.concatenate([point.read("g", at.layer), at.H_mean()], axis=1)
         chosen = list(itertools.product(range(len(g)), range(len(at.pairs))))
@@ -167,9 +199,18 @@ def D(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         yield at.measured("D", groups, estimate, np.array([X[(*p, *q)] for p, q in groups]))
 
 
-def F(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "F",
+    symbol="$F$",
+    families=("H", "z"),
+    outputs=2,
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def F(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E z_0a z_1b H_01;cd, F_acbd"""
-    for at in layer_columns(point, ["H", "z"], layers, 2):
+    for at in layer_columns(point, ["H", "z"], layers):
         X = predicted(point, "F", TENSORS, at.layer)
         zz = list(itertools.combinations_with_replacement(range(point.D), 2))
         groups = list(itertools.product(zz, at.pairs))

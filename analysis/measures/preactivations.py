@@ -1,16 +1,18 @@
 """Preactivations at initialisation, measured: kernel, metric, four-point vertex, six-point function, cumulant."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from analysis import estimators, theory
-from analysis.measures.measured import Measured, chosen_layers, label_of
-from analysis.points import Point
+from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
+from analysis.measures.needs import no_parallel_kinks, outputs_of_last_layer
+from analysis.points import FOUR_POINT_SAMPLES, Point
 
 
-def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure("V", symbol="$V$", families=("g",), grows=True, table="start", table_samples=FOUR_POINT_SAMPLES)
+def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
     """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components (theory.md 1.11, PDLT ch. 4)."""
     pairs = point.columns("g")
     components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
@@ -21,18 +23,24 @@ def vertex(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         estimate = estimators.covariance(point.read("g", layer), components).scaled(point.widths[layer - 2])
         own = np.sqrt(predicted.diagonal())
         yield Measured(
-            "V",
-            layer,
-            0,
-            [label_of(pairs[p], pairs[q]) for p, q in components],
-            estimate,
-            np.array([predicted[c] for c in components]),
-            np.array([own[p] * own[q] for p, q in components]),
-            np.full(len(components), np.nan),
+            tensor="V",
+            layer=layer,
+            step=0,
+            samples=[label_of(pairs[p], pairs[q]) for p, q in components],
+            estimate=estimate,
+            theory=np.array([predicted[c] for c in components]),
+            scale=np.array([own[p] * own[q] for p, q in components]),
         )
 
 
-def vertex_over_theory(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "V_collapse",
+    tensor="V / theory",
+    symbol=r"$V/V_{\mathrm{theory}}$",
+    model="collapse",
+    families=("g",),
+)
+def vertex_over_theory(point: Point, layers: Layers) -> Iterator[Measured]:
     """V_(aa)(aa) over its prediction at the same layer: one at leading order, for all layers a function of l/n."""
     diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
     V, one = point.flow(True).V, np.ones(len(diagonal))
@@ -41,10 +49,26 @@ def vertex_over_theory(point: Point, layers: Sequence[int] | None) -> Iterator[M
         unit = np.array([V[layer - 1, a, a, a, a] for _, a in diagonal])
         spread = estimators.covariance(point.read("g", layer), [(k, k) for k, _ in diagonal])
         labels = [label_of((a, a), (a, a)) for _, a in diagonal]
-        yield Measured("V / theory", layer, 0, labels, spread.scaled(point.n / unit), one, one, one * np.nan)
+        yield Measured(
+            tensor="V / theory",
+            layer=layer,
+            step=0,
+            samples=labels,
+            estimate=spread.scaled(point.n / unit),
+            theory=one,
+            scale=one,
+        )
 
 
-def vertex_of_neurons(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "V_of_neurons",
+    tensor="V of neurons",
+    symbol="$V$ of neurons",
+    families=("m2", "m4"),
+    table="start",
+    table_samples=FOUR_POINT_SAMPLES,
+)
+def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
     """V from products of distinct neurons, n (E z_ia z_ib z_jc z_jd - E z_ia z_ib E z_jc z_jd) (theory.md 7.1).
 
     The same number as `vertex` with more noise, and without its assumption that layers are Gaussian given the last.
@@ -67,36 +91,52 @@ def vertex_of_neurons(point: Point, layers: Sequence[int] | None) -> Iterator[Me
         predicted = np.array([V[(layer - 1, *pairs[p], *pairs[q])] for p, q in components])
         own = {p: math.sqrt(V[(layer - 1, *pairs[p], *pairs[p])]) for p in range(len(pairs))}
         yield Measured(
-            "V of neurons",
-            layer,
-            0,
-            [label_of(pairs[p], pairs[q]) for p, q in components],
-            estimate,
-            predicted,
-            np.array([own[p] * own[q] for p, q in components]),
-            np.full(len(components), np.nan),
+            tensor="V of neurons",
+            layer=layer,
+            step=0,
+            samples=[label_of(pairs[p], pairs[q]) for p, q in components],
+            estimate=estimate,
+            theory=predicted,
+            scale=np.array([own[p] * own[q] for p, q in components]),
         )
 
 
-def cumulant(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "cumulant",
+    symbol=r"$\frac{n}{3}\kappa_4(z)$",
+    families=("z",),
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+    needs=outputs_of_last_layer,
+)
+def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
     """(n/3) of the fourth cumulant of one output, which is V_(aa)(aa) (theory.md 1.3, 7.2): p(z) is nearly Gaussian."""
     V, L = point.flow(True).V, point.depth
     assert V is not None
     columns = [(k, a) for k, (i, a) in enumerate(point.columns("z")) if i == 0]
     predicted = np.array([V[L - 1, a, a, a, a] for _, a in columns])
     yield Measured(
-        "cumulant",
-        L,
-        0,
-        [label_of((a,) * 4) for _, a in columns],
-        estimators.fourth_cumulant(point.read("z", L)[:, [k for k, _ in columns]]).scaled(point.widths[-1] / 3),
-        predicted,
-        predicted,
-        np.full(len(columns), np.nan),
+        tensor="cumulant",
+        layer=L,
+        step=0,
+        samples=[label_of((a,) * 4) for _, a in columns],
+        estimate=estimators.fourth_cumulant(point.read("z", L)[:, [k for k, _ in columns]]).scaled(
+            point.widths[-1] / 3
+        ),
+        theory=predicted,
+        scale=predicted,
     )
 
 
-def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "G1",
+    symbol="$G^{\\{1\\}}$",
+    families=("g",),
+    table="start",
+    table_samples=FOUR_POINT_SAMPLES,
+    needs=no_parallel_kinks,
+)
+def metric(point: Point, layers: Layers) -> Iterator[Measured]:
     """G1_ab = n (E g_ab - K_ab) (theory.md 1.6, PDLT ch. 4)."""
     flow, pairs = point.flow(True), point.columns("g")
     assert flow.G1 is not None
@@ -107,18 +147,18 @@ def metric(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         scale = np.abs(G1).max() if np.abs(G1).max() > 1e-9 * K.max() else layer * K.max()
         mean = estimators.mean(point.read("g", layer) - kernel)
         yield Measured(
-            "G1",
-            layer,
-            0,
-            [label_of(a) for a in pairs],
-            mean.scaled(point.widths[layer - 2]),
-            np.array([G1[a] for a in pairs]),
-            np.full(len(pairs), scale),
-            np.full(len(pairs), np.nan),
+            tensor="G1",
+            layer=layer,
+            step=0,
+            samples=[label_of(a) for a in pairs],
+            estimate=mean.scaled(point.widths[layer - 2]),
+            theory=np.array([G1[a] for a in pairs]),
+            scale=np.full(len(pairs), scale),
         )
 
 
-def six_point(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure("six_point", tensor="six-point", symbol=r"$n^2\kappa_3(g)$", families=("g",))
+def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
     """n^2 kappa_3(g_aa): the connected six-point function of three neurons is of order 1/n^2 (theory.md 1.12)."""
     s = point.settings
     diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
@@ -131,18 +171,18 @@ def six_point(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
         g = point.read("g", layer)[:, [k for k, _ in diagonal]]
         predicted = np.array([w[layer - 1] for w in W])
         yield Measured(
-            "six-point",
-            layer,
-            0,
-            [label_of((a,) * 6) for _, a in diagonal],
-            estimators.third_cumulant(g).scaled(float(point.n) ** 2),
-            predicted,
-            np.abs(predicted),
-            np.full(len(diagonal), np.nan),
+            tensor="six-point",
+            layer=layer,
+            step=0,
+            samples=[label_of((a,) * 6) for _, a in diagonal],
+            estimate=estimators.third_cumulant(g).scaled(float(point.n) ** 2),
+            theory=predicted,
+            scale=np.abs(predicted),
         )
 
 
-def kernel_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure("K", tensor="G", symbol=r"$\mathrm{E}\,g$", families=("g",), table="start")
+def kernel_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E g_ab against K_ab, and K + G1/n where it is known (theory.md 1.2). For the table of estimates."""
     flow, pairs = point.flow(), point.columns("g")
     for layer in chosen_layers(point, "g", layers):
@@ -150,12 +190,12 @@ def kernel_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured
         next_order = K * np.nan if flow.G1 is None else K + flow.G1[layer - 1] / point.widths[layer - 2]
         size = np.sqrt(K.diagonal())
         yield Measured(
-            "G",
-            layer,
-            0,
-            [label_of(a) for a in pairs],
-            estimators.mean(point.read("g", layer)),
-            np.array([K[a] for a in pairs]),
-            np.array([size[a] * size[b] for a, b in pairs]),
-            np.array([next_order[a] for a in pairs]),
+            tensor="G",
+            layer=layer,
+            step=0,
+            samples=[label_of(a) for a in pairs],
+            estimate=estimators.mean(point.read("g", layer)),
+            theory=np.array([K[a] for a in pairs]),
+            scale=np.array([size[a] * size[b] for a, b in pairs]),
+            theory_next=np.array([next_order[a] for a in pairs]),
         )

@@ -1,24 +1,52 @@
 """Representation learning: how kernels and the NTK move in training (docs/theory.md 5.8 to 5.10, PDLT ch. 11)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from analysis import estimators
 from analysis.estimators import Array
-from analysis.measures.measured import Measured, chosen_layers, label_of
-from analysis.measures.trained import last_step, measured_at_end, require_arrival, rule_of, targets
+from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
+from analysis.measures.solved import arrived, closed_form_known, last_step, rule_of, targets
+from analysis.measures.trained import measured_at_end
 from analysis.points import Point
 from analysis.theory import nearly_kernel
 
 
-def ntk_change(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+def one_sample_by_flow(point: Point) -> Iterator[str]:
+    """Needs of the change that is known for one output and one sample at the end of gradient flow."""
+    rule, outputs = point.settings["dynamics"], point.settings["network"]["outputs"]
+    if point.trained and rule["name"] != "gradient_flow":
+        yield f"dynamics={rule['name']}: gradient_flow is needed"
+    if point.D != 1:
+        yield f"inputs: {point.D} samples: inputs.count=1 and inputs.test=0 are needed"
+    if outputs != 1:
+        yield f"network.outputs={outputs}: one output is needed"
+    yield from arrived(point)
+
+
+def first_step_of_descent(point: Point) -> Iterator[str]:
+    """Needs of the change that is known for one output after one step of descent on all samples."""
+    rule, steps = point.settings["dynamics"], list(point.data.layout.steps)
+    if point.trained and rule["name"] != "gradient_descent":
+        yield f"dynamics={rule['name']}: gradient_descent is needed"
+    if 1 not in steps:
+        yield f"observables.steps={steps}: step 1 is needed"
+    if point.trained and len(targets(point)) != point.D:
+        yield f"inputs.test={point.D - len(targets(point))}: 0 is needed"
+    yield from closed_form_known(point)
+
+
+@measure(
+    "ntk_change",
+    tensor="n dH",
+    symbol=r"$n\,\mathrm{E}[H(T)-H(0)]$",
+    families=("H",),
+    steps="both",
+    needs=one_sample_by_flow,
+)
+def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[H(T) - H(0)] of one output and one sample, trained by gradient flow to the end (theory.md 5.9)."""
-    rule = rule_of(point)
-    if rule["name"] != "gradient_flow" or point.D != 1 or point.settings["network"]["outputs"] != 1:
-        right = "this test needs dynamics=gradient_flow, inputs.count=1, inputs.test=0, network.outputs=1"
-        raise ValueError(f"{point.data.path}: {right}")
-    require_arrival(point)
     flow = point.flow(nearly_kernel.TENSORS)
     predicted = np.array([nearly_kernel.ntk_change_of_flow(flow, float(targets(point)[0, 0]))])
     change = point.read("H", point.depth, last_step(point)) - point.read("H", point.depth, 0)
@@ -26,12 +54,17 @@ def ntk_change(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]
     yield measured_at_end("n dH", point, [label_of((0, 0))], estimate, predicted, np.abs(predicted))
 
 
-def ntk_change_of_step(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "ntk_change_of_step",
+    tensor="n dH",
+    symbol=r"$n\,\mathrm{E}[H(1)-H(0)]$",
+    families=("H",),
+    steps="both",
+    needs=first_step_of_descent,
+)
+def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[H_ab(1) - H_ab(0)] of one output after one step of gradient descent on all samples (theory.md 5.10)."""
     rule = rule_of(point)
-    if rule["name"] != "gradient_descent" or 1 not in point.data.layout.steps or len(targets(point)) != point.D:
-        right = "this test needs dynamics=gradient_descent, step 1 among observables.steps, inputs.test=0"
-        raise ValueError(f"{point.data.path}: {right}")
     predicted = nearly_kernel.ntk_change_of_step(point.flow(nearly_kernel.TENSORS), targets(point), rule["eta"])
     pairs = [(a, b) for _, _, a, b in point.columns("H")]
     there = np.array([predicted[pair] for pair in pairs])
@@ -40,9 +73,8 @@ def ntk_change_of_step(point: Point, layers: Sequence[int] | None) -> Iterator[M
     yield measured_at_end("n dH", point, [label_of(pair) for pair in pairs], estimate, there, size)
 
 
-def _size(point: Point, family: str, layers: Sequence[int] | None) -> Iterator[Measured]:
+def _size(point: Point, family: str, layers: Layers) -> Iterator[Measured]:
     """log E of the squared change in training of a family's diagonal: falls as n^-2 (theory.md 5.8)."""
-    rule_of(point)
     columns = point.columns(family)
     chosen = [k for k, index in enumerate(columns) if index[-1] == index[-2] and index[0] == index[len(index) // 2 - 1]]
     for layer in chosen_layers(point, family, layers):
@@ -50,16 +82,41 @@ def _size(point: Point, family: str, layers: Sequence[int] | None) -> Iterator[M
         estimate = estimators.mean(change[:, chosen] ** 2).log()
         labels = [label_of(columns[k][-2:]) for k in chosen]
         two: Array = np.full(len(chosen), 2.0)
-        nothing = np.full(len(chosen), np.nan)
         name = "log dg^2" if family == "g" else "log dH^2 in training"
-        yield Measured(name, layer, last_step(point), labels, estimate, two, np.ones(len(two)), nothing)
+        yield Measured(
+            tensor=name,
+            layer=layer,
+            step=last_step(point),
+            samples=labels,
+            estimate=estimate,
+            theory=two,
+            scale=np.ones(len(two)),
+        )
 
 
-def kernel_change_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "kernel_change_size",
+    tensor="log dg^2",
+    symbol=r"$\log\mathrm{E}\,(\Delta g)^2$",
+    model="exponent",
+    families=("g",),
+    steps="both",
+    needs=closed_form_known,
+)
+def kernel_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """Hidden representations: in every network the conditional kernel of a layer moves by order 1/n."""
     return _size(point, "g", layers)
 
 
-def ntk_change_size(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "ntk_change_size",
+    tensor="log dH^2 in training",
+    symbol=r"$\log\mathrm{E}\,(\Delta H)^2$",
+    model="exponent",
+    families=("H",),
+    steps="both",
+    needs=closed_form_known,
+)
+def ntk_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """So does the NTK: in the mean and in every network (theory.md 5.8)."""
     return _size(point, "H", layers)

@@ -1,58 +1,19 @@
 """Trained outputs against the closed forms (docs/theory.md section 5)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import estimators, theory
+from analysis import estimators
 from analysis.estimators import Array, Estimate
-from analysis.measures.measured import Measured, label_of
+from analysis.measures.measured import Layers, Measured, label_of, measure
+from analysis.measures.solved import arrived, closed_form, closed_form_known, last_step, response, rule_of, targets
 from analysis.points import Point
 from analysis.theory import nearly_kernel
 
-# Shares of the variance at the start: below the first, float32 is all that is left; above the second, a distribution.
+# Shares of the variance at the start. Below ROUNDING only the noise of float32 is left of trained outputs; above SPREAD
+# they still have a distribution to test.
 ROUNDING, SPREAD = 1e-9, 1e-3
-SOLVED = ("gradient_descent", "gradient_flow", "momentum")  # algorithms with a closed form at infinite width
-
-
-def solved(point: Point) -> bool:
-    """Whether the point was trained by an algorithm whose infinite-width end and way there are known."""
-    rule = point.settings["dynamics"]
-    return bool(point.trained and rule["name"] in SOLVED and rule["loss"] == "mse")
-
-
-def rule_of(point: Point) -> Mapping[str, Any]:
-    """The dynamics of a point that was trained on the MSE by an algorithm with a closed form."""
-    rule: Mapping[str, Any] = point.settings["dynamics"]
-    if not solved(point):
-        said = f"dynamics={rule['name']}" + f", loss={rule['loss']}" * point.trained
-        raise ValueError(f"{point.data.path}: {said}: this test needs one of {', '.join(SOLVED)}, with loss=mse")
-    return rule
-
-
-def targets(point: Point) -> Array:
-    """(N, n_L) of the train samples."""
-    _, y, train = point.samples
-    assert y is not None
-    return y[:train]
-
-
-def response(point: Point, step: int) -> Array:
-    """M (D, N) at infinite width: z(t) = z(0) - M (z_train(0) - y) (theory.md 5.1)."""
-    rule, flow = rule_of(point), point.flow(("K", "Theta"))
-    assert flow.Theta is not None
-    return theory.response(
-        flow.Theta[-1], len(targets(point)), rule["eta"], step, rule["name"], rule.get("momentum", 0.0)
-    )
-
-
-def closed_form(point: Point, step: int) -> tuple[Array, Array]:
-    """Mean (D, n_L) and covariance (D, D) of outputs at infinite width (theory.md 5.2)."""
-    rule, flow = rule_of(point), point.flow(("K", "Theta"))
-    assert flow.Theta is not None
-    how = rule["eta"], step, rule["name"], rule.get("momentum", 0.0)
-    return theory.trained(flow.K[-1], flow.Theta[-1], targets(point), *how)
 
 
 def outputs(point: Point, step: int) -> Array:
@@ -71,15 +32,18 @@ def linear_in_z(point: Point, step: int) -> Array:
     return np.asarray(start - (start[..., : len(y)] - y.T) @ M.T)
 
 
-def last_step(point: Point) -> int:
-    return int(point.data.layout.steps[-1])
-
-
 def measured_at_end(
     name: str, point: Point, labels: list[str], estimate: Estimate, predicted: Array, scale: Array
 ) -> Measured:
-    nothing = np.full(len(labels), np.nan)
-    return Measured(name, point.depth, last_step(point), labels, estimate, predicted, scale, nothing)
+    return Measured(
+        tensor=name,
+        layer=point.depth,
+        step=last_step(point),
+        samples=labels,
+        estimate=estimate,
+        theory=predicted,
+        scale=scale,
+    )
 
 
 def _spread(point: Point, least: float) -> tuple[list[int], Array]:
@@ -91,7 +55,16 @@ def _spread(point: Point, least: float) -> tuple[list[int], Array]:
     return kept, covariance.diagonal()[kept]
 
 
-def trained_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "trained_mean",
+    tensor="z",
+    symbol=r"$\mathrm{E}\,z$",
+    families=("z",),
+    steps="end",
+    table="trained",
+    needs=closed_form_known,
+)
+def trained_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E z_i;a after training, train and test samples, in units of the targets (theory.md 5.2, PDLT ch. 10)."""
     mean, _ = closed_form(point, last_step(point))
     kept, _ = _spread(point, ROUNDING)
@@ -108,7 +81,16 @@ def trained_mean(point: Point, layers: Sequence[int] | None) -> Iterator[Measure
     )
 
 
-def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "trained_covariance",
+    tensor="Cov z",
+    symbol=r"$\mathrm{Cov}\,z$",
+    families=("z",),
+    steps="end",
+    table="trained",
+    needs=closed_form_known,
+)
+def trained_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     """Cov(z_i;a, z_i;b) after training of one output, in units of its size before (theory.md 5.2)."""
     _, covariance = closed_form(point, last_step(point))
     kept, _ = _spread(point, ROUNDING)
@@ -127,7 +109,10 @@ def trained_covariance(point: Point, layers: Sequence[int] | None) -> Iterator[M
     )
 
 
-def trained_skewness(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "trained_skewness", tensor="skewness", symbol="skewness", families=("z",), steps="end", needs=closed_form_known
+)
+def trained_skewness(point: Point, layers: Layers) -> Iterator[Measured]:
     """Third cumulant of a trained output over its infinite-width deviation cubed: zero at infinite width."""
     test, variance = _spread(point, SPREAD)
     z = outputs(point, last_step(point))[:, 0, test]
@@ -135,7 +120,10 @@ def trained_skewness(point: Point, layers: Sequence[int] | None) -> Iterator[Mea
     yield measured_at_end("skewness", point, [label_of((a,)) for a in test], estimate, 0 * variance, variance**0)
 
 
-def trained_kurtosis(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "trained_kurtosis", tensor="kurtosis", symbol="kurtosis", families=("z",), steps="end", needs=closed_form_known
+)
+def trained_kurtosis(point: Point, layers: Layers) -> Iterator[Measured]:
     """Fourth cumulant over the infinite-width variance squared: zero at infinite width, where p(f*) is Gaussian."""
     test, variance = _spread(point, SPREAD)
     z = outputs(point, last_step(point))[:, 0, test]
@@ -148,25 +136,29 @@ def nearly_kernel_mean(point: Point, eta: float) -> Array:
     return nearly_kernel.trained_mean(flow, targets(point), eta)
 
 
-def require_arrival(point: Point) -> None:
-    """Raises ValueError where training has not come to its end at infinite width."""
-    M, N = response(point, last_step(point)), len(targets(point))
-    left = np.abs(np.eye(N) - M[:N]).max()
-    if left > 1e-4:
-        raise ValueError(
-            f"{point.data.path}: dynamics.steps: a share {left:.1g} of the error is left; this test needs < 1e-4"
-        )
+def coefficient_known(point: Point) -> Iterator[str]:
+    """Needs of the coefficient at order 1/n, which is known at the end of descent and flow."""
+    if point.settings["dynamics"]["name"] == "momentum":
+        yield "dynamics=momentum: the coefficient is known for gradient_descent and gradient_flow only"
+    if 0 not in point.data.layout.steps:
+        yield f"observables.steps={list(point.data.layout.steps)}: step 0 is needed"
+    yield from arrived(point)
 
 
-def trained_mean_coefficient(point: Point, layers: Sequence[int] | None) -> Iterator[Measured]:
+@measure(
+    "trained_mean_coefficient",
+    tensor="n dz",
+    symbol=r"$n\,(\mathrm{E}\,z-z_\infty)$",
+    families=("z",),
+    steps="end",
+    needs=coefficient_known,
+)
+def trained_mean_coefficient(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E z_test - infinite width) at the end of training: nearly-kernel regression (theory.md 5.21).
 
     Measured as the mean of z minus the same network's output with a frozen NTK, whose mean is known at every width.
     """
-    require_arrival(point)
     rule, N = rule_of(point), len(targets(point))
-    if rule["name"] == "momentum":
-        raise ValueError(f"{point.data.path}: dynamics=momentum: the coefficient is known for descent and flow only")
     predicted = nearly_kernel_mean(point, rule["eta"] if rule["name"] == "gradient_descent" else 0.0)
     difference = outputs(point, last_step(point)) - linear_in_z(point, last_step(point))
     columns = [(i, a) for i in range(difference.shape[1]) for a in range(N, point.D)]

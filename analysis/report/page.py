@@ -8,8 +8,9 @@ from typing import Any
 import jinja2
 
 from analysis.report.style import Drawn
-from analysis.report.terminal import share
+from analysis.report.terminal import figures_of, share
 from analysis.result import Result
+from simulate.store.sets import DataSet
 
 ROWS = 400  # of the estimates that the page shows; the parquet file has all
 
@@ -22,12 +23,13 @@ def render(result: Result, figures: Sequence[Drawn]) -> str:
     sets = []
     for claim in result.claims:
         for point in claim.points:
+            assert isinstance(point.data, DataSet)
             keep = {key: point.data.manifest[key] for key in ("settings", "identity", "versions", "device")}
             name = f"{claim.name}/{point.data.path.name}"
             sets.append({"name": name, "networks": point.data.networks, "text": json.dumps(keep, indent=1)})
     return environment.get_template("report.html.jinja").render(
         result=result,
-        share=share,
+        figures_of=figures_of,
         table=result.table.to_dict("records"),
         fits=_fit_rows(result),
         figures=[

@@ -8,8 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.fits import JOINT, Fit, Series
-from analysis.report.style import SYMBOLS, width_axis
+from analysis import claims
+from analysis.fits import Fit
+from analysis.models import MODELS, Series
+from analysis.report.style import width_axis
 
 PANELS = 12  # series of one test that are drawn; the table holds all
 
@@ -40,7 +42,7 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
     exponent, deep = series.model in ("exponent", "network_exponent"), series.model in ("power_law", "exponential")
     x, label = (series.n, "$n$") if exponent else (series.l, r"$\ell$") if deep else (series.l / series.n, r"$\ell/n$")
     top.errorbar(x, series.value, error, fmt="o", color=colour)
-    if series.model in JOINT:
+    if MODELS[series.model].joint:
         for n in sorted(set(series.n.tolist())) if deep else []:
             layers = np.linspace(series.l.min(), series.l.max(), 60)
             top.plot(layers, fit.curve(np.full(60, n), layers)[0], color=colour, linewidth=0.8)
@@ -75,5 +77,6 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
 
 
 def _symbol(series: Series) -> str:
-    symbol = SYMBOLS.get(series.tensor, series.tensor)
-    return symbol + series.name.removeprefix(f"{series.variant} ").removeprefix(series.tensor)
+    return claims.symbol(series.test, series.tensor) + series.name.removeprefix(f"{series.variant} ").removeprefix(
+        series.tensor
+    )

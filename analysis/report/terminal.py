@@ -1,5 +1,8 @@
 """The verdict table on a terminal."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from analysis.result import Result
 
 
@@ -8,30 +11,38 @@ def share(value: float) -> str:
     return f"{value:.2%}" if value >= 1e-4 else f"{value:.1e}"
 
 
+def figures_of(row: Mapping[Any, Any]) -> tuple[str, str, str, str]:
+    """Largest pull, smallest Q, visible and asked deviation of a row of the verdict table."""
+    if not row["series"]:
+        return ("-",) * 4
+    pull, Q = f"{row['largest pull']:+.2f}", f"{row['smallest Q']:.2g}"
+    return pull, Q, share(row["visible deviation"]), share(row["asked"])
+
+
 def print_table(result: Result) -> None:
     """The verdicts, and one line per test."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False, width=None if Console().is_terminal else 140)
-    styles = {"agrees": "green", "disagrees": "bold red", "underpowered": "yellow"}
+    styles = {"agrees": "green", "disagrees": "bold red", "underpowered": "yellow", "not tested": "yellow"}
     table = Table(title=f"family-wise false-alarm rate {result.options.alpha} (Holm)", title_justify="left")
     for name in ("claim", "verdict", "test", "series", "largest pull", "smallest Q", "visible deviation", "asked"):
         table.add_column(name, justify="left" if name in ("claim", "verdict", "test") else "right")
     for row in result.table.to_dict("records"):
         table.add_row(
-            row["claim"],
+            escape(row["claim"]),
             f"[{styles[row['verdict']]}]{row['verdict']}[/]",
-            row["test"],
+            escape(row["test"]),
             str(row["series"]),
-            f"{row['largest pull']:+.2f}",
-            f"{row['smallest Q']:.2g}",
-            share(row["visible deviation"]),
-            share(row["asked"]),
+            *figures_of(row),
         )
     if result.verdicts:
         console.print(table)
     else:
         console.print("no claim in these data sets; estimates only")
     for verdict in result.verdicts:
-        console.print(f"[{styles[verdict.verdict]}]{verdict.claim}: {verdict.verdict}[/]: ", verdict.reason)
+        console.print(
+            f"[{styles[verdict.verdict]}]{escape(verdict.claim)}: {verdict.verdict}[/]: ", escape(verdict.reason)
+        )

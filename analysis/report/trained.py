@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.measures.trained import closed_form, solved
+from analysis.measures.solved import closed_form, solved
 from analysis.report.style import colours
 from analysis.result import Claim, Result
 

@@ -38,6 +38,7 @@ __all__ = [
     "Observables",
     "Settings",
     "SettingsError",
+    "plain",
     "printable",
     "read",
     "with_defaults",
@@ -107,8 +108,12 @@ def with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
             filled[key] = {**default, **filled.get(key, {})}
         else:
             filled.setdefault(key, default)
-    plain: dict[str, Any] = json.loads(json.dumps(filled))
-    return plain
+    return dict(json.loads(json.dumps(filled)))
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Settings as a manifest holds them, in mappings and lists."""
+    return dict(json.loads(json.dumps(asdict(settings))))
 
 
 def _refuse_targets(value: Any, path: str = "") -> None:

@@ -28,9 +28,9 @@ ROOMS = {
         "simulate.api", "simulate.status", "simulate", "simulate.__main__",
     ),
     "analysis": (
-        "analysis.theory", "analysis.estimators", "analysis.points", "analysis.fits", "analysis.measures",
-        "analysis.claims", "analysis.series", "analysis.verdicts", "analysis.estimates", "analysis.result",
-        "analysis.report", "analysis.pipeline", "analysis", "analysis.__main__",
+        "analysis.theory", "analysis.estimators", "analysis.models", "analysis.points", "analysis.measures",
+        "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts", "analysis.estimates",
+        "analysis.result", "analysis.report", "analysis.pipeline", "analysis", "analysis.__main__",
     ),
     "configs": ("configs",),
 }  # fmt: skip
@@ -43,14 +43,13 @@ THEORY = (
 DOORS = {
     "simulate.settings": {"analysis.theory.criticality"},  # to tune an initialisation
     "simulate.__main__": {"configs"},
-    "simulate.api": {"configs"},
+    "simulate.api": {"configs", "analysis.claims", "analysis.points"},  # a claim is checked before anything is drawn
     "analysis": {
-        "simulate.registry",
-        "simulate.store",
-        "simulate.settings.printable",
-    },  # the data format and its reader
+        "simulate.registry", "simulate.settings.printable",
+        "simulate.store", "simulate.observables.columns",  # the data format and its reader
+    },
     "analysis.__main__": {"configs"},
-}
+}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

@@ -1,0 +1,189 @@
+"""Models of scaling in 1/n and L/n: the leading coefficient free, next orders under stated priors.
+
+A Series is one quantity measured at several widths (and, for a joint model, layers). Its expansion runs in
+r = l/n, so the coefficient a_k of r^k, in units of the quantity's natural scale, is a number of order one;
+its prior is N(0, w^k) with w = `prior_width`, fixed in the config and scanned in the report.
+
+Importing this module does not import gvar, so that a claim is checked without it before anything is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.estimators import Array
+from simulate.registry import Registry
+
+if TYPE_CHECKING:
+    import gvar
+
+ORDERS = 3  # number of nuisance orders beyond the leading one
+FLAT = 1e3  # prior width of the judged coefficient in units of its scale, which carries no information
+
+
+@dataclass(frozen=True)
+class Series:
+    """A quantity and what theory says of it. k points."""
+
+    test: str  # the test of the claim it belongs to
+    tensor: str  # what is measured
+    layer: int | None
+    step: int | None
+    samples: str
+    model: str  # a key of MODELS
+    n: Array  # (k,) widths
+    l: Array
+    value: Array  # (k,)
+    covariance: Array  # (k, k)
+    prediction: float
+    scale: float  # natural size: deviations are quoted relative to it
+    precision: float  # the relative deviation that the claim wants to be able to see
+    dof: int  # jackknife degrees of freedom of the covariance
+    variant: str = ""  # which points of the sweep, where they differ in more than width
+
+    @property
+    def name(self) -> str:
+        where = [f"l={self.layer}"] * (self.layer is not None) + [f"t={self.step}"] * bool(self.step)
+        return " ".join([*filter(None, [self.variant]), self.tensor, *where, f"[{self.samples}]"])
+
+
+Prior = dict[str, "gvar.GVar"]
+Curve = Callable[[Mapping[str, "gvar.GVar"], Array, Array], Array]
+Build = Callable[[Series, float], tuple[Prior, Curve]]
+
+
+def _normal(mean: float, deviation: float) -> gvar.GVar:
+    import gvar
+
+    return gvar.gvar(mean, deviation)
+
+
+def _powers(series: Series, w: float) -> tuple[Prior, Curve]:
+    """y = c + scale sum_k a_k (l/n)^k"""
+    prior = {"c": _normal(0, FLAT * series.scale)}
+    prior |= {f"a{k}": _normal(0, w**k) for k in range(1, ORDERS + 1)}
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["c"] + series.scale * sum(p[f"a{k}"] * (layers / n) ** k for k in range(1, ORDERS + 1))
+
+    return prior, model
+
+
+def _exponent(series: Series, w: float) -> tuple[Prior, Curve]:
+    """log y = A - p log n + sum_k a_k (l/n)^k"""
+    prior = {"c": _normal(0, FLAT), "A": _normal(0, FLAT)}
+    prior |= {f"a{k}": _normal(0, w**k) for k in range(1, ORDERS + 1)}
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["A"] - p["c"] * np.log(n) + sum(p[f"a{k}"] * (layers / n) ** k for k in range(1, ORDERS + 1))
+
+    return prior, model
+
+
+def _network_exponent(series: Series, w: float) -> tuple[Prior, Curve]:
+    """log y = A - p log n + sum_k a_k (l/n)^(k/2), for a statistic of single networks, not of their mean: relative
+    fluctuations in a network are of order (l/n)^(1/2)"""
+    orders = range(1, 2 * ORDERS + 1)
+    prior = {"c": _normal(0, FLAT), "A": _normal(0, FLAT)} | {f"a{k}": _normal(0, w ** (k / 2)) for k in orders}
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["A"] - p["c"] * np.log(n) + sum(p[f"a{k}"] * (layers / n) ** (k / 2) for k in orders)
+
+    return prior, model
+
+
+def _collapse(series: Series, w: float) -> tuple[Prior, Curve]:
+    """y = c + sum_{i + j <= ORDERS} a_ij (l/n)^i n^-j: a function of l/n up to corrections of relative order 1/l"""
+    powers = [(i, j) for i in range(ORDERS + 1) for j in range(ORDERS + 1 - i) if i + j]
+    prior = {"c": _normal(0, FLAT * series.scale)} | {f"a{i}{j}": _normal(0, w ** (i + j)) for i, j in powers}
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["c"] + series.scale * sum(p[f"a{i}{j}"] * (layers / n) ** i * n**-j for i, j in powers)
+
+    return prior, model
+
+
+def _in_depth(p: Mapping[str, gvar.GVar], layers: Array) -> Array:
+    """Corrections of a flow that ends in a power law: they die as log(l)/l (theory.md 4.3)."""
+    slow = np.log(layers) / layers
+    return p["b1"] * slow + p["b2"] / layers + p["b3"] * slow**2
+
+
+def _in_width(p: Mapping[str, gvar.GVar], n: Array, layers: Array, deepest: float) -> Array:
+    """sum_k (a_k + d_k l/deepest + e_k/l) (l/n)^k: what does not grow with depth is of order 1/n too, and where the
+    kernel drifts, as at half-stable K*, what grows as l^2"""
+    shape = {k: p[f"a{k}"] + p[f"d{k}"] * layers / deepest + p[f"e{k}"] / layers for k in range(1, ORDERS + 1)}
+    return sum(shape[k] * (layers / n) ** k for k in shape)
+
+
+def _joint_prior(w: float) -> Prior:
+    orders = range(1, ORDERS + 1)
+    prior = {f"{x}{k}": _normal(0, w**k) for x in "abde" for k in orders}
+    return prior | {"c": _normal(0, FLAT), "A": _normal(0, FLAT)}
+
+
+def _asymptote(series: Series, w: float) -> tuple[Prior, Curve]:
+    """y = c + scale (corrections in depth and width): c at large depth and larger width"""
+    prior = _joint_prior(w) | {"c": _normal(0, FLAT * series.scale)}
+    del prior["A"]
+    deepest = series.l.max()
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["c"] + series.scale * (_in_depth(p, layers) + _in_width(p, n, layers, deepest))
+
+    return prior, model
+
+
+def _power_law(series: Series, w: float) -> tuple[Prior, Curve]:
+    """log y = A - c log l + corrections in depth and width"""
+    deepest = series.l.max()
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["A"] - p["c"] * np.log(layers) + _in_depth(p, layers) + _in_width(p, n, layers, deepest)
+
+    return _joint_prior(w), model
+
+
+def _exponential(series: Series, w: float) -> tuple[Prior, Curve]:
+    """log y = A - c l + sum_k b_k e^(-k |c_theory| (l - l_0)) + corrections in width, l_0 the first layer there is"""
+    rate, first, deepest = abs(series.prediction), series.l.min(), series.l.max()
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        transient = sum(p[f"b{k}"] * np.exp(-k * rate * (layers - first)) for k in range(1, ORDERS + 1))
+        return p["A"] - p["c"] * layers + transient + _in_width(p, n, layers, deepest)
+
+    return _joint_prior(w), model
+
+
+@dataclass(frozen=True)
+class Model:
+    """build(series, prior width) -> (prior, curve), where the judged coefficient is called c. joint: one series over
+    all layers instead of one a layer. Without `build` nothing is fitted: the statement is exact at every width and is
+    judged by its largest deviation."""
+
+    name: str
+    build: Build | None
+    joint: bool = False
+
+    @property
+    def fewest_widths(self) -> int:
+        """How many widths it takes: one width is never compared with the leading order."""
+        return 4 if self.build else 1
+
+
+MODELS: Registry[Model] = Registry("fit model")
+for model in (
+    Model("powers", _powers),
+    Model("exponent", _exponent),
+    Model("network_exponent", _network_exponent),
+    Model("collapse", _collapse, joint=True),
+    Model("asymptote", _asymptote, joint=True),
+    Model("power_law", _power_law, joint=True),
+    Model("exponential", _exponential, joint=True),
+    Model("tolerance", None),
+):
+    MODELS.add(model)
