@@ -228,4 +228,6 @@ def variants(points: Sequence[Point]) -> list[Variant]:
                 value = telling.get(key)
                 said = str(value) if short == "name" else f"{short}={value}"
                 labels[name] = " ".join(filter(None, [labels[name], said]))
-    return [Variant(labels[name], tuple(sorted(group, key=lambda p: p.n))) for name, group in groups.items()]
+    return [
+        Variant(labels[name], tuple(sorted(group, key=lambda point: point.widths))) for name, group in groups.items()
+    ]

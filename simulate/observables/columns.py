@@ -111,7 +111,7 @@ class Observable:
 
     name: str
     families: tuple[Family, ...]
-    needs: frozenset[str] = frozenset()
+    needs: tuple[str, ...] = ()
     choosable: int = 0
     pulled: Callable[[int, int], int] = _nothing
     pulled_once: Callable[[int, int], int] = _nothing
@@ -121,7 +121,7 @@ class Observable:
 
 OBSERVABLES: Registry[Observable] = Registry("observable")
 PAIR = ((0,), (1,))
-WEIGHTS, TRAINED = frozenset({"weights"}), frozenset({"weights", "training"})
+WEIGHTS, TRAINED = ("weights",), ("weights", "training")
 
 OBSERVABLES.add(
     Observable(
@@ -250,7 +250,7 @@ OBSERVABLES.add(
                 labels=(1, 2, 3),
             ),
         ),
-        needs=TRAINED | {"taylor"},
+        needs=(*TRAINED, "taylor"),
         pulled_once=lambda D, outputs: 4 * (outputs * D) ** 3,
         tangents=3,
     )

@@ -65,7 +65,7 @@ def read_observables(r: Reader, network: Network, dynamics: Dynamics) -> Observa
     r.close()
     observables = Observables(record, layers, output_layers, tuples, steps)
     for observable in recorded(record):
-        for need in sorted(observable.needs):
+        for need in observable.needs:
             NEEDS[need](observable.name, network, dynamics, observables)
     return observables
 

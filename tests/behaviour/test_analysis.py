@@ -147,10 +147,3 @@ def test_wrong_settings(arguments: list[str], message: str, capsys: pytest.Captu
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert message in said
-
-
-def test_a_claim_at_three_widths_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [*SMALL["ntk_mean"][:-1], "network.width=8,16,32", f"output={tmp_path}/s", "workers=1"]
-    assert simulate_main(arguments) == 0
-    assert main([f"data={tmp_path}/s"]) == 2
-    assert "at least 4" in capsys.readouterr().err

@@ -98,19 +98,6 @@ def test_another_rate_of_the_flow_is_found(swept: Path) -> None:
     assert {"K", "K_exponential"} <= {j.fit.series.test for j in verdict.judged if j.rejected}
 
 
-def test_classes_need_scaled_rates_and_criticality(tmp_path: Path) -> None:
-    few = [*COMMON[:2], "ensemble.networks=100", "network.width=8,12,16,24", "activation=tanh"]
-    sets = simulate.sweep("experiment=ntk_universality", "dynamics.scaling=none", f"output={tmp_path}/n", *few)
-    with pytest.raises(ValueError, match=r"dynamics\.scaling"):
-        analysis.analyze(sets)
-    sets = simulate.sweep(
-        "experiment=universality", "initialization=gaussian", "initialization.C_W=1.2", "inputs.scale=1.0",
-        f"output={tmp_path}/u", *few,
-    )  # fmt: skip
-    with pytest.raises(ValueError, match="at criticality only"):
-        analysis.analyze(sets)
-
-
 def test_scale_of_inputs(tmp_path: Path) -> None:
     """scale=critical puts every sample at K*, a number multiplies |x|^2."""
     point = analysis.theory.critical("gelu")

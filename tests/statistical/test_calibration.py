@@ -13,7 +13,7 @@ from scipy.stats import binom
 import analysis
 import simulate
 from analysis import estimators, fits, verdicts
-from analysis.fits import Series
+from analysis.models import Series
 from simulate.networks import law
 
 WIDTHS, DEPTH, TRIALS = (64, 128, 256, 512), 4, 400

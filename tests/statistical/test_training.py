@@ -20,7 +20,8 @@ SMALL = ("network.width=16,24,32,48", "workers=1", "ensemble.device=cpu", "dynam
 
 def largest_pull(name: str, sets: list[DataSet], **options: object) -> tuple[float, float]:
     """Over the series of one test, and what it must stay below."""
-    found = series(name, {"precision": 1.0} | options, variants([Point(data) for data in sets]))
+    found, not_tested = series(name, {"precision": 1.0} | options, variants([Point(data) for data in sets]))
+    assert not_tested == []
     return max(abs(fits.fit(s, 3.0).pull) for s in found), float(norm.isf(FALSE_ALARM / (2 * len(found))))
 
 
@@ -106,13 +107,17 @@ def test_one_layer_is_exact(tmp_path: Path) -> None:
     """Every network at the primal and dual solution. Negative control: networks that are not at the end yet."""
     small = ["workers=1", "ensemble.networks=64", f"output={tmp_path}/a"]
     (done,) = simulate.sweep("experiment=linear_model", *small)
-    (model,) = {s.model for s in series("one_layer", {"precision": 1e-9}, variants([Point(done)]))}
-    assert model == fits.TOLERANCE
-    assert max(s.value.max() for s in series("one_layer", {"precision": 1e-9}, variants([Point(done)]))) < 1e-10
-    (early,) = simulate.sweep("experiment=linear_model", *small[:2], f"output={tmp_path}/b", "dynamics.steps=60",
-                              "observables.steps=[0,60]")  # fmt: skip
-    with pytest.raises(ValueError, match="of the error is left"):
-        series("one_layer", {"precision": 1e-9}, variants([Point(early)]))
+    found, _ = series("one_layer", {"precision": 1e-9}, variants([Point(done)]))
+    (model,) = {s.model for s in found}
+    assert model == "tolerance"
+    assert max(s.value.max() for s in found) < 1e-10
+    short = ["dynamics.steps=60", "observables.steps=[0,60]", f"output={tmp_path}/b"]
+    with pytest.raises(simulate.SettingsError, match="of the error is left"):
+        simulate.sweep("experiment=linear_model", *small[:2], *short)
+    (early,) = simulate.sweep("experiment=linear_model", *small[:2], *short, "claim=null")
+    nothing, (refused,) = series("one_layer", {"precision": 1e-9}, variants([Point(early)]))
+    assert nothing == []
+    assert "of the error is left" in refused.reason
 
 
 def test_trained_outputs_approach_every_closed_form(tmp_path: Path) -> None:
@@ -134,6 +139,7 @@ def test_trained_outputs_approach_every_closed_form(tmp_path: Path) -> None:
 
 def test_the_claim_needs_its_reference(represented: list[DataSet]) -> None:
     points = variants([Point(data) for data in represented])
-    with pytest.raises(ValueError, match="reference='sgd': the sweep has gradient_flow"):
-        series("algorithm_difference", {"precision": 1.0, "reference": "sgd"}, points)
+    nothing, (refused,) = series("algorithm_difference", {"precision": 1.0, "reference": "sgd"}, points)
+    assert nothing == []
+    assert "reference=sgd: the sweep has dynamics=gradient_flow" in refused.reason
     assert np.isfinite(represented[0].read("moved")).all()

@@ -1,0 +1,165 @@
+"""A claim is checked before anything is drawn; in old data what cannot be judged is not tested, and the rest is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import analysis
+import configs
+import simulate
+from analysis import claims
+from analysis.__main__ import main as analysis_main
+from analysis.points import Planned, Point
+from simulate import api
+from simulate.__main__ import main
+from simulate.running.prepare import prepare
+from simulate.settings import plain
+
+FEW = ["ensemble.networks=64", "workers=1", "ensemble.device=cpu"]
+WIDTHS = "network.width=8,12,16,24"
+NTK = ["experiment=ntk", *FEW, WIDTHS]
+TRAINED = ["experiment=representation_learning", *FEW, WIDTHS, "network.depth=2"]
+ALGORITHMS = ["experiment=algorithm_dependence", *FEW, WIDTHS, "dynamics.eta=0.1"]
+
+# What was typed, and what the refusal says.
+REFUSED = [
+    ([*NTK, "network.outputs=1"], "claim.tests.A: network.outputs=1: A needs 2 outputs"),
+    (["experiment=ntk_mean", *FEW, "network.width=8,16,24"],
+     "network.width=8,16,24: a fit in 1/n needs at least 4 widths"),
+    ([*NTK, "~claim.tests.A", "+claim.tests.Ax={precision: 0.1}"], "claim.tests.Ax: no such test; did you mean A?"),
+    ([*NTK, "ensemble.networks=20"], "ensemble.networks=20: at least 32 are needed"),
+    ([*NTK, "network.width=[8,8,16],[12,12,24],[16,16,32],[24,24,48]"], "one width in all layers"),
+    ([*NTK, "observables.record=[kernel,outputs]"], "observables.record=[kernel, outputs]: ntk_mean needs columns H"),
+    (["experiment=preactivations", *FEW, WIDTHS, "observables.layers=[1]", "~claim.tests.V.layers",
+      "~claim.tests.G1.layers"], "V needs columns g together at a layer from 2 on"),
+    (["experiment=derivatives", *FEW, WIDTHS, "activation=relu"], "P is defined for smooth activations only"),
+    (["experiment=ntk", *FEW, WIDTHS, "activation=relu", "inputs=ray"], "Theta1: inputs: two samples are parallel"),
+    (["experiment=criticality", *FEW, WIDTHS, "inputs.squares=[0.5,0.5]"],
+     "samples 0 and 1 of different length are needed"),
+    (["experiment=ntk_universality", *FEW, WIDTHS, "activation=tanh", "dynamics.scaling=none"],
+     "dynamics.scaling=none: classes compare with rates scaled as critical"),
+    (["experiment=universality", *FEW, WIDTHS, "activation=tanh", "initialization=gaussian", "inputs.scale=1.0",
+      "initialization.C_W=1.2"], "at criticality only"),
+    ([*TRAINED, "dynamics.steps=3", "observables.steps=[0,3]"], "dynamics.steps=3: a share"),
+    ([*TRAINED, "dynamics=gradient_descent"], "ntk_change: dynamics=gradient_descent: gradient_flow is needed"),
+    ([*TRAINED, "inputs.test=1"], "ntk_change: inputs: 2 samples"),
+    (["experiment=trained_distribution", *FEW, WIDTHS, "dynamics=sgd", "dynamics.batch=1"],
+     "dynamics=sgd, loss=mse: one of gradient_descent"),
+    ([*TRAINED, "observables.steps=[40]"], "observables.steps=[40]: ntk_change needs step 0"),
+    ([*NTK, "+claim.tests.trained_mean={precision: 0.1}"], "dynamics=none: trained_mean needs trained networks"),
+    ([*ALGORITHMS, "dynamics=gradient_descent,momentum"],
+     "reference=gradient_flow: the sweep has dynamics=gradient_descent, momentum"),
+    (["experiment=linear_model", *FEW, "network.depth=2", "network.width=8"], "networks of one layer are needed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
+def test_what_cannot_be_judged_is_not_drawn(
+    overrides: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line with the setting, its value and what would be right, and nothing on the disk."""
+    assert main([*overrides, f"output={tmp_path}/s"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: claim.tests.")
+    assert error.endswith("(claim=null makes the data without a claim)\n")
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_its_claim_it_is_drawn(tmp_path: Path) -> None:
+    """The control: the same settings with claim=null run, and with what the refusal asks for the claim is judged."""
+    refused = ["experiment=ntk_mean", *FEW, "network.width=8,16,24", f"output={tmp_path}/s"]
+    with pytest.raises(simulate.SettingsError, match="at least 4 widths"):
+        simulate.sweep(*refused)
+    assert len(simulate.sweep(*refused, "claim=null")) == 3
+    four = [*refused[:-2], "network.width=8,16,24,32", f"output={tmp_path}/t"]
+    assert analysis.analyze(simulate.sweep(*four)).verdicts[0].verdict != "not tested"
+
+
+def test_points_that_are_there_count(tmp_path: Path) -> None:
+    """A width that is added to three others completes the claim."""
+    settings = ["experiment=ntk_mean", *FEW, f"output={tmp_path}/s"]
+    simulate.sweep(*settings, "network.width=8,12,16,24")
+    added = simulate.sweep(*settings, "network.width=32,48")
+    assert [data.complete for data in added] == [True, True]
+
+
+@pytest.mark.parametrize("name", configs.options("experiment"))
+def test_every_experiment_can_be_judged(name: str, tmp_path: Path) -> None:
+    """As it stands in configs/, at its own size; the points are prepared, not drawn."""
+    settings = api.read_sweep([f"experiment={name}", f"output={tmp_path}/s", "ensemble.device=cpu", "workers=1"])
+    eta = {"auto": [], "given": [s for s in settings if s.dynamics.name == "none" or s.dynamics.eta]}
+    points = []
+    for s in eta["given"] or settings[:4]:
+        job = prepare(s)
+        given = job.samples.x, job.samples.y, job.samples.train
+        points.append(Point(Planned(job.path, plain(job.settings), job.layout, given)))
+    assert settings[0].claim is not None
+    assert list(claims.check(settings[0].claim, points)) == []
+
+
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data sets as versions before the check made them."""
+    monkeypatch.setattr(api, "check_claims", lambda jobs: None)
+
+
+def test_old_data_with_one_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A and B are not tested, and say why; Theta1 and the NTK's mean are judged, and so is another claim."""
+    unchecked(monkeypatch)
+    simulate.sweep(*NTK, "network.outputs=1", f"output={tmp_path}/one")
+    simulate.sweep("experiment=ntk_mean", *FEW, WIDTHS, f"output={tmp_path}/good")
+    assert analysis_main([f"data={tmp_path}", f"output={tmp_path}/report", "figures=false"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "ntk: underpowered: A not tested: network.outputs=1: A needs 2 outputs (and 1 more)" in printed.replace(
+        "\n", " "
+    )
+    found = json.loads((tmp_path / "report" / "verdicts.json").read_text())
+    ntk, good = sorted(found["claims"], key=lambda claim: claim["claim"])
+    assert {test["test"] for test in ntk["tests"]} == {"ntk_mean", "Theta1"}
+    assert [entry["test"] for entry in ntk["not_tested"]] == ["A", "B"]
+    assert good["not_tested"] == []
+    assert {test["test"] for test in good["tests"]} == {"ntk_mean", "ntk_variance"}
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "not tested: network.outputs=1: A needs 2 outputs" in page
+
+
+def test_old_data_at_three_widths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim none of whose tests can be judged is not tested, and its report is written all the same."""
+    unchecked(monkeypatch)
+    sets = simulate.sweep("experiment=ntk_mean", *FEW, "network.width=8,16,32", f"output={tmp_path}/s")
+    result = analysis.analyze(sets, output=tmp_path / "report")
+    (verdict,) = result.verdicts
+    assert verdict.verdict == "not tested"
+    assert "a fit in 1/n needs at least 4 widths" in verdict.reason
+    assert (result.table["verdict"] == "not tested").all()
+    assert len(result.estimates) > 0
+    assert (tmp_path / "report" / "report.html").exists()
+
+
+def test_a_misspelt_test_takes_nothing_else_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unchecked(monkeypatch)
+    sets = simulate.sweep(
+        "experiment=preactivations", *FEW, WIDTHS, "~claim.tests.V", "+claim.tests.Vx={precision: 0.1}",
+        "network.depth=4", "observables.layers=[2,4]", "claim.tests.G1.layers=[4]", f"output={tmp_path}/s",
+    )  # fmt: skip
+    (verdict,) = analysis.analyze(sets).verdicts
+    assert verdict.not_tested[0].test == "Vx"
+    assert "no such test" in verdict.reason
+    assert {judged.fit.series.test for judged in verdict.judged} == {"V_collapse", "cumulant", "G1"}
+
+
+def test_theory_out_of_its_range_is_not_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kinked activation at parallel inputs: G1 has no theory, V is judged."""
+    unchecked(monkeypatch)
+    sets = simulate.sweep(
+        "experiment=preactivations", *FEW, WIDTHS, "network.depth=3", "activation=relu", "inputs=ray",
+        "observables.layers=[2,3]", "claim.tests.V.layers=[3]", "claim.tests.G1.layers=[3]", f"output={tmp_path}/s",
+    )  # fmt: skip
+    (verdict,) = analysis.analyze(sets).verdicts
+    assert [entry.test for entry in verdict.not_tested] == ["G1"]
+    assert "kinks" in verdict.reason
+    assert "V" in {judged.fit.series.test for judged in verdict.judged}
