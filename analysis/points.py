@@ -14,6 +14,7 @@ from analysis import theory
 from analysis.estimators import Array
 from analysis.theory.recursion import Flow
 from simulate.observables.columns import Family
+from simulate.settings.network import spec_of
 from simulate.store.files import StoreError
 from simulate.store.layout import Layout
 from simulate.store.sets import DataSet
@@ -154,8 +155,9 @@ class Point:
     @property
     def activation(self) -> str:
         """As `analysis.theory` takes it."""
-        name, slope = self.settings["activation"]["name"], self.settings["activation"]["slope"]
-        return str(name) if slope is None else f"{name}(slope={slope!r})"
+        given = dict(self.settings["activation"])
+        name, parameters = given.pop("name"), given.pop("parameters")
+        return spec_of(name, {key: value for key, value in (given | parameters).items() if value is not None})
 
     @property
     def critical(self) -> bool:

@@ -7,6 +7,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
 
@@ -62,12 +63,27 @@ def _compose(name: str, overrides: Sequence[str], whole: bool = True) -> dict[st
     return {str(key): value for key, value in plain.items()}
 
 
+FORMULA = "activation.expression"  # its value has parentheses, which Hydra's grammar takes in quotes only
+
+
+def _quoted(overrides: Sequence[str]) -> list[str]:
+    """The overrides with formulas in quotes, as a shell passes them on without; a comma list stays one."""
+
+    def quoted(text: str) -> str:
+        key, _, value = text.partition("=")
+        if key.lstrip("+") != FORMULA or not value or value[0] in "'\"[" or "\\" in value:
+            return text
+        return f"{key}=" + ",".join("'" + part.strip().replace("'", "\\'") + "'" for part in value.split(","))
+
+    return [quoted(text) for text in overrides]
+
+
 def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     """One config as plain dicts: primary config `name` with the overrides, in Hydra's grammar.
 
     Raises ConfigError for an unknown key or option, a missing value, or a comma sweep.
     """
-    fixed, swept = _split(overrides)
+    fixed, swept = _split(_quoted(overrides))
     if swept:
         key, values = next(iter(swept.items()))
         raise ConfigError(f"{key}={','.join(values)}: several values need a sweep (-m), a list is written [a,b]")
@@ -80,7 +96,7 @@ def points(name: str, overrides: Sequence[str]) -> list[tuple[dict[str, str], di
     Swept are the comma lists among the overrides, and the `sweep:` of the experiment's file unless an override
     sets the same key.
     """
-    fixed, swept = _split(overrides)
+    fixed, swept = _split(_quoted(overrides))
     # With the first value of each comma list: of `dynamics=a,b dynamics.eta=1` the second needs the first.
     base = _compose(name, [*fixed, *(f"{key}={values[0]}" for key, values in swept.items())])
     named = {override.partition("=")[0].lstrip("+~") for override in fixed} | set(swept)
@@ -119,10 +135,13 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     return fixed, swept
 
 
+def keys(group: str, name: str) -> list[str]:
+    """The settings that an option file gives by itself, read off its lines, since a YAML library takes a while to load."""
+    return re.findall(r"^(\w+):", files("configs").joinpath(group).joinpath(f"{name}.yaml").read_text(), re.MULTILINE)
+
+
 def options(group: str) -> list[str]:
     """The files of a group, as `GROUP=` takes them."""
-    from importlib.resources import files
-
     names, folders = [], [("", files("configs").joinpath(group))]
     for prefix, folder in folders:
         for entry in folder.iterdir():

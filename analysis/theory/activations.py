@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf, expit, ndtr
 
+from analysis.theory import expression
+
 Array = NDArray[np.float64]
 
 
@@ -29,6 +31,12 @@ class Activation:
     name: str
     derivatives: tuple[Callable[[Array], Array], ...]
     slopes: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        wanted = 6 if self.slopes is None else 2
+        if len(self.derivatives) < wanted:
+            has = f"{len(self.derivatives)} functions"
+            raise ValueError(f"activation {self.name}: {has}: s and {wanted - 1} derivatives are needed, none is zero")
 
     @property
     def kinked(self) -> bool:
@@ -136,7 +144,26 @@ def _leaky_relu(slope: float = 0.01) -> Activation:
     return _scale_invariant(f"leaky_relu(slope={slope!r})", 1.0, slope)
 
 
-REGISTRY: dict[str, Callable[..., Activation]] = {
+def _expression(text: str) -> Activation:
+    return Activation(f"expression({text})", expression.derivatives(text, 5))
+
+
+Build = Callable[..., Activation]
+
+
+def theory_of(name: str) -> Callable[[Build], Build]:
+    """Registers a function of an activation's parameters that gives its `Activation`; ValueError for a taken name."""
+
+    def register(build: Build) -> Build:
+        if name in REGISTRY:
+            raise ValueError(f"activation {name!r} is there already; choose another name")
+        REGISTRY[name] = build
+        return build
+
+    return register
+
+
+REGISTRY: dict[str, Build] = {
     "linear": _linear,
     "relu": lambda: _scale_invariant("relu", 1.0, 0.0),
     "leaky_relu": _leaky_relu,
@@ -147,11 +174,12 @@ REGISTRY: dict[str, Callable[..., Activation]] = {
     "swish": _swish,
     "softplus": _softplus,
     "sigmoid": _sigmoid,
+    "expression": _expression,
 }
 
 
 def activation(spec: str | Activation) -> Activation:
-    """The activation that `spec` names: "tanh", or with parameters "leaky_relu(slope=0.1)".
+    """The activation that `spec` names: "tanh", with parameters "leaky_relu(slope=0.1)", or "expression(z*tanh(z))".
 
     Raises ValueError for a name or a parameter that does not exist.
     """
@@ -161,7 +189,9 @@ def activation(spec: str | Activation) -> Activation:
     if not match or match[1] not in REGISTRY:
         raise ValueError(f"activation={spec!r}: known are {', '.join(REGISTRY)}")
     try:
+        if match[1] == "expression":
+            return _expression(match[2] or "")
         parameters = dict(item.split("=") for item in (match[2] or "").replace(" ", "").split(",") if item)
         return REGISTRY[match[1]](**{key: float(value) for key, value in parameters.items()})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"activation={spec!r}: parameters are written name(key=number): {error}") from None
+        raise ValueError(f"activation={spec!r}: {error}; parameters are written name(key=number)") from None

@@ -1,14 +1,19 @@
 """Activations s(z) and their derivatives on torch tensors, exact forms."""
 
 import math
+import operator
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from simulate.settings.network import Activation
+from simulate.settings.expression import Tree, Z, derivative, is_number, parse
+from simulate.settings.network import ACTIVATIONS, Activation, Kind
+from simulate.settings.reader import SettingsError
 
 Function = Callable[[Tensor], Tensor]
 Slope = Callable[[Tensor, Tensor], Tensor]  # s' from z and s(z), which often has done most of the work
@@ -65,34 +70,6 @@ def _softplus(z: Tensor) -> Tensor:
     return torch.nn.functional.softplus(z, threshold=50.0)
 
 
-_SMOOTH: dict[str, tuple[Function, Slope]] = {
-    "linear": (lambda z: z, lambda z, s: torch.ones_like(z)),
-    "tanh": (_tanh, lambda z, s: torch.addcmul(s.new_ones(()), s, s, value=-1)),  # 1 - s^2 in one pass
-    "sin": (_sin, lambda z, s: _cos(z)),
-    "erf": (torch.erf, lambda z, s: _exp(-z.square()) * (2 / math.sqrt(math.pi))),
-    "gelu": (torch.nn.functional.gelu, _gelu_slope),
-    "swish": (torch.nn.functional.silu, _swish_slope),
-    "softplus": (_softplus, lambda z, s: torch.sigmoid(z)),
-    "sigmoid": (torch.sigmoid, lambda z, s: s * torch.sigmoid(-z)),
-}
-# s has the sign of z, or gives the slope by itself: slope(s, s) is slope(z, s).
-_SLOPE_OF_S = ("linear", "relu", "leaky_relu", "tanh")
-
-
-def slope_of_s(activation: Activation) -> bool:
-    return activation.name in _SLOPE_OF_S and (activation.slope is None or activation.slope > 0)
-
-
-def functions(activation: Activation) -> tuple[Function, Slope]:
-    """s(z) and s'(z, s) of the activation, each elementwise."""
-    if activation.name == "relu":
-        return _relu_like(0.0)
-    if activation.name == "leaky_relu":
-        assert activation.slope is not None
-        return _relu_like(activation.slope)
-    return _SMOOTH[activation.name]
-
-
 def _logistic(order: int) -> Callable[[Tensor], Tensor]:
     """Derivatives of the logistic function, by p = sigma (1 - sigma) and q = 1 - 2 sigma."""
 
@@ -111,36 +88,190 @@ def _erf_slope(z: Tensor) -> Tensor:
     return torch.exp(-z.square()) * (2 / math.sqrt(math.pi))
 
 
-# second, third and fourth derivatives
-_BEYOND: dict[str, tuple[Function, Function, Function]] = {
-    "tanh": (
+@dataclass(frozen=True)
+class Functions:
+    """An activation with its parameters given. s, and slope, which is s' from z and s(z), each elementwise.
+
+    beyond: second, third and fourth derivative; None where there are none, which is an error where they are wanted.
+    slope_of_s: the slope follows from s alone, slope(s, s) is slope(z, s), so that z need not be kept.
+    """
+
+    s: Function
+    slope: Slope
+    beyond: tuple[Function, Function, Function] | None = None
+    slope_of_s: bool = False
+
+
+Build = Callable[..., Functions]
+FUNCTIONS: dict[str, Build] = {}
+
+
+def activation(name: str, *parameters: str) -> Callable[[Build], Build]:
+    """Registers a function of the parameters, by name, that gives an activation's `Functions`, so that settings can
+    name it. ValueError where the name is taken."""
+
+    def register(build: Build) -> Build:
+        if name in FUNCTIONS:
+            raise ValueError(f"activation {name!r} is there already; choose another name")
+        if name not in ACTIVATIONS:  # not one of configs/activation
+            ACTIVATIONS.add(Kind(name, parameters))
+        FUNCTIONS[name] = build
+        return build
+
+    return register
+
+
+# Piecewise linear functions have no derivatives from the second on away from their kink, whose delta function no finite
+# number of networks sees.
+FLAT = (torch.zeros_like,) * 3
+
+
+@activation("linear")
+def _linear() -> Functions:
+    return Functions(lambda z: z, lambda z, s: torch.ones_like(z), FLAT, slope_of_s=True)
+
+
+@activation("relu")
+def _relu() -> Functions:
+    return Functions(*_relu_like(0.0), FLAT, slope_of_s=True)
+
+
+@activation("leaky_relu", "slope")
+def _leaky_relu(slope: float) -> Functions:
+    return Functions(*_relu_like(slope), FLAT, slope_of_s=slope > 0)  # s has the sign of z
+
+
+@activation("tanh")
+def _tanh_functions() -> Functions:
+    beyond = (
         lambda z: -2 * torch.tanh(z) * _tanh_slope(z),
         lambda z: _tanh_slope(z) * (6 * torch.tanh(z).square() - 2),
         lambda z: _tanh_slope(z) * torch.tanh(z) * (16 - 24 * torch.tanh(z).square()),
-    ),
-    "sin": (lambda z: -torch.sin(z), lambda z: -torch.cos(z), torch.sin),
-    "erf": (
+    )
+    slope = lambda z, s: torch.addcmul(s.new_ones(()), s, s, value=-1)  # noqa: E731 1 - s^2 in one pass
+    return Functions(_tanh, slope, beyond, slope_of_s=True)
+
+
+@activation("sin")
+def _sin_functions() -> Functions:
+    return Functions(_sin, lambda z, s: _cos(z), (lambda z: -torch.sin(z), lambda z: -torch.cos(z), torch.sin))
+
+
+@activation("erf")
+def _erf_functions() -> Functions:
+    beyond = (
         lambda z: -2 * z * _erf_slope(z),
         lambda z: (4 * z.square() - 2) * _erf_slope(z),
         lambda z: (12 * z - 8 * z**3) * _erf_slope(z),
-    ),
-    "gelu": (
+    )
+    return Functions(torch.erf, lambda z, s: _exp(-z.square()) * (2 / math.sqrt(math.pi)), beyond)
+
+
+@activation("gelu")
+def _gelu() -> Functions:
+    beyond = (
         lambda z: (2 - z.square()) * _density(z),
         lambda z: (z**3 - 4 * z) * _density(z),
         lambda z: (-(z**4) + 7 * z.square() - 4) * _density(z),
-    ),
-    "swish": (
+    )
+    return Functions(torch.nn.functional.gelu, _gelu_slope, beyond)
+
+
+@activation("swish")
+def _swish() -> Functions:
+    beyond = (
         lambda z: 2 * _logistic(1)(z) + z * _logistic(2)(z),
         lambda z: 3 * _logistic(2)(z) + z * _logistic(3)(z),
         lambda z: 4 * _logistic(3)(z) + z * _logistic(4)(z),
-    ),
-    "softplus": (_logistic(1), _logistic(2), _logistic(3)),
-    "sigmoid": (_logistic(2), _logistic(3), _logistic(4)),
+    )
+    return Functions(torch.nn.functional.silu, _swish_slope, beyond)
+
+
+@activation("softplus")
+def _softplus_functions() -> Functions:
+    return Functions(_softplus, lambda z, s: torch.sigmoid(z), (_logistic(1), _logistic(2), _logistic(3)))
+
+
+@activation("sigmoid")
+def _sigmoid() -> Functions:
+    return Functions(torch.sigmoid, lambda z, s: s * torch.sigmoid(-z), (_logistic(2), _logistic(3), _logistic(4)))
+
+
+@activation("expression", "expression")
+def _expression(expression: str) -> Functions:
+    trees = [parse(expression)]
+    for _ in range(4):
+        trees.append(derivative(trees[-1]))
+    value, slope, second, third, fourth = (_evaluator(tree) for tree in trees)
+    return Functions(value, lambda z, s: slope(z), (second, third, fourth))
+
+
+_OF_ONE: dict[str, Function] = {
+    "tanh": _tanh,
+    "sin": _sin,
+    "cos": _cos,
+    "exp": _exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "erf": torch.erf,
+    "sigmoid": torch.sigmoid,
+    "softplus": _softplus,
+    "atan": torch.atan,
+    "Phi": torch.special.ndtr,
 }
 
 
-def derivatives(activation: Activation) -> tuple[Function, ...]:
-    """s and its first four derivatives. Piecewise linear activations have none from the second on, away from
-    their kink, whose delta function no finite number of networks sees."""
-    s, slope = functions(activation)
-    return (s, lambda z: slope(z, s(z)), *_BEYOND.get(activation.name, (torch.zeros_like,) * 3))
+def _evaluator(tree: Tree) -> Function:
+    """The function of z that a tree of `simulate.settings.expression` stands for; equal parts are computed once."""
+
+    def evaluate(z: Tensor) -> Tensor:
+        known: dict[Tree, Any] = {Z: z}
+
+        def value(node: Tree) -> Any:
+            if is_number(node):
+                return node[0]
+            if node not in known:
+                kind, first, *rest = node
+                if kind in _OF_ONE:
+                    argument = value(first)
+                    known[node] = _OF_ONE[kind](argument if torch.is_tensor(argument) else torch.full_like(z, argument))
+                elif kind == "**":
+                    known[node] = value(first) ** (int(rest[0]) if rest[0] == int(rest[0]) else rest[0])
+                else:
+                    known[node] = _ARITHMETIC[kind](value(first), value(rest[0]))
+            return known[node]
+
+        result = value(tree)
+        return result if torch.is_tensor(result) else torch.full_like(z, result)
+
+    return evaluate
+
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {"+": operator.add, "*": operator.mul, "/": operator.truediv}
+
+
+@lru_cache(maxsize=64)
+def _of(name: str, values: tuple[tuple[str, Any], ...]) -> Functions:
+    return FUNCTIONS[name](**dict(values))
+
+
+def of(setting: Activation) -> Functions:
+    return _of(setting.name, tuple(setting.values.items()))
+
+
+def slope_of_s(setting: Activation) -> bool:
+    return of(setting).slope_of_s
+
+
+def functions(setting: Activation) -> tuple[Function, Slope]:
+    """s(z) and s'(z, s) of the activation, each elementwise."""
+    return of(setting).s, of(setting).slope
+
+
+def derivatives(setting: Activation) -> tuple[Function, ...]:
+    """s and its first four derivatives; SettingsError where the activation has none beyond the slope."""
+    found = of(setting)
+    if found.beyond is None:
+        right = "it has no derivatives beyond the slope, which dntk, ddntk, fourth and taylor need"
+        raise SettingsError("activation", setting.name, right)
+    return (found.s, lambda z: found.slope(z, found.s(z)), *found.beyond)

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from simulate import inputs
+from simulate.networks import activations
+from simulate.observables.columns import recorded
 from simulate.running.jobs import Job
 from simulate.running.memory import fitting
 from simulate.running.plan import block_size
@@ -41,6 +43,7 @@ def prepare(settings: Settings) -> Job:
             raise SettingsError(
                 "network.outputs", settings.network.outputs, f"the targets have {samples.y.shape[1]} components"
             )
+    _check_activation(settings)
     layout = layout_of(settings, D)
     columns = layout.column_count()
     if columns > MOST_COLUMNS:
@@ -57,6 +60,36 @@ def prepare(settings: Settings) -> Job:
         job = replace(job, settings=replace(settings, dynamics=replace(settings.dynamics, eta=eta)))
     _check_output(job)
     return replace(job, recorded=check(job.path, job.manifest()))
+
+
+NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "taylor"}  # families of columns
+RANGE, CLOSE = (
+    10.0,
+    1e-8,
+)  # values of z at which the two sides of an expression are compared, and their relative distance
+
+
+def _check_activation(settings: Settings) -> None:
+    """SettingsError where a derivative that is recorded does not exist, or where an expression is not finite."""
+    families = {family.prefix for observable in recorded(settings.observables.record) for family in observable.families}
+    if families & NEEDS_DERIVATIVES:
+        activations.derivatives(settings.activation)
+    text = settings.activation.expression
+    if text is None:
+        return
+    from analysis.theory.activations import activation  # written apart from the simulation's
+
+    z = np.linspace(-RANGE, RANGE, 201)
+    theory = activation(settings.activation.spec).derivatives
+    for order, function in enumerate(activations.derivatives(settings.activation)):
+        ours, others = function(torch.tensor(z)).numpy(), theory[order](z)
+        bad = np.flatnonzero(~(np.isfinite(ours) & np.isfinite(others)))
+        if len(bad):
+            raise SettingsError("activation.expression", text, f"derivative {order} is not finite at z={z[bad[0]]:g}")
+        apart = np.abs(ours - others) > CLOSE * (np.abs(others) + np.abs(others).max())
+        if apart.any():
+            right = f"its derivative {order} is too ill-conditioned at z={z[np.argmax(apart)]:g}"
+            raise SettingsError("activation.expression", text, right)
 
 
 def _are_labels(y: NDArray[np.float64]) -> bool:

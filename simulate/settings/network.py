@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from simulate.settings.reader import Reader, SettingsError, integer, is_list
+from configs import keys, options
+from simulate.registry import Registry
+from simulate.settings.expression import derivative, parse
+from simulate.settings.reader import Reader, SettingsError, integer, is_list, nonempty
 
 if TYPE_CHECKING:
     from analysis.theory.criticality import Critical
 
-ACTIVATIONS = ("linear", "relu", "leaky_relu", "tanh", "sin", "erf", "gelu", "swish", "softplus", "sigmoid")
+
+@dataclass(frozen=True)
+class Kind:
+    """An activation that settings can name, and the numbers it has in addition to z. Its functions are registered under
+    the same name in `simulate.networks.activations` and `analysis.theory.activations`."""
+
+    name: str
+    parameters: tuple[str, ...] = ()
+
+
+# Those of configs/activation, each with the numbers that its file gives, and those that plugins register.
+ACTIVATIONS: Registry[Kind] = Registry("activation")
+for file in options("activation"):
+    ACTIVATIONS.add(Kind(file, tuple(key for key in keys("activation", file) if key != "name")))
 
 
 @dataclass(frozen=True)
@@ -24,11 +41,26 @@ class Network:
 class Activation:
     name: str
     slope: float | None = None  # of leaky_relu below zero
+    expression: str | None = None  # of expression, without white space
+    parameters: Mapping[str, float] = field(default_factory=dict)  # of one that a plugin adds
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the activation has in addition to z, by name."""
+        given = {"slope": self.slope, "expression": self.expression, **self.parameters}
+        return {key: value for key, value in given.items() if value is not None}
 
     @property
     def spec(self) -> str:
         """The name with its parameters, as `analysis.theory` takes it."""
-        return self.name if self.slope is None else f"{self.name}(slope={self.slope!r})"
+        return spec_of(self.name, self.values)
+
+
+def spec_of(name: str, values: Mapping[str, Any]) -> str:
+    """An activation with its parameters as `analysis.theory` takes it: leaky_relu(slope=0.1), expression(z*tanh(z))."""
+    if "expression" in values:
+        return f"{name}({values['expression']})"
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in values.items())})" if values else name
 
 
 @dataclass(frozen=True)
@@ -54,10 +86,24 @@ def read_network(r: Reader) -> Network:
 
 
 def read_activation(r: Reader) -> Activation:
-    name = r.choice("name", ACTIVATIONS)
-    out = Activation(name, r.real("slope") if name == "leaky_relu" else None)
+    kind = ACTIVATIONS[r.choice("name", tuple(ACTIVATIONS))]
+    values: dict[str, Any] = {}
+    for name in kind.parameters:
+        values[name] = _expression(r) if name == "expression" else r.real(name)
     r.close()
-    return out
+    own = {name: values.pop(name) for name in ("slope", "expression") if name in values}
+    return Activation(kind.name, **own, parameters=values)
+
+
+def _expression(r: Reader) -> str:
+    text = r.get("expression", nonempty, "a formula in z, as z*tanh(z)")
+    try:
+        tree = parse(text)
+        for _ in range(4):
+            tree = derivative(tree)
+    except ValueError as error:
+        raise SettingsError(r.key("expression"), text, str(error)) from None
+    return "".join(text.split())
 
 
 def critical_point(activation: Activation) -> Critical:

@@ -36,16 +36,21 @@ ROOMS = {
 }  # fmt: skip
 # The theory, one file a section of docs/theory.md, ground first.
 THEORY = (
-    "activations", "quadrature", "kinks", "gaussian", "layer", "criticality", "preactivations", "ntk", "differentials",
-    "recursion", "universality", "linear_training", "nearly_kernel", "linear_model", "finite_width", "__init__",
+    "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "criticality", "preactivations", "ntk",
+    "differentials", "recursion", "universality", "linear_training", "nearly_kernel", "linear_model", "finite_width",
+    "__init__",
 )  # fmt: skip
 # From one package into another, by name.
 DOORS = {
-    "simulate.settings": {"analysis.theory.criticality"},  # to tune an initialisation
+    "simulate.settings": {
+        "analysis.theory.criticality",  # to tune an initialisation
+        "configs.keys", "configs.options",  # names of activations are those of their files
+    },
+    "simulate.running.prepare": {"analysis.theory.activations"},  # both sides of an expression are compared
     "simulate.__main__": {"configs"},
     "simulate.api": {"configs", "analysis.claims", "analysis.points"},  # a claim is checked before anything is drawn
     "analysis": {
-        "simulate.registry", "simulate.settings.printable",
+        "simulate.registry", "simulate.settings.printable", "simulate.settings.network.spec_of",
         "simulate.store", "simulate.observables.columns",  # the data format and its reader
     },
     "analysis.__main__": {"configs"},
