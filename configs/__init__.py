@@ -136,7 +136,7 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def keys(group: str, name: str) -> list[str]:
-    """The settings that an option file gives by itself, read off its lines, since a YAML library takes a while to load."""
+    """The settings that an option file gives by itself, read off its lines: a YAML library takes a while to load."""
     return re.findall(r"^(\w+):", files("configs").joinpath(group).joinpath(f"{name}.yaml").read_text(), re.MULTILINE)
 
 
