@@ -19,13 +19,15 @@ class ClosedForm:
 
     remaining(values, eta, steps, **options): share of the error along eigenvectors of the NTK of those values that is
     left after so many steps. bound(**options): training converges where eta lambda_max(Theta) is below it. options: the
-    names of those options of the algorithm on which the two depend.
+    names of those options of the algorithm on which the two depend. descent(eta): the step size of the gradient descent
+    that it is at order 1/n, docs/theory.md (5.21), for the flow zero; None where order 1/n is not known.
     """
 
     name: str
     remaining: Callable[..., Array]
     bound: Callable[..., float]
     options: tuple[str, ...] = ()
+    descent: Callable[[float], float] | None = None
 
 
 CLOSED_FORMS: Registry[ClosedForm] = Registry("closed form")
@@ -50,8 +52,8 @@ def _momentum(values: Array, eta: float, steps: int, momentum: float = 0.0) -> A
     return left
 
 
-CLOSED_FORMS.add(ClosedForm("gradient_descent", _descent, lambda: 2.0))
-CLOSED_FORMS.add(ClosedForm("gradient_flow", _flow, lambda: np.inf))
+CLOSED_FORMS.add(ClosedForm("gradient_descent", _descent, lambda: 2.0, descent=lambda eta: eta))
+CLOSED_FORMS.add(ClosedForm("gradient_flow", _flow, lambda: np.inf, descent=lambda eta: 0.0))
 CLOSED_FORMS.add(ClosedForm("momentum", _momentum, lambda momentum=0.0: 2 * (1 + momentum), ("momentum",)))
 
 
