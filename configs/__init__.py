@@ -114,6 +114,8 @@ def points(name: str, overrides: Sequence[str]) -> list[tuple[dict[str, str], di
 def _text(value: Any) -> str:
     if value is None:
         return "null"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
     return "[" + ",".join(map(_text, value)) + "]" if isinstance(value, list) else str(value)
 
 

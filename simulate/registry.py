@@ -1,6 +1,7 @@
 """Records of one kind by name, from which every list of names is computed."""
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 
 class Named(Protocol):
@@ -9,6 +10,7 @@ class Named(Protocol):
 
 
 Record = TypeVar("Record", bound=Named)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Registry(dict[str, Record]):
@@ -24,3 +26,18 @@ class Registry(dict[str, Record]):
             raise ValueError(f"{self.kind} {record.name!r} is there already; choose another name")
         self[record.name] = record
         return record
+
+
+def implements(records: Registry[Any], functions: dict[str, Function], name: str) -> Callable[[Function], Function]:
+    """A decorator that enters the function of the record of that name; ValueError where there is no such record, or
+    where it has its function already."""
+    if name not in records:
+        raise ValueError(f"no {records.kind} {name!r} is registered; add its record first")
+
+    def register(function: Function) -> Function:
+        if name in functions:
+            raise ValueError(f"{records.kind} {name!r} has its function already; choose another name")
+        functions[name] = function
+        return function
+
+    return register

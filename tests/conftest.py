@@ -1,13 +1,18 @@
 """Shared fixtures: small runs in one process, with one thread."""
 
+import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import simulate
+from simulate.settings.training import ALGORITHMS, LOSSES, RULES
 from simulate.store.sets import DataSet
+from simulate.training.algorithms import GRADIENT_TERMS, STEPS
+from simulate.training.losses import VALUE_AND_SLOPE
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +33,20 @@ def run(tmp_path: Path) -> Callable[..., DataSet]:
         return simulate.run(*overrides, *extra, "workers=1", "ensemble.device=cpu")
 
     return go
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a test registers is there until it ends."""
+    kinds: tuple[dict[str, Any], ...] = (ALGORITHMS, LOSSES, RULES, STEPS, VALUE_AND_SLOPE, GRADIENT_TERMS)
+    before = [dict(kind) for kind in kinds]
+    yield
+    for kind, entries in zip(kinds, before, strict=True):
+        kind.clear()
+        kind.update(entries)
+
+
+@pytest.fixture
+def plugin(registries: None) -> Callable[[str], object]:
+    """plugin("adam"): what tests/data/plugins/adam.py registers is there until the test ends."""
+    return lambda name: runpy.run_path(str(Path(__file__).parent / "data" / "plugins" / f"{name}.py"))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import estimators
+from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
 from analysis.measures.solved import arrived, closed_form, last_step, rule_of, targets
@@ -66,9 +66,10 @@ def algorithm_coefficient(point: Point, reference: Point, layers: Layers) -> Ite
     etas = []
     for one in (point, reference):
         rule = rule_of(one)
-        if rule["name"] == "momentum":
+        descent = theory.CLOSED_FORMS[rule["name"]].descent
+        if descent is None:
             return
-        etas.append(rule["eta"] if rule["name"] == "gradient_descent" else 0.0)
+        etas.append(descent(rule["eta"]))
     if etas[0] == etas[1]:
         return
     found, infinite, columns = _difference(point, reference)

@@ -9,22 +9,31 @@ from analysis import theory
 from analysis.estimators import Array
 from analysis.points import Point
 
-SOLVED = ("gradient_descent", "gradient_flow", "momentum")  # algorithms with a closed form at infinite width
-
 
 def solved(point: Point) -> bool:
     """Whether the point was trained by an algorithm whose infinite-width end and way there are known."""
     rule = point.settings["dynamics"]
-    return bool(point.trained and rule["name"] in SOLVED and rule["loss"] == "mse")
+    return bool(point.trained and rule["name"] in theory.CLOSED_FORMS and rule["loss"] == "mse" and not rule["rules"])
+
+
+def _unsolved(rule: Mapping[str, Any]) -> str:
+    """Why there is no closed form: what there is, and what is needed."""
+    settings = [f"dynamics={rule['name']}", f"loss={rule['loss']}", *[f"rules={rule['rules']}"] * bool(rule["rules"])]
+    return f"{', '.join(settings)}: one of {', '.join(theory.CLOSED_FORMS)} with loss=mse and without rules is needed"
 
 
 def rule_of(point: Point) -> Mapping[str, Any]:
     """The dynamics of a point that was trained on the MSE by an algorithm with a closed form."""
     rule: Mapping[str, Any] = point.settings["dynamics"]
     if not solved(point):
-        said = f"dynamics={rule['name']}" + f", loss={rule['loss']}" * point.trained
-        raise ValueError(f"{point.data.path}: {said}: this test needs one of {', '.join(SOLVED)}, with loss=mse")
+        raise ValueError(f"{point.data.path}: {_unsolved(rule)}")
     return rule
+
+
+def options_of(rule: Mapping[str, Any]) -> dict[str, float]:
+    """The options of the algorithm on which its closed form depends."""
+    options = {**rule, **rule["options"]}
+    return {name: options[name] for name in theory.CLOSED_FORMS[rule["name"]].options}
 
 
 def targets(point: Point) -> Array:
@@ -38,17 +47,16 @@ def response(point: Point, step: int) -> Array:
     """M (D, N) at infinite width: z(t) = z(0) - M (z_train(0) - y) (theory.md 5.1)."""
     rule, flow = rule_of(point), point.flow(("K", "Theta"))
     assert flow.Theta is not None
-    return theory.response(
-        flow.Theta[-1], len(targets(point)), rule["eta"], step, rule["name"], rule.get("momentum", 0.0)
-    )
+    N = len(targets(point))
+    return theory.response(flow.Theta[-1], N, rule["eta"], step, rule["name"], **options_of(rule))
 
 
 def closed_form(point: Point, step: int) -> tuple[Array, Array]:
     """Mean (D, n_L) and covariance (D, D) of outputs at infinite width (theory.md 5.2)."""
     rule, flow = rule_of(point), point.flow(("K", "Theta"))
     assert flow.Theta is not None
-    how = rule["eta"], step, rule["name"], rule.get("momentum", 0.0)
-    return theory.trained(flow.K[-1], flow.Theta[-1], targets(point), *how)
+    eta, name = rule["eta"], rule["name"]
+    return theory.trained(flow.K[-1], flow.Theta[-1], targets(point), eta, step, name, **options_of(rule))
 
 
 def last_step(point: Point) -> int:
@@ -57,9 +65,8 @@ def last_step(point: Point) -> int:
 
 def closed_form_known(point: Point) -> Iterator[str]:
     """Needs of measures that compare with the closed form."""
-    rule = point.settings["dynamics"]
     if point.trained and not solved(point):
-        yield f"dynamics={rule['name']}, loss={rule['loss']}: one of {', '.join(SOLVED)}, with loss=mse"
+        yield _unsolved(point.settings["dynamics"])
 
 
 def start_and_closed_form(point: Point) -> Iterator[str]:

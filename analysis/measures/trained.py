@@ -4,10 +4,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import estimators
+from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import arrived, closed_form, closed_form_known, last_step, response, rule_of, targets
+from analysis.measures.solved import (
+    arrived,
+    closed_form,
+    closed_form_known,
+    last_step,
+    response,
+    rule_of,
+    solved,
+    targets,
+)
 from analysis.points import Point
 from analysis.theory import nearly_kernel
 
@@ -138,8 +147,9 @@ def nearly_kernel_mean(point: Point, eta: float) -> Array:
 
 def coefficient_known(point: Point) -> Iterator[str]:
     """Needs of the coefficient at order 1/n, which is known at the end of descent and flow."""
-    if point.settings["dynamics"]["name"] == "momentum":
-        yield "dynamics=momentum: the coefficient is known for gradient_descent and gradient_flow only"
+    known = [name for name, form in theory.CLOSED_FORMS.items() if form.descent]
+    if solved(point) and (name := point.settings["dynamics"]["name"]) not in known:
+        yield f"dynamics={name}: the coefficient is known for {' and '.join(known)} only"
     if 0 not in point.data.layout.steps:
         yield f"observables.steps={list(point.data.layout.steps)}: step 0 is needed"
     yield from arrived(point)
@@ -159,7 +169,9 @@ def trained_mean_coefficient(point: Point, layers: Layers) -> Iterator[Measured]
     Measured as the mean of z minus the same network's output with a frozen NTK, whose mean is known at every width.
     """
     rule, N = rule_of(point), len(targets(point))
-    predicted = nearly_kernel_mean(point, rule["eta"] if rule["name"] == "gradient_descent" else 0.0)
+    descent = theory.CLOSED_FORMS[rule["name"]].descent
+    assert descent is not None
+    predicted = nearly_kernel_mean(point, descent(rule["eta"]))
     difference = outputs(point, last_step(point)) - linear_in_z(point, last_step(point))
     columns = [(i, a) for i in range(difference.shape[1]) for a in range(N, point.D)]
     estimate = estimators.mean(np.stack([difference[:, i, a] for i, a in columns], axis=1)).scaled(point.n)

@@ -14,12 +14,13 @@
 from analysis.theory import linear_model, nearly_kernel
 from analysis.theory.activations import activation
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
-from analysis.theory.linear_training import response, trained
+from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
 from analysis.theory.universality import UNITS, Exponents, bias_share, exponents
 
 __all__ = [
+    "CLOSED_FORMS",
     "UNITS",
     "Critical",
     "Exponents",

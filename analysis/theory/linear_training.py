@@ -1,38 +1,78 @@
-"""Infinite-width training: networks are linear in their parameters, and every algorithm has a closed form.
+"""Infinite-width training: networks are linear in their parameters, and an algorithm may have a closed form.
 
 Theory.md 5.1 to 5.3, PDLT ch. 10. Losses are 1/2 sum (z - y)^2; K and Theta are those of the output layer, (D, D),
 train samples first; targets (N, n_L) are those of the first N samples.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from analysis.theory.activations import Array
+from simulate.registry import Registry
 
-ALGORITHMS = ("gradient_descent", "gradient_flow", "momentum")
 
+@dataclass(frozen=True)
+class ClosedForm:
+    """How an algorithm of that name trains networks that are linear in their parameters, docs/theory.md (5.1).
 
-def remaining(algorithm: str, values: Array, eta: float, steps: int | None, momentum: float = 0.0) -> Array:
-    """Share of the error along an eigenvector of the NTK of that value that is left after `steps` steps: a_t(v).
-
-    gradient_descent (1 - eta v)^t; gradient_flow exp(-eta v t); momentum by its recursion, a velocity that starts at
-    zero. steps: None is the end of training. Raises ValueError where training does not end there.
+    remaining(values, eta, steps, **options): share of the error along eigenvectors of the NTK of those values that is
+    left after so many steps. bound(**options): training converges where eta lambda_max(Theta) is below it. options: the
+    names of those options of the algorithm on which the two depend. descent(eta): the step size of the gradient descent
+    that it is at order 1/n, docs/theory.md (5.21), for the flow zero; None where order 1/n is not known.
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm={algorithm!r}: known are {', '.join(ALGORITHMS)}")
-    bound = {"gradient_descent": 2.0, "momentum": 2 * (1 + momentum)}.get(algorithm, np.inf)
-    if steps is None:
-        if eta * values.max() >= bound:
-            raise ValueError(f"eta={eta}: {algorithm} converges only below {bound / values.max():.4g}")
-        return np.zeros_like(values)
-    if algorithm == "gradient_descent":
-        return np.asarray((1 - eta * values) ** steps)
-    if algorithm == "gradient_flow":
-        return np.exp(-eta * values * steps)
+
+    name: str
+    remaining: Callable[..., Array]
+    bound: Callable[..., float]
+    options: tuple[str, ...] = ()
+    descent: Callable[[float], float] | None = None
+
+
+CLOSED_FORMS: Registry[ClosedForm] = Registry("closed form")
+
+
+def _descent(values: Array, eta: float, steps: int) -> Array:
+    """(1 - eta v)^t"""
+    return np.asarray((1 - eta * values) ** steps)
+
+
+def _flow(values: Array, eta: float, steps: int) -> Array:
+    """exp(-eta v t)"""
+    return np.exp(-eta * values * steps)
+
+
+def _momentum(values: Array, eta: float, steps: int, momentum: float = 0.0) -> Array:
+    """By the algorithm's recursion, a velocity that starts at zero."""
     left, velocity = np.ones_like(values), np.zeros_like(values)
     for _ in range(steps):
         velocity = momentum * velocity + values * left
         left = left - eta * velocity
     return left
+
+
+CLOSED_FORMS.add(ClosedForm("gradient_descent", _descent, lambda: 2.0, descent=lambda eta: eta))
+CLOSED_FORMS.add(ClosedForm("gradient_flow", _flow, lambda: np.inf, descent=lambda eta: 0.0))
+CLOSED_FORMS.add(ClosedForm("momentum", _momentum, lambda momentum=0.0: 2 * (1 + momentum), ("momentum",)))
+
+
+def remaining(algorithm: str, values: Array, eta: float, steps: int | None, **options: float) -> Array:
+    """Share of the error along an eigenvector of the NTK of that value that is left after `steps` steps: a_t(v) of
+    docs/theory.md (5.1).
+
+    steps: None is the end of training. Raises ValueError where training does not end there, and for an algorithm
+    without a closed form.
+    """
+    if algorithm not in CLOSED_FORMS:
+        raise ValueError(f"algorithm={algorithm!r}: known are {', '.join(CLOSED_FORMS)}")
+    form = CLOSED_FORMS[algorithm]
+    if steps is None:
+        bound = form.bound(**options)
+        if eta * values.max() >= bound:
+            raise ValueError(f"eta={eta}: {algorithm} converges only below {bound / values.max():.4g}")
+        return np.zeros_like(values)
+    return form.remaining(values, eta, steps, **options)
 
 
 def trained(
@@ -42,14 +82,14 @@ def trained(
     eta: float = 0.0,
     steps: int | None = None,
     algorithm: str = "gradient_descent",
-    momentum: float = 0.0,
+    **options: float,
 ) -> tuple[Array, Array]:
     """Mean (D, n_L) and covariance (D, D) per output of z(t): M y and that of z(0) - M z_train(0) (theory.md 5.2).
 
     At the end of training (steps=None) neither depends on eta nor on the algorithm. With Theta=K it is exact Bayesian
     inference (5.3). Raises ValueError where training diverges.
     """
-    M = response(Theta, len(targets), eta, steps, algorithm, momentum)
+    M = response(Theta, len(targets), eta, steps, algorithm, **options)
     N = len(targets)
     covariance = K - M @ K[:N] - K[:, :N] @ M.T + M @ K[:N, :N] @ M.T
     return M @ targets, covariance
@@ -61,11 +101,11 @@ def response(
     eta: float = 0.0,
     steps: int | None = None,
     algorithm: str = "gradient_descent",
-    momentum: float = 0.0,
+    **options: float,
 ) -> Array:
     """M (D, N) of z(t) = z(0) - M (z_train(0) - y): Theta_{.,t} Theta_tt^-1 [1 - a_t(Theta_tt)] (theory.md 5.1)."""
     values, vectors = np.linalg.eigh(Theta[:N, :N])
-    left = remaining(algorithm, values, eta, steps, momentum)
+    left = remaining(algorithm, values, eta, steps, **options)
     # (1 - a_t(v)) / v; where v is rounding of zero nothing is learnt, and nothing is there to learn.
     learnt = np.where(values > 1e-12 * values[-1], (1 - left) / np.where(values == 0, 1.0, values), 0.0)
     return np.asarray(Theta[:, :N] @ (vectors * learnt) @ vectors.T)

@@ -30,14 +30,18 @@ class Parameters:
     def depth(self) -> int:
         return len(self.W)
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them: the weights of each layer, then the biases."""
+        return *self.W, *self.b
+
 
 def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
     """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale a network's
     standard normals; they do not change them."""
-    sizes = [n_0, *settings.network.widths, settings.network.outputs]
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     W, b = [], []
-    for layer, (n, m) in enumerate(itertools.pairwise(sizes), start=1):
+    for layer, (n, m) in enumerate(itertools.pairwise(settings.network.sizes(n_0)), start=1):
         W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
         b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
     return Parameters(W, b)
@@ -71,6 +75,15 @@ def truncated(
     return Parameters(W, b), [*z[: layer - 1], top], signals[:layer]
 
 
+def through_activation(w: Tensor, slope: Tensor) -> Tensor:
+    """dz(L)/dz(l) from w = dz(L)/ds(l), in place: w times the slope s'(z(l)), (M, D, n).
+
+    w: (M, P, n); its rows are one for each sample, or for each of several outputs and each sample, output first.
+    """
+    M, D, n = slope.shape
+    return w.view(M, -1, D, n).mul_(slope[:, None]).flatten(1, 2)
+
+
 def ntk(
     parameters: Parameters,
     z: list[Tensor],
@@ -92,6 +105,6 @@ def ntk(
         forward_gram = kernel(signals[layer], lambda_b[layer], lambda_W[layer])
         H += forward_gram[:, None, :, None, :] * gram(u).view(M, outputs, D, outputs, D)
         if layer:
-            below = slope(z[layer - 1], signals[layer])[:, None]
-            u = pull_back(u, parameters.W[layer].mT).view(M, outputs, D, -1).mul_(below).flatten(1, 2)
+            w = pull_back(u, parameters.W[layer].mT)
+            u = through_activation(w, slope(z[layer - 1], signals[layer]))
     return H

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulate.networks.dense import Parameters
+from simulate.networks.dense import Parameters, through_activation
+from simulate.numerics.products import pull_back
 
 Functions = tuple[Callable[[Tensor], Tensor], ...]  # s and its first four derivatives
 
@@ -175,11 +176,11 @@ def _backward(
     layers = []
     for at in reversed(range(parameters.depth)):
         W, s = parameters.W[at].double(), signals[at].double()[:, own]
-        w = torch.bmm(u, W)
+        w = pull_back(u, W.mT)
         rates = lambda_b[at], lambda_W[at] / W.shape[-1]
         layers.append(_Layer(W, s, u, w, *rates, torch.bmm(u, u.mT), torch.bmm(s, s.mT)))
         if at:
-            u = w * slopes[at - 1][:, own]
+            u = through_activation(w.clone(), slopes[at - 1])
     return layers[::-1]
 
 

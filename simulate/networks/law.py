@@ -36,7 +36,7 @@ def sample(
     """Yields layers 1..L; layer L without xi and z unless `last`. z_of: hidden layers whose z is wanted."""
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     g, none = kernel(x[None], C_b, C_W).expand(stream.M, -1, -1), x[:0]
-    for layer, n in enumerate([*settings.network.widths, settings.network.outputs], start=1):
+    for layer, n in enumerate(settings.network.sizes(x.shape[1])[1:], start=1):
         C = factor(g)
         top = layer == settings.network.depth
         if top and not last:

@@ -9,16 +9,22 @@ from dataclasses import dataclass
 from simulate.observables.columns import recorded
 from simulate.running.jobs import Job
 from simulate.settings import Settings
-from simulate.training.algorithms import STAGES
-
-# Tensors as large as the parameters that a step of training holds beside them.
-COPIES = {"momentum": 1, "gradient_flow": 1}
+from simulate.settings.training import ALGORITHMS, Dynamics
 
 
 def parameters(n_0: int, settings: Settings) -> int:
     """Number of weights and biases of one network."""
-    sizes = [n_0, *settings.network.widths, settings.network.outputs]
-    return sum(m * (n + 1) for n, m in itertools.pairwise(sizes))
+    return sum(m * (n + 1) for n, m in itertools.pairwise(settings.network.sizes(n_0)))
+
+
+def _copies(dynamics: Dynamics) -> int:
+    """Tensors as large as the parameters that training holds in addition to them."""
+    if dynamics.name == "none":
+        return 0
+    algorithm = ALGORITHMS[dynamics.name]
+    start = bool(dynamics.tolerance) and not algorithm.rests  # kept of networks that may have to be put back
+    terms = 2 if dynamics.rules else 0  # of a rule, and their sum
+    return algorithm.copies + start + terms
 
 
 def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
@@ -33,7 +39,7 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
         # every output
         return item * samples * (3 * hidden + widest * 5 * vectors(settings))
     observables = recorded(settings.observables.record)
-    copies = 1 + COPIES.get(settings.dynamics.name, 0) + sum(observable.copies for observable in observables)
+    copies = 1 + _copies(settings.dynamics) + sum(observable.copies for observable in observables)
     held = item * (copies * parameters(n_0, settings) + 2 * samples * hidden)
     # Tangents along every direction, pair or triple of directions, in float64.
     directions, order = samples * settings.network.outputs, max(observable.tangents for observable in observables)
@@ -73,7 +79,7 @@ class Counts:
 
 def counts(job: Job) -> Counts:
     s, (D, n_0) = job.settings, job.samples.x.shape
-    sizes = [n_0, *s.network.widths, s.network.outputs]
+    sizes = s.network.sizes(n_0)
     weights = float(sum(n * m for n, m in itertools.pairwise(sizes)))
     above = weights - n_0 * sizes[1]  # weights that something is pulled back through
     hidden, outputs = sum(sizes[1:-1]), s.network.outputs
@@ -96,8 +102,8 @@ def counts(job: Job) -> Counts:
 
 def gradients(job: Job) -> int:
     """Of one network."""
-    rule = job.settings.dynamics
-    return rule.steps * (len(STAGES) if rule.name == "gradient_flow" else 1)
+    dynamics = job.settings.dynamics
+    return dynamics.steps * ALGORITHMS[dynamics.name].gradients if dynamics.steps else 0
 
 
 def touched_bytes(job: Job) -> float:

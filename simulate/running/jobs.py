@@ -43,7 +43,7 @@ class Job:
         """Whose parameters are drawn; not on which inputs, by which training or on which device, so that those can
         differ on the same networks."""
         s = self.settings
-        sizes = [self.samples.x.shape[1], *s.network.widths, s.network.outputs]
+        sizes = s.network.sizes(self.samples.x.shape[1])
         e = s.ensemble
         return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}"
 

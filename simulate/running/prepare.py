@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from simulate import inputs
 from simulate.networks import activations
@@ -18,9 +17,12 @@ from simulate.running.process import one_thread
 from simulate.running.samplers import stream_of, training_of
 from simulate.settings import Settings
 from simulate.settings.reader import SettingsError
+from simulate.settings.training import LOSSES
 from simulate.store.layout import MOST_COLUMNS, layout_of
 from simulate.store.manifest import check
 from simulate.store.parts import committed
+from simulate.training.algorithms import GRADIENT_TERMS, STEPS
+from simulate.training.losses import VALUE_AND_SLOPE
 from simulate.training.stability import AUTO, stable_eta
 
 
@@ -30,19 +32,7 @@ def prepare(settings: Settings) -> Job:
     samples = inputs.load(settings.inputs)
     D, n_0 = samples.x.shape
     if settings.dynamics.name != "none":
-        if samples.y is None:
-            raise SettingsError(
-                "dynamics", settings.dynamics.name, f"inputs={settings.inputs.source} has no targets to train on"
-            )
-        if settings.dynamics.loss == "cross_entropy" and not _are_labels(samples.y):
-            right = "targets of cross_entropy are +1 and -1 for one output, or >= 0 for several"
-            raise SettingsError("dynamics.loss", "cross_entropy", right)
-        if settings.dynamics.batch > samples.train:
-            raise SettingsError("dynamics.batch", settings.dynamics.batch, f"there are {samples.train} train samples")
-        if samples.y.shape[1] != settings.network.outputs:
-            raise SettingsError(
-                "network.outputs", settings.network.outputs, f"the targets have {samples.y.shape[1]} components"
-            )
+        _check_training(settings, samples)
     _check_activation(settings)
     layout = layout_of(settings, D)
     columns = layout.column_count()
@@ -63,10 +53,8 @@ def prepare(settings: Settings) -> Job:
 
 
 NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "taylor"}  # families of columns
-RANGE, CLOSE = (
-    10.0,
-    1e-8,
-)  # values of z at which the two sides of an expression are compared, and their relative distance
+RANGE = 10.0  # |z| up to which both sides of an expression are compared
+CLOSE = 1e-8  # relative distance at which they agree
 
 
 def _check_activation(settings: Settings) -> None:
@@ -92,8 +80,21 @@ def _check_activation(settings: Settings) -> None:
             raise SettingsError("activation.expression", text, right)
 
 
-def _are_labels(y: NDArray[np.float64]) -> bool:
-    return bool(np.all(np.abs(y) == 1) if y.shape[1] == 1 else np.all(y >= 0))
+def _check_training(settings: Settings, samples: inputs.Samples) -> None:
+    dynamics, y = settings.dynamics, samples.y
+    if y is None:
+        raise SettingsError("dynamics", dynamics.name, f"inputs={settings.inputs.source} has no targets to train on")
+    missing = [("dynamics", dynamics.name)] if dynamics.name not in STEPS else []
+    missing += [("dynamics.loss", dynamics.loss)] if dynamics.loss not in VALUE_AND_SLOPE else []
+    missing += [("dynamics.rules", rule) for rule in dynamics.rules if rule not in GRADIENT_TERMS]
+    if missing:
+        raise SettingsError(*missing[0], "it has a record without a function; a plugin registers both")
+    if not LOSSES[dynamics.loss].accepts(y):
+        raise SettingsError("dynamics.loss", dynamics.loss, LOSSES[dynamics.loss].right)
+    if dynamics.batch > samples.train:
+        raise SettingsError("dynamics.batch", dynamics.batch, f"there are {samples.train} train samples")
+    if y.shape[1] != settings.network.outputs:
+        raise SettingsError("network.outputs", settings.network.outputs, f"the targets have {y.shape[1]} components")
 
 
 def _device(wanted: str) -> str:

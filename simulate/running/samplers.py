@@ -15,7 +15,7 @@ from simulate.running.jobs import Job
 from simulate.settings import Activation, Settings
 from simulate.training import taylor
 from simulate.training.algorithms import Training
-from simulate.training.losses import LOSSES
+from simulate.training.losses import VALUE_AND_SLOPE
 from simulate.training.trajectory import trajectory
 
 
@@ -152,7 +152,7 @@ class DenseSnapshot:
 
     def loss(self) -> Tensor:
         t = self.training
-        return LOSSES[t.rule.loss](self.z[-1][:, : len(t.x)], t.y)[0]
+        return VALUE_AND_SLOPE[t.dynamics.loss](self.z[-1][:, : len(t.x)], t.y)[0]
 
     def moved(self) -> Tensor:
         """|W(l) - W(l) at step 0| / |W(l) at step 0|"""
@@ -180,8 +180,8 @@ def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
 
 def _models(training: Training, activation: Activation, x: Tensor, steps: tuple[int, ...]) -> Iterator[Tensor]:
     """The Taylor models of networks that have not been trained yet."""
-    rule, parameters = training.rule, training.parameters
-    rates = rule.lambda_b, rule.lambda_W
+    dynamics, parameters = training.dynamics, training.parameters
+    rates = dynamics.lambda_b, dynamics.lambda_W
     z, signals = dense.forward(parameters, x, training.s)
     outputs, D, N = z[-1].shape[2], len(x), len(training.x)
     H = dense.ntk(parameters, z, signals, training.slope, *rates).reshape(-1, outputs * D, outputs * D)
@@ -191,5 +191,4 @@ def _models(training: Training, activation: Activation, x: Tensor, steps: tuple[
     train = torch.tensor([i * D + a for i in range(outputs) for a in range(N)], device=x.device)
     flat = z[-1].double().transpose(1, 2).flatten(1)
     targets = training.y.double().T.flatten()
-    flow = rule.name == "gradient_flow"
-    return taylor.trajectory(flat, H, (dH, ddI, ddII), targets, train, rule.eta, flow, steps)
+    return taylor.trajectory(flat, H, (dH, ddI, ddII), targets, train, dynamics.eta, dynamics.name, steps)

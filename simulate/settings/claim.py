@@ -7,7 +7,7 @@ from typing import Any
 
 from simulate.settings.observables import Observables
 from simulate.settings.reader import Reader, choice, nonempty
-from simulate.settings.training import DYNAMICS
+from simulate.settings.training import ALGORITHMS
 
 
 def read_claim(claim: Any, observables: Observables) -> Mapping[str, Any] | None:
@@ -22,7 +22,7 @@ def read_claim(claim: Any, observables: Observables) -> Mapping[str, Any] | None
         test = Reader(tests.raw(name), tests.key(name))
         test.real("precision", 0.0, strict=True)
         if "reference" in test.config:
-            test.choice("reference", DYNAMICS[1:])
+            test.choice("reference", tuple(ALGORITHMS))
         if "layers" in test.config:
             recorded = f"a list of recorded layers, observables.layers={list(observables.layers)}"
             test.get("layers", lambda v: [choice(layer, observables.layers) for layer in v], recorded)

@@ -36,6 +36,10 @@ class Network:
     depth: int  # L, number of weight layers
     outputs: int  # n_L
 
+    def sizes(self, n_0: int) -> list[int]:
+        """n_0, n_1 .. n_L: of the inputs and of every layer."""
+        return [n_0, *self.widths, self.outputs]
+
 
 @dataclass(frozen=True)
 class Activation:

@@ -9,7 +9,7 @@ from typing import Any
 from simulate.observables.columns import OBSERVABLES, recorded
 from simulate.settings.network import Network
 from simulate.settings.reader import Reader, SettingsError, choice, integer, is_list
-from simulate.settings.training import Dynamics
+from simulate.settings.training import ALGORITHMS, Dynamics
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,13 @@ def _needs_training(name: str, network: Network, dynamics: Dynamics, observables
 
 
 def _needs_taylor(name: str, network: Network, dynamics: Dynamics, observables: Observables) -> None:
-    if dynamics.name not in ("gradient_descent", "gradient_flow") or dynamics.loss != "mse":
-        right = f"{name} needs dynamics=gradient_descent or gradient_flow with loss=mse"
+    followed = [algorithm.name for algorithm in ALGORITHMS.values() if algorithm.followed]
+    if dynamics.name not in followed or dynamics.loss != "mse":
+        right = f"{name} needs dynamics={' or '.join(followed)} with loss=mse"
         raise SettingsError("observables.record", list(observables.record), right)
+    if dynamics.rules:
+        right = f"none where {name} is recorded: models follow the loss alone"
+        raise SettingsError("dynamics.rules", dict(dynamics.rules), right)
     if dynamics.tolerance:
         right = f"0 where {name} is recorded: models do not stop"
         raise SettingsError("dynamics.tolerance", dynamics.tolerance, right)

@@ -1,58 +1,244 @@
-"""Training: algorithm, loss, rates."""
+"""Training: the facts of algorithms, losses and rules, and the settings of one training run. No torch here.
+
+What a fact is of, its function, is registered under the same name: a step and a rule's gradient in
+`simulate.training.algorithms`, a loss with its slope in `simulate.training.losses`, the step of a Taylor model in
+`simulate.training.taylor`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from simulate.registry import Registry
 from simulate.settings.network import Activation
-from simulate.settings.reader import Reader, SettingsError, real
+from simulate.settings.reader import Reader, SettingsError, integer, real
 
-DYNAMICS = ("none", "gradient_descent", "gradient_flow", "momentum", "sgd")
-LOSSES = ("mse", "cross_entropy")
+# Options that are fields of `Dynamics`, because manifests have had them there from the first. Others are in `options`.
+FIELDS = ("momentum", "batch")
+# Settings of all training, which an option cannot be named like.
+COMMON = ("name", "eta", "steps", "loss", "tolerance", "lambda_b", "lambda_W", "scaling", "rules", "options")
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting `dynamics.NAME` of some algorithms. check(value) gives the value that is kept, a number, text or list,
+    and raises ValueError or TypeError for a wrong one; right: what would be right, in words."""
+
+    name: str
+    check: Callable[[Any], Any]
+    right: str
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What the program has to know of a learning algorithm. Every default is the safe one.
+
+    meaning: a step in one line. copies: tensors as large as all parameters that a step holds in addition to them.
+    gradients: how many a step takes. replayable: a step does the same whatever its number, so that a CUDA graph of one
+    may stand for all. auto_eta: it is stable where gradient descent is, so that eta=auto suits it. rests: a network
+    whose gradient vanishes stays where it is, whatever the steps before (where that is not declared, networks that have
+    arrived are put back). followed: Taylor models follow it, by a `simulate.training.taylor.model_step`.
+    Raises ValueError for the name "none", and for an option that every algorithm has.
+    """
+
+    name: str
+    meaning: str
+    options: tuple[Option, ...] = ()
+    copies: int = 0
+    gradients: int = 1
+    replayable: bool = False
+    auto_eta: bool = False
+    rests: bool = False
+    followed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name == "none":
+            raise ValueError("algorithm 'none' means that nothing is trained; choose another name")
+        for option in self.options:
+            if option.name in COMMON:
+                raise ValueError(f"algorithm {self.name!r}: every algorithm has a setting {option.name!r} already")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the program has to know of a loss, a sum over samples and outputs.
+
+    curvature(outputs): its largest second derivative in one direction of z, with which descent is stable for
+    eta < 2 / (curvature lambda_max(H)). accepts(y): whether it is defined for targets y (N, n_L), a numpy array; right:
+    which targets would be right, in words.
+    """
+
+    name: str
+    meaning: str
+    curvature: Callable[[int], float]
+    accepts: Callable[[Any], bool] = lambda y: True
+    right: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A term of every gradient, whatever the algorithm, as weight decay is: `dynamics.rules={NAME: value}`.
+
+    check and right are as of an `Option`. With the neutral value it adds nothing, and is as if it were not named.
+    """
+
+    name: str
+    meaning: str
+    check: Callable[[Any], Any]
+    right: str
+    neutral: Any = 0.0
+
+
+def below_one(value: Any) -> float:
+    """The check of a number from 0 to below 1."""
+    number = real(value, 0.0)
+    if number >= 1:
+        raise ValueError
+    return number
+
+
+ALGORITHMS: Registry[Algorithm] = Registry("algorithm")
+LOSSES: Registry[Loss] = Registry("loss")
+RULES: Registry[Rule] = Registry("rule")  # none is built in
+
+ALGORITHMS.add(
+    Algorithm(
+        "gradient_descent",
+        "theta <- theta - eta lambda dLoss/dtheta on all train samples",
+        replayable=True,
+        auto_eta=True,
+        rests=True,
+        followed=True,
+    )
+)
+ALGORITHMS.add(
+    Algorithm(
+        "gradient_flow",
+        "dtheta/dtau = -lambda dLoss/dtheta over a time eta, by a Runge and Kutta step of five stages",
+        copies=1,
+        gradients=5,
+        replayable=True,
+        auto_eta=True,
+        rests=True,
+        followed=True,
+    )
+)
+ALGORITHMS.add(
+    Algorithm(
+        "momentum",
+        "v <- momentum v + lambda dLoss/dtheta, theta <- theta - eta v",
+        options=(Option("momentum", below_one, "a number from 0 to below 1"),),
+        copies=1,
+        replayable=True,
+        auto_eta=True,
+        rests=True,
+    )
+)
+ALGORITHMS.add(
+    Algorithm(
+        "sgd",
+        "gradient descent on a batch of train samples, drawn for each network and step",
+        options=(Option("batch", lambda v: integer(v, 1, 10_000), "a whole number from 1 to 10000"),),
+        auto_eta=True,
+        rests=True,
+    )
+)
+
+
+def _labels(y: Any) -> bool:
+    return bool((abs(y) == 1).all() if y.shape[1] == 1 else (y >= 0).all())
+
+
+LOSSES.add(Loss("mse", "1/2 sum (z - y)^2", curvature=lambda outputs: 1.0))
+LOSSES.add(
+    Loss(
+        "cross_entropy",
+        "log(1 + exp(-y z)) of one output, -sum_i y_i log softmax(z)_i of several",
+        curvature=lambda outputs: 0.25 if outputs == 1 else 0.5,
+        accepts=_labels,
+        right="targets of cross_entropy are +1 and -1 for one output, or >= 0 for several",
+    )
+)
 
 
 @dataclass(frozen=True)
 class Dynamics:
-    name: str
+    name: str  # of an algorithm, or none
     lambda_b: tuple[float, ...]  # a layer each
     lambda_W: tuple[float, ...]
-    eta: float = 0.0  # 0 in a rule that is not resolved yet: a share of the stability bound (simulate.dynamics)
+    eta: float = 0.0  # 0 for auto until it is resolved: a share of the stability bound (simulate.training.stability)
     steps: int = 0
     loss: str = "mse"
-    tolerance: float = 0.0  # a network whose loss has come down to it stays where it is
+    tolerance: float = 0.0  # a network stops training when its loss reaches this
     momentum: float = 0.0
-    batch: int = 0  # of sgd
+    batch: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the algorithm, other than those two
+    rules: Mapping[str, Any] = field(default_factory=dict)  # rule -> value, by name, none neutral
+
+    def option(self, name: str) -> Any:
+        """The value of an option of the algorithm, a field or not."""
+        return getattr(self, name) if name in FIELDS else self.options[name]
+
+
+Rates = tuple[tuple[float, ...], tuple[float, ...]]  # lambda_b, lambda_W of each layer
 
 
 def read_dynamics(r: Reader, depth: int, activation: Activation) -> Dynamics:
-    name = r.choice("name", DYNAMICS)
-    rates = r.layerwise("lambda_b", depth), r.layerwise("lambda_W", depth)
-    if r.choice("scaling", ("none", "critical")) == "critical":
-        from analysis.theory.criticality import equal_shares  # late, see `critical_point`
-
-        try:
-            shares = equal_shares(activation.spec, depth)
-        except ValueError as error:
-            raise SettingsError(r.key("scaling"), "critical", str(error)) from None
-        b, W = (tuple(k * share for k, share in zip(*both, strict=True)) for both in zip(rates, shares, strict=True))
-        rates = b, W
-    own: dict[str, Any] = {}
-    if name != "none":
-        eta = r.get("eta", lambda v: 0.0 if v == "auto" else real(v, 0.0, strict=True), "auto, or a number > 0")
-        own = {"eta": eta, "steps": r.integer("steps", 1, 10**9), "loss": r.choice("loss", LOSSES)}
-        own["tolerance"] = r.real("tolerance", 0.0)
-    if name == "momentum":
-        own["momentum"] = r.get("momentum", _below_one, "a number from 0 to below 1")
-    if name == "sgd":
-        own["batch"] = r.integer("batch", 1, 10_000)
-    out = Dynamics(name, *rates, **own)
+    name = r.choice("name", ("none", *ALGORITHMS))
+    rates = _rates(r, depth, activation)
+    dynamics = Dynamics(name, *rates) if name == "none" else _training(r, ALGORITHMS[name], rates)
     r.close()
-    return out
+    return dynamics
 
 
-def _below_one(value: Any) -> float:
-    out = real(value, 0.0)
-    if out >= 1:
-        raise ValueError
-    return out
+def _rates(r: Reader, depth: int, activation: Activation) -> Rates:
+    rates = r.layerwise("lambda_b", depth), r.layerwise("lambda_W", depth)
+    if r.choice("scaling", ("none", "critical")) == "none":
+        return rates
+    from analysis.theory.criticality import equal_shares  # late, see `critical_point`
+
+    try:
+        shares = equal_shares(activation.spec, depth)
+    except ValueError as error:
+        raise SettingsError(r.key("scaling"), "critical", str(error)) from None
+    b, W = (tuple(k * share for k, share in zip(*both, strict=True)) for both in zip(rates, shares, strict=True))
+    return b, W
+
+
+def _training(r: Reader, algorithm: Algorithm, rates: Rates) -> Dynamics:
+    auto = "auto, or " * algorithm.auto_eta
+    eta = r.get(
+        "eta",
+        lambda v: 0.0 if v == "auto" and algorithm.auto_eta else real(v, 0.0, strict=True),
+        f"{auto}a number > 0" + f": {algorithm.name} has no known stability bound" * (not auto),
+    )
+    common: dict[str, Any] = {
+        "steps": r.integer("steps", 1, 10**9),
+        "loss": r.choice("loss", tuple(LOSSES)),
+        "tolerance": r.real("tolerance", 0.0),
+        "rules": _rules(r),
+    }
+    if not eta and common["rules"]:
+        right = "a number > 0: with dynamics.rules the stability bound is not known"
+        raise SettingsError(r.key("eta"), "auto", right)
+    options = {option.name: r.get(option.name, option.check, option.right) for option in algorithm.options}
+    common |= {name: options.pop(name) for name in FIELDS if name in options}
+    return Dynamics(algorithm.name, *rates, eta, **common, options=options)
+
+
+def _rules(r: Reader) -> dict[str, Any]:
+    """Values by rule, in the order of their names, in which their terms are added."""
+    given = r.raw("rules")
+    if given == "none":
+        return {}
+    known = ", ".join(RULES) or "none; a plugin can register some"
+    if not isinstance(given, Mapping):
+        raise SettingsError(r.key("rules"), given, f"none, or a mapping of rules to values; known rules: {known}")
+    rules = Reader(given, r.key("rules"))
+    for name in given:
+        if name not in RULES:
+            raise SettingsError(rules.key(str(name)), given[name], f"no such rule; known rules: {known}")
+    values = {name: rules.get(name, RULES[name].check, RULES[name].right) for name in sorted(given)}
+    return {name: value for name, value in values.items() if value != RULES[name].neutral}

@@ -1,22 +1,25 @@
 """One step of each learning algorithm, by hand-written batched passes (docs/theory.md section 5, PDLT ch. 10).
 
 The learning-rate tensor is diagonal: lambda_b on biases, lambda_W / n_{l-1} on weights; eta multiplies it. Networks
-never interact: one that diverges or converges leaves the others unchanged.
+never interact: one that diverges or converges leaves the others unchanged. The facts of an algorithm are in
+`simulate.settings.training`; its step is a function of a `Training`, registered here under the same name.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from simulate.networks import streams
 from simulate.networks.activations import Function, Slope
-from simulate.networks.dense import Parameters, forward
+from simulate.networks.dense import Parameters, forward, through_activation
 from simulate.networks.streams import Stream
 from simulate.numerics.products import descend
-from simulate.settings.training import Dynamics
-from simulate.training.losses import LOSSES
+from simulate.registry import implements
+from simulate.settings.training import ALGORITHMS, RULES, Dynamics
+from simulate.training.losses import VALUE_AND_SLOPE
 
 
 @dataclass
@@ -28,58 +31,134 @@ class Training:
     y: Tensor
     s: Function
     slope: Slope
-    rule: Dynamics
+    dynamics: Dynamics
     stream: Stream
-    done: int = 0
-    velocity: Parameters | None = None
+    done: int = 0  # steps
+    buffers: dict[str, Parameters] = field(default_factory=dict)  # the algorithm's state, by name
     arrived: Tensor | None = None  # (M,) networks whose loss has come down to the tolerance
+    resting: Tensor | None = None  # (M,) those that had at the first gradient of the present step
+
+    def buffer(self, name: str) -> Parameters:
+        """State that is shaped and stored as the parameters are; zeros at first, then as the last step left it."""
+        if name not in self.buffers:
+            self.buffers[name] = _zeros(self.parameters)
+        return self.buffers[name]
 
 
-def _like(parameters: Parameters) -> Parameters:
-    """Zeros that are stored as the parameters are."""
+Step = Callable[[Training], None]
+STEPS: dict[str, Step] = {}
+GradientTerm = Callable[[Parameters, Any], Parameters]
+GRADIENT_TERMS: dict[str, GradientTerm] = {}
+
+
+def step(name: str) -> Callable[[Step], Step]:
+    """Registers the step of the algorithm of that name: it changes the parameters of a Training, which has made `done`
+    steps before. Raises ValueError where ALGORITHMS has no such name."""
+    return implements(ALGORITHMS, STEPS, name)
+
+
+def gradient_term(name: str) -> Callable[[GradientTerm], GradientTerm]:
+    """Registers what the rule of that name adds to the gradient: a function of the parameters, which it must not
+    change, and of the rule's value, that gives a tensor for each of theirs. It must depend on nothing else. Raises
+    ValueError where RULES has no such name."""
+    return implements(RULES, GRADIENT_TERMS, name)
+
+
+def _zeros(parameters: Parameters) -> Parameters:
+    """Stored as the parameters are."""
     return Parameters([torch.zeros_like(W.mT).mT for W in parameters.W], [torch.zeros_like(b) for b in parameters.b])
 
 
 def _add(to: Parameters, other: Parameters, factor: float) -> None:
-    for a, b in zip((*to.W, *to.b), (*other.W, *other.b), strict=True):
+    for a, b in zip(to.tensors, other.tensors, strict=True):
         a.add_(b, alpha=factor)
 
 
-def gradient(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float) -> None:
-    """into -= rate lambda dLoss/dtheta, in place; `into` may be the parameters themselves.
+def _clear(parameters: Parameters, networks: Tensor) -> None:
+    """Zeros for the networks (M,) that are true."""
+    for theta in parameters.tensors:
+        theta.masked_fill_(networks.view(-1, *[1] * (theta.dim() - 1)), 0.0)
 
-    The error delta(l) = dLoss/dz(l) is (M, N, n_l). Networks that have arrived get no gradient.
+
+def _rates(t: Training, rate: float, bare: bool = False) -> list[tuple[float, float]]:
+    """rate times lambda, or alone where it is bare: of the biases and the weights of each layer."""
+    if bare:
+        return [(rate, rate)] * t.parameters.depth
+    lambdas = zip(t.dynamics.lambda_b, t.dynamics.lambda_W, t.parameters.W, strict=True)
+    return [(rate * lambda_b, rate * lambda_W / W.shape[-1]) for lambda_b, lambda_W, W in lambdas]
+
+
+def gradient(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float, bare: bool = False) -> None:
+    """into -= rate lambda dLoss/dtheta, in place, with the terms of the rules; `into` may be the parameters themselves.
+
+    x, y: t.x and t.y, or batches of them, (M, B, n_0) and (M, B, n_L), whose loss counts N / B times so that its mean
+    is the full loss. bare: without lambda. The error delta(l) = dLoss/dz(l) is (M, N, n_l). Networks that have arrived
+    get no gradient.
     """
     z, signals = forward(t.parameters, x, t.s)
-    loss, delta = LOSSES[t.rule.loss](z[-1], y)
-    if t.rule.tolerance:
-        arrived = loss <= t.rule.tolerance
+    loss, delta = VALUE_AND_SLOPE[t.dynamics.loss](z[-1], y)
+    if t.dynamics.tolerance:
+        arrived = loss <= t.dynamics.tolerance
         t.arrived = arrived if t.arrived is None else t.arrived.logical_or_(arrived)
+        t.resting = t.arrived.clone() if t.resting is None else t.resting
         delta = torch.where(t.arrived[:, None, None], torch.zeros_like(delta), delta)
+    of_loss = rate if x is t.x else rate * len(t.x) / x.shape[-2]
+    rates = _rates(t, of_loss, bare)
+    terms = _terms(t) if t.dynamics.rules else None  # before the parameters change
     for layer in reversed(range(t.parameters.depth)):
-        V, signal = t.parameters.W[layer].mT, signals[layer]
-        step = rate * t.rule.lambda_W[layer] / V.shape[1]
-        below = descend(delta, signal, V, into.W[layer].mT, step, below=layer > 0)
-        into.b[layer].sub_(delta.sum(dim=1), alpha=rate * t.rule.lambda_b[layer])
-        if below is not None:
-            delta = below.mul_(t.slope(z[layer - 1], signal))
+        V, signal, (rate_b, rate_W) = t.parameters.W[layer].mT, signals[layer], rates[layer]
+        w = descend(delta, signal, V, into.W[layer].mT, rate_W, below=layer > 0)
+        into.b[layer].sub_(delta.sum(dim=1), alpha=rate_b)
+        if w is not None:
+            delta = through_activation(w, t.slope(z[layer - 1], signal))
+    if terms is not None:
+        _descend(t, into, terms, rate, bare)
 
 
-def _gradient_descent(t: Training) -> None:
+def _terms(t: Training) -> Parameters:
+    """The sum of what the rules add to the gradient at the parameters as they are."""
+    total = _zeros(t.parameters)
+    for name, value in t.dynamics.rules.items():
+        _add(total, GRADIENT_TERMS[name](t.parameters, value), 1.0)
+    if t.arrived is not None:
+        _clear(total, t.arrived)
+    return total
+
+
+def move(t: Training, direction: Parameters, rate: float) -> None:
+    """theta <- theta - rate lambda direction"""
+    _descend(t, t.parameters, direction, rate)
+
+
+def _descend(t: Training, into: Parameters, direction: Parameters, rate: float, bare: bool = False) -> None:
+    for layer, (rate_b, rate_W) in enumerate(_rates(t, rate, bare)):
+        into.b[layer].sub_(direction.b[layer], alpha=rate_b)
+        into.W[layer].sub_(direction.W[layer], alpha=rate_W)
+
+
+def batch(t: Training) -> tuple[Tensor, Tensor]:
+    """The option `batch` says how many train samples, drawn without replacement for each network and step from its
+    stream: (M, B, n_0) and (M, B, n_L)."""
+    order = t.stream.normal(streams.BATCHES, t.done, len(t.x)).argsort(dim=1)[:, : t.dynamics.batch]
+    return t.x[order], t.y[order]
+
+
+@step("gradient_descent")
+def gradient_descent(t: Training) -> None:
     """theta <- theta - eta lambda dLoss/dtheta"""
-    gradient(t, t.x, t.y, t.parameters, t.rule.eta)
+    gradient(t, t.x, t.y, t.parameters, t.dynamics.eta)
 
 
-def _momentum(t: Training) -> None:
+@step("momentum")
+def momentum(t: Training) -> None:
     """v <- mu v + lambda dLoss/dtheta; theta <- theta - eta v"""
-    velocity = t.velocity = t.velocity or _like(t.parameters)
-    for v in (*velocity.W, *velocity.b):
-        v.mul_(t.rule.momentum)
+    velocity = t.buffer("velocity")
+    for v in velocity.tensors:
+        v.mul_(t.dynamics.momentum)
     gradient(t, t.x, t.y, velocity, -1.0)
-    if t.arrived is not None:  # it stays where it is
-        for v in (*velocity.W, *velocity.b):
-            v.masked_fill_(t.arrived.view(-1, *[1] * (v.dim() - 1)), 0.0)
-    _add(t.parameters, velocity, -t.rule.eta)
+    if t.arrived is not None:  # it rests, as its record declares
+        _clear(velocity, t.arrived)
+    _add(t.parameters, velocity, -t.dynamics.eta)
 
 
 # Five stages of order four in two registers: Carpenter and Kennedy, NASA TM 109112 (1994), solution 3.
@@ -92,29 +171,20 @@ STAGES = (
 )
 
 
-def _gradient_flow(t: Training) -> None:
+@step("gradient_flow")
+def gradient_flow(t: Training) -> None:
     """dtheta/dtau = -lambda dLoss/dtheta over a time eta, by a Runge and Kutta step: v <- A v + lambda dLoss/dtheta and
     theta <- theta - eta B v for each stage. The error falls as eta^4 (measured in docs/training.md).
     """
-    velocity = t.velocity = t.velocity or _like(t.parameters)
+    velocity = t.buffer("velocity")
     for A, B in STAGES:
-        for v in (*velocity.W, *velocity.b):
+        for v in velocity.tensors:
             v.mul_(A) if A else v.zero_()
         gradient(t, t.x, t.y, velocity, -1.0)
-        _add(t.parameters, velocity, -t.rule.eta * B)
+        _add(t.parameters, velocity, -t.dynamics.eta * B)
 
 
-def _sgd(t: Training) -> None:
-    """Gradient descent on `batch` train samples, drawn without replacement for each network and step from its stream;
-    the batch's loss times N / batch, whose mean is the full loss."""
-    N, B = len(t.x), t.rule.batch
-    order = t.stream.normal(streams.BATCHES, t.done, N).argsort(dim=1)[:, :B]
-    gradient(t, t.x[order], t.y[order], t.parameters, t.rule.eta * N / B)
-
-
-STEPS: dict[str, Callable[[Training], None]] = {
-    "gradient_descent": _gradient_descent,
-    "momentum": _momentum,
-    "gradient_flow": _gradient_flow,
-    "sgd": _sgd,
-}
+@step("sgd")
+def sgd(t: Training) -> None:
+    """Gradient descent on a batch."""
+    gradient(t, *batch(t), t.parameters, t.dynamics.eta)

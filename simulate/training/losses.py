@@ -1,17 +1,36 @@
-"""Losses: sums over samples and outputs, with their slopes in the outputs (docs/theory.md section 5)."""
+"""Losses: sums over samples and outputs, with their slopes in the outputs (docs/theory.md section 5).
+
+Their facts are in `simulate.settings.training`.
+"""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from simulate.registry import implements
+from simulate.settings.training import LOSSES
 
-def _mse(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+ValueAndSlope = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+VALUE_AND_SLOPE: dict[str, ValueAndSlope] = {}
+
+
+def value_and_slope(name: str) -> Callable[[ValueAndSlope], ValueAndSlope]:
+    """Registers the function of the loss of that name: of outputs z (M, N, n_L) and targets y (N, n_L) or (M, N, n_L)
+    it gives the loss (M,) in float64 and its slope in z, in z's precision. Raises ValueError where LOSSES has no such
+    name."""
+    return implements(LOSSES, VALUE_AND_SLOPE, name)
+
+
+@value_and_slope("mse")
+def mse(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """1/2 sum (z - y)^2"""
     error = z - y
     return error.double().square().sum(dim=(1, 2)) / 2, error
 
 
-def _cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+@value_and_slope("cross_entropy")
+def cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """One output: log(1 + exp(-y z)) for y = 1 and -1. More: -sum_i y_i log softmax(z)_i."""
     if y.shape[-1] == 1:
         margin = y * z
@@ -19,9 +38,3 @@ def _cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     total = y.sum(dim=-1, keepdim=True)
     loss = -(y * torch.log_softmax(z.double(), dim=-1)).sum(dim=(1, 2))
     return loss, total * torch.softmax(z, dim=-1) - y
-
-
-# Of outputs z (M, N, n_L) and targets y (N, n_L) or (M, N, n_L): the loss (M,) float64 and its slope in z.
-LOSSES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {"mse": _mse, "cross_entropy": _cross_entropy}
-# The largest second derivative of a loss in one direction of z: with it, eta < 2 / (curvature lambda_max(H)).
-CURVATURE = {"mse": lambda outputs: 1.0, "cross_entropy": lambda outputs: 0.25 if outputs == 1 else 0.5}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from simulate.networks.dense import forward, ntk
+from simulate.settings.training import LOSSES
 from simulate.training.algorithms import Training
-from simulate.training.losses import CURVATURE
 
 SHARE = 0.5  # of the stability bound, which eta=auto takes
 AUTO = 32  # networks whose NTK at initialisation it averages
@@ -20,9 +20,9 @@ def stable_eta(drawn: Iterable[Training]) -> float:
     networks, curvature = 0, 1.0
     for t in drawn:
         z, signals = forward(t.parameters, t.x, t.s)
-        H = ntk(t.parameters, z, signals, t.slope, t.rule.lambda_b, t.rule.lambda_W)
+        H = ntk(t.parameters, z, signals, t.slope, t.dynamics.lambda_b, t.dynamics.lambda_W)
         rows = H.shape[1] * H.shape[2]
         mean = mean + H.sum(dim=0).reshape(rows, rows)
-        networks, curvature = networks + len(H), CURVATURE[t.rule.loss](H.shape[1])
+        networks, curvature = networks + len(H), LOSSES[t.dynamics.loss].curvature(H.shape[1])
     largest = float(torch.linalg.eigvalsh(torch.as_tensor(mean) / networks)[-1])
     return float(f"{SHARE * 2 / (curvature * largest):.3g}")

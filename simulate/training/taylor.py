@@ -4,15 +4,25 @@ Order 1 knows f and H of the network at initialisation and is linear; order 2 al
 ddI and ddII, and is right to order 1/n. All start where the network starts and follow its algorithm with its eta.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from simulate.registry import implements
+from simulate.settings.training import ALGORITHMS
 from simulate.training.algorithms import STAGES
 
 State = tuple[Tensor, Tensor, Tensor]  # z (M, P), H (M, P, P), dH (M, P, P, P); P outputs (i, a), neuron first
-ORDERS = (1, 2, 3)
+ModelStep = Callable[[State, Tensor, Tensor, Tensor, Tensor, float], State]
+MODEL_STEPS: dict[str, ModelStep] = {}
+
+
+def model_step(algorithm: str) -> Callable[[ModelStep], ModelStep]:
+    """Registers how a model follows the algorithm of that name, whose record says `followed`: a function of its state,
+    ddI, ddII, targets (N,), which of the P are trained, and eta, that gives the next state. Raises ValueError where
+    ALGORITHMS has no such name."""
+    return implements(ALGORITHMS, MODEL_STEPS, algorithm)
 
 
 def _step(state: State, ddI: Tensor, ddII: Tensor, error: Tensor, train: Tensor, eta: float) -> State:
@@ -53,7 +63,7 @@ def trajectory(
     targets: Tensor,
     train: Tensor,
     eta: float,
-    flow: bool,
+    algorithm: str,
     steps: tuple[int, ...],
 ) -> Iterator[Tensor]:
     """Outputs of the models of order 1, 2 and 3 at each of the steps, (M, 3, P) float64.
@@ -69,17 +79,21 @@ def trajectory(
     for step in steps:
         while done < step:
             for k, (_, I, II) in enumerate(known):
-                states[k] = _advance(states[k], I, II, targets, train, eta, flow)
+                states[k] = MODEL_STEPS[algorithm](states[k], I, II, targets, train, eta)
             done += 1
         yield torch.stack([state[0] for state in states], dim=1)
 
 
-def _advance(state: State, I: Tensor, II: Tensor, targets: Tensor, train: Tensor, eta: float, flow: bool) -> State:
-    if not flow:
-        return _step(state, I, II, state[0][:, train] - targets, train, eta)
+@model_step("gradient_descent")
+def _descent(state: State, I: Tensor, II: Tensor, targets: Tensor, train: Tensor, eta: float) -> State:
+    return _step(state, I, II, state[0][:, train] - targets, train, eta)
 
+
+@model_step("gradient_flow")
+def _flow(state: State, I: Tensor, II: Tensor, targets: Tensor, train: Tensor, eta: float) -> State:
+    """By the stages of the network's own flow."""
     velocity: State | None = None
-    for A, B in STAGES:  # as the network's own flow
+    for A, B in STAGES:
         slope = _slope(state, I, II, state[0][:, train] - targets, train)
         velocity = slope if velocity is None else _plus(slope, velocity, A)
         state = _plus(state, velocity, B * eta)

@@ -6,17 +6,23 @@ from functools import partial
 
 import torch
 
+from simulate.settings.training import ALGORITHMS, Dynamics
 from simulate.training.algorithms import STEPS, Training
 
-# On a CUDA device a step of small networks takes less time than its launches, one by one: from this many steps on it is
-# captured once and replayed. Not sgd, whose batches have a new address in every step.
+# On a CUDA device a step of small networks takes less time than its launches, one by one: where its algorithm allows,
+# it is captured once and replayed. Not so what depends on the number of the step, as batches and bias corrections do.
 GRAPH, EAGER = 16, 3  # steps to go from which on it pays; steps that are made before, so that all buffers are there
+
+
+def replays(dynamics: Dynamics, steps: int, cuda: bool) -> bool:
+    """Whether a run of so many steps is captured as a graph."""
+    return cuda and steps >= GRAPH and ALGORITHMS[dynamics.name].replayable
 
 
 def trajectory(training: Training, steps: tuple[int, ...]) -> Iterator[int]:
     """Trains in place and yields each chosen step when the parameters have reached it."""
     once: Callable[[], object] = partial(_step, training)
-    graphed = training.x.is_cuda and training.rule.name != "sgd" and steps[-1] >= GRAPH
+    graphed = replays(training.dynamics, steps[-1], training.x.is_cuda)
     for step in steps:
         while training.done < step:
             if graphed and training.done == EAGER:
@@ -27,7 +33,15 @@ def trajectory(training: Training, steps: tuple[int, ...]) -> Iterator[int]:
 
 
 def _step(training: Training) -> None:
-    STEPS[training.rule.name](training)
+    """One step; networks that had arrived when it began are where they were."""
+    algorithm, start, training.resting = ALGORITHMS[training.dynamics.name], None, None
+    if training.dynamics.tolerance and not algorithm.rests:
+        start = [theta.clone() for theta in training.parameters.tensors]
+    STEPS[algorithm.name](training)
+    if start is not None and training.resting is not None:
+        for theta, before in zip(training.parameters.tensors, start, strict=True):
+            stays = training.resting.view(-1, *[1] * (theta.dim() - 1))
+            theta.copy_(torch.where(stays, before, theta))
 
 
 def _replayed(once: Callable[[], object]) -> Callable[[], object]:

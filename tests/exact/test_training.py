@@ -67,7 +67,7 @@ def test_momentum_is_the_iterated_linear_model() -> None:
     for _ in range(25):
         v = mu * v + z[:3] - y  # of the parameters' velocity what each train sample's gradient carries
         z = z - eta * Theta[:, :3] @ v
-    mean, _ = theory.trained(K, Theta, y, eta, 25, "momentum", mu)
+    mean, _ = theory.trained(K, Theta, y, eta, 25, "momentum", momentum=mu)
     np.testing.assert_allclose(mean, z, rtol=1e-9, atol=1e-12)
 
 
@@ -86,8 +86,8 @@ def test_the_end_forgets_the_algorithm() -> None:
     K, Theta = kernels(5)
     y = np.random.default_rng(2).standard_normal((3, 1))
     ends = [
-        theory.trained(K, Theta, y, 0.05, None, name, 0.5)[0]
-        for name in ("gradient_descent", "gradient_flow", "momentum")
+        theory.trained(K, Theta, y, 0.05, None, name, **dict.fromkeys(form.options, 0.5))[0]
+        for name, form in theory.CLOSED_FORMS.items()
     ]
     for end in ends[1:]:
         np.testing.assert_array_equal(end, ends[0])

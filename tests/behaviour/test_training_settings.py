@@ -1,0 +1,94 @@
+"""Settings of training: options of algorithms and rules, those of plugins too; each mistake gets one line."""
+
+from pathlib import Path
+
+import pytest
+
+import configs
+from simulate.__main__ import main
+from simulate.api import read_one, read_sweep
+from simulate.settings.training import ALGORITHMS, RULES, Algorithm, Rule
+
+ADAM = ["dynamics=gradient_descent", "dynamics.name=adam", "dynamics.eta=0.1", "+dynamics.beta1=0.9",
+        "+dynamics.beta2=0.99", "+dynamics.epsilon=1e-8"]  # fmt: skip
+DECAY = ["dynamics=momentum", "dynamics.eta=0.1"]
+
+WRONG = [
+    (["dynamics=momentum", "dynamics.momentun=0.3"], "dynamics.momentun=0.3", "no such setting"),
+    (["dynamics=momentum", "+dynamics.momentun=0.3"], "dynamics.momentun=0.3", "did you mean dynamics.momentum?"),
+    (["dynamics=gradient_descent", "dynamics.momentum=0.3"], "dynamics.momentum=0.3", "no such setting"),
+    (["dynamics=sgd", "+dynamics.momentum=0.3"], "dynamics.momentum=0.3", "no such setting"),
+    (["dynamics=momentum", "dynamics.momentum=fast"], "dynamics.momentum='fast'", "from 0 to below 1"),
+    (["dynamics=gradient_descent", "dynamics.name=momentun"], "dynamics.name='momentun'", "momentum, sgd, adam"),
+    (["dynamics=gradient_descent", "dynamics.name=momentum"], "dynamics.momentum=None", "missing"),
+    ([*ADAM, "+dynamics.beta3=0.9"], "dynamics.beta3=0.9", "did you mean dynamics.beta"),
+    ([*ADAM, "++dynamics.beta1=1"], "dynamics.beta1=1", "from 0 to below 1"),
+    ([*ADAM, "++dynamics.epsilon=0"], "dynamics.epsilon=0", "a number > 0"),
+    ([*ADAM, "dynamics.eta=auto"], "dynamics.eta='auto'", "a number > 0: adam has no known stability bound"),
+    ([*ADAM, "observables.record=[taylor]"], "observables.record", "gradient_descent or gradient_flow with loss=mse"),
+    ([*DECAY, "dynamics.rules={wieght_decay: 1}"], "dynamics.rules.wieght_decay=1", "known rules: weight_decay"),
+    ([*DECAY, "dynamics.rules={weight_decay: -1}"], "dynamics.rules.weight_decay=-1", ">= 0"),
+    ([*DECAY, "dynamics.rules={weight_decay: {a: 1}}"], "dynamics.rules.weight_decay={'a': 1}", ">= 0"),
+    ([*DECAY, "dynamics.rules={weight_decay: null}"], "dynamics.rules.weight_decay=None", ">= 0"),
+    ([*DECAY, "dynamics.rules=weight_decay"], "dynamics.rules='weight_decay'", "a mapping"),
+    ([*DECAY, "dynamics.rules=[weight_decay]"], "dynamics.rules=['weight_decay']", "a mapping"),
+    (["dynamics=momentum", "dynamics.rules={weight_decay: 0.1}"], "dynamics.eta='auto'", "a number > 0: with"),
+    (["dynamics.rules={weight_decay: 0.1}"], "dynamics.rules={weight_decay: 0.1}", "did you mean dynamics.rules?"),
+    (
+        ["dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.rules={weight_decay: 1}",
+         "observables.record=[taylor]"],
+        "dynamics.rules={'weight_decay': 1.0}",
+        "none where taylor is recorded",
+    ),
+    ([*DECAY, "dynamics.rules={lasso: 1}"], "dynamics.rules='lasso'", "a record without a function"),
+    ([*DECAY, "dynamics.name=undone", "~dynamics.momentum"], "dynamics='undone'", "a record without a function"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "named", "right"), WRONG, ids=[" ".join(wrong[0]) for wrong in WRONG])
+def test_wrong_settings(
+    overrides: list[str], named: str, right: str, plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    plugin("adam")
+    plugin("weight_decay")
+    RULES.add(Rule("lasso", "sum |theta|", float, "a number"))
+    ALGORITHMS.add(Algorithm("undone", "a record alone"))
+    monkeypatch.chdir(tmp_path)
+    code = main([*overrides, "output=out"])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1, "one line"
+    assert named in error
+    assert right in error
+    assert list(tmp_path.iterdir()) == [], "nothing written"
+
+
+def test_right_settings_are_read(plugin) -> None:
+    """The control of the list above, and what an algorithm does not have is at its default."""
+    plugin("adam")
+    plugin("weight_decay")
+    adam = read_one([*ADAM, "dynamics.rules={weight_decay: 0.1}"]).dynamics
+    assert adam.options == {"beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}
+    assert (adam.momentum, adam.batch, adam.rules) == (0.0, 0, {"weight_decay": 0.1})
+    momentum = read_one(["dynamics=momentum", "dynamics.momentum=0.3"]).dynamics
+    assert (momentum.momentum, momentum.batch, momentum.options, momentum.rules) == (0.3, 0, {}, {})
+
+
+def test_without_a_plugin_no_rule_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dynamics=momentum", "dynamics.eta=0.1", "dynamics.rules={weight_decay: 0.1}"]) == 2
+    error = capsys.readouterr().err
+    assert "dynamics.rules.weight_decay=0.1: no such rule; known rules: none; a plugin can register some" in error
+
+
+def test_rules_are_swept(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command line and by an experiment's file, each in its own folder."""
+    plugin("weight_decay")
+    by_line = read_sweep([*DECAY, "dynamics.rules=none,{weight_decay: 0.1},{weight_decay: 0.2}"])
+    compose = configs._compose
+    rules = {"dynamics.rules": ["none", {"weight_decay": 0.1}, {"weight_decay": 0.2}]}
+    monkeypatch.setattr(configs, "_compose", lambda *given: {**compose(*given), "sweep": rules})
+    for points in (by_line, read_sweep(DECAY)):
+        assert [dict(point.dynamics.rules) for point in points] == [{}, {"weight_decay": 0.1}, {"weight_decay": 0.2}]
+        assert len({point.output for point in points}) == 3
