@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from simulate import inputs
+from simulate.observables.columns import recorded
+from simulate.observables.measure import check as check_columns
 from simulate.running.jobs import Job
 from simulate.running.memory import fitting
 from simulate.running.plan import block_size
@@ -41,6 +43,7 @@ def prepare(settings: Settings) -> Job:
             raise SettingsError(
                 "network.outputs", settings.network.outputs, f"the targets have {samples.y.shape[1]} components"
             )
+    check_columns(recorded(settings.observables.record))
     layout = layout_of(settings, D)
     columns = layout.column_count()
     if columns > MOST_COLUMNS:
