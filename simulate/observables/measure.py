@@ -1,57 +1,103 @@
 """The numbers of each family of columns: a snapshot in, one number per network and column out.
 
-A function registered with `whole` gives the whole tensor, of which `columns` picks the components that are recorded;
-one registered with `components` is told which ones, and computes these alone.
+A function that is decorated with `whole` gives the whole tensor, of which the recorded components are picked; one that
+is decorated with `components` is told which ones are recorded, and computes these alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from simulate.observables.columns import Family, Index
+from simulate.numerics.gram import gram
+from simulate.observables.columns import Observable
+from simulate.observables.family import Family, Index
 from simulate.observables.snapshot import Snapshot, Weighted
+from simulate.registry import Registry
+from simulate.settings.reader import SettingsError
+from simulate.store.layout import Layout
+from simulate.training.losses import VALUE_AND_SLOPE
 
 Function = Callable[..., Tensor]
-MEASURED: dict[str, Callable[[Any, Family, list[Index]], Tensor]] = {}
 
 
-def components(prefix: str) -> Callable[[Function], Function]:
-    """Registers a function of (snapshot, indices) that gives the components (M, C) at C index tuples."""
+@dataclass(frozen=True)
+class Measure:
+    """name: the prefix of a family; chooses: whether the function is told the index tuples."""
 
-    def register(function: Function) -> Function:
-        if prefix in MEASURED:
-            raise ValueError(f"column {prefix!r} is there already; choose another prefix")
-        MEASURED[prefix] = lambda snapshot, family, indices: function(snapshot, indices)
-        return function
+    name: str
+    function: Function
+    chooses: bool
 
-    return register
+
+MEASURES: Registry[Measure] = Registry("column")
 
 
 def whole(prefix: str) -> Callable[[Function], Function]:
-    """Registers a function of a snapshot that gives the whole tensor: (M, ...) with an axis for the label, if the
-    family has one, then one axis of size D, or P, for each slot (or n_L and D for an output and a sample)."""
+    """Registers a function of a snapshot that gives the whole tensor of the family with this prefix.
+
+    Its shape is M, then the labels, if the family has some, then for each slot the D samples, or the P outputs (i, a)
+    in the order i D + a. It may be given with other axes of the same order, as (M, n_L, D) for (M, P). ValueError where
+    the prefix is taken.
+    """
 
     def register(function: Function) -> Function:
-        if prefix in MEASURED:
-            raise ValueError(f"column {prefix!r} is there already; choose another prefix")
-
-        def pick(snapshot: Snapshot, family: Family, indices: list[Index]) -> Tensor:
-            tensor = function(snapshot)
-            tensor = tensor.reshape(len(tensor), -1)
-            places = family.positions(indices, snapshot.samples, snapshot.outputs)
-            return tensor.index_select(1, torch.tensor(places, device=tensor.device))
-
-        MEASURED[prefix] = pick
+        MEASURES.add(Measure(prefix, function, chooses=False))
         return function
 
     return register
 
 
-def columns(snapshot: Snapshot, family: Family, indices: list[Index]) -> Tensor:
-    """The components of a family at the index tuples, (M, C)."""
-    return MEASURED[family.prefix](snapshot, family, indices)
+def components(prefix: str) -> Callable[[Function], Function]:
+    """Registers a function of (snapshot, indices) that gives the components (M, C) at the C index tuples, in order.
+
+    ValueError where the prefix is taken.
+    """
+
+    def register(function: Function) -> Function:
+        MEASURES.add(Measure(prefix, function, chooses=True))
+        return function
+
+    return register
+
+
+def check(observables: Iterable[Observable]) -> None:
+    """SettingsError where a column has no function, or where two of the observables share a column."""
+    owners: dict[str, str] = {}
+    for observable in observables:
+        for family in observable.families:
+            if family.prefix not in MEASURES:
+                right = f"its column {family.prefix!r} has no function: decorate one with @whole or @components"
+                raise SettingsError("observables.record", observable.name, right)
+            if family.prefix in owners:
+                right = f"its column {family.prefix!r} is one of {owners[family.prefix]}, too: rename it"
+                raise SettingsError("observables.record", observable.name, right)
+            owners[family.prefix] = observable.name
+
+
+def gather(layout: Layout, family: Family, device: torch.device) -> Callable[[Any], Tensor]:
+    """The function of a snapshot that gives the C recorded components of a family, (M, C).
+
+    It raises RuntimeError where the function that was registered gives another shape.
+    """
+    measure, indices = MEASURES[family.prefix], layout.indices(family)
+    if measure.chooses:
+        return lambda snapshot: _of_width(family, len(indices), measure.function(snapshot, indices))
+    size = family.size(layout.samples, layout.outputs)
+    positions = family.positions(indices, layout.samples, layout.outputs)
+    if positions == list(range(size)):
+        return lambda snapshot: _of_width(family, size, measure.function(snapshot))
+    places = torch.tensor(positions, device=device)
+    return lambda snapshot: _of_width(family, size, measure.function(snapshot)).index_select(1, places)
+
+
+def _of_width(family: Family, width: int, tensor: Tensor) -> Tensor:
+    """(M, ...) -> (M, width)"""
+    if tensor.dim() == 0 or tensor[:1].numel() != width:
+        raise RuntimeError(f"column {family.prefix!r}: its function gives {tuple(tensor.shape)}, not (M, {width})")
+    return tensor.reshape(len(tensor), width)
 
 
 @whole("g")
@@ -59,8 +105,8 @@ def kernel(snapshot: Snapshot) -> Tensor:
     return snapshot.kernel()
 
 
-def moment(snapshot: Snapshot, indices: list[Index]) -> Tensor:
-    """Neuron moments (1/n) sum_i z_i;a z_i;b ... of the layer, accumulated in float64.
+def moments(snapshot: Snapshot, indices: Sequence[Index]) -> Tensor:
+    """Neuron moments (1/n) sum_i z_i;a z_i;b ... of the layer, accumulated in float64, (M, C).
 
     Products of distinct neurons follow from these in one network (docs/theory.md (7.1)):
     sum_{i != j} z_ia z_ib z_jc z_jd = n^2 m2_ab m2_cd - n m4_abcd (`analysis.estimators`).
@@ -75,13 +121,13 @@ def moment(snapshot: Snapshot, indices: list[Index]) -> Tensor:
     return torch.stack(means, dim=1)
 
 
-for order in (1, 2, 3, 4):
-    components(f"m{order}")(moment)
+for prefix in ("m1", "m2", "m3", "m4"):
+    components(prefix)(moments)
 
 
 @whole("z")
 def outputs(snapshot: Snapshot) -> Tensor:
-    """z_i;a of the first n_L neurons, neuron first."""
+    """z_i;a of the first n_L neurons, (M, n_L, D)"""
     return snapshot.preactivations()[..., : snapshot.outputs].transpose(1, 2)
 
 
@@ -92,21 +138,17 @@ def ntk(snapshot: Snapshot) -> Tensor:
 
 @whole("dH")
 def dntk(snapshot: Weighted) -> Tensor:
-    return snapshot.differentials()[0]
+    return snapshot.dntk()
 
 
 @whole("ddI")
-def ddntk1(snapshot: Weighted) -> Tensor:
-    ddI = snapshot.differentials()[1]
-    assert ddI is not None
-    return ddI
+def ddntk_of_three_directions(snapshot: Weighted) -> Tensor:
+    return snapshot.ddntk()[0]
 
 
 @whole("ddII")
-def ddntk2(snapshot: Weighted) -> Tensor:
-    ddII = snapshot.differentials()[2]
-    assert ddII is not None
-    return ddII
+def ddntk_of_two_hessians(snapshot: Weighted) -> Tensor:
+    return snapshot.ddntk()[1]
 
 
 @whole("d4")
@@ -116,12 +158,18 @@ def fourth(snapshot: Weighted) -> Tensor:
 
 @whole("loss")
 def loss(snapshot: Weighted) -> Tensor:
-    return snapshot.loss()
+    """The loss of the train samples, (M,) float64"""
+    assert snapshot.y is not None
+    z, N = snapshot.preactivations(), snapshot.train
+    return VALUE_AND_SLOPE[snapshot.settings.dynamics.loss](z[:, :N], snapshot.y[:N])[0]
 
 
 @whole("moved")
 def moved(snapshot: Weighted) -> Tensor:
-    return snapshot.moved()
+    """|W(l) - W(l) at step 0| / |W(l) at step 0|, (M,) float64"""
+    first, now = (parameters.W[snapshot.layer - 1].mT for parameters in (snapshot.start(), snapshot.parameters))
+    distance, size = (gram(V.flatten(1)[:, None])[:, 0, 0] for V in (now - first, first))
+    return distance.div(size).sqrt()
 
 
 @whole("taylor")

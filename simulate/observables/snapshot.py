@@ -1,61 +1,86 @@
 """One layer of a block of networks at one step, as the functions of `simulate.observables.measure` see it.
 
-A sampler that cannot give something does not have the method: without weights there are `preactivations`, `kernel` and
-`ntk`, with weights all of them. An observable that uses more than the first two declares what it needs
-(`Observable.needs`). M networks, D samples, n_l neurons, P = n_L D outputs (i, a) in the order i D + a.
+The two samplers (`simulate.running.samplers`) give each what it can, and nothing is computed before it is asked for, or
+twice. Without weights there is what `Snapshot` has; with weights there is `Weighted` in addition. What an observable
+uses beyond `preactivations`, `activations` and `kernel` it declares (`simulate.observables.columns.NEEDS`).
+
+M networks, D samples (the train samples first), n_l neurons in layer l, n_L outputs, and P = n_L D outputs (i, a) in
+the order i D + a. Tensors have the precision and the device of the ensemble unless float64 is said here. Functions must
+not change a tensor in place, and not wait for a device (as `.item()`, `.cpu()` or a condition on a number do).
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
+from simulate.networks.dense import Parameters
+from simulate.settings import Settings
+
 
 class Snapshot(Protocol):
-    """What both samplers have."""
+    """What both samplers give."""
 
     @property
-    def layer(self) -> int: ...
+    def settings(self) -> Settings:
+        """All settings of the data set: `settings.network.widths`, `settings.dynamics.eta`, ..."""
+
+    @property
+    def layer(self) -> int:
+        """l, from 1 to L"""
 
     @property
     def step(self) -> int:
-        """Steps of training done."""
+        """Steps of training done"""
 
     @property
     def outputs(self) -> int:
-        """n_L: how many neurons stand for the outputs in every layer."""
+        """n_L; in a hidden layer its first n_L neurons stand for the outputs"""
 
     @property
-    def samples(self) -> int:
-        """D, the train samples first."""
+    def x(self) -> Tensor:
+        """Inputs, (D, n_0)"""
+
+    @property
+    def y(self) -> Tensor | None:
+        """Targets, (D, n_L), where the inputs have them"""
+
+    @property
+    def train(self) -> int:
+        """How many of the samples are train samples"""
 
     def preactivations(self) -> Tensor:
         """z(l), (M, D, n_l)"""
 
+    def activations(self) -> Tensor:
+        """s(z(l)), (M, D, n_l), of the last layer too"""
+
     def kernel(self) -> Tensor:
-        """g(l), the covariance of the layer's neurons given the layer below, (M, D, D) float64"""
+        """g(l), the covariance of the layer's neurons given the layer below, (M, D, D) float64
+        (docs/theory.md (1.11))"""
 
     def ntk(self) -> Tensor:
-        """H_ij;ab of the layer's first n_L neurons, (M, n_L, D, n_L, D) float64"""
+        """H_ij;ab of the layer's first n_L neurons, (M, n_L, D, n_L, D) float64 (docs/theory.md (2.1)); an observable
+        that uses it needs "ntk" """
 
 
 class Weighted(Snapshot, Protocol):
-    """What networks with weights have in addition."""
+    """What networks with weights give in addition; an observable that uses it needs "weights", or what stands there."""
 
     @property
-    def training(self) -> Any:
-        """`simulate.training.algorithms.Training`: parameters W and b of all layers, train samples, rule."""
+    def parameters(self) -> Parameters:
+        """W(l) of all layers at `W[l - 1]`, (M, n_l, n_{l-1}), and b(l) at `b[l - 1]`, (M, n_l), at this step"""
 
-    def differentials(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """dH (M, P, P, P), and ddI and ddII (M, P, P, P, P) where ddntk is recorded"""
+    def start(self) -> Parameters:
+        """The same at step 0; needs "start" """
+
+    def dntk(self) -> Tensor:
+        """dH of the layer's first n_L neurons, (M, P, P, P) float64 (docs/theory.md (3.1))"""
+
+    def ddntk(self) -> tuple[Tensor, Tensor]:
+        """ddI and ddII, each (M, P, P, P, P) float64 (docs/theory.md (3.2), (3.3)); needs "ddntk" """
 
     def fourth(self) -> Tensor:
-        """(M, P)"""
-
-    def loss(self) -> Tensor:
-        """(M,)"""
-
-    def moved(self) -> Tensor:
-        """(M,)"""
+        """The fourth derivative of each output along its own gradient, (M, P) float64"""
 
     def taylor(self) -> Tensor:
-        """Outputs of the Taylor models of order 1, 2, 3, (M, 3, P)"""
+        """Outputs of the Taylor models of order 1, 2, 3, (M, 3, P) float64 (docs/theory.md (5.5)); needs "models" """

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from simulate.networks import streams
-from simulate.observables.measure import columns
+from simulate.observables.measure import gather
 from simulate.running.jobs import Job
 from simulate.running.samplers import snapshots
 from simulate.store.layout import NOT_FINITE, OK
@@ -22,22 +22,26 @@ def compute_block(
 
     arrays: an empty one for the first block, then what the block before has left.
     """
-    layout, M = job.layout, job.block
-    families = [(family, layout.defined(family), layout.indices(family)) for family in layout.families()]
+    layout, M, device = job.layout, job.block, torch.device(job.settings.ensemble.device)
     rows = {
-        family.prefix: np.full((M, len(layout.steps), len(layout.layers), len(indices)), np.nan, dtype=layout.dtype)
-        for family, _, indices in families
+        family.prefix: np.full(
+            (M, len(layout.steps), len(layout.layers), len(layout.indices(family))), np.nan, dtype=layout.dtype
+        )
+        for family in layout.families()
     }
     finite = np.ones((M, len(layout.steps)), dtype=bool)
     measured: list[tuple[int, NDArray[Any], torch.Tensor]] = []
     torch.backends.cuda.matmul.allow_tf32 = job.settings.ensemble.tf32
     # What overflows, or does not fit the stored precision, has diverged: a row that says so.
     with torch.inference_mode(), np.errstate(all="ignore"):
+        columns = [
+            (family.prefix, layout.defined(family), gather(layout, family, device)) for family in layout.families()
+        ]
         for snapshot in snapshots(job, index, arrays):
             s, l = layout.steps.index(snapshot.step), layout.layers.index(snapshot.layer)
-            for family, defined, indices in families:
+            for prefix, defined, values_of in columns:
                 if defined[l]:
-                    measured.append((s, rows[family.prefix][:, s, l], columns(snapshot, family, indices)))
+                    measured.append((s, rows[prefix][:, s, l], values_of(snapshot)))
         for s, cells, values in measured:  # at the end: a device is not waited for in between
             cells[...] = values.cpu().numpy()
             finite[:, s] &= np.isfinite(cells).all(axis=1)

@@ -47,8 +47,8 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
 
 
 def _pulls_back(settings: Settings) -> bool:
-    """Whether something that is recorded pulls vectors back through the networks."""
-    return any(observable.pulled(1, 1) for observable in recorded(settings.observables.record))
+    """Whether the law sampler pulls vectors back through the networks."""
+    return any("ntk" in observable.needs for observable in recorded(settings.observables.record))
 
 
 def vectors(settings: Settings) -> int:

@@ -10,6 +10,7 @@ import torch
 from simulate import inputs
 from simulate.networks import activations
 from simulate.observables.columns import recorded
+from simulate.observables.measure import check as check_columns
 from simulate.running.jobs import Job
 from simulate.running.memory import fitting
 from simulate.running.plan import block_size
@@ -34,6 +35,7 @@ def prepare(settings: Settings) -> Job:
     if settings.dynamics.name != "none":
         _check_training(settings, samples)
     _check_activation(settings)
+    check_columns(recorded(settings.observables.record))
     layout = layout_of(settings, D)
     columns = layout.column_count()
     if columns > MOST_COLUMNS:

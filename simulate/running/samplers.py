@@ -1,22 +1,47 @@
-"""Snapshots of a block of networks: drawn without weights, or with weights and trained."""
+"""Snapshots of a block of networks: drawn without weights, or with weights and trained.
 
-from collections.abc import Iterator
+Each sampler has its own class; what a sampler cannot give is a method that its class does not have.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from simulate.networks import activations, dense, law, streams
 from simulate.networks.differentials import differentials, fourth
-from simulate.numerics.gram import gram
 from simulate.running.jobs import Job
 from simulate.settings import Activation, Settings
 from simulate.training import taylor
 from simulate.training.algorithms import Training
-from simulate.training.losses import VALUE_AND_SLOPE
 from simulate.training.trajectory import trajectory
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def once(method: Callable[[S], T]) -> Callable[[S], T]:
+    """A method without arguments whose value is kept: several columns may ask for it."""
+
+    @wraps(method)
+    def kept(snapshot: S) -> T:
+        values = vars(snapshot).setdefault("_values", {})
+        if method.__name__ not in values:
+            values[method.__name__] = method(snapshot)
+        value: T = values[method.__name__]
+        return value
+
+    return kept
+
+
+def _declared(value: T | None, need: str) -> T:
+    """RuntimeError where nothing that is recorded has declared that it needs the value."""
+    if value is None:
+        raise RuntimeError(f"an observable that uses this declares it: needs=({need!r},)")
+    return value
 
 
 def stream_of(job: Job, first: int, M: int, arrays: streams.Arrays | None = None) -> streams.Stream:
@@ -31,9 +56,27 @@ def snapshots(job: Job, index: int, arrays: streams.Arrays | None) -> "Iterator[
     return _without_weights(job, stream) if job.settings.ensemble.sampler == "law" else _with_weights(job, stream)
 
 
+def _common(job: Job, stream: streams.Stream) -> dict[str, Any]:
+    """What all snapshots of a block have: settings and samples, on the device and in the precision of the ensemble."""
+    where: dict[str, Any] = {"dtype": stream.dtype, "device": stream.device}
+    samples, settings = job.samples, job.settings
+    return {
+        "settings": settings,
+        "outputs": settings.network.outputs,
+        "x": torch.tensor(samples.x, **where),
+        "y": None if samples.y is None else torch.tensor(samples.y, **where),
+        "train": samples.train,
+    }
+
+
+def _needed(job: Job, need: str) -> bool:
+    """Whether something that is recorded needs it."""
+    return any(need in observable.needs for observable in job.layout.observables())
+
+
 @dataclass(frozen=True)
-class _LawBlock:
-    """A block of networks that are drawn without weights, layer by layer."""
+class _Backward:
+    """The backward pass of a block of networks without weights: one gives the NTK of all output layers."""
 
     job: Job
     stream: streams.Stream
@@ -42,7 +85,6 @@ class _LawBlock:
 
     @cached_property
     def ntk(self) -> dict[int, Tensor]:
-        """H of each output layer; one backward pass gives all."""
         return law.ntk(self.job.settings, self.layers, self.job.layout.output_layers, self.stream, self.slope)
 
 
@@ -50,38 +92,44 @@ class _LawBlock:
 class LawSnapshot:
     """A layer of networks without weights; a `simulate.observables.snapshot.Snapshot`."""
 
-    layer: int
+    settings: Settings
     outputs: int
-    samples: int
+    x: Tensor
+    y: Tensor | None
+    train: int
+    layer: int
     drawn: law.Drawn
-    block: _LawBlock
+    s: activations.Function
+    backward: _Backward | None
     step: int = 0
 
     def preactivations(self) -> Tensor:
         return self.drawn.z
 
+    @once
+    def activations(self) -> Tensor:
+        return self.drawn.s if self.layer < self.settings.network.depth else self.s(self.drawn.z)
+
     def kernel(self) -> Tensor:
         return self.drawn.g
 
     def ntk(self) -> Tensor:
-        return self.block.ntk[self.layer]
+        return _declared(self.backward, "ntk").ntk[self.layer]
 
 
 def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
-    settings, layout = job.settings, job.layout
-    x = torch.tensor(job.samples.x, dtype=stream.dtype, device=stream.device)
+    settings, layout, common = job.settings, job.layout, _common(job, stream)
     s, slope = activations.functions(settings.activation)
-    prefixes = {family.prefix for family in layout.families()}
     # Where the slope follows from s, the z of layers that are not recorded need not be kept.
     z_of = layout.layers if activations.slope_of_s(settings.activation) else range(settings.network.depth)
-    drawn = law.sample(settings, x, stream, s, last=bool(prefixes - {"g"}), z_of=z_of)
-    block = _LawBlock(job, stream, [], slope)
-    if "H" in prefixes:  # the backward pass starts when all layers are there
-        block.layers.extend(drawn)
-        drawn = iter(block.layers)
-    for layer, one in enumerate(drawn, start=1):
+    last = any(family.prefix != "g" for family in layout.families())  # the kernel of layer L needs no neuron of it
+    drawn, backward = law.sample(settings, common["x"], stream, s, last, z_of), None
+    if _needed(job, "ntk"):  # the backward pass starts when all layers are there
+        backward = _Backward(job, stream, list(drawn), slope)
+        drawn = iter(backward.layers)
+    for layer, entry in enumerate(drawn, start=1):
         if layer in layout.layers:
-            yield LawSnapshot(layer, settings.network.outputs, len(x), one, block)
+            yield LawSnapshot(**common, layer=layer, drawn=entry, s=s, backward=backward)
 
 
 def training_of(job: Job, stream: streams.Stream) -> Training:
@@ -99,83 +147,91 @@ def training_of(job: Job, stream: streams.Stream) -> Training:
 class DenseSnapshot:
     """A layer of networks with weights; a `simulate.observables.snapshot.Weighted`.
 
-    z, signals: preactivations and activations of all layers (`simulate.networks.dense.forward`). start: weights of all
-    layers at step 0 where `moved` is recorded. models: outputs of the Taylor models where `taylor` is.
+    z, signals: preactivations and activations of all layers (`simulate.networks.dense.forward`). second: whether second
+    differentials are needed. initial, models: the parameters at step 0 and the outputs of the Taylor models, where they
+    are needed.
     """
 
+    settings: Settings
+    outputs: int
+    x: Tensor
+    y: Tensor | None
+    train: int
+    training: Training
+    second: bool
+    initial: dense.Parameters | None
     layer: int
     step: int
-    settings: Settings
-    training: Training
     z: list[Tensor]
     signals: list[Tensor]
-    start: list[Tensor]
     models: Tensor | None
 
     @property
-    def outputs(self) -> int:
-        return self.settings.network.outputs
-
-    @property
-    def samples(self) -> int:
-        return self.z[0].shape[1]
+    def parameters(self) -> dense.Parameters:
+        return self.training.parameters
 
     @property
     def _rates(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return self.settings.dynamics.lambda_b, self.settings.dynamics.lambda_W
 
-    @cached_property
+    @once
     def _ending(self) -> tuple[dense.Parameters, list[Tensor], list[Tensor]]:
-        return dense.truncated(self.training.parameters, self.z, self.signals, self.layer, self.outputs)
+        return dense.truncated(self.parameters, self.z, self.signals, self.layer, self.outputs)
 
     def preactivations(self) -> Tensor:
         return self.z[self.layer - 1]
 
+    @once
+    def activations(self) -> Tensor:
+        return self.signals[self.layer] if self.layer < len(self.z) else self.training.s(self.z[-1])
+
+    @once
     def kernel(self) -> Tensor:
         initialization = self.settings.initialization
         return dense.kernel(self.signals[self.layer - 1], initialization.C_b, initialization.C_W)
 
+    @once
     def ntk(self) -> Tensor:
-        return dense.ntk(*self._ending, self.training.slope, *self._rates)
+        return dense.ntk(*self._ending(), self.training.slope, *self._rates)
 
-    @cached_property
+    def start(self) -> dense.Parameters:
+        return _declared(self.initial, "start")
+
+    @once
     def _differentials(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        orders, second = activations.derivatives(self.settings.activation), "ddntk" in self.settings.observables.record
-        return differentials(*self._ending, orders, *self._rates, second)
+        orders = activations.derivatives(self.settings.activation)
+        return differentials(*self._ending(), orders, *self._rates, self.second)
 
-    def differentials(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Recorded in several families of columns, computed once."""
-        return self._differentials
+    def dntk(self) -> Tensor:
+        return self._differentials()[0]
 
+    def ddntk(self) -> tuple[Tensor, Tensor]:
+        _, ddI, ddII = self._differentials() if self.second else (None, None, None)
+        return _declared(ddI, "ddntk"), _declared(ddII, "ddntk")
+
+    @once
     def fourth(self) -> Tensor:
-        return fourth(*self._ending, activations.derivatives(self.settings.activation), *self._rates)
-
-    def loss(self) -> Tensor:
-        t = self.training
-        return VALUE_AND_SLOPE[t.dynamics.loss](self.z[-1][:, : len(t.x)], t.y)[0]
-
-    def moved(self) -> Tensor:
-        """|W(l) - W(l) at step 0| / |W(l) at step 0|"""
-        first, now = self.start[self.layer - 1].mT, self.training.parameters.W[self.layer - 1].mT
-        moved, size = (gram(V.flatten(1)[:, None])[:, 0, 0] for V in (now - first, first))
-        return moved.div(size).sqrt()
+        return fourth(*self._ending(), activations.derivatives(self.settings.activation), *self._rates)
 
     def taylor(self) -> Tensor:
-        assert self.models is not None
-        return self.models
+        return _declared(self.models, "models")
 
 
 def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
-    settings, layout = job.settings, job.layout
-    training = training_of(job, stream)
-    x = torch.tensor(job.samples.x, dtype=stream.dtype, device=stream.device)
-    start = [W.clone() for W in training.parameters.W] if "moved" in layout.record else []
-    models = _models(training, settings.activation, x, layout.steps) if "taylor" in layout.record else iter(())
+    layout, common, training = job.layout, _common(job, stream), training_of(job, stream)
+    parameters, x = training.parameters, common["x"]
+    common |= {"training": training, "second": _needed(job, "ddntk"), "initial": None}
+    if _needed(job, "start"):
+        W, b = ([tensor.clone() for tensor in tensors] for tensors in (parameters.W, parameters.b))
+        common["initial"] = dense.Parameters(W, b)
+    models: Iterator[Tensor] = iter(())
+    if _needed(job, "models"):
+        models = _models(training, job.settings.activation, x, layout.steps)
     for step in trajectory(training, layout.steps):
-        z, signals = dense.forward(training.parameters, x, training.s)
-        model = next(models, None)
+        z, signals = dense.forward(parameters, x, training.s)
+        common |= {"step": step, "z": z, "signals": signals, "models": next(models, None)}
         for layer in layout.layers:
-            yield DenseSnapshot(layer, step, settings, training, z, signals, start, model)
+            yield DenseSnapshot(**common, layer=layer)
 
 
 def _models(training: Training, activation: Activation, x: Tensor, steps: tuple[int, ...]) -> Iterator[Tensor]:

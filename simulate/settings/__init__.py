@@ -13,6 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
+from simulate.observables.columns import recorded
 from simulate.settings.claim import read_claim
 from simulate.settings.ensemble import Ensemble, read_ensemble
 from simulate.settings.inputs import Inputs, read_inputs
@@ -145,6 +146,10 @@ def read(config: Mapping[str, Any]) -> Settings:
     workers = root.get("workers", lambda v: None if v in (None, "auto") else integer(v, 1), "auto, or a number >= 1")
     root.raw("sweep")
     root.close()
-    return Settings(
+    settings = Settings(
         network, activation, initialization, inputs, ensemble, dynamics, observables, claim, output, workers
     )
+    for observable in recorded(observables.record):
+        for key, value, right in observable.refusals(settings):
+            raise SettingsError(key, value, right)
+    return settings

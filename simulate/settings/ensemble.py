@@ -24,7 +24,7 @@ class Ensemble:
 
 def read_ensemble(r: Reader, observables: Observables, dynamics: Dynamics) -> Ensemble:
     sampler = r.choice("sampler", ("auto", "dense", "law"))
-    heavy = [o.name for o in recorded(observables.record) if "weights" in o.needs]
+    heavy = [observable.name for observable in recorded(observables.record) if observable.needs_weights]
     if dynamics.name != "none":
         heavy.append(f"dynamics={dynamics.name}")
     if sampler == "law" and heavy:

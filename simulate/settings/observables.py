@@ -9,7 +9,7 @@ from typing import Any
 from simulate.observables.columns import OBSERVABLES, recorded
 from simulate.settings.network import Network
 from simulate.settings.reader import Reader, SettingsError, choice, integer, is_list
-from simulate.settings.training import ALGORITHMS, Dynamics
+from simulate.settings.training import Dynamics
 
 
 @dataclass(frozen=True)
@@ -63,44 +63,11 @@ def read_observables(r: Reader, network: Network, dynamics: Dynamics) -> Observa
         f"ends, or rising step numbers from 0 to dynamics.steps = {dynamics.steps}",
     )
     r.close()
-    observables = Observables(record, layers, output_layers, tuples, steps)
-    for observable in recorded(record):
-        for need in observable.needs:
-            NEEDS[need](observable.name, network, dynamics, observables)
-    return observables
-
-
-Condition = Callable[[str, Network, Dynamics, Observables], None]
-
-
-def _needs_training(name: str, network: Network, dynamics: Dynamics, observables: Observables) -> None:
-    if dynamics.name == "none":
-        right = f"{name} needs training: choose dynamics=gradient_descent"
-        raise SettingsError("observables.record", list(observables.record), right)
-
-
-def _needs_taylor(name: str, network: Network, dynamics: Dynamics, observables: Observables) -> None:
-    followed = [algorithm.name for algorithm in ALGORITHMS.values() if algorithm.followed]
-    if dynamics.name not in followed or dynamics.loss != "mse":
-        right = f"{name} needs dynamics={' or '.join(followed)} with loss=mse"
-        raise SettingsError("observables.record", list(observables.record), right)
-    if dynamics.rules:
-        right = f"none where {name} is recorded: models follow the loss alone"
-        raise SettingsError("dynamics.rules", dict(dynamics.rules), right)
-    if dynamics.tolerance:
-        right = f"0 where {name} is recorded: models do not stop"
-        raise SettingsError("dynamics.tolerance", dynamics.tolerance, right)
-    if observables.output_layers[-1] != network.depth:
-        right = f"{name} needs the last layer among them"
-        raise SettingsError("observables.output_layers", list(observables.output_layers), right)
-
-
-def _needs_weights(name: str, network: Network, dynamics: Dynamics, observables: Observables) -> None:
-    """The sampler is chosen by it (`simulate.settings.ensemble`)."""
-
-
-# What an observable may need: each raises SettingsError where the settings do not have it.
-NEEDS: dict[str, Condition] = {"training": _needs_training, "taylor": _needs_taylor, "weights": _needs_weights}
+    untrained = [observable.name for observable in recorded(record) if "training" in observable.needs]
+    if dynamics.name == "none" and untrained:
+        right = f"{', '.join(untrained)} needs training: choose dynamics=gradient_descent"
+        raise SettingsError("observables.record", list(record), right)
+    return Observables(record, layers, output_layers, tuples, steps)
 
 
 def _tuples(value: Any) -> Mapping[str, tuple[tuple[int, ...], ...]]:
@@ -110,8 +77,8 @@ def _tuples(value: Any) -> Mapping[str, tuple[tuple[int, ...], ...]]:
     choosable = [observable.name for observable in OBSERVABLES.values() if observable.choosable]
     out = {}
     for name, chosen in value.items():
-        order = OBSERVABLES[choice(name, choosable)].choosable
-        out[name] = tuple(sorted({tuple(sorted(integer(a, 0) for a in one)) for one in chosen}))
-        if not out[name] or any(len(one) != order for one in out[name]):
+        order = OBSERVABLES[choice(name, choosable)].slots
+        out[name] = tuple(sorted({tuple(sorted(integer(a, 0) for a in samples)) for samples in chosen}))
+        if not out[name] or any(len(samples) != order for samples in out[name]):
             raise ValueError
     return out

@@ -177,6 +177,11 @@ class Dynamics:
     options: Mapping[str, Any] = field(default_factory=dict)  # of the algorithm, other than those two
     rules: Mapping[str, Any] = field(default_factory=dict)  # rule -> value, by name, none neutral
 
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """The algorithms that Taylor models follow."""
+        return tuple(algorithm.name for algorithm in ALGORITHMS.values() if algorithm.followed)
+
     def option(self, name: str) -> Any:
         """The value of an option of the algorithm, a field or not."""
         return getattr(self, name) if name in FIELDS else self.options[name]

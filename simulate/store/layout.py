@@ -13,10 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from simulate.observables.columns import OBSERVABLES, Family, Index, Observable, recorded
+from simulate.observables.columns import Observable, recorded
+from simulate.observables.family import Family, Index
 from simulate.settings import Settings
 from simulate.settings.reader import SettingsError
-from simulate.store.files import StoreError
 
 FORMAT = 1
 OK, NOT_FINITE = 0, 1  # status of a network at a step
@@ -52,12 +52,6 @@ class Layout:
         return cls(**fields)
 
     def observables(self) -> list[Observable]:
-        """StoreError where one is not known here."""
-        for name in self.record:
-            if name not in OBSERVABLES:
-                raise StoreError(
-                    f"observable {name!r} is not known here: name the file that adds it, as plugins=[my.py]"
-                )
         return recorded(self.record)
 
     def families(self) -> list[Family]:
@@ -66,11 +60,8 @@ class Layout:
     def indices(self, family: Family) -> list[Index]:
         """The index tuple of each column: outputs first, then samples."""
         (name,) = (observable.name for observable in self.observables() if family in observable.families)
-        indices = family.indices(self.samples, self.outputs)
-        if name not in self.tuples:
-            return indices
-        chosen = {tuple(samples) for samples in self.tuples[name]}
-        return [index for index in indices if tuple(sorted(family.samples(index))) in chosen]
+        chosen = tuple(tuple(samples) for samples in self.tuples[name]) if name in self.tuples else None
+        return list(family.indices(self.samples, self.outputs, chosen))
 
     def names(self, family: Family) -> list[str]:
         return ["_".join([family.prefix, *map(str, index)]) for index in self.indices(family)]

@@ -6,7 +6,7 @@ DIR/samples.parquet    inputs and targets
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from simulate.observables.columns import OBSERVABLES
 from simulate.settings import with_defaults
 from simulate.store.files import StoreError, commit, sweep_up
 from simulate.store.layout import FORMAT, MOST_COLUMNS, Layout
@@ -92,14 +93,23 @@ def read_manifest(path: Path) -> dict[str, Any]:
         for key, kind in KINDS.items():
             if not isinstance(manifest.get(key), kind) or isinstance(manifest.get(key), bool):
                 raise ValueError(f"{key} is missing, or not what it should be")
-        _check_layout(Layout.from_plain(manifest["layout"]))
+        _check_layout(path, Layout.from_plain(manifest["layout"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: not a data set ({error})") from None
     return manifest
 
 
-def _check_layout(layout: Layout) -> None:
-    """ValueError, KeyError or TypeError for one that `schema.layout` would not make."""
+def check_observables(path: Path, record: Sequence[str]) -> None:
+    """StoreError where the data set in `path` records an observable that is not known here: a plugin made it."""
+    for name in record:
+        if name not in OBSERVABLES:
+            raise StoreError(
+                f"{path}: observable {name!r} is not known here; name the file that adds it, as plugins=[my.py]"
+            )
+
+
+def _check_layout(path: Path, layout: Layout) -> None:
+    """ValueError, KeyError or TypeError for one that `layout_of` would not make; StoreError as `check_observables`."""
     for name in ("samples", "outputs", "depth"):
         if type(getattr(layout, name)) is not int or getattr(layout, name) < 1:
             raise ValueError(f"layout.{name}={getattr(layout, name)!r}")
@@ -109,6 +119,7 @@ def _check_layout(layout: Layout) -> None:
             raise ValueError(f"layout.{name}={values!r}")
     if not isinstance(layout.record, tuple) or layout.dtype not in ("float32", "float64"):
         raise ValueError(f"layout.record={layout.record!r}, layout.dtype={layout.dtype!r}")
+    check_observables(path, layout.record)
     if layout.column_count() > MOST_COLUMNS:
         raise ValueError(f"more than {MOST_COLUMNS} columns")
     layout.arrow({})

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from simulate.observables.columns import Family
+from simulate.observables.family import Family
 from simulate.settings import with_defaults
 from simulate.store.files import StoreError
 from simulate.store.layout import Layout

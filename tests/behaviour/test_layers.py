@@ -22,7 +22,8 @@ OUTSIDE = {
 # The rooms of each package, ground first: a room imports itself and those before it.
 ROOMS = {
     "simulate": (
-        "simulate.registry", "simulate.numerics", "simulate.observables.columns", "simulate.settings",
+        "simulate.registry", "simulate.numerics", "simulate.observables.family", "simulate.observables.columns",
+        "simulate.settings",
         "simulate.inputs", "simulate.store",
         "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
         "simulate.api", "simulate.status", "simulate", "simulate.__main__",

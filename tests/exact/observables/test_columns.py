@@ -1,131 +1,213 @@
-"""Columns: their order, what symmetry makes equal, and the gather of components."""
+"""Columns: their order, what symmetry makes equal, and records that contradict themselves."""
 
 import itertools
 from dataclasses import replace
+from math import comb
+from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from simulate.observables.columns import OBSERVABLES, Family, Index
-from simulate.observables.measure import MEASURED, columns
+from simulate.api import read_one
+from simulate.observables.columns import NEEDS, OBSERVABLES, Observable
+from simulate.observables.family import Family, Index, Row
 from simulate.registry import Registry
+from simulate.settings import SettingsError
 
-FAMILIES = [family for observable in OBSERVABLES.values() for family in observable.families]
-every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.prefix)
+FAMILIES = {family.prefix: family for observable in OBSERVABLES.values() for family in observable.families}
+every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 
 
 def test_order_is_that_of_format_1() -> None:
-    """Literal index tuples of two samples and two outputs, as data sets on disk have them."""
-    family = {family.prefix: family for family in FAMILIES}
-    assert family["g"].indices(3, 2) == [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
-    assert family["m3"].indices(2, 1) == [(0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 1)]
-    assert family["z"].indices(2, 2) == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert family["H"].indices(2, 2) == [
+    """Literal index tuples of few samples and outputs, as data sets on disk have them."""
+    assert FAMILIES["g"].indices(3, 2) == ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    assert FAMILIES["m1"].indices(3, 2) == ((0,), (1,), (2,))
+    assert FAMILIES["m3"].indices(2, 1) == ((0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 1))
+    assert FAMILIES["z"].indices(2, 2) == FAMILIES["d4"].indices(2, 2) == ((0, 0), (0, 1), (1, 0), (1, 1))
+    assert FAMILIES["H"].indices(2, 2) == (
         (0, 0, 0, 0), (0, 0, 0, 1), (0, 1, 0, 0), (0, 1, 0, 1), (0, 0, 1, 1), (0, 1, 1, 0), (0, 1, 1, 1),
         (1, 1, 0, 0), (1, 1, 0, 1), (1, 1, 1, 1),
-    ]  # fmt: skip
-    assert family["dH"].indices(1, 2) == [
+    )  # fmt: skip
+    assert FAMILIES["dH"].indices(1, 2) == (
         (0, 0, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0), (0, 1, 1, 0, 0, 0),
         (1, 0, 0, 0, 0, 0), (1, 0, 1, 0, 0, 0), (1, 1, 1, 0, 0, 0),
-    ]  # fmt: skip
-    assert family["ddI"].indices(2, 1)[:4] == [(0,) * 8, (0,) * 7 + (1,), (0,) * 6 + (1, 1), (0,) * 5 + (1, 1, 1)]
-    assert family["ddII"].indices(1, 2)[:5] == [
-        (0, 0, 0, 0, 0, 0, 0, 0), (0, 0, 0, 1, 0, 0, 0, 0), (0, 1, 0, 0, 0, 0, 0, 0), (0, 1, 0, 1, 0, 0, 0, 0),
-        (0, 0, 1, 1, 0, 0, 0, 0),
-    ]  # fmt: skip
-    assert family["loss"].indices(5, 3) == [()]
-    assert family["taylor"].indices(1, 2) == [(1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0), (3, 0, 0), (3, 1, 0)]
+    )  # fmt: skip
+    assert FAMILIES["ddI"].indices(2, 1) == tuple(
+        (0, 0, 0, 0, *samples)
+        for samples in (
+            (0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 1), (0, 1, 1, 1),
+            (1, 0, 0, 0), (1, 0, 0, 1), (1, 0, 1, 1), (1, 1, 1, 1),
+        )
+    )  # fmt: skip
+    assert FAMILIES["ddII"].indices(1, 2) == tuple(
+        (*outputs, 0, 0, 0, 0)
+        for outputs in (
+            (0, 0, 0, 0), (0, 0, 0, 1), (0, 1, 0, 0), (0, 1, 0, 1),
+            (0, 0, 1, 1), (0, 1, 1, 0), (0, 1, 1, 1),
+            (1, 1, 0, 0), (1, 1, 0, 1),
+            (1, 1, 1, 1),
+        )
+    )  # fmt: skip
+    assert FAMILIES["loss"].indices(5, 3) == FAMILIES["moved"].indices(5, 3) == ((),)
+    assert FAMILIES["taylor"].indices(1, 2) == ((1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0), (3, 0, 0), (3, 1, 0))
+
+
+# Of D samples and n outputs, as formulas of their own: P = n D.
+COUNTS = {
+    "g": lambda D, n: comb(D + 1, 2),
+    "m1": lambda D, n: D,
+    "m2": lambda D, n: comb(D + 1, 2),
+    "m3": lambda D, n: comb(D + 2, 3),
+    "m4": lambda D, n: comb(D + 3, 4),
+    "z": lambda D, n: n * D,
+    "H": lambda D, n: comb(n * D + 1, 2),
+    "dH": lambda D, n: n * D * comb(n * D + 1, 2),
+    "ddI": lambda D, n: n * D * comb(n * D + 2, 3),
+    "ddII": lambda D, n: comb((n * D) ** 2 + 1, 2),
+    "d4": lambda D, n: n * D,
+    "loss": lambda D, n: 1,
+    "moved": lambda D, n: 1,
+    "taylor": lambda D, n: 3 * n * D,
+}
 
 
 @every_family
-def test_counts_are_those_of_the_list(family: Family) -> None:
+def test_counts(family: Family) -> None:
+    """As many as there are, and without listing them where they are too many for that."""
     for D, outputs in itertools.product((1, 2, 3), (1, 2)):
         indices = family.indices(D, outputs)
-        assert family.count(D, outputs) == len(indices) == len(set(indices))
+        assert family.count(D, outputs) == len(indices) == len(set(indices)) == COUNTS[family.prefix](D, outputs)
+    assert family.count(10_000, 7) == COUNTS[family.prefix](10_000, 7)
 
 
-def rows_of(family: Family, D: int, outputs: int) -> list[tuple[int | tuple[int, int], ...]]:
+def rows_of(family: Family, D: int, outputs: int) -> list[tuple[Row, ...]]:
     """Every component of the whole tensor, stored or not, by one row a slot."""
-    rows = list(range(D)) if family.of == "sample" else list(itertools.product(range(outputs), range(D)))
+    rows: list[Row] = list(range(D)) if family.of == "sample" else list(itertools.product(range(outputs), range(D)))
     return list(itertools.product(rows, repeat=family.slots))
 
 
-@pytest.mark.parametrize("family", [f for f in FAMILIES if not f.labels], ids=lambda family: family.prefix)
+def classes_of(family: Family, D: int, outputs: int) -> dict[Index, set[tuple[Row, ...]]]:
+    """The components that share a column, by the column's index tuple."""
+    classes: dict[Index, set[tuple[Row, ...]]] = {}
+    for rows in rows_of(family, D, outputs):
+        classes.setdefault(family.canonical(*rows), set()).add(rows)
+    return classes
+
+
+def images_of(rows: tuple[Row, ...], symmetry: tuple[tuple[int, ...], ...]) -> set[tuple[Row, ...]]:
+    """A component under all exchanges of the groups of slots."""
+    images = set()
+    for order in itertools.permutations(symmetry):
+        image = list(rows)
+        for slots, origins in zip(symmetry, order, strict=True):
+            for slot, origin in zip(slots, origins, strict=True):
+                image[slot] = rows[origin]
+        images.add(tuple(image))
+    return images
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES.values() if not f.labels], ids=lambda family: family.prefix)
 def test_each_component_has_one_column(family: Family) -> None:
     """`canonical` leads from any component to a stored one, and only symmetry joins components."""
-    D, outputs = 2, 2
-    stored, classes = family.indices(D, outputs), {}
-    for rows in rows_of(family, D, outputs):
-        classes.setdefault(family.canonical(*rows), []).append(rows)
-    assert sorted(classes) == sorted(stored)
-    for members in classes.values():  # as many as there are orders of the groups that differ
-        first = members[0]
-        images = set()
-        for order in itertools.permutations(family.symmetry):
-            image = list(first)
-            for target, source in zip(family.symmetry, order, strict=True):
-                for to, origin in zip(target, source, strict=True):
-                    image[to] = first[origin]
-            images.add(tuple(image))
-        assert images == set(members)
-
-
-class Whole:
-    """A snapshot that gives a tensor whose entries are their own places."""
-
-    layer, step, outputs, samples = 1, 0, 2, 3
-
-    def __init__(self, family: Family):
-        rows = self.samples if family.of == "sample" else self.outputs * self.samples
-        shape = [len(family.labels)] * bool(family.labels) + [rows] * family.slots
-        size = int(np.prod(shape)) if shape else 1
-        self.tensor = torch.arange(2 * size, dtype=torch.float64).reshape(2, *shape)
-
-    def __getattr__(self, name: str) -> object:
-        return lambda: (self.tensor,) * 3 if name == "differentials" else self.tensor
-
-
-def literal(tensor: torch.Tensor, family: Family, index: Index, D: int) -> torch.Tensor:
-    """The component at an index tuple, read off the subscripts."""
-    label = [family.labels.index(index[0])] if family.labels else []
-    outputs, samples = index[len(label) : len(index) - family.slots], index[len(index) - family.slots :]
-    rows = list(samples) if family.of == "sample" else [i * D + a for i, a in zip(outputs, samples, strict=True)]
-    return tensor[(slice(None), *label, *rows)]
-
-
-# Without the moments, which are computed one by one, and the outputs, whose snapshot has another order of axes.
-GATHERED = [family for family in FAMILIES if family.prefix not in ("m1", "m2", "m3", "m4", "z")]
-
-
-@pytest.mark.parametrize("family", GATHERED, ids=lambda family: family.prefix)
-def test_the_gather_against_a_loop(family: Family) -> None:
-    snapshot, indices = Whole(family), family.indices(3, 2)
-    got = columns(snapshot, family, indices)  # type: ignore[arg-type]
-    want = torch.stack([literal(snapshot.tensor, family, index, 3) for index in indices], dim=1)
-    assert torch.equal(got, want)
-    if family.slots > 1:  # the slots in another order are other components
-        k = len(indices[0]) - family.slots
-        reversed_slots = [(*index[:k][::-1], *index[k:][::-1]) for index in indices]
-        assert not torch.equal(got, columns(snapshot, family, reversed_slots))  # type: ignore[arg-type]
+    classes = classes_of(family, 2, 2)
+    assert set(classes) == set(family.indices(2, 2))
+    for members in classes.values():
+        assert images_of(next(iter(members)), family.symmetry) == members
 
 
 def test_a_swapped_symmetry_is_caught() -> None:
-    """The first differential with its Hessian index among the symmetric ones: other columns, of the same number."""
-    (dH,) = OBSERVABLES["dntk"].families
+    """Negative control: dH with its Hessian index among the symmetric ones has as many columns, but other ones."""
+    dH = FAMILIES["dH"]
     swapped = replace(dH, symmetry=((0,), (1,)))
     assert swapped.count(3, 2) == dH.count(3, 2)
     assert swapped.indices(3, 2) != dH.indices(3, 2)
-    assert swapped.canonical((0, 1), (0, 0), (0, 0)) != dH.canonical((0, 1), (0, 0), (0, 0))
+    assert any(images_of(next(iter(m)), dH.symmetry) != m for m in classes_of(swapped, 2, 2).values())
 
 
-def test_every_family_is_measured() -> None:
-    assert set(MEASURED) == {family.prefix for family in FAMILIES}
-    assert len({family.prefix for family in FAMILIES}) == len(FAMILIES)
+def test_chosen_samples() -> None:
+    """Those of the whole list whose samples, in any order, are chosen; in the order of the whole list."""
+    chosen = FAMILIES["dH"].indices(3, 2, ((0, 0, 1), (2, 2, 2)))
+    assert chosen == tuple(i for i in FAMILIES["dH"].indices(3, 2) if sorted(i[3:]) in ([0, 0, 1], [2, 2, 2]))
+    # At samples 0, 0, 1 outputs are free, and only directions that are both at sample 0 are exchanged: 8 + 6.
+    # At 2, 2, 2 there are 2 outputs and 3 pairs of directions.
+    assert len(chosen) == 8 + 6 + 2 * 3
+    assert chosen[0] == (0, 0, 0, 0, 0, 1)
+    assert (0, 0, 1, 1, 0, 0) in chosen
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"prefix": "a_b"}, "letters and digits"),
+        ({"prefix": "2a"}, "letters and digits"),
+        ({"prefix": "step"}, "every data set has"),
+        ({"where": "top"}, "where='top'"),
+        ({"of": "neuron"}, "of='neuron'"),
+        ({"of": "output", "where": "layers"}, "output_layers"),
+        ({"slots": 2, "symmetry": ((0,), (2,))}, "each slot once"),
+        ({"slots": 2, "symmetry": ((0,), (0,))}, "each slot once"),
+        ({"slots": 3, "symmetry": ((0,), (1, 2))}, "one size"),
+    ],
+)
+def test_families_that_contradict_themselves(wrong: dict[str, Any], message: str) -> None:
+    fields: dict[str, Any] = {"prefix": "a", "where": "layers", "meaning": "a test"}
+    Family(**fields)
+    with pytest.raises(ValueError, match=message):
+        Family(**fields | wrong)
+
+
+A, B = Family("a", "layers", "a test"), Family("b", "output_layers", "a test", 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": "my observable"}, "a name is"),
+        ({"families": ()}, "one or more"),
+        ({"families": (A, A)}, "all different"),
+        ({"needs": ("weight",)}, "known are weights"),
+        ({"needs": ("ntk",)}, "output_layers"),
+        ({"choosable": True, "families": (B, replace(B, prefix="c", slots=2))}, "one number of slots"),
+        ({"choosable": True}, "one number of slots"),
+    ],
+)
+def test_observables_that_contradict_themselves(wrong: dict[str, Any], message: str) -> None:
+    fields: dict[str, Any] = {"name": "mine", "families": (A,)}
+    Observable(**fields)
+    with pytest.raises(ValueError, match=message):
+        Observable(**fields | wrong)
 
 
 def test_a_name_is_taken_once() -> None:
-    registry: Registry = Registry("observable")
+    registry: Registry[Observable] = Registry("observable")
     registry.add(OBSERVABLES["kernel"])
     with pytest.raises(ValueError, match="observable 'kernel' is there already"):
         registry.add(OBSERVABLES["kernel"])
+
+
+def test_needs_of_the_observables() -> None:
+    """Those that the law sampler gives, and those that need training, by name."""
+    assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == ["kernel", "moments", "outputs", "ntk"]
+    assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == ["loss", "moved", "taylor"]
+    assert {name: o.slots for name, o in OBSERVABLES.items() if o.choosable} == {"ntk": 2, "dntk": 3, "ddntk": 4}
+    assert set().union(*(o.needs for o in OBSERVABLES.values())) == set(NEEDS)
+
+
+TAYLOR = ["observables.record=[outputs,taylor]", "network.depth=3", "dynamics=gradient_descent"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["observables.record=[kernel,loss,moved]"], "loss, moved needs training"),
+        (["dynamics=none"], "taylor needs training"),
+        (["dynamics=momentum"], "gradient_descent or gradient_flow with loss=mse"),
+        (["dynamics.loss=cross_entropy"], "gradient_descent or gradient_flow with loss=mse"),
+        (["dynamics.tolerance=0.1"], r"dynamics\.tolerance=0\.1: 0 where taylor"),
+        (["observables.output_layers=[2]"], r"observables\.output_layers=\[2\]: taylor needs the last layer"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(overrides: list[str], message: str) -> None:
+    first = TAYLOR if "record" not in overrides[0] else []
+    read_one(TAYLOR)
+    with pytest.raises(SettingsError, match=message):
+        read_one([*first, *overrides])
