@@ -36,9 +36,9 @@ ROOMS = {
 }  # fmt: skip
 # The theory, one file a section of docs/theory.md, ground first.
 THEORY = (
-    "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "criticality", "preactivations", "ntk",
-    "differentials", "recursion", "universality", "linear_training", "nearly_kernel", "linear_model", "finite_width",
-    "__init__",
+    "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality", "preactivations",
+    "ntk", "differentials", "recursion", "universality", "linear_training", "nearly_kernel", "linear_model",
+    "finite_width", "__init__",
 )  # fmt: skip
 # From one package into another, by name.
 DOORS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis import theory
-from analysis.theory.universality import UNITS
+from analysis.theory.tensors import UNITS
 
 
 def reduced(flow: theory.Flow, tensor: str, layers: np.ndarray) -> np.ndarray:
