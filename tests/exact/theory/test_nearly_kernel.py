@@ -14,8 +14,8 @@ PIECES = {"Theta1": "Th1", "fluctuation": "delta", "dH": "dN", "ddI": "I", "ddII
     ("name", "depth", "tolerance"), [("nearly_kernel_tanh_L2", 2, 4e-4), ("nearly_kernel_tanh_L3", 3, 6e-5)]
 )
 def test_nearly_kernel_reference(name: str, depth: int, tolerance: float) -> None:
-    """Every piece of docs/theory.md (5.11) to (5.20) and their sum (5.21) for one and two outputs, flow and two step
-    sizes.
+    """Every piece of docs/theory.md (5.11) to (5.20), and their sum of docs/theory.md (5.21), for one and two outputs,
+    flow and two step sizes.
 
     The tolerance is the error of the reference's integrals over three inputs (Gauss and Hermite, 80 nodes an axis);
     ours move by less than 1e-9 on a finer grid.
