@@ -1,6 +1,6 @@
 """Infinite-width training: networks are linear in their parameters, and every algorithm has a closed form.
 
-Theory.md 5.1 to 5.3, PDLT ch. 10. Losses are 1/2 sum (z - y)^2; K and Theta are those of the output layer, (D, D),
+See docs/theory.md (5.1) to (5.3). Losses are 1/2 sum (z - y)^2; K and Theta are those of the output layer, (D, D),
 train samples first; targets (N, n_L) are those of the first N samples.
 """
 
@@ -12,7 +12,8 @@ ALGORITHMS = ("gradient_descent", "gradient_flow", "momentum")
 
 
 def remaining(algorithm: str, values: Array, eta: float, steps: int | None, momentum: float = 0.0) -> Array:
-    """Share of the error along an eigenvector of the NTK of that value that is left after `steps` steps: a_t(v).
+    """Share of the error along an eigenvector of the NTK of that value that is left after `steps` steps: a_t(v) of
+    docs/theory.md (5.1).
 
     gradient_descent (1 - eta v)^t; gradient_flow exp(-eta v t); momentum by its recursion, a velocity that starts at
     zero. steps: None is the end of training. Raises ValueError where training does not end there.
@@ -44,10 +45,11 @@ def trained(
     algorithm: str = "gradient_descent",
     momentum: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Mean (D, n_L) and covariance (D, D) per output of z(t): M y and that of z(0) - M z_train(0) (theory.md 5.2).
+    """Mean (D, n_L) and covariance (D, D) per output of z(t), M y and that of z(0) - M z_train(0): docs/theory.md
+    (5.2).
 
     At the end of training (steps=None) neither depends on eta nor on the algorithm. With Theta=K it is exact Bayesian
-    inference (5.3). Raises ValueError where training diverges.
+    inference, docs/theory.md (5.3). Raises ValueError where training diverges.
     """
     M = response(Theta, len(targets), eta, steps, algorithm, momentum)
     N = len(targets)
@@ -63,7 +65,8 @@ def response(
     algorithm: str = "gradient_descent",
     momentum: float = 0.0,
 ) -> Array:
-    """M (D, N) of z(t) = z(0) - M (z_train(0) - y): Theta_{.,t} Theta_tt^-1 [1 - a_t(Theta_tt)] (theory.md 5.1)."""
+    """M (D, N) of z(t) = z(0) - M (z_train(0) - y) is Theta_{.,t} Theta_tt^-1 [1 - a_t(Theta_tt)], docs/theory.md
+    (5.1)."""
     values, vectors = np.linalg.eigh(Theta[:N, :N])
     left = remaining(algorithm, values, eta, steps, momentum)
     # (1 - a_t(v)) / v; where v is rounding of zero nothing is learnt, and nothing is there to learn.

@@ -34,7 +34,8 @@ def _tensor(flow: Flow, name: str, layer: int) -> Array:
 def trained_mean_pieces(flow: Flow, targets: Array, eta: float) -> dict[str, Array]:
     """The five pieces of n_{L-1} (E z_ib(T) - Theta_bt h y_i) at order 1/n, docs/theory.md (5.16) to (5.20).
 
-    Each is projected as in docs/theory.md (5.21) and has shape (D, n_L). targets: (N, n_L). eta: the step of gradient
+    They are made of the sums of docs/theory.md (5.11) to (5.15), and each is projected as in docs/theory.md (5.21) and
+    has shape (D, n_L). targets: (N, n_L). eta: the step of gradient
     descent to zero loss; 0 is gradient flow. Raises ValueError for more than MOST_TRAINED train samples, an eta at
     which descent diverges, or a flow without the tensors.
     """

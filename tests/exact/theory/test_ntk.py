@@ -36,8 +36,8 @@ def test_ntk_tensors_at_unequal_widths_against_the_exact_law(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_one_input_follows_the_scalar_equations(name: str) -> None:
-    """docs/theory.md (2.3) and (2.12) to (2.16), with h of docs/theory.md (1.8), as scalars: moments with powers of z
-    where the flow takes derivatives of s, and rates and widths that differ between layers."""
+    """docs/theory.md (2.3), (2.4) and (2.12) to (2.16), with h of docs/theory.md (1.8), as scalars: moments with powers
+    of z where the flow takes derivatives of s, and rates and widths that differ between layers."""
     s, C_b, C_W, ratios = theory.activation(name), 0.1, 1.3, [1.0, 2.0, 0.5, 3.0]
     lb, lW = [0.3, 0.5, 0.2, 0.7, 0.4], [1.1, 0.9, 1.3, 0.8, 1.0]
     tensors = ("K", "G1", "V", "Theta", "Theta1", "A", "B", "D", "F")
