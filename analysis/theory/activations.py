@@ -182,8 +182,8 @@ REGISTRY: dict[str, Build] = {
 
 
 def activation(spec: str | Activation) -> Activation:
-    """The activation s of docs/theory.md section 0 that `spec` names: "tanh", with parameters "leaky_relu(slope=0.1)", or
-    "expression(z*tanh(z))".
+    """The activation s of docs/theory.md section 0 that `spec` names: "tanh", with parameters "leaky_relu(slope=0.1)",
+    or "expression(z*tanh(z))".
 
     Raises ValueError for a name or a parameter that does not exist.
     """
