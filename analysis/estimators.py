@@ -24,7 +24,7 @@ class Estimate:
 
     @property
     def covariance(self) -> Array:
-        """Jackknife covariance (k, k): (B - 1)/B sum (x_b - mean)(x_b - mean)^T (theory.md 7.8)."""
+        """Jackknife covariance (k, k): (B - 1)/B sum (x_b - mean)(x_b - mean)^T (docs/theory.md (7.8))."""
         B = len(self.replicates)
         centred = self.replicates - self.replicates.mean(axis=0)
         return (B - 1) / B * centred.T @ centred
@@ -129,7 +129,7 @@ def fourth_cumulant(x: Array) -> Estimate:
 
 
 def distinct_neurons(m2_ab: Array, m2_cd: Array, m4_abcd: Array, n: int) -> Array:
-    """Mean over i != j of z_ia z_ib z_jc z_jd in each network, from its neuron moments (theory.md section 7)."""
+    """Mean over i != j of z_ia z_ib z_jc z_jd in each network, from its neuron moments (docs/theory.md section 7)."""
     if n < 2:
         raise ValueError("distinct neurons need a layer of at least two")
     return (n * m2_ab * m2_cd - m4_abcd) / (n - 1)

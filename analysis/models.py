@@ -63,7 +63,7 @@ def _normal(mean: float, deviation: float) -> gvar.GVar:
 
 
 def _powers(series: Series, w: float) -> tuple[Prior, Curve]:
-    """y = c + scale sum_k a_k (l/n)^k"""
+    """y = c + scale sum_k a_k (l/n)^k, the expansion of docs/theory.md (6.1), which docs/theory.md (7.7) asks for."""
     prior = {"c": _normal(0, FLAT * series.scale)}
     prior |= {f"a{k}": _normal(0, w**k) for k in range(1, ORDERS + 1)}
 
@@ -108,7 +108,7 @@ def _collapse(series: Series, w: float) -> tuple[Prior, Curve]:
 
 
 def _in_depth(p: Mapping[str, gvar.GVar], layers: Array) -> Array:
-    """Corrections of a flow that ends in a power law: they die as log(l)/l (theory.md 4.3)."""
+    """Corrections of a flow that ends in a power law: they die as log(l)/l (docs/theory.md (4.3))."""
     slow = np.log(layers) / layers
     return p["b1"] * slow + p["b2"] / layers + p["b3"] * slow**2
 

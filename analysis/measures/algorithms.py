@@ -1,4 +1,4 @@
-"""Two learning algorithms on the same networks (docs/theory.md 5.21, PDLT ch. 10 and infinity)."""
+"""Two learning algorithms on the same networks (docs/theory.md (5.21), PDLT ch. 10 and infinity)."""
 
 from collections.abc import Iterator
 
@@ -61,8 +61,10 @@ def _difference(point: Point, reference: Point) -> tuple[Estimate, Array, list[t
     needs=arrived,
 )
 def algorithm_coefficient(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
-    """n times that difference between descents of two eta, or descent and flow, against theory.md 5.21; nothing for
-    other algorithms, and nothing where the two are predicted to be one."""
+    """n times that difference between descents of two eta, or descent and flow, against docs/theory.md (5.21).
+
+    Nothing for other algorithms, and nothing where the two are predicted to be one.
+    """
     etas = []
     for one in (point, reference):
         rule = rule_of(one)

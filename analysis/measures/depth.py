@@ -1,4 +1,4 @@
-"""Flow with depth: how kernels approach fixed points, and how tensors grow at criticality (theory.md section 4)."""
+"""Flow with depth: how kernels approach fixed points, and how tensors grow at criticality, docs/theory.md section 4."""
 
 import math
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from analysis.points import Point
 
 @measure("K_power_law", tensor="log K", symbol=r"$\log\mathrm{E}\,g$", model="power_law", families=("g",))
 def flow_on_criticality(point: Point, layers: Layers) -> Iterator[Measured]:
-    """log E g_aa against log l, of slope -p_0 at criticality (theory.md 4.3); nothing off it."""
+    """log E g_aa against log l, of slope -p_0 at criticality (docs/theory.md (4.3)); nothing off it."""
     if not point.critical:
         return
     p_0 = theory.exponents(point.activation).p_0
@@ -58,8 +58,8 @@ def two_lengths(point: Point) -> Iterator[str]:
     needs=two_lengths,
 )
 def flow_off_criticality(point: Point, layers: Layers) -> Iterator[Measured]:
-    """log of a kernel's distance to its fixed point against l, of slope log chi_parallel(K*) (theory.md 4.6); nothing
-    at criticality.
+    """log of a kernel's distance to its fixed point against l, of slope log chi_parallel(K*), docs/theory.md (1.7) and
+    (4.6); nothing at criticality.
 
     For K* = 0 (or infinite) the distance is E g_00 itself; else that of samples 0 and 1, E g_00 - E g_11, which has
     the same rate and in which the 1/n shift of the fixed point drops out (inputs=ray: else chaos parts them).
@@ -89,7 +89,8 @@ def flow_off_criticality(point: Point, layers: Layers) -> Iterator[Measured]:
 
 
 def _scaled_rates(point: Point) -> list[Array]:
-    """lambda_b and lambda_W of each layer over the shares that give every layer an equal part of the NTK."""
+    """lambda_b and lambda_W of each layer over the shares of docs/theory.md (4.5), which give every layer an equal part
+    of the NTK."""
     shares = theory.equal_shares(point.activation, point.depth)
     rates = (np.array(point.settings["dynamics"][name]) for name in ("lambda_b", "lambda_W"))
     return [rate / share for rate, share in zip(rates, shares, strict=True)]

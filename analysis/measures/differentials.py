@@ -65,7 +65,7 @@ def _second(family: str, outputs: tuple[int, int, int, int]) -> Product:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def P(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E dH_011;abc z_0;d, P_abcd (theory.md 3.4)"""
+    """n E dH_011;abc z_0;d is P_abcd of docs/theory.md (3.4), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "P", ("dH", "z"), (0, 1, 2, 3), _first((0, 1, 1), 0))
 
 
@@ -80,7 +80,7 @@ def P(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def Q(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E dH_001;abc z_1;d, Q_abcd (theory.md 3.4)"""
+    """n E dH_001;abc z_1;d is Q_abcd of docs/theory.md (3.4), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "Q", ("dH", "z"), (0, 1, 2, 3), _first((0, 0, 1), 1))
 
 
@@ -95,7 +95,7 @@ def Q(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def R(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E ddI_0011;abcd, R_abcd (theory.md 3.5)"""
+    """n E ddI_0011;abcd is R_abcd of docs/theory.md (3.5), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "R", ("ddI",), (0, 1, 2, 3), _second("ddI", (0, 0, 1, 1)))
 
 
@@ -110,7 +110,7 @@ def R(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def S(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E ddII_0011;abcd, S_abcd (theory.md 3.6)"""
+    """n E ddII_0011;abcd is S_abcd of docs/theory.md (3.6), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "S", ("ddII",), (0, 1, 2, 3), _second("ddII", (0, 0, 1, 1)))
 
 
@@ -125,7 +125,7 @@ def S(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def T(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E ddII_0101;abcd, T_acdb (theory.md 3.6)"""
+    """n E ddII_0101;abcd is T_acdb of docs/theory.md (3.6), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "T", ("ddII",), (0, 2, 3, 1), _second("ddII", (0, 1, 0, 1)))
 
 
@@ -140,7 +140,7 @@ def T(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def U(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E ddII_0110;abcd, U_adbc (theory.md 3.6)"""
+    """n E ddII_0110;abcd is U_adbc of docs/theory.md (3.6), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "U", ("ddII",), (0, 3, 1, 2), _second("ddII", (0, 1, 1, 0)))
 
 
@@ -170,7 +170,7 @@ def _size(point: Point, layers: Layers, family: str, order: int, exponent: float
     "dntk_size", tensor="log dH^2", symbol=r"$\log\mathrm{E}\,(\mathrm{d}H)^2$", model="exponent", families=("dH",)
 )
 def dntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
-    """A network's dH is of order 1/n (theory.md 5.8)."""
+    """A network's dH is of order 1/n (docs/theory.md (5.8))."""
     return _size(point, layers, "dH", 3, 2.0)
 
 
@@ -182,7 +182,7 @@ def dntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     families=("ddI",),
 )
 def ddntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
-    """So is its ddI."""
+    """A network's ddI is of order 1/n, docs/theory.md (5.8)."""
     return _size(point, layers, "ddI", 4, 2.0)
 
 
@@ -194,5 +194,5 @@ def ddntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     families=("d4",),
 )
 def fourth_size(point: Point, layers: Layers) -> Iterator[Measured]:
-    """The fourth derivative along a network's own gradient is of order 1/n^2 (theory.md 5.8)."""
+    """The fourth derivative along a network's own gradient is of order 1/n^2 (docs/theory.md (5.8))."""
     return _size(point, layers, "d4", 1, 4.0)

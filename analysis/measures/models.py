@@ -1,4 +1,4 @@
-"""Taylor models beside the networks, and networks of one layer (docs/theory.md 5.4 to 5.8)."""
+"""Taylor models beside the networks, and networks of one layer (docs/theory.md (5.4) to (5.8))."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ EXPONENTS = {"frozen": 0.5, "linear": 1.0, "quadratic": 1.0, "cubic": 2.0}
     needs=start_and_closed_form,
 )
 def taylor_error(point: Point, layers: Layers) -> Iterator[Measured]:
-    """E log sup_t max_ia |z - model| of each model, whose exponents in 1/n are 1/2, 1, 1 and 2 (theory.md 5.8).
+    """E log sup_t max_ia |z - model| of each model, whose exponents in 1/n are 1/2, 1, 1 and 2 (docs/theory.md (5.8)).
 
     The mean of the logarithm is a robust statistic: at small n the cubic model of a few networks diverges, and a mean
     square would be theirs alone.
@@ -63,7 +63,7 @@ def one_layer_to_the_end(point: Point) -> Iterator[str]:
 )
 def one_layer(point: Point, layers: Layers) -> Iterator[Measured]:
     """A network of one layer is a linear model: trained to the end, every single network is where the normal equations
-    (primal) and the kernel (dual) send it from its z(0), to rounding (theory.md 5.4, PDLT ch. 10).
+    (primal) and the kernel (dual) send it from its z(0), to rounding (docs/theory.md (5.4), PDLT ch. 10).
 
     The largest deviation over networks, outputs and samples, in units of the targets.
     """

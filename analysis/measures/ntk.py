@@ -1,4 +1,4 @@
-"""The neural tangent kernel and its tensors of order 1/n, from per-network rows (docs/theory.md 2.5, 2.6, 7.5, 7.6).
+"""The neural tangent kernel and its tensors of order 1/n, from per-network rows, docs/theory.md sections 2 and 7.
 
 Two outputs, i = 0 and j = 1, tell the Kronecker structures apart: A and D from equal ones, B and F from distinct ones.
 Exchanging the two gives the same number, and half the noise where the rows are independent. In a hidden layer its first
@@ -19,7 +19,7 @@ from analysis.points import FOUR_POINT_SAMPLES, Point
 
 @measure("ntk_mean", tensor="H", symbol=r"$\mathrm{E}\,H$", families=("H",), table="start")
 def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
-    """E H_ij;ab -> delta_ij Theta_ab as n grows (theory.md 2.3, PDLT ch. 8)."""
+    """E H_ij;ab -> delta_ij Theta_ab as n grows (docs/theory.md (2.3), PDLT ch. 8)."""
     flow, columns = point.flow(), point.columns("H")
     assert flow.Theta is not None
     for layer in chosen_layers(point, "H", layers):
@@ -38,7 +38,7 @@ def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
 
 @measure("ntk_variance", tensor="log Var H", symbol=r"$\log\mathrm{Var}\,H$", model="exponent", families=("H",))
 def ntk_variance(point: Point, layers: Layers) -> Iterator[Measured]:
-    """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (theory.md 2.5, PDLT ch. 8)."""
+    """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (docs/theory.md (2.5), PDLT ch. 8)."""
     columns = [k for k, (i, j, a, b) in enumerate(point.columns("H")) if i == j and a == b]
     tuples = [point.columns("H")[k] for k in columns]
     for layer in chosen_layers(point, "H", layers):
@@ -125,7 +125,7 @@ def layer_columns(point: Point, families: Sequence[str], layers: Layers) -> Iter
 
 
 def predicted(point: Point, tensor: str, tensors: tuple[str, ...], layer: int) -> Array:
-    return np.asarray(getattr(point.flow(tensors), tensor)[layer - 1])
+    return np.asarray(point.flow(tensors)[tensor][layer - 1])
 
 
 @measure(
@@ -137,7 +137,7 @@ def predicted(point: Point, tensor: str, tensors: tuple[str, ...], layer: int) -
     needs=no_parallel_kinks,
 )
 def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n (E H_ii;ab - Theta_ab), all outputs averaged."""
+    """n (E H_ii;ab - Theta_ab), all outputs averaged, is Theta1 of docs/theory.md (2.11)."""
     for at in layer_columns(point, ["H"], layers):
         Theta, theory = (predicted(point, tensor, TENSORS, at.layer) for tensor in ("Theta", "Theta1"))
         frozen = np.array([Theta[pair] for pair in at.pairs])
@@ -155,7 +155,7 @@ def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def A(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n Cov(H_00;ab, H_11;cd)"""
+    """n Cov(H_00;ab, H_11;cd) is A of docs/theory.md (2.5), estimated as in docs/theory.md (7.5)."""
     for at in layer_columns(point, ["H"], layers):
         X, k = predicted(point, "A", TENSORS, at.layer), len(at.pairs)
         both = np.concatenate([at.H(0, 0), at.H(1, 1)], axis=1)
@@ -176,7 +176,8 @@ def A(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def B(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E H_01;ab H_01;cd, B_acbd: no mean to subtract, the least noisy of all."""
+    """n E H_01;ab H_01;cd is B_acbd of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): it has no mean to
+    subtract and is the least noisy of all."""
     for at in layer_columns(point, ["H"], layers):
         X, H = predicted(point, "B", TENSORS, at.layer), at.H(0, 1)
         chosen = list(itertools.combinations_with_replacement(range(len(at.pairs)), 2))
@@ -188,8 +189,11 @@ def B(point: Point, layers: Layers) -> Iterator[Measured]:
 
 @measure("D", symbol="$D$", families=("H", "g"), grows=True, table="untrained", table_samples=FOUR_POINT_SAMPLES)
 def D(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n Cov(g_ab, H_ii;cd), all outputs averaged: D_abcd = n Cov(z_ja z_jb, H_ii;cd) for j != i with z z replaced by
-    its mean over the last layer's weights of neuron j, which are independent of H_ii."""
+    """n Cov(g_ab, H_ii;cd), all outputs averaged, is D_abcd of docs/theory.md (2.6).
+
+    D_abcd = n Cov(z_ja z_jb, H_ii;cd) for j != i, docs/theory.md (7.5), with z z replaced by its mean over the last
+    layer's weights of neuron j, which are independent of H_ii: docs/theory.md (7.9).
+    """
     for at in layer_columns(point, ["H", "g"], layers):
         X, g = predicted(point, "D", TENSORS, at.layer), point.columns("g")
         both = np.concatenate([point.read("g", at.layer), at.H_mean()], axis=1)
@@ -209,7 +213,7 @@ def D(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def F(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E z_0a z_1b H_01;cd, F_acbd"""
+    """n E z_0a z_1b H_01;cd is F_acbd of docs/theory.md (2.6), estimated as in docs/theory.md (7.5)."""
     for at in layer_columns(point, ["H", "z"], layers):
         X = predicted(point, "F", TENSORS, at.layer)
         zz = list(itertools.combinations_with_replacement(range(point.D), 2))

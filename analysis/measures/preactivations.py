@@ -13,7 +13,7 @@ from analysis.points import FOUR_POINT_SAMPLES, Point
 
 @measure("V", symbol="$V$", families=("g",), grows=True, table="start", table_samples=FOUR_POINT_SAMPLES)
 def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
-    """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components (theory.md 1.11, PDLT ch. 4)."""
+    """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components: docs/theory.md (1.11) and (7.3), PDLT ch. 4."""
     pairs = point.columns("g")
     components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
     V = point.flow(True).V
@@ -69,7 +69,7 @@ def vertex_over_theory(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
 )
 def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
-    """V from products of distinct neurons, n (E z_ia z_ib z_jc z_jd - E z_ia z_ib E z_jc z_jd) (theory.md 7.1).
+    """V from products of distinct neurons, n (E z_ia z_ib z_jc z_jd - E z_ia z_ib E z_jc z_jd) (docs/theory.md (7.1)).
 
     The same number as `vertex` with more noise, and without its assumption that layers are Gaussian given the last.
     """
@@ -110,7 +110,8 @@ def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
     needs=outputs_of_last_layer,
 )
 def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
-    """(n/3) of the fourth cumulant of one output, which is V_(aa)(aa) (theory.md 1.3, 7.2): p(z) is nearly Gaussian."""
+    """(n/3) of the fourth cumulant of one output is V_(aa)(aa), docs/theory.md (1.3) and (7.2): p(z) is nearly
+    Gaussian."""
     V, L = point.flow(True).V, point.depth
     assert V is not None
     columns = [(k, a) for k, (i, a) in enumerate(point.columns("z")) if i == 0]
@@ -137,7 +138,7 @@ def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
     needs=no_parallel_kinks,
 )
 def metric(point: Point, layers: Layers) -> Iterator[Measured]:
-    """G1_ab = n (E g_ab - K_ab) (theory.md 1.6, PDLT ch. 4)."""
+    """G1_ab = n (E g_ab - K_ab), docs/theory.md (1.6) and (7.4), PDLT ch. 4."""
     flow, pairs = point.flow(True), point.columns("g")
     assert flow.G1 is not None
     for layer in chosen_layers(point, "g", layers):
@@ -159,7 +160,8 @@ def metric(point: Point, layers: Layers) -> Iterator[Measured]:
 
 @measure("six_point", tensor="six-point", symbol=r"$n^2\kappa_3(g)$", families=("g",))
 def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n^2 kappa_3(g_aa): the connected six-point function of three neurons is of order 1/n^2 (theory.md 1.12)."""
+    """n^2 kappa_3(g_aa) is W of docs/theory.md (1.12): the connected six-point function of three neurons is of order
+    1/n^2."""
     s = point.settings
     diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
     K1 = np.diagonal(point.flow(True).K[0])
@@ -183,7 +185,7 @@ def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
 
 @measure("K", tensor="G", symbol=r"$\mathrm{E}\,g$", families=("g",), table="start")
 def kernel_mean(point: Point, layers: Layers) -> Iterator[Measured]:
-    """E g_ab against K_ab, and K + G1/n where it is known (theory.md 1.2). For the table of estimates."""
+    """E g_ab against K_ab, and K + G1/n where it is known (docs/theory.md (1.2)). For the table of estimates."""
     flow, pairs = point.flow(), point.columns("g")
     for layer in chosen_layers(point, "g", layers):
         K = flow.K[layer - 1]

@@ -1,4 +1,4 @@
-"""Representation learning: how kernels and the NTK move in training (docs/theory.md 5.8 to 5.10, PDLT ch. 11)."""
+"""Representation learning: how kernels and the NTK move in training (docs/theory.md (5.8) to (5.10), PDLT ch. 11)."""
 
 from collections.abc import Iterator
 
@@ -46,7 +46,7 @@ def first_step_of_descent(point: Point) -> Iterator[str]:
     needs=one_sample_by_flow,
 )
 def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E[H(T) - H(0)] of one output and one sample, trained by gradient flow to the end (theory.md 5.9)."""
+    """n E[H(T) - H(0)] of one output and one sample, trained by gradient flow to the end (docs/theory.md (5.9))."""
     flow = point.flow(nearly_kernel.TENSORS)
     predicted = np.array([nearly_kernel.ntk_change_of_flow(flow, float(targets(point)[0, 0]))])
     change = point.read("H", point.depth, last_step(point)) - point.read("H", point.depth, 0)
@@ -63,7 +63,7 @@ def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
     needs=first_step_of_descent,
 )
 def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E[H_ab(1) - H_ab(0)] of one output after one step of gradient descent on all samples (theory.md 5.10)."""
+    """n E[H_ab(1) - H_ab(0)] of one output after one step of gradient descent on all samples: docs/theory.md (5.10)."""
     rule = rule_of(point)
     predicted = nearly_kernel.ntk_change_of_step(point.flow(nearly_kernel.TENSORS), targets(point), rule["eta"])
     pairs = [(a, b) for _, _, a, b in point.columns("H")]
@@ -74,7 +74,7 @@ def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
 
 
 def _size(point: Point, family: str, layers: Layers) -> Iterator[Measured]:
-    """log E of the squared change in training of a family's diagonal: falls as n^-2 (theory.md 5.8)."""
+    """log E of the squared change in training of a family's diagonal: falls as n^-2 (docs/theory.md (5.8))."""
     columns = point.columns(family)
     chosen = [k for k, index in enumerate(columns) if index[-1] == index[-2] and index[0] == index[len(index) // 2 - 1]]
     for layer in chosen_layers(point, family, layers):
@@ -104,7 +104,8 @@ def _size(point: Point, family: str, layers: Layers) -> Iterator[Measured]:
     needs=closed_form_known,
 )
 def kernel_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
-    """Hidden representations: in every network the conditional kernel of a layer moves by order 1/n."""
+    """In every network the conditional kernel of a hidden layer moves by order 1/n, as the NTK does in docs/theory.md
+    (5.8)."""
     return _size(point, "g", layers)
 
 
@@ -118,5 +119,5 @@ def kernel_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
     needs=closed_form_known,
 )
 def ntk_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
-    """So does the NTK: in the mean and in every network (theory.md 5.8)."""
+    """The NTK moves by order 1/n in the mean and in every network, docs/theory.md (5.8)."""
     return _size(point, "H", layers)

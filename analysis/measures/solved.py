@@ -44,7 +44,7 @@ def targets(point: Point) -> Array:
 
 
 def response(point: Point, step: int) -> Array:
-    """M (D, N) at infinite width: z(t) = z(0) - M (z_train(0) - y) (theory.md 5.1)."""
+    """M (D, N) at infinite width: z(t) = z(0) - M (z_train(0) - y) (docs/theory.md (5.1))."""
     rule, flow = rule_of(point), point.flow(("K", "Theta"))
     assert flow.Theta is not None
     N = len(targets(point))
@@ -52,7 +52,7 @@ def response(point: Point, step: int) -> Array:
 
 
 def closed_form(point: Point, step: int) -> tuple[Array, Array]:
-    """Mean (D, n_L) and covariance (D, D) of outputs at infinite width (theory.md 5.2)."""
+    """Mean (D, n_L) and covariance (D, D) of outputs at infinite width (docs/theory.md (5.2))."""
     rule, flow = rule_of(point), point.flow(("K", "Theta"))
     assert flow.Theta is not None
     eta, name = rule["eta"], rule["name"]

@@ -74,7 +74,7 @@ def _spread(point: Point, least: float) -> tuple[list[int], Array]:
     needs=closed_form_known,
 )
 def trained_mean(point: Point, layers: Layers) -> Iterator[Measured]:
-    """E z_i;a after training, train and test samples, in units of the targets (theory.md 5.2, PDLT ch. 10)."""
+    """E z_i;a after training, train and test samples, in units of the targets (docs/theory.md (5.2), PDLT ch. 10)."""
     mean, _ = closed_form(point, last_step(point))
     kept, _ = _spread(point, ROUNDING)
     every, unit = point.columns("z"), np.sqrt((targets(point) ** 2).mean())
@@ -100,7 +100,7 @@ def trained_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     needs=closed_form_known,
 )
 def trained_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
-    """Cov(z_i;a, z_i;b) after training of one output, in units of its size before (theory.md 5.2)."""
+    """Cov(z_i;a, z_i;b) after training of one output, in units of its size before (docs/theory.md (5.2))."""
     _, covariance = closed_form(point, last_step(point))
     kept, _ = _spread(point, ROUNDING)
     columns = point.columns("z")
@@ -164,7 +164,7 @@ def coefficient_known(point: Point) -> Iterator[str]:
     needs=coefficient_known,
 )
 def trained_mean_coefficient(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n (E z_test - infinite width) at the end of training: nearly-kernel regression (theory.md 5.21).
+    """n (E z_test - infinite width) at the end of training: nearly-kernel regression (docs/theory.md (5.21)).
 
     Measured as the mean of z minus the same network's output with a frozen NTK, whose mean is known at every width.
     """

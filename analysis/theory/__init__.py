@@ -11,13 +11,14 @@
 2.0
 """
 
-from analysis.theory import linear_model, nearly_kernel
+from analysis.theory import finite_width, linear_model, nearly_kernel
 from analysis.theory.activations import activation
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
-from analysis.theory.universality import UNITS, Exponents, bias_share, exponents
+from analysis.theory.tensors import UNITS
+from analysis.theory.universality import Exponents, bias_share, exponents
 
 __all__ = [
     "CLOSED_FORMS",
@@ -31,6 +32,7 @@ __all__ = [
     "critical",
     "equal_shares",
     "exponents",
+    "finite_width",
     "flow",
     "linear_model",
     "nearly_kernel",

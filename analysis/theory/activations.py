@@ -1,7 +1,7 @@
 """Activations as the theory sees them: a function with five derivatives, or two slopes.
 
 Written apart from `simulate.activations` on purpose: theory and experiment share no code, so they
-share no bug; `tests/exact/test_activations.py` holds the two equal.
+share no bug; `tests/exact/networks/test_activations.py` holds the two equal.
 """
 
 import math
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Activation:
-    """One activation s(z).
+    """One activation s(z) of docs/theory.md section 0.
 
     derivatives: s and its first five derivatives, each mapping a float64 array to one of the same shape.
     slopes: (a_plus, a_minus) where s is scale-invariant (PDLT sec. 2.2), s = a_plus z for z > 0 and
@@ -152,7 +152,10 @@ Build = Callable[..., Activation]
 
 
 def theory_of(name: str) -> Callable[[Build], Build]:
-    """Registers a function of an activation's parameters that gives its `Activation`; ValueError for a taken name."""
+    """Registers a function of an activation's parameters that gives its `Activation`, docs/theory.md section 0.
+
+    Raises ValueError for a taken name.
+    """
 
     def register(build: Build) -> Build:
         if name in REGISTRY:
@@ -179,7 +182,8 @@ REGISTRY: dict[str, Build] = {
 
 
 def activation(spec: str | Activation) -> Activation:
-    """The activation that `spec` names: "tanh", with parameters "leaky_relu(slope=0.1)", or "expression(z*tanh(z))".
+    """The activation s of docs/theory.md section 0 that `spec` names: "tanh", with parameters "leaky_relu(slope=0.1)",
+    or "expression(z*tanh(z))".
 
     Raises ValueError for a name or a parameter that does not exist.
     """

@@ -1,4 +1,4 @@
-"""Criticality: the (C_b, C_W) at which chi_parallel = chi_perp = 1 (theory.md 4.1 to 4.6, PDLT ch. 5)."""
+"""Criticality: the (C_b, C_W) at which chi_parallel = chi_perp = 1, docs/theory.md section 4."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ from analysis.theory.quadrature import mean1
 
 @dataclass(frozen=True)
 class Critical:
-    """A critical initialisation. K_star is NaN where every kernel is a fixed point (scale-invariant)."""
+    """A critical initialisation of docs/theory.md (4.1).
+
+    K_star, the kernel's fixed point, is NaN where every kernel is one (scale-invariant).
+    """
 
     C_b: float
     C_W: float
@@ -22,18 +25,22 @@ class Critical:
 
 
 def critical(activation: str | Activation) -> Critical:
-    """The critical initialisation of an activation; raises ValueError where none exists (sigmoid, softplus)."""
+    """The critical initialisation of an activation, by its class: docs/theory.md (4.2), (4.3) or (4.4).
+
+    Raises ValueError for an unknown activation, and for one that has no critical initialisation (sigmoid and softplus,
+    docs/theory.md (4.6)).
+    """
     s = named(activation)
     if s.slopes is not None:
         A2 = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2
         return Critical(0.0, 1 / A2, math.nan, "scale-invariant")
     s0, s1, s2, s3 = (float(f(np.zeros(1))[0]) for f in s.derivatives[:4])
-    # (4.3): K' = K + a1 K^2 near 0, so K* = 0 attracts only where a1 < 0.
+    # K' = K + a1 K^2 near 0, so K* = 0 attracts only where a1 < 0: docs/theory.md (4.3).
     if s0 == 0 and s1 != 0 and s3 / s1 + 3 / 4 * (s2 / s1) ** 2 < 0:
         return Critical(0.0, 1 / s1**2, 0.0, "K* = 0")
 
-    # chi_parallel - chi_perp = C_W <s s''>, whose zero is K*.
     def asymmetry(log_K: float) -> float:
+        """<s s''> = (chi_parallel - chi_perp) / C_W vanishes at K*, docs/theory.md (4.4)."""
         return mean1(lambda z: s.derivatives[0](z) * s.derivatives[2](z), math.exp(log_K))
 
     grid = np.linspace(math.log(1e-2), math.log(1e3), 60)
@@ -52,9 +59,11 @@ def critical(activation: str | Activation) -> Critical:
 
 
 def equal_shares(activation: str | Activation, depth: int) -> tuple[list[float], list[float]]:
-    """By what to multiply lambda_b and lambda_W of each layer so that all have like shares of an NTK of order one at
-    criticality (theory.md 4.5): 1/L; for K* = 0, l^-p L^(p-1) and (L/l)^(p-1) with p = p_perp. Raises ValueError where
-    no critical point exists."""
+    """The factors of lambda_b and lambda_W, (b, W) with one number a layer each, of docs/theory.md (4.5).
+
+    With them every layer has a like share of an NTK of order one at criticality. They are 1/L; for K* = 0 they are
+    l^-p L^(p-1) and (L/l)^(p-1) with p = p_perp. Raises ValueError where no critical point exists.
+    """
     s, point = named(activation), critical(activation)
     layers = range(1, depth + 1)
     if point.universality_class != "K* = 0":
@@ -65,14 +74,15 @@ def equal_shares(activation: str | Activation, depth: int) -> tuple[list[float],
 
 
 def attractor(activation: str | Activation, C_b: float, C_W: float, K: float) -> tuple[float, float]:
-    """Where the kernel of one input flows from K, and its chi_parallel there, the factor by which distances shrink a
-    layer (theory.md 1.7, 4.6): (K*, chi), with K* = 0 or infinity where the kernel vanishes or blows up.
+    """The fixed point K* to which the kernel of one input flows from K, and chi_parallel(K*): (K*, chi).
 
-    Raises ValueError where K* is not reached exponentially, as at criticality.
+    chi is the factor by which distances to K* shrink in a layer, docs/theory.md (1.7) and (4.6). K* is 0 where the
+    kernel vanishes and infinity where it blows up. Raises ValueError where K* is not reached exponentially, as at
+    criticality.
     """
     s = named(activation)
     for _ in range(10_000):
-        if s.slopes is not None:  # kinks: in closed form
+        if s.slopes is not None:
             A2 = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2
             square, chi = A2 * K, C_W * A2
         else:

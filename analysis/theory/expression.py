@@ -153,7 +153,8 @@ def _constant(value: float, z: Jet) -> Jet:
 
 
 def derivatives(text: str, orders: int) -> tuple[Callable[[Array], Array], ...]:
-    """s and its first `orders` derivatives, each mapping a float64 array to one of the same shape.
+    """s of docs/theory.md section 0 and its first `orders` derivatives, each mapping a float64 array to one of the same
+    shape.
 
     Raises ValueError for what is not an expression over the whitelist.
     """

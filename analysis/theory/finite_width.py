@@ -1,7 +1,6 @@
-"""Exact laws at any finite width: linear and scale-invariant networks, one input, C_b = 0.
+"""Exact laws at any finite width for scale-invariant networks, one input and C_b = 0, docs/theory.md section 6.
 
-Ground truth without truncation error (theory.md 6.2 to 6.7). Here `widths` are the hidden widths
-n_1..n_{L-1}; every result belongs to the output layer L.
+They hold every power of 1/n. `widths` are the hidden widths n_1..n_{L-1}; every result belongs to the output layer L.
 """
 
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from analysis.theory.activations import activation
 
 
 def _moments(name: str) -> tuple[float, float, float]:
+    """A2, A4 and A6 of docs/theory.md (4.2) and (6.4) are means of even powers of the two slopes."""
     s = activation(name)
     if s.slopes is None:
         raise ValueError(f"{s.name} is not scale-invariant: no exact law at finite width is known")
@@ -22,7 +22,11 @@ def _moments(name: str) -> tuple[float, float, float]:
 
 
 def kernel_moments(name: str, widths: Sequence[int], C_W: float, K1: float) -> tuple[float, float, float]:
-    """(E g, E g^2, E g^3) of the conditional kernel g(L) (theory.md 6.4); K1 = C_W |x|^2 / n_0."""
+    """The moments (E g, E g^2, E g^3) of the conditional kernel g(L) are docs/theory.md (6.4), for linear networks
+    docs/theory.md (6.2).
+
+    K1 = C_W |x|^2 / n_0 is the kernel of layer 1. Raises ValueError for an activation that is not scale-invariant.
+    """
     A2, A4, A6 = _moments(name)
     out = np.array([K1, K1**2, K1**3])
     for n in widths:
@@ -35,20 +39,26 @@ def kernel_moments(name: str, widths: Sequence[int], C_W: float, K1: float) -> t
 
 
 def vertex(name: str, widths: Sequence[int], C_W: float, K1: float) -> float:
-    """n_{L-1} Var g(L): the four-point vertex V with every power of 1/n."""
+    """The four-point vertex with every power of 1/n is n_{L-1} Var g(L), docs/theory.md (1.11) and (6.4).
+
+    Raises ValueError for an activation that is not scale-invariant.
+    """
     first, second, _ = kernel_moments(name, widths, C_W, K1)
     return (widths[-1] if widths else 1) * (second - first**2)
 
 
 def six_point(name: str, widths: Sequence[int], C_W: float, K1: float) -> float:
-    """The third cumulant of g(L) (theory.md 6.6): the connected six-point function of three neurons."""
+    """The connected six-point function of three neurons is the third cumulant of g(L), docs/theory.md (6.6).
+
+    Raises ValueError for an activation that is not scale-invariant.
+    """
     first, second, third = kernel_moments(name, widths, C_W, K1)
     return third - 3 * first * second + 2 * first**3
 
 
 @dataclass(frozen=True)
 class NTKMoments:
-    """Second moments of preactivation and NTK at two outputs i != j (theory.md 6.7)."""
+    """Second moments of preactivation and NTK at two outputs i != j, the state of docs/theory.md (6.7)."""
 
     z2: float  # E z_i^2
     z2z2: float  # E z_i^2 z_j^2
@@ -62,7 +72,11 @@ class NTKMoments:
 def ntk_moments(
     name: str, widths: Sequence[int], C_W: float, K1: float, lambda_b: float, lambda_W: float, x2: float
 ) -> NTKMoments:
-    """Exact second moments of the NTK at the output, one input with |x|^2 / n_0 = x2, depth-independent rates."""
+    """The exact second moments at the output follow from docs/theory.md (6.7).
+
+    One input with |x|^2 / n_0 = x2; all layers have the same rates. Raises ValueError for an activation that is not
+    scale-invariant.
+    """
     A2, A4, _ = _moments(name)
     Theta1 = lambda_b + lambda_W * x2
     z2, v, H, d, f, a, b = K1, K1**2, Theta1, K1 * Theta1, 0.0, Theta1**2, 0.0

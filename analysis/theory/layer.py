@@ -1,4 +1,7 @@
-"""One layer of the flow: its Gaussian expectations and the linear maps that recur in the recursions (theory.md 1.4)."""
+"""One layer of the flow: its Gaussian expectations, and the linear maps that recur in the recursions.
+
+Section 0 of docs/theory.md fixes the letters; the maps are docs/theory.md (1.4), (2.4) and (2.9).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +11,24 @@ import numpy as np
 from analysis.theory.activations import Array
 from analysis.theory.gaussian import Expectations
 
+Tensors = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class FirstLayer:
+    """What layer 1 is made of, docs/theory.md section 0: distinct inputs (D, n_0), C_b, C_W and the rates."""
+
+    inputs: Array
+    C_b: float
+    C_W: float
+    lambda_b: float
+    lambda_W: float
+
 
 @dataclass(frozen=True)
 class Layer:
-    """Expectations at K(l); C_b, C_W and the rates of layer l + 1; rho = n_l / n_{l-1}."""
+    """A step from layer l to l + 1 has these, docs/theory.md section 0: expectations at K(l), C_b, C_W and the rates
+    of layer l + 1, and the width ratio rho = n_l / n_{l-1}."""
 
     expectations: Expectations
     C_b: float
@@ -21,15 +38,18 @@ class Layer:
     rho: float
 
     def M(self, i: int, j: int) -> Array:
-        """<s^(i)_a s^(j)_b>, (D, D)"""
+        """The expectation <s^(i)_a s^(j)_b> at K(l), docs/theory.md section 0, is (D, D)."""
         return self.expectations.tensor(i, j)
 
     def E(self, i: int, j: int, k: int, l: int) -> Array:
-        """<s^(i)_a s^(j)_b s^(k)_c s^(l)_d>, (D, D, D, D)"""
+        """The expectation <s^(i)_a s^(j)_b s^(k)_c s^(l)_d> at K(l), docs/theory.md section 0, is (D, D, D, D)."""
         return self.expectations.tensor(i, j, k, l)
 
     def second(self, order: int, X: Array) -> Array:
-        """sum_pq X_pq <d_p d_q (s^(order)_a s^(order)_b)> on the last two axes of X (symmetric); p, q are a or b."""
+        """The contraction sum_pq X_pq <d_p d_q (s^(order)_a s^(order)_b)> of docs/theory.md (1.4).
+
+        It acts on the last two axes of X, which is symmetric in them; p and q are a or b.
+        """
         k = order
         diagonal = np.einsum("...aa->...a", X)
         return (
@@ -39,7 +59,8 @@ class Layer:
         )
 
     def fourth(self, order: int, V: Array) -> Array:
-        """sum_pqrs V_(pq)(rs) <d_p d_q d_r d_s (s^(order)_a s^(order)_b)>, (D, D)."""
+        """The contraction sum_pqrs V_(pq)(rs) <d_p d_q d_r d_s (s^(order)_a s^(order)_b)> of docs/theory.md (1.6) and
+        (2.11) has shape (D, D)."""
         k = order
         aaaa = np.einsum("aaaa->a", V)
         aaab, aabb, abab = np.einsum("aaab->ab", V), np.einsum("aabb->ab", V), np.einsum("abab->ab", V)
@@ -52,26 +73,26 @@ class Layer:
         )
 
     def L(self, X: Array) -> Array:
-        """L_ab[X], the first-order change of K' under K -> K + X, on the last two axes (1.4)."""
+        """L_ab[X] of docs/theory.md (1.4), the first-order change of K' under K -> K + X, acts on the last two axes."""
         return self.C_W / 2 * self.second(0, X)
 
     def Omega(self, Theta: Array) -> Array:
-        """<Omega_ab> = lambda_W <s_a s_b> + C_W Theta_ab <s'_a s'_b> (2.4)."""
+        """The mean <Omega_ab> = lambda_W <s_a s_b> + C_W Theta_ab <s'_a s'_b> of docs/theory.md (2.4)."""
         return self.lambda_W * self.M(0, 0) + self.C_W * Theta * self.M(1, 1)
 
     def LO(self, Theta: Array, X: Array) -> Array:
-        """LO_ab[X] = sum_pq X_pq <d_p d_q Omega_ab> on the last two axes, Theta inside Omega held fixed (2.9)."""
+        """LO_ab[X] = sum_pq X_pq <d_p d_q Omega_ab> of docs/theory.md (2.9) acts on the last two axes of X.
+
+        Theta inside Omega is held fixed.
+        """
         return self.lambda_W * self.second(0, X) + self.C_W * Theta * self.second(1, X)
 
     @staticmethod
     def on_last(operator: Callable[[Array], Array], X: Array) -> Array:
-        """A linear map of the last sample pair of X_(ab)(cd)."""
+        """A linear map acts on the last sample pair of X_(ab)(cd), as L_cd does in docs/theory.md (1.5)."""
         return operator(X)
 
     @staticmethod
     def on_first(operator: Callable[[Array], Array], X: Array) -> Array:
-        """A linear map of the first sample pair of X_(ab)(cd)."""
+        """A linear map acts on the first sample pair of X_(ab)(cd), as L_ab does in docs/theory.md (1.5)."""
         return operator(X.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1)
-
-
-Tensors = dict[str, Array]

@@ -1,10 +1,11 @@
-"""Linear and nearly linear models: feature functions, normal equations, kernels (PDLT ch. 10 and infinity).
+"""Linear and nearly linear models: features, normal equations and kernels, docs/theory.md (5.4).
 
-z(x) = theta . phi(x), trained on A(theta) = 1/2 sum_a (z_a - y_a)^2 + (ridge/2) |theta|^2. phi are features, (N, f) of
-train samples or (D, f) of all; y (N,). ridge > 0, or 0 for the solution of least |theta|, where descent from 0 ends.
+z(x) = theta . phi(x) is trained on A(theta) = 1/2 sum_a (z_a - y_a)^2 + (ridge/2) |theta|^2. phi are features, (N, f)
+of train samples or (D, f) of all; y is (N,). ridge > 0, or 0 for the solution of least |theta|, where descent from 0
+ends.
 
-A nearly linear model adds (epsilon/2) theta . psi(x) . theta with symmetric meta features psi (N, f, f): the quadratic
-model, solved to first order in epsilon.
+A nearly linear model adds (epsilon/2) theta . psi(x) . theta with symmetric meta features psi (N, f, f). It is the
+quadratic model of docs/theory.md (5.8), solved to first order in epsilon.
 """
 
 import numpy as np
@@ -13,33 +14,40 @@ from analysis.theory.activations import Array
 
 
 def normal_matrix(phi: Array, ridge: float = 0.0) -> Array:
-    """M_ij = sum_a phi_ai phi_aj + ridge delta_ij, of the normal equations M theta = phi^T y: (f, f)."""
+    """The matrix M_ij = sum_a phi_ai phi_aj + ridge delta_ij, (f, f), of the normal equations M theta = phi^T y that
+    docs/theory.md (5.4) solves."""
     return np.asarray(phi.T @ phi + ridge * np.eye(phi.shape[1]))
 
 
 def optimum(phi: Array, y: Array, ridge: float = 0.0) -> Array:
-    """theta* (f,), from the normal equations; of least |theta| where they leave a choice."""
+    """The parameters theta* (f,) that solve the normal equations of docs/theory.md (5.4); where these leave a choice,
+    those of least |theta|."""
     return np.asarray(np.linalg.pinv(normal_matrix(phi, ridge), hermitian=True) @ phi.T @ y)
 
 
 def primal(phi: Array, phi_train: Array, y: Array, ridge: float = 0.0) -> Array:
-    """z* = phi theta*, (D,): costs a matrix of features by features."""
+    """The prediction z* = phi theta*, (D,), is the first form of docs/theory.md (5.4); it inverts a matrix of features
+    by features."""
     return np.asarray(phi @ optimum(phi_train, y, ridge))
 
 
 def kernel(phi: Array, other: Array) -> Array:
-    """k(x, x') = phi(x) . phi(x')"""
+    """The kernel k(x, x') = phi(x) . phi(x') of docs/theory.md (5.4)."""
     return np.asarray(phi @ other.T)
 
 
 def dual(k: Array, k_train: Array, y: Array, ridge: float = 0.0) -> Array:
-    """z* = k (k_train + ridge)^-1 y, (D,): the same prediction without a feature in sight (theory.md 5.4)."""
+    """The prediction z* = k (k_train + ridge)^-1 y, (D,), is the second form of docs/theory.md (5.4); it needs no
+    features."""
     return np.asarray(k @ np.linalg.pinv(k_train + ridge * np.eye(len(y)), hermitian=True) @ y)
 
 
 def layer_features(x: Array, lambda_b: float, lambda_W: float) -> Array:
-    """Features of a network of one layer, (D, n_0 + 1), whose kernel is its NTK lambda_b + lambda_W x.x'/n_0: gradient
-    descent with these rates moves theta = (b / sqrt(lambda_b), W / sqrt(lambda_W / n_0)) at one rate."""
+    """The features of a network of one layer, (D, n_0 + 1), docs/theory.md (5.4).
+
+    Their kernel is its NTK lambda_b + lambda_W x.x'/n_0: gradient descent with these rates moves
+    theta = (b / sqrt(lambda_b), W / sqrt(lambda_W / n_0)) at one rate.
+    """
     scaled = np.sqrt(lambda_W / x.shape[1]) * x
     return np.concatenate([np.full((len(x), 1), np.sqrt(lambda_b)), scaled], axis=1)
 
@@ -47,33 +55,33 @@ def layer_features(x: Array, lambda_b: float, lambda_W: float) -> Array:
 def nearly_linear(
     phi: Array, psi: Array, phi_train: Array, psi_train: Array, y: Array, ridge: float
 ) -> tuple[Array, Array]:
-    """Predictions z* = z0 + epsilon z1 of the quadratic model: (z0, z1), each (D,). psi (D, f, f).
+    """The predictions z* = z0 + epsilon z1 of the quadratic model: (z0, z1), each (D,). psi is (D, f, f).
 
-    The stationary point to first order: theta1 = M^-1 (-phi^T q - Psi^T r), where q_a = theta0 psi_a theta0 / 2,
-    Psi_a = psi_a theta0, and r = phi theta0 - y is what the linear model leaves. Raises ValueError for ridge <= 0:
-    without it the minimum is not one point.
+    z0 is docs/theory.md (5.4). z1 belongs to the stationary point at first order, theta1 = M^-1 (-phi^T q - Psi^T r)
+    with q_a = theta0 psi_a theta0 / 2 and Psi_a = psi_a theta0, where r = phi theta0 - y is the error that the linear
+    model leaves. Raises ValueError for ridge <= 0, where the minimum is not one point.
     """
     if ridge <= 0:
         raise ValueError(f"ridge={ridge}: a number > 0")
     theta = optimum(phi_train, y, ridge)
     bent = psi_train @ theta
     quadratic = bent @ theta / 2
-    # phi theta0 - y, without the difference, which for a small ridge would be rounding
+    # This is phi theta0 - y, without the difference, which for a small ridge would be rounding error.
     rest = -ridge * np.linalg.solve(kernel(phi_train, phi_train) + ridge * np.eye(len(y)), y)
     change = np.linalg.solve(normal_matrix(phi_train, ridge), -phi_train.T @ quadratic - bent.T @ rest)
     return phi @ theta, phi @ change + (psi @ theta) @ theta / 2
 
 
 def nearly_kernel(k: Array, mu: Array, y: Array) -> tuple[Array, Array]:
-    """The same in the limit ridge -> 0 with more features than samples, from kernels alone: (z0, z1), each (D,).
+    """The predictions of `nearly_linear` for ridge -> 0 and more features than samples: (z0, z1), each (D,).
 
-    k (D, N) is the kernel, train samples first, and mu[x, x', x''] = phi(x') . psi(x) . phi(x'') the meta kernel,
-    (D, D, N). Of all parameters that fit, these are of least |theta|; gradient descent, which is nonlinear, ends at
-    others at first order (theory.md 5.21).
+    They need kernels alone: k (D, N) is the kernel of docs/theory.md (5.4), train samples first, and
+    mu[x, x', x''] = phi(x') . psi(x) . phi(x'') is the meta kernel, (D, D, N). Of all parameters that fit, these are of
+    least |theta|; gradient descent, which is nonlinear, ends at others at first order, docs/theory.md (5.21).
     """
     N = len(y)
     weights = np.linalg.solve(k[:N], y)
-    own = (mu[:, :N] @ weights) @ weights / 2  # x itself bends
-    moved = np.einsum("axc,a,c->x", mu[:N], weights, weights)  # theta leaves the span of the features
-    raw = own + moved
+    bent = (mu[:, :N] @ weights) @ weights / 2  # from psi at the test input
+    moved = np.einsum("axc,a,c->x", mu[:N], weights, weights)  # from theta, which leaves the span of the features
+    raw = bent + moved
     return k @ weights, raw - k @ np.linalg.solve(k[:N], raw[:N])

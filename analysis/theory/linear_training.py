@@ -1,6 +1,6 @@
 """Infinite-width training: networks are linear in their parameters, and an algorithm may have a closed form.
 
-Theory.md 5.1 to 5.3, PDLT ch. 10. Losses are 1/2 sum (z - y)^2; K and Theta are those of the output layer, (D, D),
+See docs/theory.md (5.1) to (5.3). Losses are 1/2 sum (z - y)^2; K and Theta are those of the output layer, (D, D),
 train samples first; targets (N, n_L) are those of the first N samples.
 """
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.theory.activations import Array
-from simulate.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,14 @@ class ClosedForm:
     descent: Callable[[float], float] | None = None
 
 
-CLOSED_FORMS: Registry[ClosedForm] = Registry("closed form")
+CLOSED_FORMS: dict[str, ClosedForm] = {}
+
+
+def add_closed_form(form: ClosedForm) -> None:
+    """Enter a closed form under the name of its algorithm; ValueError where the name is taken."""
+    if form.name in CLOSED_FORMS:
+        raise ValueError(f"closed form {form.name!r} is there already; choose another name")
+    CLOSED_FORMS[form.name] = form
 
 
 def _descent(values: Array, eta: float, steps: int) -> Array:
@@ -52,9 +58,9 @@ def _momentum(values: Array, eta: float, steps: int, momentum: float = 0.0) -> A
     return left
 
 
-CLOSED_FORMS.add(ClosedForm("gradient_descent", _descent, lambda: 2.0, descent=lambda eta: eta))
-CLOSED_FORMS.add(ClosedForm("gradient_flow", _flow, lambda: np.inf, descent=lambda eta: 0.0))
-CLOSED_FORMS.add(ClosedForm("momentum", _momentum, lambda momentum=0.0: 2 * (1 + momentum), ("momentum",)))
+add_closed_form(ClosedForm("gradient_descent", _descent, lambda: 2.0, descent=lambda eta: eta))
+add_closed_form(ClosedForm("gradient_flow", _flow, lambda: np.inf, descent=lambda eta: 0.0))
+add_closed_form(ClosedForm("momentum", _momentum, lambda momentum=0.0: 2 * (1 + momentum), ("momentum",)))
 
 
 def remaining(algorithm: str, values: Array, eta: float, steps: int | None, **options: float) -> Array:
@@ -84,10 +90,11 @@ def trained(
     algorithm: str = "gradient_descent",
     **options: float,
 ) -> tuple[Array, Array]:
-    """Mean (D, n_L) and covariance (D, D) per output of z(t): M y and that of z(0) - M z_train(0) (theory.md 5.2).
+    """Mean (D, n_L) and covariance (D, D) per output of z(t), M y and that of z(0) - M z_train(0): docs/theory.md
+    (5.2).
 
     At the end of training (steps=None) neither depends on eta nor on the algorithm. With Theta=K it is exact Bayesian
-    inference (5.3). Raises ValueError where training diverges.
+    inference, docs/theory.md (5.3). Raises ValueError where training diverges.
     """
     M = response(Theta, len(targets), eta, steps, algorithm, **options)
     N = len(targets)
@@ -103,7 +110,8 @@ def response(
     algorithm: str = "gradient_descent",
     **options: float,
 ) -> Array:
-    """M (D, N) of z(t) = z(0) - M (z_train(0) - y): Theta_{.,t} Theta_tt^-1 [1 - a_t(Theta_tt)] (theory.md 5.1)."""
+    """M (D, N) of z(t) = z(0) - M (z_train(0) - y) is Theta_{.,t} Theta_tt^-1 [1 - a_t(Theta_tt)], docs/theory.md
+    (5.1)."""
     values, vectors = np.linalg.eigh(Theta[:N, :N])
     left = remaining(algorithm, values, eta, steps, **options)
     # (1 - a_t(v)) / v; where v is rounding of zero nothing is learnt, and nothing is there to learn.

@@ -1,25 +1,37 @@
-"""The neural tangent kernel: Theta, B, F, D, A and Theta1 (docs/theory.md section 2)."""
+"""The neural tangent kernel: Theta, B, F, D, A and Theta1, docs/theory.md section 2."""
 
 import numpy as np
 
 from analysis.theory.activations import Array
-from analysis.theory.layer import Layer, Tensors
+from analysis.theory.layer import FirstLayer, Layer, Tensors
+from analysis.theory.tensors import recursion
 
 
+def _first_Theta(layer: FirstLayer) -> Array:
+    """The NTK of layer 1 is the same in every network, docs/theory.md (2.1)."""
+    x = layer.inputs
+    return np.asarray(layer.lambda_b + layer.lambda_W * (x @ x.T) / x.shape[1])
+
+
+@recursion("Theta", indices=2, first=_first_Theta)
 def _Theta(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """(2.3)"""
+    """The frozen NTK Theta_ab follows from docs/theory.md (2.3)."""
     return here.lambda_b + here.lambda_W * here.M(0, 0) + here.C_W * here.M(1, 1) * old["Theta"]
 
 
+@recursion("B", indices=4, needs=("Theta",), units=(0, 2))
 def _B(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """(2.7)"""
+    """The NTK's variance B_acbd of docs/theory.md (2.5) follows from docs/theory.md (2.7); for one input this is
+    docs/theory.md (2.12)."""
     Theta, M11 = old["Theta"], here.M(1, 1)
     source = np.einsum("abcd,ab,cd->acbd", here.E(1, 1, 1, 1), Theta, Theta)
     return here.C_W**2 * (source + here.rho * np.einsum("ac,bd,acbd->acbd", M11, M11, old["B"]))
 
 
+@recursion("F", indices=4, needs=("Theta",), units=(1, 1))
 def _F(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """(2.8)"""
+    """The covariance F_acbd of NTK and preactivations, docs/theory.md (2.6), follows from docs/theory.md (2.8); for one
+    input this is docs/theory.md (2.13)."""
     F, M11, M02 = old["F"], here.M(1, 1), here.M(0, 2)
     flow = (
         np.einsum("ac,bd,acbd->acbd", M11, M11, F)
@@ -30,8 +42,10 @@ def _F(here: Layer, old: Tensors, new: Tensors) -> Array:
     return here.C_W**2 * (np.einsum("abcd,cd->acbd", here.E(0, 0, 1, 1), old["Theta"]) + here.rho * flow)
 
 
+@recursion("D", indices=4, needs=("Theta", "V"), units=(1, 1))
 def _D(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """(2.9)"""
+    """The covariance D_abcd of NTK and preactivations, docs/theory.md (2.6), follows from docs/theory.md (2.9); for one
+    input this is docs/theory.md (2.14)."""
     Theta, C_W, M11 = old["Theta"], here.C_W, here.M(1, 1)
     joint = here.lambda_W * here.E(0, 0, 0, 0) + C_W * here.E(0, 0, 1, 1) * Theta
     source = C_W * (joint - np.multiply.outer(here.M(0, 0), here.Omega(Theta)))
@@ -39,8 +53,10 @@ def _D(here: Layer, old: Tensors, new: Tensors) -> Array:
     return source + here.rho * (flow + C_W * M11 * here.on_first(here.L, old["D"]))
 
 
+@recursion("A", indices=4, needs=("Theta", "V", "D"), units=(0, 2))
 def _A(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """(2.10)"""
+    """The NTK's covariance A_(ab)(cd) of docs/theory.md (2.5) follows from docs/theory.md (2.10); for one input this is
+    docs/theory.md (2.15)."""
     Theta, C_W, M11 = old["Theta"], here.C_W, here.M(1, 1)
     Omega = here.Omega(Theta)
     mixed = here.E(0, 0, 1, 1) * Theta
@@ -62,8 +78,10 @@ def _A(here: Layer, old: Tensors, new: Tensors) -> Array:
     return product - np.multiply.outer(Omega, Omega) + here.rho * flow
 
 
+@recursion("Theta1", indices=2, needs=("Theta", "G1", "V", "D", "F"), same_layer=("G1",))
 def _Theta1(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """(2.11)"""
+    """The NTK's mean at the next order, Theta1_ab, follows from docs/theory.md (2.11), which holds G1 of both layers;
+    for one input this is docs/theory.md (2.16)."""
     Theta, D, F, C_W = old["Theta"], old["D"], old["F"], here.C_W
     slopes = here.second(1, old["G1"]) / 2 + here.fourth(1, old["V"]) / 8
     mixed = (

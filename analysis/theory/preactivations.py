@@ -1,4 +1,4 @@
-"""The four-point vertex V, the metric correction G1 and the six-point function (docs/theory.md section 1)."""
+"""The kernel K, the vertex V, the metric correction G1 and the six-point function, docs/theory.md section 1."""
 
 from collections.abc import Callable
 
@@ -6,26 +6,45 @@ import numpy as np
 
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
-from analysis.theory.layer import Layer, Tensors
+from analysis.theory.layer import FirstLayer, Layer, Tensors
 from analysis.theory.quadrature import mean1
+from analysis.theory.tensors import recursion
 
 
+def _first_K(layer: FirstLayer) -> Array:
+    """The kernel of layer 1 is the first half of docs/theory.md (1.1)."""
+    x = layer.inputs
+    return np.asarray(layer.C_b + layer.C_W * (x @ x.T) / x.shape[1])
+
+
+@recursion("K", indices=2, first=_first_K)
+def _K(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """The kernel K of layer l + 1 follows from docs/theory.md (1.1)."""
+    return here.C_b + here.C_W * here.M(0, 0)
+
+
+@recursion("V", indices=4, units=(2, 0))
 def _V(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """(1.5)"""
+    """The four-point vertex V_(ab)(cd) of docs/theory.md (1.3) follows from docs/theory.md (1.5); for one input this is
+    docs/theory.md (1.10)."""
     connected = here.E(0, 0, 0, 0) - np.multiply.outer(here.M(0, 0), here.M(0, 0))
     return here.C_W**2 * connected + here.rho * here.on_first(here.L, here.on_last(here.L, old["V"]))
 
 
+@recursion("G1", indices=2, needs=("V",), units=(1, 0))
 def _G1(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """(1.6)"""
+    """The metric correction G1_ab of docs/theory.md (1.2) follows from docs/theory.md (1.6); for one input this is
+    docs/theory.md (1.9) and (1.10)."""
     return here.rho * (here.L(old["G1"]) + here.C_W / 8 * here.fourth(0, old["V"]))
 
 
 def six_point(activation: str | Activation, depth: int, C_b: float, C_W: float, K1: float) -> Array:
-    """W of layers 1..depth, (depth,), for uniform width, one input with kernel K1 in layer 1, and any activation.
+    """The six-point function W of layers 1..depth follows from docs/theory.md (1.12), shape (depth,).
 
-    W' = t + 3 m' v' V + m'^3 W + 3 m'^2 m'' V^2 with m' = chi_parallel, v(K) = C_W^2 Var s^2, t = C_W^3 kappa_3(s^2);
-    derivatives in K are half the mean of a second derivative in z.
+    It holds for one width in all layers, one input with kernel K1 in layer 1, and any activation. W and V multiply
+    1/n^2 and 1/n. W' = t + 3 m' v' V + m'^3 W + 3 m'^2 m'' V^2 with m' = chi_parallel, v(K) = C_W^2 Var s^2 and
+    t = C_W^3 kappa_3(s^2); derivatives in K are half the mean of a second derivative in z. Raises ValueError for an
+    unknown activation.
     """
     s = named(activation)
     K, V, W, out = K1, 0.0, 0.0, [0.0]
@@ -42,7 +61,7 @@ def six_point(activation: str | Activation, depth: int, C_b: float, C_W: float, 
 
 
 def _moments(s: Activation, K: float) -> tuple[float, ...]:
-    """<s^2>, <s^4>, <s^6>, d<s^2>/dK, d<s^4>/dK, d^2<s^2>/dK^2"""
+    """These are <s^2>, <s^4>, <s^6>, d<s^2>/dK, d<s^4>/dK and d^2<s^2>/dK^2, of which docs/theory.md (1.12) is made."""
     if s.slopes is not None:
         A2, A4, A6 = ((s.slopes[0] ** k + s.slopes[1] ** k) / 2 for k in (2, 4, 6))
         return A2 * K, 3 * A4 * K**2, 15 * A6 * K**3, A2, 6 * A4 * K, 0.0

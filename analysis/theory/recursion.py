@@ -1,51 +1,34 @@
 """The flow with depth of every tensor of order one and 1/n, for any activation, inputs, rates and widths.
 
-Equations by their numbers in docs/theory.md, which names the chapters of PDLT (arXiv:2106.10165). The recursions of
-the differentials of the NTK stand in `analysis.theory.differentials`.
+The recursions stand in `preactivations`, `ntk` and `differentials`, one file a section of docs/theory.md; here they
+are iterated.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+# Importing these registers their recursions.
+from analysis.theory import differentials, ntk, preactivations  # noqa: F401
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
-from analysis.theory.differentials import RECURSIONS
 from analysis.theory.gaussian import Expectations
-from analysis.theory.layer import Layer
-from analysis.theory.ntk import _A, _B, _D, _F, _Theta, _Theta1
-from analysis.theory.preactivations import _G1, _V
+from analysis.theory.layer import FirstLayer, Layer, Tensors
+from analysis.theory.tensors import RECURSIONS, closure, in_order
 
-TENSORS = ("K", "Theta", "G1", "V")
-# What each tensor's recursion reads of the layer below.
-NEEDS: dict[str, tuple[str, ...]] = {
-    "K": (),
-    "Theta": (),
-    "V": (),
-    "G1": ("V",),
-    "B": ("Theta",),
-    "F": ("Theta",),
-    "D": ("Theta", "V"),
-    "A": ("Theta", "V", "D"),
-    "Theta1": ("Theta", "G1", "V", "D", "F"),
-    "P": ("Theta", "B"),
-    "Q": ("Theta", "F"),
-    "R": ("Theta", "B", "P"),
-    "S": ("Theta", "B"),
-    "T": ("Theta", "F", "Q"),
-    "U": ("Theta",),
-}
-SMOOTH_ONLY = ("P", "Q", "R", "S", "T", "U")  # their recursions hold products of second derivatives of s
+TENSORS = ("K", "Theta", "G1", "V")  # what `flow` computes unless it is asked for others
+LARGE = 1e70  # four-point expectations of a larger kernel may overflow
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Tensors with first axis l - 1, then their sample indices in the order of docs/theory.md. Dimensionless.
+    """Tensors by layer: the first axis is l - 1, then come sample indices in the order of docs/theory.md section 0.
 
-    A tensor of order 1/n with label l multiplies 1/n_{l-1} in the physical cumulant; in layer 1 it is 0.
-    What was not asked for, and not needed for what was, is None.
+    All are dimensionless. A tensor of order 1/n with label l multiplies 1/n_{l-1} in the physical cumulant; in layer 1
+    it is 0. A field is None where nobody asked for its tensor nor needed it. `flow[name]` is any tensor that was
+    computed, also one that a plugin registered.
     """
 
     chi_parallel: Array  # (L, D) susceptibility of a kernel, layer l to l + 1
@@ -65,6 +48,19 @@ class Flow:
     S: Array | None = None  # S[l-1, a, b, c, d] = S_abcd
     T: Array | None = None  # T[l-1, a, c, d, b] = T_acdb
     U: Array | None = None  # U[l-1, a, d, b, c] = U_adbc
+    others: Mapping[str, Array] = field(default_factory=dict)  # further registered tensors, by name
+
+    def __getitem__(self, name: str) -> Array:
+        """A tensor by its name, shape (L, D, ...). Raises KeyError where it was not computed."""
+        value: Array | None = getattr(self, name) if name in _fields() else self.others.get(name)
+        if value is None:
+            raise KeyError(f"{name}: not computed; name it in flow(..., tensors=[...])")
+        return value
+
+
+def _fields() -> set[str]:
+    """The fields of a flow that hold one tensor each."""
+    return {f.name for f in fields(Flow)} - {"others"}
 
 
 def _layerwise(name: str, value: ArrayLike, depth: int) -> Array:
@@ -80,17 +76,6 @@ def _distinct(inputs: Array) -> tuple[Array, NDArray[np.intp]]:
     return rows, which.reshape(-1).astype(np.intp)
 
 
-def closure(tensors: Iterable[str]) -> set[str]:
-    """What has to be iterated for the tensors asked for."""
-    out, todo = {"K"}, list(tensors)
-    while todo:
-        name = todo.pop()
-        if name not in out:
-            out.add(name)
-            todo += NEEDS[name]
-    return out
-
-
 def flow(
     activation: str | Activation,
     depth: int,
@@ -102,25 +87,28 @@ def flow(
     width_ratios: Sequence[float] | None = None,
     tensors: Iterable[str] = TENSORS,
 ) -> Flow:
-    """Iterate the recursions from layer 1 to layer `depth`.
+    """Iterate the recursions of docs/theory.md sections 1 to 3 from layer 1 to layer `depth`.
+
+    The susceptibilities chi_parallel and chi_perp of each layer are docs/theory.md (1.7) and (1.8).
 
     activation: a registered name, with parameters where it has them ("leaky_relu(slope=0.1)").
     inputs: (D, n_0). lambda_b, lambda_W: a number, or one a layer. width_ratios: n_l / n_{l-1} for
     l = 1..L-1 (the first never matters); None means one width.
-    tensors: which to compute, by the names of Flow's fields; what they need comes along. With four sample
-    indices the cost grows as D^4 per layer: D^4/24 four-dimensional integrals of about 10^7 points for each of
-    up to ten products of derivatives.
+    tensors: which to compute, by the names under which they were registered, which are Flow's fields and what plugins
+    add; what they need comes along. With four sample indices the cost grows as D^4 per layer: D^4/24 four-dimensional
+    integrals of about 10^7 points for each of up to ten products of derivatives.
 
     Accuracy: 1e-9 relative for smooth activations, and for one or two distinct inputs of kinked ones;
     three and four distinct inputs of kinked ones reach 1e-8 where no two are closer than 0.99 in
-    correlation (`tests/exact/test_gaussian.py`).
+    correlation (`tests/exact/theory/test_gaussian.py`).
 
     Kinked activations (relu, leaky_relu): K, Theta, V, B, F, D, A are finite for all inputs; G1 and Theta1 too,
     unless two different inputs are parallel. P and Q are finite but for their deltas, which automatic
     differentiation and so any measurement drops, and R, S, T, U diverge where inputs coincide: all six are refused.
 
     Raises ValueError for an unknown activation or tensor, a depth below 1, inputs that are not a finite
-    (D, n_0) array, rates or ratios of the wrong length, and for what a kinked activation does not have.
+    (D, n_0) array, rates or ratios of the wrong length, for what a kinked activation does not have, and for numbers
+    that are not finite.
     """
     s = named(activation)
     x = np.asarray(inputs, dtype=np.float64)
@@ -128,25 +116,20 @@ def flow(
         raise ValueError(f"inputs: a finite array of shape (D, n_0), got shape {x.shape}")
     if depth < 1:
         raise ValueError(f"depth={depth}: at least 1 layer of weights")
-    asked = list(tensors)
-    if unknown := set(asked) - set(NEEDS):
-        raise ValueError(f"tensors: unknown {sorted(unknown)}; known are {', '.join(NEEDS)}")
-    if s.kinked and (refused := sorted(set(asked) & set(SMOOTH_ONLY))):
+    asked = set(tensors)
+    if unknown := asked - set(RECURSIONS):
+        raise ValueError(f"tensors: unknown {sorted(unknown)}; known are {', '.join(RECURSIONS)}")
+    if s.kinked and (refused := sorted(name for name in asked if _smooth_only(name))):
         raise ValueError(f"tensors: {', '.join(refused)} of {s.name} hold products of delta functions; smooth s only")
-    wanted = closure(asked)
+    order = in_order(closure(asked))
     lambdas_b, lambdas_W = _layerwise("lambda_b", lambda_b, depth), _layerwise("lambda_W", lambda_W, depth)
     ratios = np.ones(depth - 1) if width_ratios is None else np.asarray(width_ratios, dtype=np.float64)
     if ratios.shape != (depth - 1,) or np.any(ratios <= 0):
         raise ValueError(f"width_ratios={width_ratios!r}: {depth - 1} numbers > 0, n_l / n_(l-1) for l = 1..L-1")
     x, which = _distinct(x)
-    D, n_0 = x.shape
-    current: dict[str, Array] = {
-        "K": C_b + C_W * (x @ x.T) / n_0,
-        "Theta": lambdas_b[0] + lambdas_W[0] * (x @ x.T) / n_0,
-    }
-    for name in wanted - set(current):
-        current[name] = np.zeros((D,) * (2 if name in ("G1", "Theta1") else 4))
-    layers: list[dict[str, Array]] = []
+    first = FirstLayer(x, C_b, C_W, float(lambdas_b[0]), float(lambdas_W[0]))
+    current = {name: _first(name, first) for name in order}
+    layers: list[Tensors] = []
     for layer in range(depth):
         # Layer l + 1's rates; the last layer has none above it, and only its susceptibilities are still wanted.
         above = min(layer + 1, depth - 1)
@@ -158,38 +141,50 @@ def flow(
         }
         layers.append(current | chi)
         if layer < depth - 1:
-            current = _step(here, current, wanted)
+            current = _step(here, current, order)
 
-    def stack(name: str, samples: int) -> Array:
-        out: Array = np.stack([layer[name] for layer in layers])
-        for axis in range(1, samples + 1):
+    def stack(name: str) -> Array:
+        out: Array = np.stack([tensors[name] for tensors in layers])
+        for axis in range(1, out.ndim):
             out = np.take(out, which, axis=axis)
         return out
 
-    result = Flow(stack("chi_parallel", 1), stack("chi_perp", 1), stack("K", 2))
-    present = [f.name for f in fields(Flow) if f.name in wanted and f.name != "K"]
-    return replace(result, **{name: stack(name, layers[0][name].ndim) for name in present})
+    computed = {name: stack(name) for name in layers[0]}
+    documented = {name: tensor for name, tensor in computed.items() if name in _fields()}
+    others = {name: tensor for name, tensor in computed.items() if name not in documented}
+    return Flow(**documented, others=others)
 
 
-def _step(here: Layer, old: dict[str, Array], wanted: set[str]) -> dict[str, Array]:
-    """All tensors of layer l + 1 from those of layer l."""
-    new = {"K": here.C_b + here.C_W * here.M(0, 0)}
-    order = [name for name in NEEDS if name in wanted and name != "K"]
+def _smooth_only(name: str) -> bool:
+    """Whether a tensor, or one that it needs, exists for smooth activations alone."""
+    return any(RECURSIONS[other].smooth_only for other in closure([name]))
+
+
+def _first(name: str, layer: FirstLayer) -> Array:
+    """A tensor of layer 1 vanishes unless its recursion says otherwise, docs/theory.md section 0."""
+    recursion, D = RECURSIONS[name], len(layer.inputs)
+    value = np.zeros((D,) * recursion.indices) if recursion.first is None else recursion.first(layer)
+    return _checked(name, value, D)
+
+
+def _step(here: Layer, old: Tensors, order: Sequence[str]) -> Tensors:
+    """All tensors of layer l + 1 follow from those of layer l; each recursion sees only what it declared."""
+    new: Tensors = {}
     for name in order:
-        new[name] = RECURSIONS[name](here, old, new)
-        if not np.all(np.isfinite(new[name])):
-            raise ValueError(f"{name} diverges for {here.expectations.s.name} at parallel inputs: two kinks meet")
+        recursion = RECURSIONS[name]
+        below = {other: old[other] for other in (name, *recursion.needs)}
+        value = recursion.step(here, below, {other: new[other] for other in recursion.same_layer})
+        new[name] = _checked(name, value, here.expectations.D)
+        if not np.all(np.isfinite(value)):
+            s, overflows = here.expectations.s, here.expectations.top > LARGE
+            cause = "at parallel inputs: two kinks meet" if s.kinked and not overflows else "beyond float64's range"
+            raise ValueError(f"{name} diverges for {s.name} {cause}")
     return new
 
 
-RECURSIONS = {
-    "Theta": _Theta,
-    "V": _V,
-    "G1": _G1,
-    "B": _B,
-    "F": _F,
-    "D": _D,
-    "A": _A,
-    "Theta1": _Theta1,
-    **RECURSIONS,
-}
+def _checked(name: str, value: Array, D: int) -> Array:
+    """The value is returned if it has the shape that was registered."""
+    want = (D,) * RECURSIONS[name].indices
+    if np.shape(value) != want:
+        raise ValueError(f"{name}: its recursion gave shape {np.shape(value)}; indices={len(want)} means {want}")
+    return value

@@ -1,4 +1,4 @@
-"""How every tensor grows with depth at criticality, by universality class (theory.md 4.2, 4.3, 4.4)."""
+"""How every tensor grows with depth at criticality, by universality class: docs/theory.md (4.2), (4.3) and (4.4)."""
 
 from dataclasses import dataclass
 
@@ -9,27 +9,12 @@ from analysis.theory.activations import activation as named
 from analysis.theory.criticality import critical
 from analysis.theory.quadrature import mean1
 
-# Powers of (K, Theta) by which a tensor is divided; what is left is of order l.
-UNITS: dict[str, tuple[int, int]] = {
-    "V": (2, 0),
-    "G1": (1, 0),
-    "A": (0, 2),
-    "B": (0, 2),
-    "D": (1, 1),
-    "F": (1, 1),
-    "P": (0, 2),
-    "Q": (0, 2),
-    "R": (-1, 3),
-    "S": (-1, 3),
-    "T": (-1, 3),
-    "U": (-1, 3),
-}
-
 
 @dataclass(frozen=True)
 class Exponents:
-    """At criticality and large l: K ~ l^-p_0, and each tensor, in UNITS of K and Theta at the same layer, ~
-    coefficient * l^1 (its exponent is 1 in every class; a coefficient of 0 means slower growth)."""
+    """Growth at criticality and large l, docs/theory.md (4.2), (4.3) and (4.4): K falls as l^-p_0, and each tensor, in
+    UNITS of K and Theta at the same layer, grows as coefficient * l. A coefficient of 0 means slower growth.
+    """
 
     universality_class: str
     p_0: float
@@ -37,12 +22,12 @@ class Exponents:
 
 
 def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
-    """The predicted depth exponents and coefficients, one input.
+    """The predicted depth exponents and coefficients for one input, docs/theory.md (4.2), (4.3) and (4.4).
 
     phi: the biases' share of the NTK, lambda_b / (lambda_b + lambda_W <s^2>) per layer, at the rates that give every
-    layer an equal share: constant for scale-invariant activations, lambda_b / l for K* = 0 (theory.md 4.5).
+    layer an equal share: constant for scale-invariant activations, lambda_b / l for K* = 0, docs/theory.md (4.5).
     Left out are tensors that do not grow as l in these units, A, D, Q, R, S, T for half-stable activations (their
-    chi_perp moves with K, and D, say, grows as l^2), and those that theory.md gives no asymptotics for: R, S, T, U for
+    chi_perp moves with K, and D grows as l^2), and those that have no known asymptotics: R, S, T, U for
     scale-invariant activations, all but V and G1 for K* = 0 ones that are not odd (p_perp differs from 1).
     Raises ValueError where no critical point exists, or phi is not between 0 and 1.
     """
@@ -69,7 +54,8 @@ def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
             },
         )
     if point.universality_class == "half-stable":
-        # At K*, <s s''> = 0 and Theta = w l, so that (2.12), (2.13), (3.13) and (3.15) sum to these.
+        # At K*, <s s''> = 0 and Theta = w l; the sums over layers of docs/theory.md (2.12), (2.13), (3.13) and (3.15)
+        # are these.
         K, C_W = point.K_star, point.C_W
         s0, s1, s2 = s.derivatives[:3]
         spread = mean1(lambda z: s0(z) ** 4, K) - mean1(lambda z: s0(z) ** 2, K) ** 2
@@ -85,7 +71,8 @@ def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
             },
         )
     coefficient = {"V": 2 / 3, "G1": -1 / 3}
-    if abs(float(s.derivatives[2](np.zeros(1))[0])) < 1e-14:  # odd: a1 = b1, so p_perp = 1
+    odd = abs(float(s.derivatives[2](np.zeros(1))[0])) < 1e-14
+    if odd:  # then a1 = b1, so p_perp = 1
         weights = 1 - phi
         coefficient |= {
             "B": 1 / 3,
@@ -103,7 +90,8 @@ def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
 
 
 def bias_share(activation: str | Activation, lambda_b: float, lambda_W: float, K: float) -> float:
-    """phi of `exponents` from the rates before their depth scaling, and the kernel (theory.md 4.2, 4.3)."""
+    """The share phi of `exponents`, from the rates before their depth scaling and the kernel: docs/theory.md (4.2),
+    (4.3) and (4.5). Raises ValueError where no critical point exists."""
     s, point = named(activation), critical(activation)
     if s.slopes is not None:
         square = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2 * K

@@ -60,7 +60,8 @@ def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor
 
 
 def kernel(s: Tensor, C_b: float, C_W: float) -> Tensor:
-    """Conditional kernel of the next layer, (M, D, D) float64: g_ab = C_b + C_W/n sum_j s_ja s_jb (theory.md 1.11)."""
+    """Conditional kernel of the next layer, (M, D, D) float64: g_ab = C_b + C_W/n sum_j s_ja s_jb of docs/theory.md
+    (1.11)."""
     return gram(s, C_W / s.shape[-1], C_b)
 
 
@@ -92,7 +93,7 @@ def ntk(
     lambda_b: tuple[float, ...],
     lambda_W: tuple[float, ...],
 ) -> Tensor:
-    """H_ij;ab of the outputs, (M, n_L, D, n_L, D) float64 (theory.md 2.1, 10.4).
+    """H_ij;ab of the outputs, (M, n_L, D, n_L, D) float64 (docs/theory.md (2.1), (10.4)).
 
     H = sum_l (lambda_b + lambda_W/n_{l-1} s_a . s_b) (u_i;a . u_j;b) with u(l) = dz(L)/dz(l): one batched
     backward pass; no Jacobian is held.

@@ -1,4 +1,4 @@
-"""Differentials of the NTK by nested directional derivatives (theory.md 3.1 to 3.3): dH, and the two kinds of ddH.
+"""Differentials of the NTK by nested directional derivatives, docs/theory.md section 3: dH, and the two kinds of ddH.
 
 The direction v_k = lambda grad z_k of output k = (i, a) is rank one in each layer, W(l) += (lambda_W/n) u_k s_k^T, so
 that moving along it costs dot products of backpropagated vectors u and activations s. Everything of one network shares
@@ -40,7 +40,7 @@ def differentials(
     lambda_W: tuple[float, ...],
     second: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """dH[p, q, k], ddI[p, k, m, r] and ddII[p, q, k, m] (theory.md 3.1, 3.2, 3.3) at the output, in float64.
+    """dH[p, q, k], ddI[p, k, m, r] and ddII[p, q, k, m] (docs/theory.md (3.1), (3.2), (3.3)) at the output, in float64.
 
     dH_pqk is the second derivative of z_p along v_q and v_k; ddI the third along three; ddII pairs the Hessian of z_p
     applied to v_k with that of z_q applied to v_m. The latter two only if `second`. Shapes (M, P, P, P[, P]).

@@ -1,4 +1,4 @@
-"""The law sampler: preactivations and NTK without weights, exact at every width (theory.md section 10).
+"""The law sampler: preactivations and NTK without weights, exact at every width (docs/theory.md section 10).
 
 Given a layer, the next layer's neurons are independent N(0, g) with g the conditional kernel. So n x D
 normals a layer stand for the n x n weights; and as many again for the backward pass, given the forward one.
@@ -33,7 +33,10 @@ class Drawn:
 def sample(
     settings: Settings, x: Tensor, stream: Stream, s: Function, last: bool, z_of: Container[int]
 ) -> Iterator[Drawn]:
-    """Yields layers 1..L; layer L without xi and z unless `last`. z_of: hidden layers whose z is wanted."""
+    """Yields layers 1..L, docs/theory.md (10.1) and (10.2); layer L without xi and z unless `last`.
+
+    z_of: hidden layers whose z is wanted.
+    """
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     g, none = kernel(x[None], C_b, C_W).expand(stream.M, -1, -1), x[:0]
     for layer, n in enumerate(settings.network.sizes(x.shape[1])[1:], start=1):
@@ -58,7 +61,7 @@ def ntk(
     settings: Settings, layers: list[Drawn], at: tuple[int, ...], stream: Stream, slope: Slope
 ) -> dict[int, Tensor]:
     """H_ij;ab of the first n_L neurons of each layer in `at`, (M, n_L, D, n_L, D) float64, exact in law jointly and
-    given the forward pass (theory.md 10.3, 10.4).
+    given the forward pass (docs/theory.md (10.3), (10.4)).
 
     The forward pass has revealed the weights of a layer (its bias as one column more) only along the directions Q
     of its inputs, as xi. Pulled back through them, vectors U get Q^T xi U from what is known and, orthogonal to

@@ -374,7 +374,7 @@ def pull_back(
     u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, times: Tensor
 ) -> Tensor:
     """W^T u times `times`, (M, K, n) as s, of vectors u (M, K, n_above) with Gram matrix `square`, for weights W that
-    took the activations s (M, D, n) to C xi and are otherwise unknown (theory.md 10.4).
+    took the activations s (M, D, n) to C xi and are otherwise unknown: docs/theory.md (10.3).
 
     x: (M, K, n) and bias: (M, K, 1), or none, are fresh normals of variance scale^2 and C_b. times: (M, T, n), for rows
     k = 0..T-1 and again for the next T.

@@ -1,4 +1,4 @@
-"""The step size: a share of the bound below which gradient descent is stable (docs/theory.md 5.1)."""
+"""The step size: a share of the bound below which gradient descent is stable (docs/theory.md (5.1))."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ AUTO = 32  # networks whose NTK at initialisation it averages
 
 def stable_eta(drawn: Iterable[Training]) -> float:
     """SHARE times the bound 2 / (curvature lambda_max) below which gradient descent is stable, of the mean NTK of the
-    train samples over networks at initialisation, to three digits (theory.md 5.1)."""
+    train samples over networks at initialisation, to three digits (docs/theory.md (5.1))."""
     mean: Tensor | float = 0.0
     networks, curvature = 0, 1.0
     for t in drawn:

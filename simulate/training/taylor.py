@@ -1,4 +1,4 @@
-"""Taylor models: networks cut off at a derivative, trained in function space (theory.md 5.5 to 5.8, PDLT ch. infinity).
+"""Taylor models: networks cut off at a derivative, trained in function space, docs/theory.md (5.5) to (5.8).
 
 Order 1 knows f and H of the network at initialisation and is linear; order 2 also dH, and is quadratic; order 3 also
 ddI and ddII, and is right to order 1/n. All start where the network starts and follow its algorithm with its eta.
@@ -26,7 +26,7 @@ def model_step(algorithm: str) -> Callable[[ModelStep], ModelStep]:
 
 
 def _step(state: State, ddI: Tensor, ddII: Tensor, error: Tensor, train: Tensor, eta: float) -> State:
-    """(5.5), (5.6), (5.7): the exact change under a step of gradient descent to third order in eta."""
+    """The change under a step of gradient descent, to third order in eta: docs/theory.md (5.5), (5.6) and (5.7)."""
     z, H, dH = state
     e = torch.zeros_like(z)
     e[:, train] = error
@@ -46,7 +46,7 @@ def _step(state: State, ddI: Tensor, ddII: Tensor, error: Tensor, train: Tensor,
 
 
 def _slope(state: State, ddI: Tensor, ddII: Tensor, error: Tensor, train: Tensor) -> State:
-    """The terms of `_step` linear in eta: the change under gradient flow."""
+    """The terms of `_step` that are linear in eta are the change under gradient flow, docs/theory.md (5.7)."""
     z, H, dH = state
     e = torch.zeros_like(z)
     e[:, train] = error
@@ -66,7 +66,7 @@ def trajectory(
     algorithm: str,
     steps: tuple[int, ...],
 ) -> Iterator[Tensor]:
-    """Outputs of the models of order 1, 2 and 3 at each of the steps, (M, 3, P) float64.
+    """Outputs of the models of order 1, 2 and 3 of docs/theory.md (5.8) at each of the steps, (M, 3, P) float64.
 
     z (M, P), H (M, P, P) and differentials (dH, ddI, ddII) of the network at initialisation. train: which of the P are
     trained; targets: (their number,).

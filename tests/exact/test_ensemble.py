@@ -62,6 +62,7 @@ def reference(W: list[Tensor], b: list[Tensor], x: Tensor, s: activations.Functi
 
 @pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "swish"])
 def test_forward(name: str) -> None:
+    """Batched forward passes are those of docs/theory.md section 0, network by network."""
     parameters, x, setting = network(name)
     s, _ = activations.functions(setting.activation)
     z, signals = dense.forward(parameters, x, s)
@@ -74,7 +75,8 @@ def test_forward(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "sin"])
 def test_ntk_is_the_jacobian_contraction(name: str) -> None:
-    """H = sum_mu lambda_mu dz_i;a/dtheta_mu dz_j;b/dtheta_mu by torch.func, two outputs, layer-wise rates."""
+    """H is sum_mu lambda_mu dz_i;a/dtheta_mu dz_j;b/dtheta_mu of docs/theory.md (2.1) by torch.func, with two outputs
+    and layer-wise rates."""
     parameters, x, setting = network(name)
     s, slope = activations.functions(setting.activation)
     z, signals = dense.forward(parameters, x, s)
@@ -92,6 +94,27 @@ def test_ntk_is_the_jacobian_contraction(name: str) -> None:
             want += rate * torch.einsum("aimn,bjmn->iajb", JW[layer], JW[layer])
             want += LAMBDA_B[layer] * torch.einsum("aim,bjm->iajb", Jb[layer], Jb[layer])
         torch.testing.assert_close(H[m], want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "gelu"])
+def test_ntk_follows_the_forward_equation(name: str) -> None:
+    """docs/theory.md (2.2), from layer to layer, ends at the H that `dense.ntk` finds backwards. Negative control:
+    without the NTK of the layer below."""
+    parameters, x, setting = network(name)
+    s, slope = activations.functions(setting.activation)
+    z, signals = dense.forward(parameters, x, s)
+    equal = torch.eye(5, dtype=torch.float64)[:, None, :, None]
+    H = equal * (LAMBDA_B[0] + LAMBDA_W[0] / 4 * x @ x.T)[None, None, :, None, :]
+    for layer in (1, 2):
+        below, W, n = signals[layer], parameters.W[layer], z[layer - 1].shape[2]
+        shares = LAMBDA_B[layer] + LAMBDA_W[layer] / n * below @ below.mT
+        slopes = slope(z[layer - 1], below).mT
+        through = torch.einsum("mik,mjl,mka,mlb,mkalb->miajb", W, W, slopes, slopes, H.expand(3, -1, -1, -1, -1))
+        equal = torch.eye(W.shape[1], dtype=torch.float64)[:, None, :, None]
+        H = equal * shares[:, None, :, None, :] + through
+    want = dense.ntk(parameters, z, signals, slope, LAMBDA_B, LAMBDA_W)
+    torch.testing.assert_close(H, want, rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(H - through, want, rtol=1e-2)
 
 
 def test_truncated_networks() -> None:
@@ -118,7 +141,8 @@ def test_truncated_networks() -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own, at its first jvp
 @pytest.mark.parametrize("name", ["tanh", "gelu", "sin"])
 def test_differentials_are_nested_directional_derivatives(name: str) -> None:
-    """dH, ddI, ddII and d4 against torch.func on the definition: directions v = lambda grad z, all indices."""
+    """dH, ddI and ddII of docs/theory.md (3.1) to (3.3), and d4, by torch.func on the definition: directions
+    v = lambda grad z, all indices."""
     parameters, x, setting = network(name, M=2, D=2)
     s, _ = activations.functions(setting.activation)
     z, signals = dense.forward(parameters, x, s)
@@ -171,7 +195,8 @@ def test_it_is_what_torch_modules_compute() -> None:
 
 
 def test_one_layer_network_trains_as_the_closed_form() -> None:
-    """L = 1 is linear in its parameters at any width: gradient descent is (theory.md 5.1) with its own H, exactly."""
+    """A network of one layer is linear in its parameters at any width, docs/theory.md (5.4): gradient descent is
+    docs/theory.md (5.1) with its own H, exactly."""
     s = settings("network.depth=1", "network.width=[]", "dynamics.lambda_b=0.4", "dynamics.lambda_W=0.8")
     parameters = dense.draw(s, 4, stream(5, 3))
     x = normal(4, 4, 4)

@@ -20,6 +20,7 @@ def test_covariance_is_numpys() -> None:
 
 
 def test_replicates_leave_out_whole_blocks() -> None:
+    """A replicate of docs/theory.md (7.8) is the estimate without one block of networks."""
     x = np.random.default_rng(1).standard_normal((512 + 100, 2))
     edges = np.linspace(0, len(x), estimators.BLOCKS + 1).astype(int)
     rest = np.delete(x, range(edges[7], edges[8]), axis=0)
@@ -30,11 +31,13 @@ def test_replicates_leave_out_whole_blocks() -> None:
 
 
 def test_fourth_cumulant_is_the_k_statistic() -> None:
+    """The fourth cumulant of docs/theory.md (7.2), unbiased."""
     x = np.random.default_rng(2).exponential(size=(200, 1)) + 3
     assert estimators.fourth_cumulant(x).value[0] == pytest.approx(kstat(x[:, 0], 4), rel=1e-9)
 
 
 def test_third_cumulant_is_the_k_statistic() -> None:
+    """The third cumulant of docs/theory.md (6.6), unbiased, by networks."""
     x = np.random.default_rng(6).exponential(size=(300, 1)) + 3
     got = estimators.third_cumulant(x)
     assert got.value[0] == pytest.approx(kstat(x[:, 0], 3), rel=1e-9)
@@ -44,7 +47,8 @@ def test_third_cumulant_is_the_k_statistic() -> None:
 
 
 def test_connected_is_unbiased_by_enumeration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All samples of three networks from a population of four: the mean of the estimate is the population's value."""
+    """The estimate is unbiased, docs/theory.md (7.7): over all samples of three networks from a population of four its
+    mean is the population's value."""
     monkeypatch.setattr(estimators, "FEWEST", 2)
     x = np.array([[1.0, 2.0], [0.0, 1.0], [3.0, -1.0], [2.0, 2.0]])
     products = np.array([[2.0], [1.0], [0.0], [5.0]])
@@ -60,6 +64,7 @@ def test_connected_is_unbiased_by_enumeration(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_distinct_neurons() -> None:
+    """The mean over i != j of docs/theory.md (7.1), pair by pair."""
     z = np.random.default_rng(3).standard_normal((6, 4))
     a, b, c, d = z.T
     brute = np.mean([a[i] * b[i] * c[j] * d[j] for i in range(6) for j in range(6) if i != j])
@@ -70,7 +75,7 @@ def test_distinct_neurons() -> None:
 
 
 def test_jackknife_error_of_a_mean() -> None:
-    """Equal blocks: the jackknife of a mean is the spread of block means over sqrt(B), to rounding."""
+    """The jackknife of docs/theory.md (7.8) of a mean over equal blocks is the spread of block means over sqrt(B)."""
     x = np.random.default_rng(4).standard_normal((estimators.BLOCKS * 10, 1))
     blocks = x.reshape(estimators.BLOCKS, 10).mean(axis=1)
     want = blocks.std(ddof=1) / np.sqrt(estimators.BLOCKS)
@@ -78,6 +83,7 @@ def test_jackknife_error_of_a_mean() -> None:
 
 
 def test_joined_estimates_keep_their_covariance() -> None:
+    """Replicates of docs/theory.md (7.8) from the same networks correlate as the estimates do."""
     x = np.random.default_rng(5).standard_normal((5120, 1))
     joint = estimators.join([estimators.mean(x), estimators.mean(-2 * x)])
     correlation = joint.covariance[0, 1] / np.sqrt(joint.covariance[0, 0] * joint.covariance[1, 1])

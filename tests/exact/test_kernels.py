@@ -212,8 +212,8 @@ def test_products(dtype: torch.dtype, D: int) -> None:
 @pytest.mark.parametrize(("K", "D"), [(1, 1), (1, 5), (2, 1), (2, 2), (2, 3), (3, 4), (4, 3), (4, 4), (6, 9), (8, 8)])
 @pytest.mark.parametrize("biased", [False, True])
 def test_vectors_pulled_back(dtype: torch.dtype, K: int, D: int, biased: bool) -> None:
-    """Against the definition, with the directions formed: Q, along which the forward pass has seen the columns (bias,
-    weights), what it saw, and fresh normals without their part along Q (theory.md 10.4)."""
+    """docs/theory.md (10.3) with the directions formed: Q, along which the forward pass has seen the columns (bias,
+    weights), what it saw, and fresh normals without their part along Q."""
     M, n, above, C_b, C_W = 3, 70, 30, 0.4 * biased, 1.7
     scale = (C_W / n) ** 0.5
     s, u, xi = (normal(M, k, size, seed=k).to(dtype) for k, size in ((D, n), (K, above), (D + 1, above)))
@@ -283,7 +283,8 @@ def test_factor_of_any_rank(rows: list[list[float]]) -> None:
 
 @pytest.mark.parametrize("D", [1, 2, 3, 5])
 def test_directions_are_orthonormal(D: int) -> None:
-    """Q = P phi for the inverse P of the factor C: orthonormal, C Q = phi, and nothing for a sample that adds none."""
+    """Q = P phi for the inverse P of the factor C is that of docs/theory.md (10.2): orthonormal, C Q = phi, and nothing
+    for a sample that adds none."""
     phi = normal(4, D, 6)
     if D > 2:
         phi[:, 2] = 2 * phi[:, 0] - phi[:, 1]  # no new direction

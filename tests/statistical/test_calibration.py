@@ -22,7 +22,8 @@ SURE = 1e-4  # false-alarm rate of each test here
 
 
 def measured(rng: np.random.Generator, networks: int, layer: int = DEPTH) -> tuple[np.ndarray, np.ndarray]:
-    """V and its error at each width, from g = prod chi^2_n / n: the deep-linear law without any simulation."""
+    """V and its error at each width from g = prod chi^2_n / n, the deep-linear law of docs/theory.md (6.2), by the
+    estimator of docs/theory.md (7.3)."""
     value, error = [], []
     for n in WIDTHS:
         g = np.prod(2 * rng.standard_gamma(n / 2, (layer - 1, networks)) / n, axis=0)
@@ -126,8 +127,10 @@ def test_mutants_through_the_whole_pipeline(mutant: str, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("wrong", [False, True])
 def test_every_ntk_tensor_through_the_pipeline(wrong: bool, tmp_path: Path) -> None:
-    """A, B, D, F by the law sampler and P to U by differentiation: none disagrees; with lambda_W said to be 15 %
-    larger than it was, each claim does. Family-wise false-alarm rate 0.01."""
+    """G1 of docs/theory.md (1.2), A, B, D and F of docs/theory.md (2.5) and (2.6) by the law sampler, P to U of
+    docs/theory.md (3.4) to (3.6) by differentiation, estimated as in docs/theory.md (7.3) to (7.6) and (7.9): none
+    disagrees. Negative control: with a lambda_W that is 15 % too large in the settings each claim does. Family-wise
+    false-alarm rate 0.01."""
     common = ["network.width=12,16,24,32,64", "network.depth=3", "workers=1", "ensemble.device=cpu"]
     sets = simulate.sweep(
         "experiment=tensors", "inputs.count=2", "inputs.classes=[0,1]", "ensemble.networks=20000",
@@ -142,6 +145,6 @@ def test_every_ntk_tensor_through_the_pipeline(wrong: bool, tmp_path: Path) -> N
     said = {verdict.claim: verdict for verdict in result.verdicts}
     assert set(said) == {"tensors", "derivatives"}
     tested = {j.fit.series.test for verdict in said.values() for j in verdict.judged}
-    assert set("VABDFPQRSTU") <= tested
+    assert set("VABDFPQRSTU") | {"Theta1", "G1"} <= tested
     for verdict in said.values():
         assert (verdict.verdict == "disagrees") == wrong, verdict.reason

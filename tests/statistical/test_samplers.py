@@ -47,7 +47,8 @@ def largest_z(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_dense_and_law_are_one_law(activation: str, run: Callable[..., DataSet]) -> None:
-    """Width 8, where corrections in 1/n are large, with biases; some thirty statistics."""
+    """docs/theory.md (10.1) and (10.2) are exact: width 8, where corrections in 1/n are large, with biases; some thirty
+    statistics."""
     dense = run(*BASE, f"activation={activation}", "ensemble.sampler=dense")
     drawn = run(*BASE, f"activation={activation}", "ensemble.sampler=law")
     z, limit = largest_z(statistics(dense), statistics(drawn))
@@ -101,7 +102,8 @@ def ntk_statistics(data: DataSet) -> np.ndarray:
 @pytest.mark.parametrize("width", [8, 16])
 @pytest.mark.parametrize(("activation", "C_b"), [("tanh", 0.3), ("relu", 0.3), ("relu", 0.0)])
 def test_dense_and_law_ntk_are_one_law(activation: str, C_b: float, width: int, run: Callable[..., DataSet]) -> None:
-    """Forward and backward pass without weights, with and without biases, layer-wise rates."""
+    """docs/theory.md (10.1) to (10.4) are exact: forward and backward pass without weights, with and without biases,
+    layer-wise rates."""
     case = [*NTK, f"activation={activation}", f"initialization.C_b={C_b}", f"network.width={width}"]
     dense, drawn = (run(*case, f"ensemble.sampler={sampler}") for sampler in ("dense", "law"))
     z, limit = largest_z(ntk_statistics(dense), ntk_statistics(drawn))
@@ -167,7 +169,8 @@ def test_law_ntk_at_hidden_layers_is_one_law_with_dense(
 @pytest.mark.parametrize("sampler", ["dense", "law"])
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 def test_exact_finite_width_law(activation: str, sampler: str, run: Callable[..., DataSet]) -> None:
-    """E g, E g^2, E g^3 at unequal widths against the exact law, and the leading order refused at n = 16."""
+    """E g, E g^2 and E g^3 of docs/theory.md (1.11) at unequal widths by the exact law of docs/theory.md (6.4), for
+    linear networks docs/theory.md (6.2). Negative control: another width of one layer."""
     widths = [16, 12, 20]
     data = run(
         "network.depth=4",
@@ -194,7 +197,7 @@ def test_exact_finite_width_law(activation: str, sampler: str, run: Callable[...
 
 @pytest.mark.parametrize("sampler", ["dense", "law"])
 def test_exact_ntk_of_relu(sampler: str, run: Callable[..., DataSet]) -> None:
-    """E H and E H^2 of the NTK at n = 16 against the exact recursion (theory.md 6.7), two outputs."""
+    """E H and E H^2 of the NTK at n = 16 by the exact law of docs/theory.md (6.7), two outputs."""
     data = run(
         "network.depth=4",
         "network.width=16",
@@ -221,8 +224,8 @@ def test_exact_ntk_of_relu(sampler: str, run: Callable[..., DataSet]) -> None:
 
 @pytest.mark.parametrize("sampler", ["dense", "law"])
 def test_relu_mean_ntk_off_the_diagonal_alone(sampler: str, run: Callable[..., DataSet]) -> None:
-    """At n = 8, E H_ab of ReLU is the frozen NTK for one input and differs from it for two (theory.md 6.1, 2.14), by
-    Theta1 / n up to the next order."""
+    """At n = 8, E H_ab of ReLU is the frozen NTK for one input, docs/theory.md (6.7), and differs from it for two, by
+    Theta1 / n of docs/theory.md (2.11) up to the next order."""
     n, depth = 8, 4
     data = run(
         f"network.width={n}",

@@ -33,7 +33,7 @@ def represented(tmp_path_factory: pytest.TempPathFactory) -> list[DataSet]:
 
 
 def test_the_ntk_moves_as_predicted(represented: list[DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
-    """n E[H(T) - H(0)] of gradient flow (theory.md 5.9). Negative control: the sign of the curvature's part."""
+    """n E[H(T) - H(0)] of gradient flow is docs/theory.md (5.9). Negative control: the sign of the curvature's part."""
     pull, limit = largest_pull("ntk_change", represented)
     assert pull < limit
     right = nearly_kernel.ntk_change_of_flow
@@ -47,7 +47,8 @@ def test_the_ntk_moves_as_predicted(represented: list[DataSet], monkeypatch: pyt
 
 
 def test_one_step_moves_the_ntk_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """n E[H_ab(1) - H_ab(0)] on two samples, a large step (theory.md 5.10). Negative control: its first order alone."""
+    """n E[H_ab(1) - H_ab(0)] on two samples after a large step is docs/theory.md (5.10). Negative control: its first
+    order alone."""
     small = [
         *SMALL,
         "network.depth=3",
@@ -70,7 +71,8 @@ def test_one_step_moves_the_ntk_as_predicted(tmp_path: Path, monkeypatch: pytest
 
 
 def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Descent with a large step and flow on the same networks (theory.md 5.21). Negative control: another step."""
+    """Descent with a large step and flow on the same networks differ by docs/theory.md (5.21). Negative control:
+    another step."""
     small = [*SMALL, "network.depth=2", "ensemble.networks=6000", f"output={tmp_path}/a"]
     both = "dynamics=gradient_descent,gradient_flow"
     sets = simulate.sweep("experiment=algorithm_dependence", *small, both, "dynamics.eta=0.4", "dynamics.steps=30",
@@ -85,7 +87,8 @@ def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_exponents_of_the_taylor_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """1/2, 1, 1 and 2 (theory.md 5.8). Negative control: with ddII left out the cubic model is no better than 1/n."""
+    """The exponents are 1/2, 1, 1 and 2, docs/theory.md (5.8). Negative control: with ddII left out the cubic model is
+    no better than 1/n."""
     small = ["network.width=32,48,64,96", *SMALL[1:], "ensemble.networks=300", "network.depth=2"]
     pull, limit = largest_pull(
         "taylor_error", simulate.sweep("experiment=taylor_models", *small, f"output={tmp_path}/a")
@@ -104,7 +107,8 @@ def test_exponents_of_the_taylor_models(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_one_layer_is_exact(tmp_path: Path) -> None:
-    """Every network at the primal and dual solution. Negative control: networks that are not at the end yet."""
+    """Every network ends at the primal and dual solution of docs/theory.md (5.4). Negative control: networks that are
+    not at the end yet."""
     small = ["workers=1", "ensemble.networks=64", f"output={tmp_path}/a"]
     (done,) = simulate.sweep("experiment=linear_model", *small)
     found, _ = series("one_layer", {"precision": 1e-9}, variants([Point(done)]))
@@ -121,7 +125,7 @@ def test_one_layer_is_exact(tmp_path: Path) -> None:
 
 
 def test_trained_outputs_approach_every_closed_form(tmp_path: Path) -> None:
-    """Mean and covariance at a step on the way, for descent, flow and momentum."""
+    """Mean and covariance of docs/theory.md (5.2) at a step on the way, for descent, flow and momentum."""
     for rule in ("gradient_descent", "gradient_flow", "momentum"):
         small = [
             *SMALL,

@@ -39,7 +39,7 @@ def test_a_closed_form_can_be_added(run) -> None:
         rule_of(Point(data))
     form = ClosedForm("sgd", lambda values, eta, steps, batch: (1 - eta * values) ** (batch * steps), lambda batch: 2.0,
                       ("batch",))  # fmt: skip
-    theory.CLOSED_FORMS.add(form)
+    theory.linear_training.add_closed_form(form)
     try:
         assert options_of(rule_of(Point(data))) == {"batch": 2}
         K = Point(data).flow(("K", "Theta"))

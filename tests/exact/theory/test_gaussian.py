@@ -29,6 +29,7 @@ def isserlis(K: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("D", [1, 2, 3, 4, 5])
 def test_linear_is_isserlis(D: int) -> None:
+    """The means <z z z z> of docs/theory.md section 0 are sums over pairings."""
     K = random_kernel(D, D)
     np.testing.assert_allclose(four_point(activation("linear"), K), isserlis(K), rtol=1e-11)
 
@@ -55,7 +56,8 @@ def test_erf_pair_is_the_arcsine_kernel() -> None:
 
 
 def test_relu_pair_is_the_arccosine_kernel_and_its_derivatives() -> None:
-    """Entries by central differences of the closed form in K: each d_p d_q f is twice df/dK_pq."""
+    """Entries by central differences of the closed form in K: each d_p d_q f of docs/theory.md (1.4) is twice
+    df/dK_pq."""
     s = activation("relu")
     K = random_kernel(2, 3)
 
@@ -111,7 +113,8 @@ def test_kinked_pairs_of_fourth_order(name: str) -> None:
 @pytest.mark.parametrize("name", ["tanh", "gelu", "swish", "softplus", "sigmoid", "erf"])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
 def test_smooth_four_inputs_to_1e9(name: str, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against a grid 1.5 times as fine on every axis, which for a geometric rule has converged if this one has."""
+    """Against a grid 1.5 times as fine on every axis, docs/theory.md section 8: with a geometric rule that one has
+    converged if this one has."""
     s, K = activation(name), random_kernel(4, 7, scale)
     if not (name in ("tanh", "gelu") and scale == 0.1):  # the fine grid of four inputs takes seconds to minutes
         K = K[:3, :3]
@@ -126,7 +129,8 @@ def test_smooth_four_inputs_to_1e9(name: str, scale: float, monkeypatch: pytest.
 
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_derivatives_by_stein(name: str) -> None:
-    """<d_a f> = sum_b (K^-1)_ab <z_b f>: derivatives in one input against moments with another function."""
+    """Stein's lemma of docs/theory.md (1.4), <d_a f> = sum_b (K^-1)_ab <z_b f>: derivatives in one input against
+    moments with another function."""
     s, K = activation(name), random_kernel(3, 5)
     identity = Activation("z", (lambda z: z, np.ones_like, *[np.zeros_like] * 4))
     both = Activation("s, z", (s.derivatives[0], s.derivatives[1], identity.derivatives[0], *s.derivatives[3:]))
