@@ -5,10 +5,12 @@ from pathlib import Path
 
 import configs
 from analysis.pipeline import analyze, write
+from configs.arguments import valued
+from simulate import plugins
 from simulate.settings import printable
 from simulate.store.files import StoreError
 
-USAGE = """usage: python -m analysis data=DIR [key=value ...]
+USAGE = """usage: python -m analysis data=DIR [--config-dir=DIR] [key=value ...]
 
 Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a sweep, or several sweeps).
 
@@ -18,22 +20,39 @@ Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a 
   prior_width=3.0     of next orders in l/n, in units of the quantity
   diverged=0.01       share of diverged networks that is tolerated
   figures=true        draw them
-  strict=false        true: exit code 3 where a claim disagrees"""
+  strict=false        true: exit code 3 where a claim disagrees
+  plugins=[my.py]     Python files that register further measures, observables, ... (docs/own_folder.md)
+  --config-dir=DIR    a folder of one's own, where plugins are looked for too"""
+
+
+def usage(overrides: list[str], config_dir: str | None) -> str:
+    """The help text, and what the plugins register."""
+    lines = [USAGE]
+    if overrides:
+        config = configs.compose(
+            "analysis", ["data=.", *(o for o in overrides if not o.startswith("data="))], config_dir
+        )
+        lines += [f"  {p.name} registers: {plugins.in_words(p)}" for p in plugins.load(config["plugins"], config_dir)]
+    return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
     """0: done; 2: a setting or the data are wrong; 3: strict, and a claim disagrees."""
-    if {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        return 0
     try:
-        config = configs.compose("analysis", arguments)
+        config_dir, rest = valued(arguments, "--config-dir")
+        overrides = [argument for argument in rest if not argument.startswith("-")]
+        flags = set(rest) - set(overrides)
+        if unknown := flags - {"-h", "--help"}:
+            raise configs.ConfigError(f"{min(unknown)}: no such flag; see python -m analysis --help")
+        if flags:
+            print(usage(overrides, config_dir))
+            return 0
+        config = configs.compose("analysis", overrides, config_dir)
         data, output, strict = config.pop("data"), config.pop("output"), config.pop("strict")
         if not isinstance(strict, bool) or not isinstance(config["figures"], bool):
             raise ValueError(f"strict={strict!r}, figures={config['figures']!r}: true or false")
-
         folder = Path(output or Path(str(data)) / "analysis")
-        result = analyze(str(data), **config)
+        result = analyze(str(data), config_dir=config_dir, **config)
         report = write(result, folder)
     except (configs.ConfigError, StoreError, ValueError, OSError) as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)

@@ -175,7 +175,7 @@ class Model:
         return 4 if self.build else 1
 
 
-MODELS: Registry[Model] = Registry("fit model")
+MODELS: Registry[Model] = Registry("fit model", rows=False)
 for model in (
     Model("powers", _powers),
     Model("exponent", _exponent),

@@ -15,6 +15,7 @@ from analysis.fits import Fit
 from analysis.points import Point, variants
 from analysis.result import Claim, Options, Result, verdict_json
 from analysis.series import NotTested, series
+from simulate import plugins as plugin_files
 from simulate.store.files import StoreError
 from simulate.store.sets import DataSet, find
 
@@ -114,19 +115,37 @@ def write(result: Result, folder: Path) -> Path:
     return path
 
 
-def analyze(data: str | Path | DataSet | Sequence[DataSet], output: str | Path | None = None, **options: Any) -> Result:
+def _check_plugins(sets: Sequence[DataSet]) -> None:
+    """StoreError where a data set was made with a plugin that this process has not loaded: what its rows are, nobody
+    else can tell."""
+    for data in sets:
+        if unmet := plugin_files.unmet(data.settings):
+            raise StoreError(f"{data.path}: made with {unmet}")
+
+
+def analyze(
+    data: str | Path | DataSet | Sequence[DataSet],
+    output: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+    config_dir: str | Path | None = None,
+    **options: Any,
+) -> Result:
     """Judge the data sets at `data` (a path, a data set, or several).
 
-    Writes the report to `output` if given. Options as in configs/analysis.yaml: alpha, power, prior_width, diverged,
-    figures. Raises simulate.StoreError where data are missing or damaged, ValueError where an option is wrong.
+    Writes the report to `output` if given. plugins: Python files to load, also looked for in config_dir
+    (docs/own_folder.md). Options as in configs/analysis.yaml: alpha, power, prior_width, diverged, figures. Raises
+    simulate.StoreError where data are missing or damaged, or made with a plugin that is not loaded, ValueError where an
+    option is wrong or a plugin fails.
     """
-    checked = Options(**options)
+    plugin_files.load(plugins, config_dir)
+    checked = Options(**options, plugins=plugin_files.loaded())
     if isinstance(data, DataSet):
         sets = [data]
     elif isinstance(data, str | Path):
         sets = find(data)
     else:
         sets = list(data)
+    _check_plugins(sets)
     result = judge_sets(sets, checked)
     if output is not None:
         write(result, Path(output))

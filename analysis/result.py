@@ -11,17 +11,19 @@ from analysis import verdicts
 from analysis.fits import Fit
 from analysis.points import Point, Variant
 from analysis.verdicts import Verdict
+from simulate.plugins import Plugin
 
 
 @dataclass(frozen=True)
 class Options:
-    """As in configs/analysis.yaml."""
+    """As in configs/analysis.yaml; `plugins` are those loaded."""
 
     alpha: float = 0.01
     power: float = 0.95
     prior_width: float = 3.0
     diverged: float = 0.01
     figures: bool = True
+    plugins: tuple[Plugin, ...] = ()
 
     def __post_init__(self) -> None:
         for name, low, high in (("alpha", 0, 1), ("power", 0, 1), ("prior_width", 0.01, 100), ("diverged", -1e-9, 1)):
@@ -110,6 +112,7 @@ def verdict_json(result: Result) -> dict[str, Any]:
         "alpha": result.options.alpha,
         "power": result.options.power,
         "prior_width": result.options.prior_width,
+        "plugins": {plugin.name: plugin.digest for plugin in result.options.plugins},
         "claims": [
             {
                 "claim": v.claim,

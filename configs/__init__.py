@@ -1,66 +1,30 @@
 """Every choice that a user makes: one folder a choice, one file an option. `compose` puts them together.
 
-The only module that knows Hydra; both command lines and the notebook functions go through it.
+This package is the only one that knows Hydra; both command lines and the notebook functions go through it. Its files
+may be joined by those of a user's own folder (`configs.folder`).
 """
 
 import difflib
 import itertools
 import re
 from collections.abc import Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from configs.folder import ConfigError, broken, checked, keys, options, own_options
 
-class ConfigError(ValueError):
-    """An override that Hydra cannot take; one line, whatever was typed."""
+__all__ = ["ConfigError", "checked", "compose", "keys", "options", "own_options", "points"]
 
-    def __init__(self, text: str):
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
-
-
-def _plain(error: Exception, overrides: Sequence[str], name: str = "") -> ConfigError:
-    """One line that names the setting; with a suggestion where a key is unknown."""
-    text = str(error)
-    if match := re.search(r"Could not override '([^']+)'", text):
-        every = ["inputs=file", "dynamics=gradient_descent"] if name == "simulate" else []
-        known = _keys(_compose(name, every, whole=False))
-        near = difflib.get_close_matches(match[1], known, 1)
-        hint = f"did you mean {near[0]}?" if near else "see --cfg for those there are"
-        given = next((o for o in overrides if o.partition("=")[0] == match[1]), match[1])
-        return ConfigError(f"{given}: no such setting; {hint}")
-    if match := re.search(r"Could not find '([^']+)/([^']+)'", text):
-        there = ", ".join(options(match[1])) if "/" not in match[1] else ", ".join(options(match[1].split("/")[0]))
-        return ConfigError(f"{match[1]}={match[2]}: no such option; there are {there}")
-    if match := re.search(r"full_key: (\S+)", text):
-        return ConfigError(f"{match[1]}: {text.splitlines()[0]}; give it as {match[1]}=...")
-    return ConfigError(
-        f"{' '.join(overrides)}: "
-        + " ".join(line.strip() for line in text.splitlines() if not line.startswith("See https"))
-    )
-
-
-def _keys(config: Any, prefix: str = "") -> list[str]:
-    """Every key of a config, with dots."""
-    if not isinstance(config, dict):
-        return [prefix.rstrip(".")]
-    return [key for name, value in config.items() for key in _keys(value, f"{prefix}{name}.")] + [prefix.rstrip(".")]
-
-
-def _compose(name: str, overrides: Sequence[str], whole: bool = True) -> dict[str, Any]:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        with initialize_config_module("configs", version_base="1.3"):
-            config = hydra_compose(name, overrides=list(overrides))
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=whole)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _plain(error, overrides, name) from None
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+Folder = str | Path | None
+UNSWEPT = ("cluster", "plugins")  # one for all points of a sweep
+# Hydra's own settings, and what does their work here.
+INSTEAD = {
+    "hydra/launcher": "use cluster=",
+    "hydra.searchpath": "use --config-dir=DIR",
+    "hydra.run.dir": "use output=",
+    "hydra.sweep.dir": "use output=",
+}
+LAUNCHER = "hydra/launcher="  # another spelling of cluster=
 
 
 FORMULA = "activation.expression"  # its value has parentheses, which Hydra's grammar takes in quotes only
@@ -78,37 +42,56 @@ def _quoted(overrides: Sequence[str]) -> list[str]:
     return [quoted(text) for text in overrides]
 
 
-def compose(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def compose(name: str, overrides: Sequence[str], config_dir: Folder = None) -> dict[str, Any]:
     """One config as plain dicts: primary config `name` with the overrides, in Hydra's grammar.
 
-    Raises ConfigError for an unknown key or option, a missing value, or a comma sweep.
+    config_dir: a folder whose option files are found in addition to the package's. Raises ConfigError for an unknown
+    key or option, a missing value, a comma sweep, or a folder that cannot be used.
     """
+    folder = checked(config_dir)
     fixed, swept = _split(_quoted(overrides))
     if swept:
+        _refuse_unswept(swept)
         key, values = next(iter(swept.items()))
         raise ConfigError(f"{key}={','.join(values)}: several values need a sweep (-m), a list is written [a,b]")
-    return _compose(name, fixed)
+    return _compose(name, fixed, folder)
 
 
-def points(name: str, overrides: Sequence[str]) -> list[tuple[dict[str, str], dict[str, Any]]]:
+def points(
+    name: str, overrides: Sequence[str], config_dir: Folder = None
+) -> list[tuple[dict[str, str], dict[str, Any]]]:
     """All points of a sweep: (what is special to the point, its config), in the order of the product.
 
     Swept are the comma lists among the overrides, and the `sweep:` of the experiment's file unless an override
-    sets the same key.
+    sets the same key. The cluster and the plugins are one for all points. Raises ConfigError as `compose`.
     """
+    folder = checked(config_dir)
     fixed, swept = _split(_quoted(overrides))
+    _refuse_unswept(swept)
     # With the first value of each comma list: of `dynamics=a,b dynamics.eta=1` the second needs the first.
-    base = _compose(name, [*fixed, *(f"{key}={values[0]}" for key, values in swept.items())])
+    base = _compose(name, [*fixed, *(f"{key}={values[0]}" for key, values in swept.items())], folder)
     named = {override.partition("=")[0].lstrip("+~") for override in fixed} | set(swept)
     from_file = base.get("sweep") or {}
     if not isinstance(from_file, dict) or not all(isinstance(v, list) for v in from_file.values()):
         raise ConfigError(f"sweep={from_file!r}: a mapping of settings to lists of values")
     axes = {key: [_text(v) for v in values] for key, values in from_file.items() if key not in named} | swept
+    _refuse_unswept(axes)
     out = []
     for values in itertools.product(*axes.values()):
         special = dict(zip(axes, values, strict=True))
-        out.append((special, _compose(name, [*fixed, *(f"{k}={v}" for k, v in special.items())]) if axes else base))
+        point = [*fixed, *(f"{k}={v}" for k, v in special.items())]
+        out.append((special, _compose(name, point, folder) if axes else base))
+    for special, config in out:
+        for key in UNSWEPT:
+            if config.get(key) != base.get(key):
+                raise ConfigError(f"{key}={config.get(key)!r} at {special}: {key} is one for the whole sweep")
     return out
+
+
+def _refuse_unswept(axes: dict[str, list[str]]) -> None:
+    for key, values in axes.items():
+        if key.lstrip("+").partition(".")[0] in UNSWEPT:
+            raise ConfigError(f"{key}={','.join(values)}: one for the whole sweep, it is not swept")
 
 
 def _text(value: Any) -> str:
@@ -120,35 +103,103 @@ def _text(value: Any) -> str:
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Overrides with one value, and those with several."""
+    """Overrides with one value, and those with several. Of a key that is given twice the last one counts, as in Hydra;
+    but two launchers or two lists of plugins are a ConfigError."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    fixed, swept = [], {}
-    for text in overrides:
+    fixed: list[tuple[str, str]] = []  # key, override
+    swept: dict[str, list[str]] = {}
+    for typed in overrides:
+        text = "cluster=" + typed.removeprefix(LAUNCHER) if typed.startswith(LAUNCHER) else typed
         try:
             (parsed,) = OverridesParser.create().parse_overrides([text])
         except HydraException as error:
             raise _plain(error, [text]) from None
+        key, group = parsed.get_key_element(), parsed.key_or_group
+        if parsed.is_hydra_override():
+            instead = INSTEAD.get(group, "see --help for what there is")
+            raise ConfigError(f"{text}: settings of Hydra itself have no effect here; {instead}")
+        if group in UNSWEPT and (earlier := [given for other, given in fixed if other == key and given != text]):
+            raise ConfigError(f"{earlier[0]}, {text}: {group} is given twice")
         if parsed.is_sweep_override():
-            swept[parsed.get_key_element()] = list(parsed.sweep_string_iterator())
+            fixed = [(other, given) for other, given in fixed if other != key]
+            swept[key] = list(parsed.sweep_string_iterator())
         else:
-            fixed.append(text)
-    return fixed, swept
+            swept.pop(key, None)
+            fixed.append((key, text))
+    return [text for _, text in fixed], swept
 
 
-def keys(group: str, name: str) -> list[str]:
-    """The settings that an option file gives by itself, read off its lines: a YAML library takes a while to load."""
-    return re.findall(r"^(\w+):", files("configs").joinpath(group).joinpath(f"{name}.yaml").read_text(), re.MULTILINE)
+def _compose(name: str, overrides: Sequence[str], folder: Path | None, whole: bool = True) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        with initialize_config_module("configs", version_base="1.3"):
+            config = hydra_compose(name, overrides=[*_search_path(folder), *overrides])
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=whole)
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, RecursionError) as error:
+        if folder and (fault := broken(folder)):
+            raise ConfigError(fault) from None
+        raise _plain(error, overrides, name, folder) from None
+    assert isinstance(plain, dict)
+    if "experiment" in plain:
+        raise ConfigError(f"experiment={plain['experiment']!r}: the file needs the first line # @package _global_")
+    return {str(key): value for key, value in plain.items()}
 
 
-def options(group: str) -> list[str]:
-    """The files of a group, as `GROUP=` takes them."""
-    names, folders = [], [("", files("configs").joinpath(group))]
-    for prefix, folder in folders:
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                folders.append((f"{prefix}{entry.name}/", entry))
-            elif entry.name.endswith(".yaml"):
-                names.append(prefix + entry.name.removesuffix(".yaml"))
-    return sorted(names)
+def _search_path(folder: Path | None) -> list[str]:
+    if folder is None:
+        return []
+    # In Hydra's quotes a backslash stands for itself, except before a quote.
+    quoted = re.sub(r"(\\+)(?='|$)", r"\1\1", str(folder)).replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{quoted}']"]
+
+
+def _plain(error: Exception, overrides: Sequence[str], name: str = "", folder: Path | None = None) -> ConfigError:
+    """One line that names the setting; with a suggestion where a key is unknown."""
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        given = next((o for o in overrides if o.partition("=")[0] == match[1]), match[1])
+        return ConfigError(f"{given}: no such setting; {_hint(match[1], name, folder)}")
+    if match := re.search(r"Could not (?:find|load) '([^']+)/([^']+)'", text):
+        known = ", ".join(options(match[1].partition("/")[0], folder))
+        where = re.search(r"In '([^']+/[^']+)':", text)
+        return ConfigError(
+            f"{match[1]}={match[2]}: no such option{f', in {where[1]}' if where else ''}; there are {known}"
+        )
+    if isinstance(error, RecursionError):
+        return ConfigError(f"{' '.join(overrides)}: the defaults of some files name each other in a circle")
+    if match := re.search(r"full_key: (\S+)", text):
+        return ConfigError(f"{match[1]}: {text.splitlines()[0]}; give it as {match[1]}=...")
+    return ConfigError(
+        f"{' '.join(overrides)}: "
+        + " ".join(line.strip() for line in text.splitlines() if not line.startswith("See https"))
+    )
+
+
+def _hint(key: str, name: str, folder: Path | None) -> str:
+    """What an unknown key may have meant: one that another option of its group has, or one of nearly the same name."""
+    group, known = key.partition(".")[0], _keys(_compose(name, [], folder, whole=False))
+    for option in options(group, folder) if group in known and "." in key else []:
+        try:
+            having = _keys(_compose(name, [f"{group}={option}"], folder, whole=False))
+        except ConfigError:
+            continue
+        if key in having:
+            return f"{group}={option} has it"
+        known += having
+    near = difflib.get_close_matches(key, known, 1)
+    return f"did you mean {near[0]}?" if near else "see --cfg for those there are"
+
+
+def _keys(config: Any, prefix: str = "") -> list[str]:
+    """Every key of a config, with dots."""
+    if not isinstance(config, dict):
+        return [prefix.rstrip(".")]
+    return [key for name, value in config.items() for key in _keys(value, f"{prefix}{name}.")] + [prefix.rstrip(".")]

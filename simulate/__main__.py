@@ -2,22 +2,28 @@
 
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 
 import configs
-from simulate import api
-from simulate.launchers.slurm import submit
-from simulate.settings.cluster import split
+from configs.arguments import valued
+from simulate import api, plugins
 from simulate.settings.reader import SettingsError, printable
 from simulate.store.files import StoreError
 from simulate.store.locks import HeldError
+from simulate.store.sets import DataSet
 
-GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "experiment")
+GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "cluster", "experiment")
+FLAGS = {"-m", "--multirun", "--cfg", "--forecast", "-h", "--help"}
 
 
-def usage() -> str:
+def usage(overrides: Sequence[str] = (), config_dir: str | None = None) -> str:
+    """The help text: options of the package and of the user's own folder, and what the plugins register."""
+    loaded: tuple[plugins.Plugin, ...] = ()
+    folder = configs.checked(config_dir)
+    if overrides:
+        loaded = plugins.load(configs.points("simulate", overrides, config_dir)[0][1].get("plugins"), config_dir)
     lines = [
-        "usage: python -m simulate [-m] [--cfg] [--forecast] [key=value ...]",
+        "usage: python -m simulate [-m] [--cfg] [--forecast] [--config-dir=DIR] [key=value ...]",
         "",
         "Draws an ensemble of finite-width networks, trains it if asked, and writes its statistics to parquet.",
         "",
@@ -28,18 +34,25 @@ def usage() -> str:
         "",
         "  -m, --multirun  sweep over comma lists     --cfg  print the config and stop     --help  this text",
         "  --forecast      print operations, memory and time, measured in some ten seconds, and stop",
-        "  --shard=K/N     only the K-th (from 0) of N ranges of each data set's networks: one for each job of a",
-        "                  cluster, as hydra/launcher=slurm cluster.{shards,minutes,partition,memory,gpus,wait} does",
+        "  --shard=K/N     only the K-th (from 0) of N ranges of each data set's networks, made by this process: one",
+        "                  for each job of a cluster, as cluster=slurm does",
+        "  --config-dir=DIR  a folder of one's own with further options (docs/own_folder.md)",
         "",
     ]
     for group in GROUPS:
-        lines.append(f"  {group + '=':<16} {', '.join(configs.options(group))}")
+        own = configs.own_options(group, folder)
+        names = [name + "*" * (name in own) for name in configs.options(group, folder)]
+        lines.append(f"  {group + '=':<16} {', '.join(names)}")
+    if folder:
+        lines.append(f"  * of {folder}")
+    for plugin in loaded:
+        lines.append(f"  {plugin.name} registers: {plugins.in_words(plugin)}")
     lines += [
         "",
         "Settings: network.{width,depth,outputs}; ensemble.{networks,seed,first,sampler,dtype,device,block};",
         "  inputs.{count,test,seed,normalization,scale,...}; dynamics.{eta,steps,loss,...};",
-        "  observables.{record,layers,output_layers,tuples,steps}; initialization.{C_b,C_W}; output; workers.",
-        "  --cfg shows all.",
+        "  observables.{record,layers,output_layers,tuples,steps}; initialization.{C_b,C_W}; output; workers;",
+        "  cluster.{shards,minutes,partition,memory,gpus,wait}; plugins=[my.py].  --cfg shows all.",
         "An interrupted run goes on when called again with the same settings.",
     ]
     return "\n".join(lines)
@@ -47,38 +60,9 @@ def usage() -> str:
 
 def main(arguments: list[str]) -> int:
     """0: done; 1: failed; 2: a setting is wrong and nothing was written; 130: interrupted, can be resumed."""
-    shards = [a.removeprefix("--shard=") for a in arguments if a.startswith("--shard=")]
-    flags = {a for a in arguments if a.startswith("-") and not a.startswith("--shard=")}
-    overrides = [a for a in arguments if not a.startswith("-")]
-    if flags & {"-h", "--help"}:
-        print(usage())
-        return 0
-    if unknown := flags - {"-m", "--multirun", "--cfg", "--forecast"}:
-        print(f"error: {sorted(unknown)[0]}: no such flag; see python -m simulate --help", file=sys.stderr)
-        return 2
     began = time.monotonic()
     try:
-        where, overrides = split(overrides)
-        sweeping = bool(flags & {"-m", "--multirun"}) or any(a.lstrip("+").startswith("experiment=") for a in overrides)
-        if "--cfg" in flags:
-            import yaml
-
-            for _, config in configs.points("simulate", overrides):
-                print(yaml.safe_dump(config, sort_keys=False), end="---\n")
-            return 0
-        settings = api.read_sweep(overrides) if sweeping else [api.read_one(overrides)]
-        if where and where.launcher == "slurm":
-            number, tasks = submit(["-m"] * sweeping + overrides, settings, where)
-            print(f"Slurm job {number}, {tasks} tasks; python -m simulate.status says how far they are")
-            return 0
-        if where and where.shards:
-            settings = [replace(s, workers=where.shards) for s in settings]
-        shard = api.read_shard(shards[-1]) if shards else (0, 1)
-        if "--forecast" in flags:
-            for line in api.forecast(settings):
-                print(line)
-            return 0
-        sets = api.make(settings, api._progress(quiet=False), shard)
+        sets = _main(arguments)
     except (configs.ConfigError, SettingsError, StoreError, HeldError) as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
@@ -91,11 +75,44 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 1
-    networks = sum(data.networks for data in sets)
-    print(f"{networks:,} networks in {len(sets)} data set{'s'[: len(sets) > 1]}, {time.monotonic() - began:.1f} s")
-    for data in sets:
-        print(f"  {data.path}")
+    if sets:
+        networks = sum(data.networks for data in sets)
+        print(f"{networks:,} networks in {len(sets)} data set{'s'[: len(sets) > 1]}, {time.monotonic() - began:.1f} s")
+        for data in sets:
+            print(f"  {data.path}")
     return 0
+
+
+def _main(arguments: list[str]) -> Sequence[DataSet]:
+    """The data sets that are made when it returns; none where the command only prints or submits."""
+    shard, rest = valued(arguments, "--shard")
+    config_dir, rest = valued(rest, "--config-dir")
+    flags = [argument for argument in rest if argument.startswith("-")]
+    overrides = [argument for argument in rest if not argument.startswith("-")]
+    if unknown := [flag for flag in flags if flag not in FLAGS]:
+        raise configs.ConfigError(f"{unknown[0]}: no such flag; see python -m simulate --help")
+    if {"-h", "--help"} & set(flags):
+        print(usage(overrides, config_dir))
+        return []
+    sweeping = bool({"-m", "--multirun"} & set(flags)) or any(
+        o.lstrip("+").startswith("experiment=") for o in overrides
+    )
+    if "--cfg" in flags:
+        import yaml
+
+        for _, config in configs.points("simulate", overrides, config_dir):
+            print(yaml.safe_dump(config, sort_keys=False), end="---\n")
+        return []
+    settings, cluster = api.read_all(overrides, sweeping, config_dir)
+    if "--forecast" in flags:
+        for line in api.forecast(settings):
+            print(line)
+        return []
+    progress = api._progress(quiet=False)
+    if shard is not None:  # by this process, whatever the launcher
+        return api.make(settings, progress, api.read_shard(shard))
+    folder = [f"--config-dir={config_dir}"] if config_dir is not None else []
+    return api.launch(settings, cluster, [*["-m"] * sweeping, *folder, *overrides], progress)
 
 
 if __name__ == "__main__":

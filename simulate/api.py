@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import configs
+from simulate import plugins
+from simulate.launchers import LAUNCHERS, Launch
 from simulate.settings import Settings, plain, read
-from simulate.settings.reader import SettingsError
+from simulate.settings.cluster import Cluster, read_cluster, workers_of
+from simulate.settings.reader import Reader, SettingsError
 from simulate.store.files import StoreError
 from simulate.store.manifest import MANIFEST
 from simulate.store.parts import committed
@@ -18,6 +22,8 @@ from simulate.store.sets import DataSet, open_data_set
 if TYPE_CHECKING:
     from simulate.running.jobs import Job
     from simulate.running.progress import Progress
+
+Folder = str | Path | None
 
 
 def point_name(special: dict[str, str]) -> str:
@@ -29,32 +35,65 @@ def point_name(special: dict[str, str]) -> str:
     return "".join(c if c.isalnum() or c in ".-_" else "-" for c in text)
 
 
-def read_one(overrides: Sequence[str]) -> Settings:
-    return read(configs.compose("simulate", overrides))
-
-
-def read_sweep(overrides: Sequence[str]) -> list[Settings]:
-    """The settings of every point of a sweep, each in its own folder below `output`; all checked."""
+def read_all(overrides: Sequence[str], sweeping: bool, config_dir: Folder = None) -> tuple[list[Settings], Cluster]:
+    """The settings of every point of a sweep, or of the one point, and where they run. All are checked, and the plugins
+    that they name are loaded; nothing is written."""
+    points: list[tuple[dict[str, str], dict[str, Any]]] = []
+    if not sweeping:
+        points = [({}, configs.compose("simulate", overrides, config_dir))]
+    if sweeping or points[0][1].get("sweep"):
+        points = configs.points("simulate", overrides, config_dir)
+    loaded = plugins.load(points[0][1].get("plugins"), config_dir)
     out = []
-    for special, config in configs.points("simulate", overrides):
-        if special:
-            config["output"] = str(Path(str(config["output"])) / point_name(special))
-        out.append(read(config))
-    return out
+    with plugins.hidden_but(loaded):
+        for special, config in points:
+            if special:
+                config["output"] = str(Path(str(config["output"])) / point_name(special))
+            out.append(read(config | {"plugins": plugins.deciding_rows(loaded)}))
+        launchers = {name: launcher.settings for name, launcher in LAUNCHERS.items()}
+        cluster = read_cluster(Reader(points[0][1]["cluster"], "cluster"), launchers)
+    if LAUNCHERS[cluster.launcher].here:
+        out = [replace(s, workers=workers_of(cluster, s.workers)) for s in out]
+    return out, cluster
+
+
+def read_one(overrides: Sequence[str], config_dir: Folder = None) -> Settings:
+    return read_all(overrides, False, config_dir)[0][0]
+
+
+def read_sweep(overrides: Sequence[str], config_dir: Folder = None) -> list[Settings]:
+    """The settings of every point of a sweep, each in its own folder below `output`; all checked."""
+    return read_all(overrides, True, config_dir)[0]
+
+
+def prepared(settings: Sequence[Settings]) -> list[Job]:
+    """Every point as a job, so that nothing is written if one is wrong."""
+    from simulate.running.prepare import prepare
+
+    return [prepare(s) for s in settings]
 
 
 def make(settings: Sequence[Settings], progress: Progress, shard: tuple[int, int] = (0, 1)) -> list[DataSet]:
-    """Prepare every point, so that nothing is written if one is wrong; then run them.
+    """Prepare every point, so that nothing is written if one is wrong; then run them in this process.
 
     Raises SettingsError where the claim of the sweep could not be judged. Who submits a shard has checked the claim.
     """
     from simulate.running import runner
-    from simulate.running.prepare import prepare
 
-    jobs = [prepare(s) for s in settings]
+    jobs = prepared(settings)
     if shard == runner.ALL:
         check_claims(jobs)
     return runner.run(jobs, progress, shard)
+
+
+def launch(
+    settings: Sequence[Settings], cluster: Cluster, arguments: Sequence[str], progress: Progress
+) -> Sequence[DataSet]:
+    """Prepare every point and check the claim; then hand the jobs to the launcher. Returns the data sets that are made
+    by then. `python -m simulate *arguments` is the sweep as a command."""
+    jobs = prepared(settings)
+    check_claims(jobs)
+    return LAUNCHERS[cluster.launcher].start(Launch(jobs, cluster, arguments, progress))
 
 
 def check_claims(jobs: Sequence[Job]) -> None:
@@ -94,10 +133,9 @@ def forecast(settings: Sequence[Settings]) -> list[str]:
     """What the sweep will take, in words; it measures for some ten seconds and writes nothing."""
     from simulate.running.forecast import lines, network_seconds
     from simulate.running.memory import fitting
-    from simulate.running.prepare import prepare
     from simulate.running.workers import workers
 
-    jobs = [prepare(s) for s in settings]
+    jobs = prepared(settings)
     done = [sum(b - a for a, b in committed(job.path)) for job in jobs]
     missing = [job.settings.ensemble.networks - d for job, d in zip(jobs, done, strict=True)]
     processes = fitting(jobs, workers(jobs[0].settings))
@@ -118,20 +156,28 @@ def _progress(quiet: bool) -> Progress:
     return Progress(quiet=quiet)
 
 
-def run(*overrides: str, quiet: bool = True) -> DataSet:
+def run(*overrides: str, quiet: bool = True, config_dir: Folder = None) -> DataSet:
     """Make one data set, or finish it: run("network.width=64", "output=outputs/a"). Overrides are as on the
-    command line.
+    command line; config_dir is a folder of one's own with further options (docs/own_folder.md).
 
     Raises configs.ConfigError or simulate.SettingsError for a wrong setting, before anything is written, and
     simulate.StoreError where the output holds another data set. With several workers, call it under
     `if __name__ == "__main__":` in a script.
     """
-    settings = read_sweep(overrides)
+    settings, cluster = read_all(overrides, True, config_dir)
     if len(settings) != 1:
         raise SettingsError("", None, f"these overrides are a sweep of {len(settings)} points: use simulate.sweep")
-    return make(settings, _progress(quiet))[0]
+    return _make_here(settings, cluster, quiet)[0]
 
 
-def sweep(*overrides: str, quiet: bool = True) -> list[DataSet]:
-    """Make the data sets of a sweep: sweep("experiment=preactivations", "ensemble.networks=1000")."""
-    return make(read_sweep(overrides), _progress(quiet))
+def sweep(*overrides: str, quiet: bool = True, config_dir: Folder = None) -> list[DataSet]:
+    """Make the data sets of a sweep: sweep("experiment=preactivations", "ensemble.networks=1000"). Arguments and errors
+    are those of `run`."""
+    return _make_here(*read_all(overrides, True, config_dir), quiet)
+
+
+def _make_here(settings: Sequence[Settings], cluster: Cluster, quiet: bool) -> list[DataSet]:
+    if not LAUNCHERS[cluster.launcher].here:
+        right = "run and sweep return data sets that are made; python -m simulate submits"
+        raise SettingsError("cluster", cluster.launcher, right)
+    return make(settings, _progress(quiet))

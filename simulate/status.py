@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from simulate.launchers import LAUNCHERS
 from simulate.settings.reader import printable
 from simulate.store import locks
 from simulate.store.files import StoreError
@@ -67,9 +68,10 @@ def lines(data: DataSet, verify: bool = False) -> Iterator[str]:
 
 def failed(root: Path) -> Iterator[str]:
     """Of a cluster's tasks those that gave up, by the last line of their logs."""
-    for name in sorted(root.glob("slurm/*.log")):
-        said = name.read_text(errors="replace").split("\n")
-        last = next((line for line in reversed(said) if line.strip()), "")
+    folders = [root / launcher.logs for launcher in LAUNCHERS.values() if launcher.logs]
+    for name in sorted(path for folder in folders for path in folder.glob("*.log")):
+        written = name.read_text(errors="replace").split("\n")
+        last = next((line for line in reversed(written) if line.strip()), "")
         if last.startswith("error:"):
             yield f"{name}: {printable(last)}"
 

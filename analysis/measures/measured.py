@@ -104,7 +104,7 @@ class Measure:
         return chosen_layers(point, self.families, layers)
 
 
-MEASURES: Registry[Measure] = Registry("measure")
+MEASURES: Registry[Measure] = Registry("measure", rows=False)
 
 
 def measure(

@@ -33,7 +33,7 @@ CLOSED_FORMS: dict[str, ClosedForm] = {}
 
 
 def add_closed_form(form: ClosedForm) -> None:
-    """Enter a closed form under the name of its algorithm; ValueError where the name is taken."""
+    """Enter a closed form, docs/theory.md (5.1), under the name of its algorithm; ValueError where it is taken."""
     if form.name in CLOSED_FORMS:
         raise ValueError(f"closed form {form.name!r} is there already; choose another name")
     CLOSED_FORMS[form.name] = form

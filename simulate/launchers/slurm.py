@@ -1,6 +1,6 @@
 """A sweep on a Slurm cluster: one array job, each of whose tasks makes one shard of every data set of the sweep.
 
-    python -m simulate experiment=ntk hydra/launcher=slurm cluster.shards=64 cluster.minutes=60 cluster.partition=gpu
+    python -m simulate experiment=ntk cluster=slurm cluster.shards=64 cluster.minutes=60 cluster.partition=gpu
 
 The script that is submitted is the same command with --shard, so that there is nothing to unpickle, nothing to install
 on nodes but this project, and a person can read and submit it again. What a task has committed stays; one that is
@@ -20,19 +20,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulate.settings import Settings
+from simulate.launchers.launcher import LAUNCHERS, Launch, Launcher
 from simulate.settings.cluster import Cluster
 from simulate.settings.reader import SettingsError
+from simulate.store.sets import DataSet
 
 if TYPE_CHECKING:
     from simulate.running.jobs import Job
 
 MARGIN, START = 1.5, 10  # of the forecast, and seconds in which a task starts
 BEFORE_THE_END = 60  # seconds before a task's time is up at which it is requeued
+LOGS = "slurm"
 
 
-def script(overrides: Sequence[str], cluster: Cluster, folder: Path) -> str:
-    """What sbatch gets. `folder` keeps the logs of the tasks."""
+def script(arguments: Sequence[str], cluster: Cluster, folder: Path) -> str:
+    """What sbatch gets: a task is `python -m simulate` with the sweep's own arguments and --shard. `folder` keeps the
+    logs of the tasks."""
     options = {
         "job-name": "nearly-gaussian",
         "array": f"0-{cluster.shards - 1}",
@@ -46,7 +49,8 @@ def script(overrides: Sequence[str], cluster: Cluster, folder: Path) -> str:
     }
     options |= {"partition": cluster.partition} if cluster.partition else {}
     options |= {"gpus": str(cluster.gpus)} if cluster.gpus else {}
-    command = [sys.executable, "-m", "simulate", *overrides, "workers=1"]
+    one_process = [] if "workers=1" in arguments else ["workers=1"]
+    command = [sys.executable, "-m", "simulate", *arguments, *one_process]
     lines = ["#!/bin/bash", *(f"#SBATCH --{name}={value}" for name, value in options.items()), "#SBATCH --requeue"]
     lines += [
         "# Shortly before the time is up: stop, and go on in another allotment.",
@@ -76,21 +80,22 @@ def _tasks(jobs: Sequence[Job], cluster: Cluster) -> int:
     return math.ceil(work / left)
 
 
-def submit(overrides: Sequence[str], settings: Sequence[Settings], cluster: Cluster) -> tuple[str, int]:
+def submit(launch: Launch) -> tuple[str, int]:
     """Submit the checked sweep; returns the job's number and how many tasks it has. Raises SettingsError where there is
     no Slurm, or where a task has too little time or memory, RuntimeError with Slurm's own words where it refuses."""
+    jobs, cluster = launch.jobs, launch.cluster
     if shutil.which("sbatch") is None:
-        raise SettingsError("hydra/launcher", "slurm", "sbatch is not here; choose local, or log in to a cluster")
+        raise SettingsError("cluster", "slurm", "sbatch is not here; choose local, or log in to a cluster")
+    if (workers := jobs[0].settings.workers) not in (None, 1):
+        raise SettingsError("workers", workers, "a task of Slurm is one process; cluster.shards says how many tasks")
     from simulate.running.memory import check_task  # torch, only here
-    from simulate.running.prepare import prepare
 
-    jobs = [prepare(s) for s in settings]
     check_task(jobs, cluster.memory * 2**30)
     cluster = replace(cluster, shards=cluster.shards or _tasks(jobs, cluster))
-    folder = Path(os.path.commonpath([Path(s.output).absolute() for s in settings])) / "slurm"
+    folder = Path(os.path.commonpath([job.path.absolute() for job in jobs])) / LOGS
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "submitted.sh"
-    path.write_text(script(overrides, cluster, folder))
+    path.write_text(script(launch.arguments, cluster, folder))
     wait = ["--wait"] if cluster.wait else []
     done = subprocess.run(["sbatch", "--parsable", *wait, str(path)], capture_output=True, text=True)
     if not done.stdout.strip():
@@ -98,3 +103,12 @@ def submit(overrides: Sequence[str], settings: Sequence[Settings], cluster: Clus
     if done.returncode:
         raise RuntimeError(f"job {done.stdout.strip()}: some tasks failed; their logs are in {folder}")
     return done.stdout.strip().partition(";")[0], cluster.shards
+
+
+def start(launch: Launch) -> Sequence[DataSet]:
+    number, tasks = submit(launch)
+    print(f"Slurm job {number}, {tasks} tasks; python -m simulate.status says how far they are")
+    return []
+
+
+LAUNCHERS.add(Launcher("slurm", start, logs=LOGS))

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 
+from simulate import plugins
 from simulate.networks.streams import Arrays
 from simulate.running import compute
 from simulate.running.jobs import Job
 from simulate.running.process import keep_memory, one_thread
 from simulate.settings import Settings
+from simulate.settings.reader import SettingsError
 
 
 def workers(settings: Settings) -> int:
@@ -57,7 +59,8 @@ def in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[
     queue: deque[tuple[Job, int, int]] = deque(tasks)
     left = Buffers()
     running: dict[Future[int], Job] = {}
-    with ProcessPoolExecutor(count - 1, context, _start_worker, (os.getpid(), numbers)) as pool:
+    to_load = plugins.sources(tasks[0][0].settings.plugins)  # a sweep has the same at all points
+    with ProcessPoolExecutor(count - 1, context, _start_worker, (os.getpid(), numbers, to_load)) as pool:
         try:
             while queue or running:
                 while len(queue) > 1 and len(running) < 2 * (count - 1):  # one to work on and one to go on with
@@ -82,16 +85,19 @@ def in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[
 
 # Of a worker process:
 _parent: int | None = None
+_not_loaded = ""  # why it could not load a plugin
 _buffers = Buffers()
 
 
 def _compute_part(job: Job, first: int, last: int) -> int:
+    if _not_loaded:
+        raise RuntimeError(_not_loaded)
     # A parent that was killed holds its addresses no more: somebody else may be writing them by now.
     return compute.compute_part(job, first, last, _buffers.by(job), may_commit=lambda: os.getppid() == _parent)
 
 
-def _start_worker(parent: int, numbers: Any) -> None:
-    global _parent
+def _start_worker(parent: int, numbers: Any, to_load: Sequence[tuple[str, str]]) -> None:
+    global _parent, _not_loaded
     _parent = parent
     number = numbers.get()
     if torch.cuda.is_available():
@@ -100,3 +106,7 @@ def _start_worker(parent: int, numbers: Any) -> None:
     atexit.register(os._exit, 0)  # at once: to take down what torch has set up costs more than half a second
     torch.set_num_threads(1)
     keep_memory()
+    try:
+        plugins.load_in_worker(to_load)
+    except SettingsError as error:
+        _not_loaded = str(error)

@@ -26,6 +26,7 @@ from simulate.settings.network import (
     read_network,
 )
 from simulate.settings.observables import Observables, read_observables
+from simulate.settings.plugin import Plugin
 from simulate.settings.reader import Reader, SettingsError, integer, is_list, nonempty, printable
 from simulate.settings.training import Dynamics, read_dynamics
 
@@ -37,6 +38,7 @@ __all__ = [
     "Inputs",
     "Network",
     "Observables",
+    "Plugin",
     "Settings",
     "SettingsError",
     "plain",
@@ -58,6 +60,7 @@ class Settings:
     claim: Mapping[str, Any] | None
     output: str
     workers: int | None  # None: one a core
+    plugins: tuple[Plugin, ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """What decides the rows: everything but how many, where to, by how many processes, and the claim.
@@ -130,8 +133,16 @@ def _refuse_targets(value: Any, path: str = "") -> None:
             _refuse_targets(item, f"{path}[{index}]")
 
 
+def _plugins(value: Any) -> tuple[Plugin, ...]:
+    if not is_list(value) or not all(isinstance(entry, Plugin) for entry in value):
+        raise ValueError
+    return tuple(value)
+
+
 def read(config: Mapping[str, Any]) -> Settings:
-    """Settings from a composed config; SettingsError for the first thing that is wrong."""
+    """Settings from a composed config, in which `plugins` are those loaded; SettingsError for the first thing that is
+    wrong. Where it runs (`cluster`) is read by `simulate.settings.cluster`.
+    """
     _refuse_targets(config)
     root = Reader(config, "")
     network = read_network(Reader(root.raw("network"), "network"))
@@ -144,10 +155,12 @@ def read(config: Mapping[str, Any]) -> Settings:
     claim = read_claim(root.raw("claim"), observables)
     output = root.get("output", nonempty, "the folder to write to")
     workers = root.get("workers", lambda v: None if v in (None, "auto") else integer(v, 1), "auto, or a number >= 1")
+    plugins = root.get("plugins", _plugins, "files that are not loaded yet (simulate.plugins.load)")
     root.raw("sweep")
+    root.raw("cluster")
     root.close()
     settings = Settings(
-        network, activation, initialization, inputs, ensemble, dynamics, observables, claim, output, workers
+        network, activation, initialization, inputs, ensemble, dynamics, observables, claim, output, workers, plugins
     )
     for observable in recorded(observables.record):
         for key, value, right in observable.refusals(settings):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from simulate.observables.columns import OBSERVABLES
 from simulate.settings import with_defaults
+from simulate.settings.plugin import differences, recorded_plugins
 from simulate.store.files import StoreError, commit, sweep_up
 from simulate.store.layout import FORMAT, MOST_COLUMNS, Layout
 from simulate.store.parts import committed
@@ -43,7 +44,9 @@ def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
         return None
     recorded: dict[str, Any] = read_manifest(path)["identity"]
     old, wanted = with_defaults(recorded), with_defaults(manifest["identity"])
-    different = [f"{key}={here!r}, not {now!r}" for key, here, now in _differences(old, wanted)]
+    different = [*differences(recorded_plugins(old), recorded_plugins(wanted))]
+    del old["plugins"], wanted["plugins"]
+    different += [f"{key}={here!r}, not {now!r}" for key, here, now in _differences(old, wanted)]
     if different:
         raise StoreError(
             f"output={path}: it holds a data set made with {'; '.join(different)}. "
@@ -93,6 +96,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         for key, kind in KINDS.items():
             if not isinstance(manifest.get(key), kind) or isinstance(manifest.get(key), bool):
                 raise ValueError(f"{key} is missing, or not what it should be")
+        for key in ("identity", "settings"):
+            recorded_plugins(manifest[key])
         _check_layout(path, Layout.from_plain(manifest["layout"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: not a data set ({error})") from None

@@ -9,7 +9,17 @@ from simulate.__main__ import main
 from simulate.api import point_name, read_one, read_sweep
 from simulate.settings import Settings
 
-GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "network", "ensemble", "experiment")
+GROUPS = (
+    "activation",
+    "initialization",
+    "inputs",
+    "dynamics",
+    "observables",
+    "network",
+    "ensemble",
+    "cluster",
+    "experiment",
+)
 FILES = [(group, option) for group in GROUPS for option in configs.options(group)]
 
 

@@ -17,14 +17,13 @@ OUTSIDE = {
     "simulate/store": {"numpy", "pyarrow"},
     "simulate": {"torch", "numpy", "numba", "pyarrow", "rich", "yaml"},
     "analysis": {"numpy", "scipy", "pandas", "lsqfit", "gvar", "matplotlib", "jinja2", "rich"},
-    "configs": {"hydra", "omegaconf"},
+    "configs": {"hydra", "omegaconf", "yaml"},
 }
 # The rooms of each package, ground first: a room imports itself and those before it.
 ROOMS = {
     "simulate": (
         "simulate.registry", "simulate.numerics", "simulate.observables.family", "simulate.observables.columns",
-        "simulate.settings",
-        "simulate.inputs", "simulate.store",
+        "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
         "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
         "simulate.api", "simulate.status", "simulate", "simulate.__main__",
     ),
@@ -51,7 +50,7 @@ DOORS = {
     "simulate.__main__": {"configs"},
     "simulate.api": {"configs", "analysis.claims", "analysis.points"},  # a claim is checked before anything is drawn
     "analysis": {
-        "simulate.registry", "simulate.settings.printable", "simulate.settings.network.spec_of",
+        "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",
         "simulate.store", "simulate.observables.columns",  # the data format and its reader
     },
     "analysis.__main__": {"configs"},

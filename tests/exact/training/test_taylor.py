@@ -1,4 +1,4 @@
-"""Taylor models where they are exact (docs/theory.md 5.5 to 5.8)."""
+"""Taylor models where they are exact (docs/theory.md (5.5) to 5.8)."""
 
 import pytest
 import torch
