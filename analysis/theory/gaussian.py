@@ -1,7 +1,7 @@
 """Gaussian expectations <f>_K of products of one neuron's activations and their derivatives at several inputs.
 
-Smooth activations by quadrature (`analysis.theory.quadrature`), kinked ones by `analysis.theory.kinks`. Inputs are
-assumed distinct (`analysis.theory.recursion` removes repetitions before it comes here).
+docs/theory.md section 0 defines them. Smooth activations go by quadrature (`analysis.theory.quadrature`), kinked ones
+by `analysis.theory.kinks`. Inputs are assumed distinct: `analysis.theory.recursion` removes repetitions first.
 """
 
 import itertools
@@ -12,16 +12,16 @@ from analysis.theory.activations import Activation, Array
 from analysis.theory.kinks import kinked_mean, kinked_pair
 from analysis.theory.quadrature import Grid, calibrate_step
 
-Factor = tuple[int, int]  # (sample, order of the derivative of s)
-Key = tuple[tuple[int, tuple[int, ...]], ...]  # for each sample of a product, the orders it carries
+# Key: the samples of a product, each with the orders of the derivatives of s that it carries.
+Key = tuple[tuple[int, tuple[int, ...]], ...]
 
 
 class Expectations:
-    """Means of products of derivatives of s at a kernel K (D, D), each computed once.
+    """Means of products of derivatives of s at a kernel K (D, D), docs/theory.md section 0, each computed once.
 
-    `tensor(0, 0, 1, 1)[a, b, c, d]` is <s_a s_b s'_c s'_d>; two to four factors. Derivatives of a kinked activation
-    from the second on are distributions: `tensor` gives their Gaussian averages for pairs, and refuses them in
-    products of three or four factors.
+    `tensor(0, 0, 1, 1)[a, b, c, d]` is <s_a s_b s'_c s'_d>; a product has two to four factors. Derivatives of a kinked
+    activation from the second on are distributions: `tensor` gives their Gaussian averages for pairs by Stein's lemma,
+    docs/theory.md (1.4), and refuses them in products of three or four factors.
     """
 
     def __init__(self, s: Activation, K: Array):
@@ -32,7 +32,10 @@ class Expectations:
         self.grids: dict[tuple[int, ...], Grid] = {}
 
     def tensor(self, *orders: int) -> Array:
-        """<s^(orders[0])_a s^(orders[1])_b ...>, shape (D,) * len(orders)."""
+        """The mean <s^(orders[0])_a s^(orders[1])_b ...> has shape (D,) * len(orders).
+
+        Raises ValueError for what a kinked activation does not have.
+        """
         if self.s.kinked and len(orders) == 2:
             return self._kinked_pairs(*orders)
         out = np.empty((self.D,) * len(orders))

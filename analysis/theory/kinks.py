@@ -1,7 +1,7 @@
-"""Gaussian averages of scale-invariant activations with a kink.
+"""Gaussian averages of scale-invariant activations with a kink, docs/theory.md (4.2).
 
-Closed forms for one and two inputs (arc-cosine kernels and their derivatives); for three and four, nested
-Gauss-Legendre panels that break where each z changes sign, with the last axis done in closed form.
+One and two inputs have closed forms (arc-cosine kernels and their derivatives); three and four go by nested
+Gauss-Legendre panels that break where each z changes sign, with the last axis in closed form.
 """
 
 import itertools
@@ -13,13 +13,15 @@ from scipy.special import ndtr
 from analysis.theory.activations import Activation, Array
 from analysis.theory.quadrature import REACH, Grid
 
-PANEL = 64  # Gauss-Legendre nodes on each side of a kink
+PANEL_NODES = 64  # Gauss-Legendre nodes on each side of a kink
 
 
 def kinked_pair(s: Activation, Kaa: float, Kab: float, Kbb: float, same: bool) -> Array:
-    """Closed forms: s = m z + d |z|/2 with m the mean slope and d the jump, so
-    <s_a s_b> = m^2 K_ab + (d^2/4) <|z_a||z_b|>; derivatives by d/dK (each d_p d_q f is 2 df/dK_pq,
-    or df/dK_ab off the diagonal)."""
+    """The means <s^(i)_a s^(j)_b> of two inputs in closed form, (6, 6), NaN where they diverge or are not needed.
+
+    s = m z + d |z|/2 with m the mean slope and d the jump, so <s_a s_b> = m^2 K_ab + (d^2/4) <|z_a||z_b|>. Derivatives
+    follow by d/dK, as docs/theory.md (1.4) defines them: each d_p d_q f is 2 df/dK_pq, or df/dK_ab off the diagonal.
+    """
     assert s.slopes is not None
     plus, minus = s.slopes
     m, d = (plus + minus) / 2, plus - minus
@@ -37,13 +39,13 @@ def kinked_pair(s: Activation, Kaa: float, Kab: float, Kbb: float, same: bool) -
     M[0, 0] = m**2 * Kab + c * (root + Kab * angle)
     M[1, 1] = m**2 + c * angle
     M[2, 0], M[0, 2] = c * root / Kaa, c * root / Kbb
-    if root == 0.0:  # parallel inputs: the fourth derivatives diverge, and who needs them says so
+    if root == 0.0:  # the inputs are parallel: fourth derivatives diverge and stay NaN, which `flow` refuses
         return M
     M[2, 2] = c / root
     M[3, 1], M[1, 3] = -c * Kab / (Kaa * root), -c * Kab / (Kbb * root)
     M[4, 0] = c * (Kbb / (Kaa * root) - 2 * root / Kaa**2)
     M[0, 4] = c * (Kaa / (Kbb * root) - 2 * root / Kbb**2)
-    # Fourth derivatives of s'_a s'_b: second derivatives in K of <s'_a s'_b> = m^2 + c angle.
+    # Fourth derivatives of s'_a s'_b are second derivatives in K of <s'_a s'_b> = m^2 + c angle.
     M[3, 3] = c * Kab / root**3
     M[4, 2], M[2, 4] = -c * Kbb / root**3, -c * Kaa / root**3
     M[5, 1] = 4 * c * (Kab / (2 * Kaa**2 * root) + Kab * Kbb / (4 * Kaa * root**3))
@@ -52,22 +54,25 @@ def kinked_pair(s: Activation, Kaa: float, Kab: float, Kbb: float, same: bool) -
 
 
 def kinked_mean(s: Activation, grid: Grid, orders: list[tuple[int, ...]]) -> float:
-    """Products of s and s' only: on each side of zero a factor is slope^count z^degree."""
-    if any(order > 1 for own in orders for order in own):
+    """The mean of a product of s and s' at up to four inputs, docs/theory.md section 0.
+
+    On each side of zero a factor is slope^count z^degree. Raises ValueError for higher derivatives.
+    """
+    if any(order > 1 for carried in orders for order in carried):
         raise ValueError(f"{s.name}: its second derivative is a delta function; products of more than two have none")
     factors = [(len(orders[k]), orders[k].count(0)) for k in grid.order]
     return _sectors(s, grid.C, factors) if grid.rank <= 2 else _panels(s, grid.C, factors)
 
 
 def _factor(s: Activation, z: Array, factor: tuple[int, int]) -> Array:
-    """s'^(count - degree) s^degree at z."""
+    """A factor is s'^(count - degree) s^degree at z."""
     assert s.slopes is not None
     count, degree = factor
     return np.where(z > 0, s.slopes[0] ** count, s.slopes[1] ** count) * z**degree
 
 
 def _sectors(s: Activation, C: Array, factors: list[tuple[int, int]]) -> float:
-    """Rank at most two: the radius in closed form, E r^d = d!!; the angle by sectors without kinks."""
+    """The mean at rank at most two: the radius has a closed form, E r^d = d!!, the angle goes by smooth sectors."""
     C = np.hstack([C, np.zeros((len(C), 2 - C.shape[1]))])
     breaks = sorted({math.atan2(-c[0], c[1]) % math.pi for c in C if c.any()})
     breaks = [b + turn for turn in (0.0, math.pi) for b in breaks]
@@ -85,13 +90,13 @@ def _sectors(s: Activation, C: Array, factors: list[tuple[int, int]]) -> float:
     return math.prod(range(degree, 0, -2)) * total / (2 * math.pi)
 
 
-def _panels(s: Activation, C: Array, factors: list[tuple[int, int]], panel: int = PANEL) -> float:
-    """Rank three or four: nested panels, broken where the inputs that end on an axis change sign."""
+def _panels(s: Activation, C: Array, factors: list[tuple[int, int]], panel: int = PANEL_NODES) -> float:
+    """The mean at rank three or four by nested panels, broken where the inputs that end on an axis change sign."""
     size, rank = C.shape
     nodes, weights = np.polynomial.legendre.leggauss(panel)
 
     def axis(breaks: list[Array]) -> tuple[Array, Array]:
-        """Nodes and Gaussian weights, shape (..., panel * (len(breaks) + 1))."""
+        """Nodes and Gaussian weights have shape (..., panel * (len(breaks) + 1))."""
         edges = np.sort(np.clip(np.stack(breaks, axis=-1), -REACH, REACH), axis=-1)
         end = np.full((*edges.shape[:-1], 1), REACH)
         edges = np.concatenate([-end, edges, end], axis=-1)
@@ -101,7 +106,7 @@ def _panels(s: Activation, C: Array, factors: list[tuple[int, int]], panel: int 
         return xi, weight
 
     def inner(level: int, partial: dict[int, Array]) -> Array:
-        """Average over axes level, level + 1, ...; partial[k] is z_k from the outer axes, k >= level."""
+        """The average over axes level, level + 1, ...; partial[k] is z_k from the outer axes, k >= level."""
         last = level == rank - 1
         if last and rank == size:
             return _half_line_mean(s, partial[level], C[level, level], factors[level])
@@ -117,7 +122,7 @@ def _panels(s: Activation, C: Array, factors: list[tuple[int, int]], panel: int 
 
 
 def _half_line_mean(s: Activation, mean: Array, spread: float, factor: tuple[int, int]) -> Array:
-    """E of a factor at mean + spread xi, for degree 0, 1 or 2, in closed form."""
+    """The mean of a factor at mean + spread xi has a closed form for degree 0, 1 and 2."""
     assert s.slopes is not None
     count, degree = factor
     plus, minus = s.slopes[0] ** count, s.slopes[1] ** count

@@ -1,8 +1,8 @@
 """Trapezoidal rule on whitened axes z = C xi, for smooth activations.
 
 For integrands analytic in a strip it converges geometrically in 1/step, where Gauss-Hermite for tanh gains one digit
-per fivefold nodes. The step is found once per kernel by halving, in one dimension at the largest variance, and
-stretched on each axis by how little that axis moves z.
+per fivefold nodes, docs/theory.md section 8. The step is found once per kernel, in one dimension at the largest
+variance, and is longer on an axis that moves z less.
 """
 
 import math
@@ -12,13 +12,14 @@ import numpy as np
 
 from analysis.theory.activations import Activation, Array
 
-REACH = 9.0  # whitened half-range: the Gaussian weight beyond it, times z^4, is below 1e-13
+REACH = 9.0  # half-range of a whitened axis; the Gaussian weight beyond it, times z^4, is below 1e-13
 
 
 def pivoted_cholesky(K: Array) -> tuple[Array, list[int]]:
-    """(C, order) with K[order][:, order] = C C^T, C lower triangular (D, rank), largest variance first.
+    """The factor (C, order) with K[order][:, order] = C C^T that whitens the Gaussian of docs/theory.md section 0.
 
-    Survives semidefinite K: directions with less than 1e-14 of the largest variance are dropped.
+    C is lower triangular, (D, rank), with the largest variance first. K may be semidefinite: directions with less than
+    1e-14 of the largest variance are dropped.
     """
     D = len(K)
     rest, order, columns = K.copy(), list(range(D)), []
@@ -28,7 +29,7 @@ def pivoted_cholesky(K: Array) -> tuple[Array, list[int]]:
             break
         order[j], order[pivot] = order[pivot], order[j]
         column = rest[:, order[j]] / math.sqrt(rest[order[j], order[j]])
-        column[order[:j]] = 0.0  # already exhausted; keep rounding out of the triangle
+        column[order[:j]] = 0.0  # these rows are exhausted, and rounding must stay out of the triangle
         columns.append(column)
         rest = rest - np.outer(column, column)
     C = np.stack(columns, axis=1) if columns else np.zeros((D, 0))
@@ -36,7 +37,7 @@ def pivoted_cholesky(K: Array) -> tuple[Array, list[int]]:
 
 
 def trapezoid(step: float) -> tuple[Array, Array]:
-    """Nodes and weights (N,) for the standard normal density on [-REACH, REACH]."""
+    """Nodes and weights (N,) of the trapezoidal rule of docs/theory.md section 8 for a standard normal density."""
     count = math.ceil(REACH / step)
     xi = np.linspace(-REACH, REACH, 2 * count + 1)
     weight = np.exp(-(xi**2) / 2)
@@ -44,16 +45,16 @@ def trapezoid(step: float) -> tuple[Array, Array]:
 
 
 def mean1(f: Callable[[Array], Array], K: float, step: float = 0.02) -> float:
-    """<f(z)> for one z of variance K (smooth f)."""
+    """The mean <f(z)> for one z of variance K and smooth f, docs/theory.md section 0."""
     xi, weight = trapezoid(step)
     return float(weight @ f(math.sqrt(K) * xi))
 
 
 def calibrate_step(s: Activation, variance: float) -> float:
-    """The whitened step at which expectations of products of two to four derivatives have converged.
+    """The whitened step at which products of two to four derivatives have converged, docs/theory.md section 8.
 
-    One dimension is enough: with several inputs no axis comes closer to a singularity of s than the
-    axis of the largest variance does.
+    One dimension is enough: with several inputs no axis comes closer to a singularity of s than the axis of the
+    largest variance does.
     """
 
     def probes(step: float) -> Array:
@@ -74,15 +75,17 @@ def calibrate_step(s: Activation, variance: float) -> float:
 
 
 def axis_steps(C: Array, variance: float, step: float) -> list[float]:
-    """A step for each axis of z = C xi: the calibrated one, stretched where the axis moves z less."""
+    """The step of each axis of z = C xi is the calibrated one, docs/theory.md section 8, or longer where the axis moves
+    z less."""
     reach = np.abs(C).max(axis=0) / math.sqrt(variance)
     return [min(0.5, step / r) for r in reach]
 
 
 class Grid:
-    """Trapezoidal grid for a set of distinct inputs: z = C xi with C lower triangular, the widest input first.
+    """Trapezoidal grid for a set of distinct inputs, docs/theory.md section 8.
 
-    Axis k is summed after z_k has been formed, so that z_k lives on k + 1 axes and only the last on all of them.
+    z = C xi with C lower triangular and the widest input first. Axis k is summed after z_k has been formed, so that z_k
+    lives on k + 1 axes and only the last on all of them.
     """
 
     def __init__(self, s: Activation, K: Array, top: float, step: float):
@@ -94,10 +97,10 @@ class Grid:
         self.inner: dict[tuple[tuple[int, ...], ...], Array] = {}
 
     def mean(self, orders: list[tuple[int, ...]]) -> float:
-        """<prod_k prod_{o in orders[k]} s^(o)(z_k)>; orders by input."""
+        """The mean <prod_k prod_{o in orders[k]} s^(o)(z_k)>, where orders[k] belongs to input k."""
         by_level = [orders[k] for k in self.order]
         if self.rank == 0:
-            return float(np.prod([self.s.derivatives[o](np.zeros(1))[0] for own in orders for o in own]))
+            return float(np.prod([self.s.derivatives[o](np.zeros(1))[0] for carried in orders for o in carried]))
         total = self._innermost(tuple(by_level[self.rank - 1 :]))
         for level in reversed(range(self.rank - 1)):
             for order in by_level[level]:
@@ -106,7 +109,7 @@ class Grid:
         return float(total)
 
     def _z(self, k: int, level: int, outer: slice | int = slice(None)) -> Array:
-        """z_k on axes 0..level; `outer` picks nodes of axis 0."""
+        """The values of z_k live on axes 0..level; `outer` picks nodes of axis 0."""
         z = np.zeros(())
         for axis in range(level + 1):
             xi = self.axes[axis][0][outer] if axis == 0 else self.axes[axis][0]
@@ -119,19 +122,19 @@ class Grid:
         return self.values[level, order]
 
     def _innermost(self, orders: tuple[tuple[int, ...], ...]) -> Array:
-        """The last axis averaged, over the input that ends there and those that are combinations of the others."""
+        """The last axis is averaged over the input that ends there and those that are combinations of the others."""
         if orders in self.inner:
             return self.inner[orders]
         last = self.rank - 1
         weight = self.axes[last][1]
         if last == 0:
             product = np.ones_like(weight)
-            for k, own in enumerate(orders):
-                for order in own:
+            for k, carried in enumerate(orders):
+                for order in carried:
                     product = product * self.s.derivatives[order](self._z(k, 0))
             self.inner[orders] = np.asarray(product @ weight)
             return self.inner[orders]
-        # With four inputs every single order is wanted sooner or later: one pass over the grid gives them all.
+        # With four inputs every single order is needed in the end: one pass over the grid gives them all.
         together = [orders]
         if self.rank == self.size == 4:
             together = [((order,),) for order in range(4)]
