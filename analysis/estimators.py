@@ -1,7 +1,7 @@
 """Unbiased estimators over networks, with delete-a-block jackknife replicates.
 
-Networks are the independent unit: everything of one network (layers, pairs, neurons, steps) stays in one
-block, so that concatenated estimates keep their covariance. M networks, B blocks, k components.
+Networks are the independent unit: everything of one network (layers, pairs, neurons, steps) stays in one block, so that
+joined estimates keep their covariance, docs/theory.md (7.8). M counts networks, B blocks, k components.
 """
 
 from collections.abc import Sequence
@@ -11,50 +11,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-BLOCKS = 256  # jackknife blocks; fewer where there are fewer networks
-FEWEST = 32  # networks below which no error bar is given
+BLOCKS = 256  # number of jackknife blocks; fewer networks make as many blocks as networks
+FEWEST = 32  # lower bound on the number of networks for an error bar
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """value: (k,); replicates: (B, k), each with one block of networks left out."""
+    """An estimate (k,) of k numbers with replicates (B, k), each of which leaves out one block of networks."""
 
     value: Array
     replicates: Array
 
     @property
     def covariance(self) -> Array:
-        """Jackknife covariance (k, k): (B - 1)/B sum (x_b - mean)(x_b - mean)^T (docs/theory.md (7.8))."""
+        """The jackknife covariance (k, k), docs/theory.md (7.8): (B - 1)/B sum (x_b - mean)(x_b - mean)^T."""
         B = len(self.replicates)
         centred = self.replicates - self.replicates.mean(axis=0)
         return (B - 1) / B * centred.T @ centred
 
     @property
     def error(self) -> Array:
-        """Standard errors (k,)."""
+        """The standard errors (k,)."""
         return np.sqrt(np.maximum(self.covariance.diagonal(), 0.0))
 
     def scaled(self, factor: float | Array) -> "Estimate":
+        """The estimate times a constant, or times constants (k,)."""
         return Estimate(factor * self.value, factor * self.replicates)
 
     def log(self) -> "Estimate":
+        """The logarithm of the estimate, replicate by replicate."""
         return Estimate(np.log(self.value), np.log(self.replicates))
 
 
 def join(estimates: Sequence[Estimate]) -> Estimate:
-    """Estimates from the same networks, side by side."""
+    """One estimate of the components of all, which must come from the same networks."""
     return Estimate(
         np.concatenate([e.value for e in estimates]), np.concatenate([e.replicates for e in estimates], axis=1)
     )
 
 
 def average(first: Estimate, second: Estimate) -> Estimate:
-    """Of two estimates of the same numbers from the same networks."""
+    """The average of two estimates of the same numbers from the same networks."""
     return Estimate((first.value + second.value) / 2, (first.replicates + second.replicates) / 2)
 
 
 def _leave_out(x: Array) -> tuple[Array, Array]:
-    """Sums over all networks but one block's, (B, k), and how many networks those are, (B, 1)."""
+    """The sums (B, k) of x (M, k) over all networks outside each block, and the numbers (B, 1) of those networks.
+
+    Raises ValueError for fewer than FEWEST networks.
+    """
     M = len(x)
     if M < FEWEST:
         raise ValueError(f"{M} networks: at least {FEWEST} are needed for an error bar")
@@ -64,15 +69,15 @@ def _leave_out(x: Array) -> tuple[Array, Array]:
 
 
 def mean(x: Array) -> Estimate:
-    """Mean over networks of x (M, k)."""
+    """The mean over networks of x (M, k). Raises ValueError for fewer than FEWEST networks, as all estimators do."""
     rest, count = _leave_out(np.asarray(x, dtype=np.float64))
     return Estimate(np.mean(x, axis=0, dtype=np.float64), rest / count)
 
 
 def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
-    """Unbiased covariance (the k-statistic, 1/(M - 1)) of the columns in each pair; x (M, C)."""
+    """The unbiased covariance (k-statistic, 1/(M - 1)) of the two columns of x (M, C) in each pair."""
     x = np.asarray(x, dtype=np.float64)
-    x = x - x.mean(axis=0)  # a constant shift changes no covariance and keeps the digits
+    x = x - x.mean(axis=0)  # a constant shift changes no covariance, and less is lost to rounding
     left, right = (x[:, [pair[side] for pair in pairs]] for side in (0, 1))
     M = len(x)
     product_rest, count = _leave_out(left * right)
@@ -85,8 +90,10 @@ def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
 
 
 def connected(products: Array, x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
-    """E products_k - E x_i E x_j for the k-th pair (i, j), unbiased: the product of the two means is taken between
-    different networks. products (M, k), x (M, C)."""
+    """The unbiased E products_k - E x_i E x_j for the k-th pair (i, j), from products (M, k) and x (M, C).
+
+    The product of the two means is taken between different networks, docs/theory.md (7.7).
+    """
     single, double = mean(products), mean(x)
     spread = covariance(x, pairs)
     left, right = [p[0] for p in pairs], [p[1] for p in pairs]
@@ -100,7 +107,7 @@ def connected(products: Array, x: Array, pairs: Sequence[tuple[int, int]]) -> Es
 
 
 def third_cumulant(x: Array) -> Estimate:
-    """The k-statistic k3 of each column of x (M, C), unbiased."""
+    """The unbiased third cumulant (k-statistic k3) of each column of x (M, C)."""
     x = np.asarray(x, dtype=np.float64)
     x = x - x.mean(axis=0)
 
@@ -114,7 +121,10 @@ def third_cumulant(x: Array) -> Estimate:
 
 
 def fourth_cumulant(x: Array) -> Estimate:
-    """The k-statistic k4 of each column of x (M, C): the unbiased connected four-point function of one neuron."""
+    """The unbiased fourth cumulant (k-statistic k4) of each column of x (M, C).
+
+    For a neuron it is its connected four-point function, docs/theory.md (7.2).
+    """
     x = np.asarray(x, dtype=np.float64)
     x = x - x.mean(axis=0)
 
@@ -129,7 +139,10 @@ def fourth_cumulant(x: Array) -> Estimate:
 
 
 def distinct_neurons(m2_ab: Array, m2_cd: Array, m4_abcd: Array, n: int) -> Array:
-    """Mean over i != j of z_ia z_ib z_jc z_jd in each network, from its neuron moments (docs/theory.md section 7)."""
+    """The mean (M, k) of z_ia z_ib z_jc z_jd over neurons i != j of each network, docs/theory.md (7.1).
+
+    m2_ab, m2_cd, m4_abcd: (M, k), means over the n neurons. Raises ValueError for fewer than two neurons.
+    """
     if n < 2:
         raise ValueError("distinct neurons need a layer of at least two")
     return (n * m2_ab * m2_cd - m4_abcd) / (n - 1)

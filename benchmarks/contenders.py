@@ -1,7 +1,8 @@
-"""Who races. A contender is prepared for a case once; then a call runs for some seconds and returns networks per second
-and values, (networks,), whose mean and mean square must agree between all contenders of a case, or the row is void.
+"""The contenders of the race, each with one thread and in float32.
 
-Each draws networks of its own. One thread each, float32.
+A contender is prepared for a case once; then a call runs for some seconds and returns networks per second and values
+(networks,). Each contender draws its own networks, and mean and mean square of the values must agree between all
+contenders of a case, or the row is void.
 """
 
 import itertools
@@ -28,12 +29,15 @@ from simulate.running.process import keep_memory
 from simulate.running.progress import Progress
 
 Array = NDArray[np.float64]
-Contender = Callable[[float], tuple[float, Array]]  # seconds -> networks per second, values
+Contender = Callable[[float], tuple[float, Array]]  # takes seconds; returns networks per second, and values
 
 
 @dataclass(frozen=True)
 class Case:
-    """work: ntk or train. n wide, L deep, N digits as inputs; T steps of gradient descent."""
+    """One case of the race: networks n wide and L deep on N digits.
+
+    work: ntk, the NTK at the output at initialisation, or train, T steps of gradient descent.
+    """
 
     work: str
     n: int
@@ -51,10 +55,11 @@ class Case:
 
     @property
     def rates(self) -> tuple[float, float]:
-        """lambda_b, lambda_W"""
+        """The learning rates (lambda_b, lambda_W)."""
         return (0.5, 1.0) if self.T else (0.0, 1.0)
 
     def overrides(self) -> list[str]:
+        """The case as settings of `python -m simulate`."""
         out = [f"network.width={self.n}", f"network.depth={self.L}", f"inputs.count={self.N}", "ensemble.device=cpu"]
         out += ["ensemble.networks=1", "workers=1", f"dynamics.lambda_b={self.rates[0]}"]
         if self.work == "ntk":
@@ -63,7 +68,7 @@ class Case:
         return [*out, "dynamics=gradient_descent", *training, "observables.record=[outputs]"]
 
     def samples(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (N, 64) and y (N, 1)"""
+        """The inputs x (N, 64) and targets y (N, 1), on the default device."""
         loaded = prepare(read_one(self.overrides())).samples
         assert loaded.y is not None
         x, y = (torch.as_tensor(a, dtype=torch.float32) for a in (loaded.x, loaded.y))
@@ -71,6 +76,7 @@ class Case:
 
 
 def timed(batch: Callable[[], Array], seconds: float) -> tuple[float, Array]:
+    """Repeat `batch` for some seconds; networks per second, and all values."""
     rows, began = [], time.perf_counter()
     while not rows or time.perf_counter() - began < seconds:
         rows.append(batch())
@@ -81,7 +87,7 @@ def timed(batch: Callable[[], Array], seconds: float) -> tuple[float, Array]:
 
 
 def ours(case: Case, *overrides: str) -> Contender:
-    """A whole run of this project, in this process: drawn, trained, measured, rows committed to parquet and read."""
+    """A whole run of this project in this process: it draws, trains and measures, commits rows and reads them."""
     settings = read_one([*case.overrides(), *overrides])
     keep_memory()
     family = "H" if case.work == "ntk" else "z"
@@ -97,8 +103,8 @@ def ours(case: Case, *overrides: str) -> Contender:
         shutil.rmtree(out)
         return values
 
-    run()  # compiles, or loads what was compiled
-    while size < 2**19:  # as many at a time as take the quarter of a second, as a run would commit them
+    run()  # the first run compiles the loops, or loads compiled ones
+    while size < 2**19:  # a part takes at least a quarter of a second, as in a real run
         began = time.perf_counter()
         run()
         if time.perf_counter() - began > 0.25:
@@ -111,6 +117,7 @@ def ours(case: Case, *overrides: str) -> Contender:
 
 
 def network(case: Case) -> nn.Sequential:
+    """The network of a case as a torch module."""
     sizes = [64, *[case.n] * (case.L - 1), 1]
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(sizes):
@@ -119,7 +126,7 @@ def network(case: Case) -> nn.Sequential:
 
 
 def draw(case: Case, names: list[tuple[str, torch.Size]], M: int | None) -> dict[str, torch.Tensor]:
-    """Critical initialisation, stacked for M networks or for one."""
+    """Parameters at the critical initialisation, stacked for M networks, or of one where M is None."""
     lead = () if M is None else (M,)
     return {
         name: torch.randn(*lead, *shape) / shape[1] ** 0.5 if len(shape) == 2 else torch.zeros(*lead, *shape)
@@ -128,7 +135,7 @@ def draw(case: Case, names: list[tuple[str, torch.Size]], M: int | None) -> dict
 
 
 def torch_func(case: Case, M: int) -> Contender:
-    """torch.func as its tutorials have it: stacked modules, vmap over networks, jacrev or grad."""
+    """torch.func as its tutorials use it: stacked modules, vmap over networks, jacrev or grad."""
     model, (x, y) = network(case).to("meta"), case.samples()
     names = [(name, p.shape) for name, p in model.named_parameters()]
 
@@ -139,7 +146,7 @@ def torch_func(case: Case, M: int) -> Contender:
         return case.rates[1] / p.shape[-1] if name.endswith("weight") else case.rates[0]
 
     def ntk(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
-        jacobian = vmap(jacrev(lambda p, one: f(p, one)[0]), (None, 0))(parameters, x)
+        jacobian = vmap(jacrev(lambda p, row: f(p, row)[0]), (None, 0))(parameters, x)
         return sum(rate(k, parameters[k]) * J.flatten(1) @ J.flatten(1).T for k, J in jacobian.items())  # type: ignore[return-value]
 
     def loss(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -159,7 +166,7 @@ def torch_func(case: Case, M: int) -> Contender:
 
 
 def modules(case: Case) -> Contender:
-    """A loop of nn.Module, one network at a time, autograd and torch.optim.SGD with groups of rates."""
+    """A loop over networks of nn.Module, with autograd and torch.optim.SGD with groups of rates."""
     model, (x, y) = network(case), case.samples()
     names = [(name, p.shape) for name, p in model.named_parameters()]
     rates = [
@@ -193,7 +200,7 @@ def modules(case: Case) -> Contender:
 
 
 class Jax:
-    """benchmarks/peers_jax.py in its own environment, asked over a pipe."""
+    """A process of benchmarks/peers_jax.py in its own environment, which answers over a pipe."""
 
     def __init__(self, python: str):
         script = str(Path(__file__).with_name("peers_jax.py"))
@@ -208,6 +215,7 @@ class Jax:
         )
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request. Raises RuntimeError where the process has ended."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(request) + "\n")
@@ -220,9 +228,10 @@ class Jax:
 
     def contender(self, case: Case, batch: int) -> Contender:
         x, y = case.samples()
-        told = {"work": case.work, "n": case.n, "L": case.L, "T": case.T, "eta": case.eta, "rates": case.rates}
+        fields = {"work": case.work, "n": case.n, "L": case.L, "T": case.T, "eta": case.eta, "rates": case.rates}
+        fields |= {"x": x.tolist(), "y": y.tolist(), "batch": batch}
         name = f"{case.work} {case.name} {batch}"
-        self.ask({"name": name, "case": told | {"x": x.tolist(), "y": y.tolist(), "batch": batch}, "seconds": 0.0})
+        self.ask({"name": name, "case": fields, "seconds": 0.0})
 
         def run(seconds: float) -> tuple[float, Array]:
             answer = self.ask({"name": name, "seconds": seconds})

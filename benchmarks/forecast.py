@@ -1,9 +1,9 @@
-"""The forecast against what came: time and peak memory over a grid of settings, each in a process of its own.
+"""Forecast time and peak memory against measured ones over a grid of settings, each in a process of its own.
 
     python -m benchmarks.forecast [--seconds 5]
 
-Each data set is as large as its forecast says it takes `--seconds`. Prints a table; asks for a factor 1.5 in time and
-20 % in the memory of the process.
+By its forecast each data set takes `--seconds`. A table is printed; a good forecast is within a factor 1.5 in time and
+within 20 % in the memory of the process.
 """
 
 import argparse
@@ -74,9 +74,9 @@ def main() -> None:
         r = json.loads(done.stdout.splitlines()[-1])
         times.append(r["forecast"] / r["took"])
         memories.append(r["memory"] / r["peak"])
-        said = settings.replace("network.", "").replace("observables.", "").replace("ensemble.", "")
+        short = settings.replace("network.", "").replace("observables.", "").replace("ensemble.", "")
         print(
-            f"| {said} | {r['networks']:,} | {r['forecast']:.1f} | {r['took']:.1f} | {times[-1]:.2f} "
+            f"| {short} | {r['networks']:,} | {r['forecast']:.1f} | {r['took']:.1f} | {times[-1]:.2f} "
             f"| {r['memory'] / 2**20:.0f} | {r['peak'] / 2**20:.0f} | {memories[-1]:.2f} |",
             flush=True,
         )

@@ -1,9 +1,9 @@
-"""On a CUDA device: networks per second and shares of its measured ceilings, against torch.func on the same device.
+"""Networks per second on a CUDA device, against torch.func on the same device, with its measured ceilings.
 
     python -m benchmarks.gpu [--rounds 5] [--networks 10000]
 
-Says so and stops where there is no device. Blocks are timed without writing rows; times are those
-of the device, synchronised at both ends.
+Without a device it says so and stops. Blocks are timed without writing rows; the device is synchronised at both ends of
+a measured time.
 """
 
 import argparse
@@ -25,11 +25,11 @@ CASES = {
     "law NTK": (Case("ntk", 1024, 32, 2), "law"),
     "training": (Case("train", 256, 3, 8, 200), "dense"),
 }
-BATCH = {"dense NTK": 32, "law NTK": 16, "training": 512}  # networks at a time of torch.func
+BATCH = {"dense NTK": 32, "law NTK": 16, "training": 512}  # networks that torch.func takes at a time
 
 
 def seconds(action: Callable[[], float]) -> float:
-    """Of one unit, where the action returns how many units it did."""
+    """Seconds of one unit of an action that returns how many units it did."""
     torch.cuda.synchronize()
     began = time.perf_counter()
     done = action()
@@ -38,6 +38,7 @@ def seconds(action: Callable[[], float]) -> float:
 
 
 def ours(case: Case, sampler: str, networks: int) -> Callable[[], float]:
+    """An action that computes about `networks` networks and returns how many they were."""
     where = ["ensemble.device=cuda", f"ensemble.sampler={sampler}"]
     job = prepare(read_one([o for o in case.overrides() if o != "ensemble.device=cpu"] + where))
     count, index = max(1, networks // job.block), itertools.count()
@@ -51,6 +52,7 @@ def ours(case: Case, sampler: str, networks: int) -> Callable[[], float]:
 
 
 def peer(name: str, case: Case) -> Callable[[], float]:
+    """An action that runs torch.func for a second and returns how many networks it made."""
     with torch.device("cuda"):
         contender = torch_func(case, BATCH[name])
 
@@ -63,19 +65,20 @@ def peer(name: str, case: Case) -> Callable[[], float]:
 
 
 def ceilings() -> dict[str, float]:
+    """The measured rates of the device: products, copies and normals, medians of five."""
     a, b = (torch.randn(8192, 8192, device="cuda") for _ in range(2))
-    big, to = (torch.empty(2**28, device="cuda") for _ in range(2))
+    source, target = (torch.empty(2**28, device="cuda") for _ in range(2))
 
     def gemm() -> float:
         torch.mm(a, b)
         return 2 * 8192**3 / 1e12
 
     def copy() -> float:
-        to.copy_(big)
+        target.copy_(source)
         return 2 * 4 * 2**28 / 1e9
 
     def normals() -> float:
-        big.normal_()
+        source.normal_()
         return 2**28 / 1e9
 
     out = {}

@@ -1,10 +1,10 @@
-"""The two samplers held against each other at millions of networks, where 1/n effects are large (n = 8 and 16).
+"""The two samplers against each other at millions of networks, where 1/n effects are large (n = 8 and 16).
 
     python -m benchmarks.law_against_dense [--networks 4000000]
 
-Means of moments of H up to third order, H g, H z z and moments of z, for two inputs and two outputs, tanh and
-ReLU with biases. The test of the same comparison at 60,000 networks is tests/statistical/test_samplers.py. The largest
-|z| of a case should lie below the limit, which a true equality exceeds with probability 1e-3 (Bonferroni).
+Compared are means of moments of H up to third order, of H g, of H z z and of moments of z, for two inputs and two
+outputs, tanh and ReLU with biases. tests/statistical/test_samplers.py makes the same comparison at 60,000 networks. The
+largest |z| of a case should lie below the limit, which a true equality exceeds with probability 1e-3 (Bonferroni).
 """
 
 import argparse
@@ -37,7 +37,7 @@ CASE = (
 
 
 def moments(activation: str, width: int, sampler: str, networks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and squared standard error of every statistic."""
+    """The means and squared standard errors of all statistics of one case and sampler."""
     torch.set_num_threads(1)
     job = prepare(
         read_one([*CASE, f"activation={activation}", f"network.width={width}", f"ensemble.sampler={sampler}"])

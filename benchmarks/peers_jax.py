@@ -1,7 +1,8 @@
-"""The JAX side of the race, in an environment of its own (`make bench-peers`): neural-tangents for the NTK at
-initialisation, vmap and scan for training. Reads cases as JSON lines, answers with rates and statistics.
+"""The JAX side of the race, in an environment of its own (`make bench-peers`).
 
-Each does what a user of the library would write: one network, batched by vmap, compiled by jit, structured derivatives.
+neural-tangents makes the NTK at initialisation, vmap and scan train. Cases come as JSON lines on stdin, and rates with
+values go back on stdout. The code is what a user of the library would write: one network, batched by vmap, compiled by
+jit, with structured derivatives.
 """
 
 import itertools
@@ -17,16 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-KEPT: dict[str, object] = {}
+CONTENDERS: dict[str, object] = {}  # the compiled function and batch of each case asked for so far
 
 
 def ntk(n: int, depth: int, x: np.ndarray, batch: int):
-    """Draws `batch` networks and gives their NTK at the output, (batch, D, D)."""
+    """A function of a seed that draws `batch` networks and returns their NTK at the output, (batch, D, D)."""
     import jax.interpreters.ad as public
     import neural_tangents as nt
     from jax._src.interpreters import ad as private
 
-    # neural-tangents 0.6.5 looks for names there that JAX 0.4.30, the last it imports with, keeps elsewhere.
+    # neural-tangents 0.6.5 looks here for names that JAX 0.4.30, the last version it imports with, keeps elsewhere.
     public.source_info_util, public.config = private.source_info_util, jax.config
 
     sizes = [x.shape[1], *[n] * (depth - 1), 1]
@@ -36,7 +37,7 @@ def ntk(n: int, depth: int, x: np.ndarray, batch: int):
         keys = jax.random.split(key, depth)
         return [jax.random.normal(k, shape) for k, shape in zip(keys, itertools.pairwise(sizes), strict=True)]
 
-    def f(params, s):  # W = w / sqrt(n), so that gradients by w carry PDLT's lambda_W / n
+    def f(params, s):  # W = w / sqrt(n), so that gradients by w have PDLT's lambda_W / n
         for w in params[:-1]:
             s = jnp.tanh(s @ w / np.sqrt(len(w)))
         return s @ params[-1] / np.sqrt(n)
@@ -49,7 +50,7 @@ def ntk(n: int, depth: int, x: np.ndarray, batch: int):
 
 
 def train(n: int, depth: int, x: np.ndarray, y: np.ndarray, steps: int, eta: float, rates: tuple, batch: int):
-    """Draws `batch` networks, trains them by full-batch gradient descent, and gives their outputs, (batch, N)."""
+    """A function of a seed that draws `batch` networks and trains them on all samples; outputs are (batch, N)."""
     sizes = [x.shape[1], *[n] * (depth - 1), 1]
     inputs, targets = jnp.asarray(x), jnp.asarray(y)
     lambda_b, lambda_W = rates
@@ -71,7 +72,7 @@ def train(n: int, depth: int, x: np.ndarray, y: np.ndarray, steps: int, eta: flo
     def loss(params):
         return 0.5 * ((f(params) - targets) ** 2).sum()
 
-    def one(key):
+    def trained(key):
         def step(params, _):
             slope = jax.grad(loss)(params)
             new = [
@@ -83,11 +84,12 @@ def train(n: int, depth: int, x: np.ndarray, y: np.ndarray, steps: int, eta: flo
         params, _ = jax.lax.scan(step, init(key), None, length=steps)
         return f(params)[:, 0]
 
-    many = jax.jit(jax.vmap(one))
+    many = jax.jit(jax.vmap(trained))
     return lambda seed: np.asarray(many(jax.random.split(jax.random.PRNGKey(seed), batch)))
 
 
 def prepare(case: dict):
+    """The function of a case: from a seed to values of `batch` networks."""
     x = np.asarray(case["x"], dtype=np.float32)
     if case["work"] == "ntk":
         return ntk(case["n"], case["L"], x, case["batch"])
@@ -101,9 +103,9 @@ def main() -> None:
         request = json.loads(line)
         name = request["name"]
         if "case" in request:
-            KEPT[name] = (prepare(request["case"]), request["case"]["batch"])
-            KEPT[name][0](0)  # compiles
-        run, batch = KEPT[name]
+            CONTENDERS[name] = (prepare(request["case"]), request["case"]["batch"])
+            CONTENDERS[name][0](0)  # the first call compiles
+        run, batch = CONTENDERS[name]
         rows, began = [], time.perf_counter()
         while True:
             seed += 1

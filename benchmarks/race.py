@@ -1,10 +1,10 @@
-"""The race: this project against what a user would pick instead, and against the machine's own ceilings.
+"""The race: this project against the libraries that a user would pick instead, and against the machine's ceilings.
 
     python -m benchmarks.race [--rounds 5] [--seconds 0.5] [--jax PYTHON] [--write]
 
 `make bench` runs it; `make bench-peers` makes the environment with JAX and neural-tangents and runs it with them.
-Rounds are interleaved (A B C A B C ...), one thread each, medians are quoted: machines are shared and noisy, so trust
-ratios. --write puts tables, JSON and figure into docs/.
+Rounds are interleaved (A B C A B C ...), each contender has one thread, and medians are quoted: machines are shared and
+noisy, so trust ratios. --write puts tables, JSON and figure into docs/.
 """
 
 import argparse
@@ -32,13 +32,14 @@ TRAIN = (
     Case("train", 256, 3, 8, 20),
     Case("train", 512, 6, 8, 100),
 )
-# Networks at a time, of those tried (1 to 256) the fastest or within a few percent of it.
+# BATCH: networks that a peer takes at a time, by width; of 1 to 256 the fastest, or within a few percent of it.
 BATCH = {64: 64, 256: 16, 512: 4, 1024: 1}
-FALSE_ALARM = 1e-4  # of a row, that its statistics disagree though they are the same
-FEW = 30  # values from which on a contender's statistics are compared
+FALSE_ALARM = 1e-4  # probability that a row is void although its statistics are equal
+COMPARED_FROM = 30  # number of values from which a contender's statistics are compared
 
 
 def contenders(case: Case, jax: Jax | None) -> dict[str, Contender]:
+    """The contenders of a case by name, ours first."""
     batch = BATCH[case.n]
     out: dict[str, Contender] = {}
     if case.work == "ntk":
@@ -54,7 +55,7 @@ def contenders(case: Case, jax: Jax | None) -> dict[str, Contender]:
 
 
 def rate(action: Callable[[], float], seconds: float = 0.3) -> float:
-    """Units per second, where the action returns how many it did."""
+    """Units per second of an action that returns how many units it did."""
     action()
     done, began = 0.0, time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds:
@@ -63,6 +64,7 @@ def rate(action: Callable[[], float], seconds: float = 0.3) -> float:
 
 
 def ceilings() -> dict[str, Callable[[], float]]:
+    """Actions that measure the machine: products, copies, torch's normals and ours."""
     from simulate.numerics.normals import normal
 
     a, b, c = (torch.randn(1024, 1024) for _ in range(3))
@@ -89,16 +91,16 @@ def ceilings() -> dict[str, Callable[[], float]]:
 
 
 def normals(case: Case, sampler: str) -> int:
-    """Deviates that one network needs."""
+    """Normals that one network needs."""
     hidden = [case.n] * (case.L - 1)
-    if sampler == "law":  # forward for every sample; backward too, but for the top layer, whose one vector all share
+    if sampler == "law":  # every sample goes forward and back, but the top layer's one vector serves all samples
         return case.N * sum(hidden) + case.N * sum(hidden[:-1]) + hidden[-1]
     sizes = [64, *hidden, 1]
     return sum(m * (k + 1) for k, m in itertools.pairwise(sizes))
 
 
 def operations(case: Case) -> int:
-    """Multiply-adds times two of a step of training: forward, update, and backward but for the first layer."""
+    """Operations (two a multiply-add) of a training step: forward, update, and backward above the first layer."""
     sizes = [64, *[case.n] * (case.L - 1), 1]
     weights = [a * b for a, b in itertools.pairwise(sizes)]
     return 2 * case.N * (3 * sum(weights) - weights[0])
@@ -108,10 +110,10 @@ def operations(case: Case) -> int:
 
 
 def disagreement(values: dict[str, Array]) -> dict[str, float]:
-    """The largest |z| of mean and mean square against the first contender."""
+    """The largest |z| of mean and mean square of each contender against the first; NaN for too few values."""
     first, out = next(iter(values.values())), {}
     for name, x in values.items():
-        if len(x) < FEW:
+        if len(x) < COMPARED_FROM:
             out[name] = float("nan")
             continue
         z = []
@@ -123,15 +125,16 @@ def disagreement(values: dict[str, Array]) -> dict[str, float]:
 
 
 def race(case: Case, jax: Jax | None, rounds: int, seconds: float) -> dict[str, Any]:
+    """The rates of all contenders of a case in interleaved rounds, and how far their values agree."""
     runs = contenders(case, jax)
     for run in runs.values():
-        run(0.0)  # warm
+        run(0.0)  # each is warm when the first round begins
     rates: dict[str, list[float]] = {name: [] for name in runs}
     values: dict[str, list[Array]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            one, x = run(seconds)
-            rates[name].append(one)
+            speed, x = run(seconds)
+            rates[name].append(speed)
             values[name].append(x)
     z = disagreement({name: np.concatenate(x) for name, x in values.items()})
     limit = float(-statistics.NormalDist().inv_cdf(FALSE_ALARM / 4))
@@ -159,11 +162,11 @@ def _jax_name(names: Any) -> str | None:
 
 
 def binding(case: Case, name: str, networks: float, top: dict[str, float]) -> dict[str, float]:
-    """Shares of the ceilings that our rate uses."""
+    """Our rate as fractions of the ceilings that bind it."""
     if case.work == "train":
         return {"of GEMM": networks * case.T * operations(case) / 1e9 / top["GEMM GFLOP/s"]}
     count = normals(case, name.rpartition(" ")[2]) * networks / 1e6
-    return {f"of normals, {whose}": count / top[f"normals M/s, {whose}"] for whose in ("torch", "ours")}
+    return {f"of normals, {source}": count / top[f"normals M/s, {source}"] for source in ("torch", "ours")}
 
 
 # ------------------------------------------------------------------------------------------- the rest of the table
@@ -175,7 +178,7 @@ def _child(code: str) -> dict[str, Any]:
     return answer
 
 
-MEMORY = """
+MEMORY_CHILD = """
 import json, pathlib, tempfile
 from simulate.api import read_one
 from simulate.running import runner
@@ -205,14 +208,14 @@ print(json.dumps({{"over": status("VmHWM") - base, "rule": held, "networks": {bl
 
 
 def memory(case: Case, sampler: str) -> dict[str, Any]:
-    """MiB of a process that draws four and sixteen blocks, over the same process when it has drawn a tiny network."""
+    """MiB that four and sixteen blocks add to a process that has drawn a tiny network."""
     overrides = [*case.overrides(), f"ensemble.sampler={sampler}"]
-    out = [_child(MEMORY.format(overrides=overrides, N=case.N, blocks=blocks)) for blocks in (4, 16)]
+    out = [_child(MEMORY_CHILD.format(overrides=overrides, N=case.N, blocks=blocks)) for blocks in (4, 16)]
     return {"case": case.name, "sampler": sampler, "few": out[0], "many": out[1]}
 
 
 def start_up(rounds: int) -> float:
-    """Seconds of `python -m simulate --help`."""
+    """The median of the seconds of `python -m simulate --help`."""
     out = []
     for _ in range(rounds):
         began = time.perf_counter()
@@ -222,8 +225,11 @@ def start_up(rounds: int) -> float:
 
 
 def processes(rounds: int) -> dict[str, float]:
-    """A run of some seconds by one and by two worker processes, and its two halves at once by runs of one process each:
-    what the machine gives to two processes at all. Medians in seconds, and ratios to one process."""
+    """Median seconds of a run by one and by two worker processes, and their ratio.
+
+    The two halves of the run are also made at once by two runs of one process each: "ideal" is what the machine gives
+    to two processes that share nothing.
+    """
     networks = 1_000_000
     base = [*INIT[1].overrides(), "ensemble.sampler=law"]
     code = (
@@ -258,14 +264,14 @@ AXES: dict[str, tuple[int, ...]] = {"n": (128, 256, 512, 1024), "L": (4, 8, 16, 
 
 
 def scaling(seconds: float) -> list[dict[str, Any]]:
-    """Cost of a network against n, L and N_D around (256, 8, 4), by the slope of log cost at the upper end."""
+    """The cost of a network against n, L and N_D around (256, 8, 4), and its exponent at the upper end."""
     out = []
     for sampler in ("law", "dense"):
         for axis, points in AXES.items():
             cost = []
             for value in points:
-                at = {"n": 256, "L": 8, "N_D": 4} | {axis: value}
-                run = ours(Case("ntk", at["n"], at["L"], at["N_D"]), f"ensemble.sampler={sampler}")
+                sizes = {"n": 256, "L": 8, "N_D": 4} | {axis: value}
+                run = ours(Case("ntk", sizes["n"], sizes["L"], sizes["N_D"]), f"ensemble.sampler={sampler}")
                 cost.append(1 / run(seconds)[0])
             slope = float(np.polyfit(np.log(points[-3:]), np.log(cost[-3:]), 1)[0])
             out.append({"sampler": sampler, "axis": axis, "points": list(points), "seconds": cost, "exponent": slope})
@@ -273,6 +279,7 @@ def scaling(seconds: float) -> list[dict[str, Any]]:
 
 
 def machine() -> str:
+    """The processor and the versions of libraries, in words."""
     name = platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
@@ -288,9 +295,9 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each contender in each round")
+    parser.add_argument("--seconds", type=float, default=0.5, help="seconds of each contender in each round")
     parser.add_argument("--jax", help="the Python of an environment with jax and neural-tangents")
-    parser.add_argument("--write", action="store_true", help="tables, JSON and figure into docs/")
+    parser.add_argument("--write", action="store_true", help="put tables, JSON and figure into docs/")
     options = parser.parse_args()
     torch.set_num_threads(1)
     jax = Jax(options.jax) if options.jax else None
@@ -309,8 +316,8 @@ def main() -> None:
             flush=True,
         )
     top = {name: statistics.median(values) for name, values in measured.items()}
-    for case, one in zip((*INIT, *TRAIN), races, strict=True):
-        for row in one["rows"]:
+    for case, outcome in zip((*INIT, *TRAIN), races, strict=True):
+        for row in outcome["rows"]:
             if row["contender"].startswith("ours"):
                 row |= binding(case, row["contender"], row["networks/s"], top)
     result = {

@@ -1,4 +1,4 @@
-"""What the race found, as markdown tables and a figure."""
+"""The results of the race as markdown tables and a figure."""
 
 import re
 from pathlib import Path
@@ -44,6 +44,7 @@ def _race(races: list[dict[str, Any]], unit: str) -> list[str]:
 
 
 def render(result: dict[str, Any]) -> str:
+    """The tables of docs/performance.md from what `benchmarks.race` measured."""
     top = ", ".join(f"{name} {value:,.1f}" for name, value in result["ceilings"].items())
     races = result["races"]
     out = [
@@ -77,8 +78,8 @@ def render(result: dict[str, Any]) -> str:
         "",
         f"Start-up of `python -m simulate --help`: {result['start-up']:.2f} s. "
         f"Two worker processes against one, {p['networks']:,} networks of {races[1]['case']}: {p['one']:.1f} s and "
-        f"{p['two']:.1f} s, {p['ratio']:.2f} times, start-up of the processes included; its two halves by two runs at "
-        f"once, which share nothing: {p['ideal']:.2f} times, so much has the machine to give.",
+        f"{p['two']:.1f} s, {p['ratio']:.2f} times as fast, start-up of the processes included. Two runs at once that "
+        f"share nothing and make a half each are {p['ideal']:.2f} times as fast, the most that this machine can give.",
         "",
         "### Cost of a network with its NTK around (256, 8, 4): exponents at the upper end",
         "",
@@ -86,25 +87,26 @@ def render(result: dict[str, Any]) -> str:
         "| --- | --- | --- | --- |",
     ]
     for sampler in ("law", "dense"):
-        mine = [s for s in result["scaling"] if s["sampler"] == sampler]
-        out.append(f"| {sampler} | " + " | ".join(f"{s['exponent']:.2f}" for s in mine) + " |")
+        exponents = [f"{s['exponent']:.2f}" for s in result["scaling"] if s["sampler"] == sampler]
+        out.append(f"| {sampler} | " + " | ".join(exponents) + " |")
     return "\n".join(out)
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
+    """Draw the cost of a network against n, L and N_D, and save it as `path`."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    with plt.style.context(Path(__file__).parents[1] / "analysis" / "nearly_gaussian.mplstyle"):
+    with plt.style.context(Path(__file__).parents[1] / "analysis" / "report" / "nearly_gaussian.mplstyle"):
         figure, axes = plt.subplots(1, 3, figsize=(9, 2.8), sharey=True)
         for panel, axis in zip(axes, dict.fromkeys(s["axis"] for s in result["scaling"]), strict=True):
-            for one, marker in zip([s for s in result["scaling"] if s["axis"] == axis], "os", strict=True):
-                label = f"{one['sampler']}: {axis}^{one['exponent']:.2f}"
-                panel.loglog(one["points"], one["seconds"], marker=marker, label=label)
+            for curve, marker in zip([s for s in result["scaling"] if s["axis"] == axis], "os", strict=True):
+                label = f"{curve['sampler']}: {axis}^{curve['exponent']:.2f}"
+                panel.loglog(curve["points"], curve["seconds"], marker=marker, label=label)
             panel.set_xlabel(axis)
-            panel.set_xticks(one["points"], [str(point) for point in one["points"]], minor=False)
+            panel.set_xticks(curve["points"], [str(point) for point in curve["points"]], minor=False)
             panel.minorticks_off()
             panel.legend()
         axes[0].set_ylabel("seconds a network")
@@ -113,7 +115,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def insert(path: Path, text: str) -> None:
-    """Between the two markers of the page."""
+    """Put the text between the two markers of the page `path`."""
     page = path.read_text()
     assert BEGIN in page
     path.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n\n{text}\n\n{END}", page, flags=re.DOTALL))

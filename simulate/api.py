@@ -81,7 +81,7 @@ def make(settings: Sequence[Settings], progress: Progress, shard: tuple[int, int
     from simulate.running import runner
 
     jobs = prepared(settings)
-    if shard == runner.ALL:
+    if shard == runner.ONLY_SHARD:
         check_claims(jobs)
     return runner.run(jobs, progress, shard)
 

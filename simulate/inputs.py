@@ -15,12 +15,12 @@ from simulate.settings.inputs import Inputs
 from simulate.settings.reader import SettingsError
 
 Array = NDArray[np.float64]
-MOST_BYTES = 2**33  # of a file of inputs
+MOST_BYTES = 2**33  # upper bound on the size of inputs
 
 
 @dataclass(frozen=True)
 class Samples:
-    """x: (D, n_0), train samples first. y: (D, n_L) or None. train: how many of the D train."""
+    """Inputs x (D, n_0) and targets y (D, n_L) or None. The first `train` of the D samples are for training."""
 
     x: Array
     y: Array | None
@@ -28,20 +28,22 @@ class Samples:
 
 
 def load(settings: Inputs) -> Samples:
-    """The samples that the settings name; SettingsError where they cannot be had."""
+    """The samples that the settings ask for. Raises SettingsError where they do not exist or cannot be read."""
     x, labels = _SOURCES[settings.source](settings)
     count = settings.count if settings.count is not None else len(x) - settings.test
     if count < 1 or count + settings.test > len(x):
         raise SettingsError(
-            "inputs.count", count, f"inputs.count + inputs.test must lie between 1 and the {len(x)} rows there are"
+            "inputs.count", count, f"inputs.count + inputs.test must lie between 1 and {len(x)}, the number of rows"
         )
     x, y = x[: count + settings.test], None if labels is None else labels[: count + settings.test]
     return Samples(_normalized(x, settings), y, count)
 
 
 def _normalized(x: Array, settings: Inputs) -> Array:
-    """unit: |x|^2 = n_0 for every sample. centered: the mean of the whole source is subtracted first (in the
-    source), then unit. none: as they are. Then |x|^2 times the scale."""
+    """Inputs with |x|^2 = n_0 scale for unit and centered, and with |x|^2 multiplied by the scale for none.
+
+    For centered, the source has subtracted its mean already.
+    """
     norm = np.sqrt((x**2).mean(axis=1, keepdims=True))
     zero = np.flatnonzero(norm[:, 0] == 0)
     if len(zero):
@@ -50,11 +52,12 @@ def _normalized(x: Array, settings: Inputs) -> Array:
 
 
 def _centered(x: Array, settings: Inputs) -> Array:
+    """The whole source less its mean, for centered."""
     return x - x.mean(axis=0) if settings.normalization == "centered" else x
 
 
 def _digits_of_scikit_learn() -> tuple[Array, Array]:
-    """(1797, 64) pixels and (1797,) digits, out of its file: to import the library takes a second."""
+    """Pixels (1797, 64) and digits (1797,) from scikit-learn's file: an import of the library takes a second."""
     spec = importlib.util.find_spec("sklearn")
     assert spec is not None
     assert spec.origin is not None
@@ -63,9 +66,9 @@ def _digits_of_scikit_learn() -> tuple[Array, Array]:
 
 
 def _digits(settings: Inputs) -> tuple[Array, Array]:
-    """scikit-learn's handwritten digits, 8 x 8, in an order drawn by the seed that takes the classes in turn.
+    """scikit-learn's handwritten digits, 8 x 8, in an order that the seed draws and that takes the classes in turn.
 
-    Targets: +1 and -1 for two classes, one-hot for more.
+    Targets are +1 and -1 for two classes, one-hot for more.
     """
     pixels, digit = _digits_of_scikit_learn()
     x = _centered(pixels, settings)
@@ -73,32 +76,32 @@ def _digits(settings: Inputs) -> tuple[Array, Array]:
     piles = [rng.permutation(np.flatnonzero(digit == c)) for c in settings.classes]
     depth = min(map(len, piles))
     order = np.stack([pile[:depth] for pile in piles], axis=1).reshape(-1)
-    which = np.tile(np.arange(len(piles)), depth)
+    label = np.tile(np.arange(len(piles)), depth)
     if len(piles) == 2:
-        return x[order], np.asarray(1.0 - 2.0 * which[:, None], dtype=np.float64)
+        return x[order], np.asarray(1.0 - 2.0 * label[:, None], dtype=np.float64)
     one_hot: Array = np.eye(len(piles))
-    return x[order], one_hot[which]
+    return x[order], one_hot[label]
 
 
 def _gaussian(settings: Inputs) -> tuple[Array, None]:
-    """Independent standard normal entries."""
+    """Inputs with independent standard normal entries."""
     assert settings.count is not None
     assert settings.dimension is not None
     shape = (settings.count + settings.test, settings.dimension)
     if 8 * math.prod(shape) > MOST_BYTES:
-        right = f"{shape[0]} samples of that are more than {MOST_BYTES / 2**30:.0f} GiB"
+        right = f"{shape[0]} samples of this dimension are more than {MOST_BYTES / 2**30:.0f} GiB"
         raise SettingsError("inputs.dimension", settings.dimension, right)
     return np.random.default_rng(settings.seed).standard_normal(shape), None
 
 
 def _sphere(settings: Inputs) -> tuple[Array, None]:
-    """Uniform on the sphere |x|^2 = n_0."""
+    """Inputs uniform on the sphere |x|^2 = n_0."""
     x, _ = _gaussian(settings)
     return x / np.sqrt((x**2).mean(axis=1, keepdims=True)), None
 
 
 def _teacher(settings: Inputs) -> tuple[Array, Array]:
-    """Gaussian inputs; targets from one network of two layers, s = tanh, with outputs of variance one at this width."""
+    """Gaussian inputs, with the outputs of one tanh network of two layers as targets, scaled to variance one."""
     x, _ = _gaussian(settings)
     assert settings.dimension is not None
     rng = np.random.default_rng((settings.seed, 1))
@@ -109,14 +112,18 @@ def _teacher(settings: Inputs) -> tuple[Array, Array]:
 
 
 def _ray(settings: Inputs) -> tuple[Array, None]:
-    """Multiples of one random direction: their kernels differ along it alone (parallel perturbations, PDLT ch. 5)."""
+    """Multiples of one random direction, whose kernels differ along it alone (parallel perturbations, PDLT ch. 5)."""
     assert settings.dimension is not None
-    one = np.random.default_rng(settings.seed).standard_normal((1, settings.dimension))
-    return np.sqrt(np.array(settings.squares))[:, None] * one / np.sqrt((one**2).mean()), None
+    direction = np.random.default_rng(settings.seed).standard_normal((1, settings.dimension))
+    return np.sqrt(np.array(settings.squares))[:, None] * direction / np.sqrt((direction**2).mean()), None
 
 
 def _file(settings: Inputs) -> tuple[Array, Array | None]:
-    """npy: x. npz: x and, if there, y. csv: a header line; columns y or y_... are targets, the others x."""
+    """The rows of a user's file, in an order that the seed draws.
+
+    A .npy file holds x; a .npz file holds x and, optionally, y; a .csv file has a header line, and its columns named y
+    or y_... are targets, the others inputs.
+    """
     path = Path(str(settings.path))
     try:
         if path.exists() and (not path.is_file() or path.stat().st_size > MOST_BYTES):
@@ -127,8 +134,8 @@ def _file(settings: Inputs) -> tuple[Array, Array | None]:
     except OSError as error:
         raise SettingsError("inputs.path", str(path), f"cannot be read: {error.strerror or error}") from None
     except (ValueError, EOFError, MemoryError, OverflowError, csv.Error, zipfile.BadZipFile, zlib.error) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise SettingsError("inputs.path", str(path), f"cannot be read: {said}") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise SettingsError("inputs.path", str(path), f"cannot be read: {reason}") from None
     for name, table in (("x", x), ("y", y)):
         if table is None:
             continue
@@ -147,7 +154,7 @@ def _file(settings: Inputs) -> tuple[Array, Array | None]:
 
 
 def _read_npy(path: Path) -> tuple[Array, None]:
-    # Mapped: what the header promises is held against the size of the file before memory is taken.
+    # A mapped file is held against the size that its header promises before memory is taken.
     return np.array(np.load(path, allow_pickle=False, mmap_mode="r")), None
 
 

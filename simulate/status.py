@@ -1,6 +1,8 @@
-"""python -m simulate.status DIR [--verify]: what is done, being written, missing and damaged, with rates and time left.
+"""The state of data sets: networks done, missing and being written, damaged parts, rate and time left.
 
-The same simulation, called again, computes what is missing and nothing else.
+    python -m simulate.status DIR [--verify]
+
+The same simulation, run again, computes the missing networks and nothing else.
 """
 
 import sys
@@ -17,17 +19,22 @@ from simulate.store.manifest import digest
 from simulate.store.parts import committed, damage, gaps, part_name
 from simulate.store.sets import DataSet, find
 
-RECENT = 600.0  # seconds whose parts make the rate
+RATE_SECONDS = 600.0  # the rate is that of the parts of so many last seconds
 
 
 def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
-    """networks, wanted, missing (ranges), writers, set_aside, damaged (with `verify`), rate (networks a second over the
-    last ten minutes that were written), seconds_left."""
+    """The state of a data set.
+
+    networks, wanted: numbers of networks that are committed and that there should be; missing: ranges of networks;
+    writers: as of `locks.writers`; set_aside: names of files; damaged: name of a part -> why, found with `verify`;
+    rate: networks a second over the last ten minutes of commits, or None; seconds_left: 0 if nothing is missing, or
+    None if there is no rate.
+    """
     done, manifest = committed(data.path), data.manifest
     wanted = manifest["networks"]
     missing = list(gaps(done, manifest["first"], manifest["first"] + wanted))
     times = sorted((data.path.joinpath(part_name(*part)).stat().st_mtime, part[1] - part[0]) for part in done)
-    recent = [(when, count) for when, count in times if when > times[-1][0] - RECENT] if times else []
+    recent = [(when, count) for when, count in times if when > times[-1][0] - RATE_SECONDS] if times else []
     span = recent[-1][0] - recent[0][0] if len(recent) > 1 else 0.0
     rate = sum(count for _, count in recent[1:]) / span if span > 0 else None
     left = sum(high - low for low, high in missing)
@@ -49,7 +56,7 @@ def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
 
 
 def lines(data: DataSet, verify: bool = False) -> Iterator[str]:
-    """For a person, the data set in one line and what is wrong with it below."""
+    """The state in sentences for the terminal: one line for the data set, and one for each writer and fault."""
     s = status(data, verify)
     text = f"{data.path}: {s['networks']:,} of {s['wanted']:,} networks"
     if s["missing"]:
@@ -77,7 +84,7 @@ def failed(root: Path) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """0: all is there; 1: networks are missing or damaged; 2: no data set."""
+    """The exit code: 0 if all is complete, 1 if networks are missing or damaged, 2 if there is no data set."""
     flags, folders = [a for a in arguments if a.startswith("-")], [a for a in arguments if not a.startswith("-")]
     if "--help" in flags or "-h" in flags or len(folders) != 1 or set(flags) - {"--verify"}:
         print("usage: python -m simulate.status DIR [--verify]", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Shared fixtures: small runs in one process, with one thread."""
+"""Shared fixtures: one thread for every test, and small runs in one process."""
 
 import runpy
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., DataSet]:
-    """run("network.width=8", ...) in this process, into a fresh folder unless output= is given."""
+    """A function run("network.width=8", ...) that runs in this process, into a new folder unless output= is given."""
     count = iter(range(1000))
 
     def go(*overrides: str) -> DataSet:

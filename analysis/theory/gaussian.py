@@ -12,8 +12,8 @@ from analysis.theory.activations import Activation, Array
 from analysis.theory.kinks import kinked_mean, kinked_pair
 from analysis.theory.quadrature import Grid, calibrate_step
 
-Factor = tuple[int, int]  # (sample, order of the derivative of s)
-Key = tuple[tuple[int, tuple[int, ...]], ...]  # for each sample of a product, the orders it carries
+# Key: the samples of a product, each with the orders of the derivatives of s that it carries.
+Key = tuple[tuple[int, tuple[int, ...]], ...]
 
 
 class Expectations:

@@ -13,7 +13,7 @@ from scipy.special import ndtr
 from analysis.theory.activations import Activation, Array
 from analysis.theory.quadrature import REACH, Grid
 
-PANEL = 64  # Gauss-Legendre nodes on each side of a kink
+PANEL_NODES = 64  # Gauss-Legendre nodes on each side of a kink
 
 
 def kinked_pair(s: Activation, Kaa: float, Kab: float, Kbb: float, same: bool) -> Array:
@@ -90,7 +90,7 @@ def _sectors(s: Activation, C: Array, factors: list[tuple[int, int]]) -> float:
     return math.prod(range(degree, 0, -2)) * total / (2 * math.pi)
 
 
-def _panels(s: Activation, C: Array, factors: list[tuple[int, int]], panel: int = PANEL) -> float:
+def _panels(s: Activation, C: Array, factors: list[tuple[int, int]], panel: int = PANEL_NODES) -> float:
     """The mean at rank three or four by nested panels, broken where the inputs that end on an axis change sign."""
     size, rank = C.shape
     nodes, weights = np.polynomial.legendre.leggauss(panel)

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.theory.activations import Activation, Array
 
-REACH = 9.0  # whitened half-range: the Gaussian weight beyond it, times z^4, is below 1e-13
+REACH = 9.0  # half-range of a whitened axis; the Gaussian weight beyond it, times z^4, is below 1e-13
 
 
 def pivoted_cholesky(K: Array) -> tuple[Array, list[int]]:
@@ -29,7 +29,7 @@ def pivoted_cholesky(K: Array) -> tuple[Array, list[int]]:
             break
         order[j], order[pivot] = order[pivot], order[j]
         column = rest[:, order[j]] / math.sqrt(rest[order[j], order[j]])
-        column[order[:j]] = 0.0  # already exhausted; keep rounding out of the triangle
+        column[order[:j]] = 0.0  # these rows are exhausted, and rounding must stay out of the triangle
         columns.append(column)
         rest = rest - np.outer(column, column)
     C = np.stack(columns, axis=1) if columns else np.zeros((D, 0))
@@ -134,7 +134,7 @@ class Grid:
                     product = product * self.s.derivatives[order](self._z(k, 0))
             self.inner[orders] = np.asarray(product @ weight)
             return self.inner[orders]
-        # With four inputs every single order is wanted sooner or later: one pass over the grid gives them all.
+        # With four inputs every single order is needed in the end: one pass over the grid gives them all.
         together = [orders]
         if self.rank == self.size == 4:
             together = [((order,),) for order in range(4)]

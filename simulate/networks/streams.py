@@ -1,7 +1,7 @@
-"""Random streams with an address: (seed, what the network is) -> key, (network, tensor, position) -> number.
+"""Random streams with an address: seed and description give a key; network, tensor and position give a number.
 
-The generator keeps no state (simulate.normals): a network's parameters are a function of its address alone, whatever
-was drawn before it, beside it, on which device or by how many processes.
+The generator keeps no state (`simulate.numerics.normals`): a network's parameters are a function of its address alone,
+whatever was drawn before it or with it, on which device and by how many processes.
 """
 
 import hashlib
@@ -13,24 +13,28 @@ from torch import Tensor
 
 from simulate.numerics import normals
 
-# What is drawn for a layer, each under a number of its own.
-WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES, BATCHES = range(5)  # BATCHES: of a step, not of a layer
+# The kinds of tensors that a layer has. BATCHES belong to a step, whose number takes the layer's place.
+WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES, BATCHES = range(5)
+# _KINDS: stride of a layer in the number of a tensor, which leaves room for further kinds.
 _KINDS = 8
-# The weights of each layer that one block of a data set leaves to the next, which draws over them: to ask the system
-# for pages of their own, and to give them back, takes as long as drawing does; kept by the allocator they leave holes.
+# Arrays: the weights of each layer, which a block leaves to the next block of the data set to draw over. Fresh pages
+# per block cost as much as drawing the numbers, and freed ones fragment the heap.
 Arrays = dict[int, Tensor]
 
 
 def key(seed: int, law: str) -> tuple[int, int]:
-    """Two words of 32 bits. `law` says in words whose parameters are drawn (architecture, sampler, dtype, activation),
-    so that ensembles of two widths with one seed are independent."""
+    """The key of an ensemble: two words of 32 bits.
+
+    `law` describes whose parameters are drawn (architecture, sampler, dtype, activation), so that ensembles of two
+    widths with one seed are independent.
+    """
     words = hashlib.sha256(f"{seed} {law}".encode()).digest()
     return int.from_bytes(words[:4], "little"), int.from_bytes(words[4:8], "little")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The numbers of networks first .. first + M - 1 of an ensemble."""
+    """The random numbers of networks first, ..., first + M - 1 of an ensemble."""
 
     key: tuple[int, int]
     first: int
@@ -40,12 +44,15 @@ class Stream:
     arrays: Arrays | None = None
 
     def normal(self, kind: int, layer: int, *shape: int, scale: float = 1.0) -> Tensor:
-        """Independent normals of variance scale^2, (M, *shape). Of weights, in an array out of `arrays` if given."""
-        N, room = math.prod(shape), None
+        """Independent normals of variance scale^2, (M, *shape). Weights are put into an array of `arrays`, if given.
+
+        kind: WEIGHTS, BIASES, ...; layer: from 1, or the step for BATCHES.
+        """
+        N, out = math.prod(shape), None
         if self.arrays is not None and kind == WEIGHTS and self.device.type == "cpu":
-            room = self.arrays.get(layer)
-            if room is None:
-                room = self.arrays[layer] = torch.empty(self.M, N, dtype=self.dtype)
+            out = self.arrays.get(layer)
+            if out is None:
+                out = self.arrays[layer] = torch.empty(self.M, N, dtype=self.dtype)
         tensor = layer * _KINDS + kind
-        flat = normals.normal(self.M, N, self.first, tensor, self.key, scale, self.dtype, self.device, room)
+        flat = normals.normal(self.M, N, self.first, tensor, self.key, scale, self.dtype, self.device, out)
         return flat.view(self.M, *shape)

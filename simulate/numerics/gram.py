@@ -1,8 +1,11 @@
-"""The arithmetic of a block for which batched library calls are slow: Gram matrices, small products and factors.
+"""Arithmetic of a block for which batched library calls are slow: Gram matrices, small products and factors.
 
-Each function has two forms: loops compiled by numba on a CPU, and torch operations on every other device, which
-`tests/exact/test_kernels.py` also runs on a CPU and holds to the loops. M networks, n neurons, D and K samples or
-vectors. Sums over neurons are accumulated in float64.
+Each function has two forms: loops compiled by numba on a CPU, and torch operations on every other device.
+`tests/exact/numerics/test_gram.py` runs both forms on a CPU and holds them to each other. M counts networks, n neurons,
+D samples and K vectors. Sums over neurons are accumulated in float64.
+
+Loops that inline each other must share one file, which is why this one is long: numba's cache checks only the file of
+the function that it stores, so after an edit of an inlined loop in another file it would run yesterday's code.
 """
 
 import math
@@ -14,14 +17,14 @@ from numba import float64, njit
 from torch import Tensor
 
 # Sums may be reordered to fill vector registers; NaN and infinity keep their meaning, since a network may diverge.
-_fast = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-# Of a few neurons, the call would cost as much as the work.
-_inlined = njit(forceinline=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+_vectorized = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+# These loops become part of their callers: for a few neurons a call would cost as much as the work.
+_vectorized_inline = njit(forceinline=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
-@_inlined
-def _dots(u: Any, s: Any, m: int, out: Any, at: int, k: int, a: int) -> None:
-    """out[at, k:k+4, a:a+4] = u[m, k:k+4] s[m, a:a+4]^T: sixteen sums while eight rows are read and widened once."""
+@_vectorized_inline
+def _dots(u: Any, s: Any, m: int, out: Any, slot: int, k: int, a: int) -> None:
+    """Set out[slot, k:k+4, a:a+4] = u[m, k:k+4] s[m, a:a+4]^T; each of the eight rows is read and widened once."""
     t00 = t01 = t02 = t03 = t10 = t11 = t12 = t13 = 0.0
     t20 = t21 = t22 = t23 = t30 = t31 = t32 = t33 = 0.0
     for j in range(u.shape[2]):
@@ -45,15 +48,15 @@ def _dots(u: Any, s: Any, m: int, out: Any, at: int, k: int, a: int) -> None:
         t31 += x3 * y1
         t32 += x3 * y2
         t33 += x3 * y3
-    out[at, k, a], out[at, k, a + 1], out[at, k, a + 2], out[at, k, a + 3] = t00, t01, t02, t03
-    out[at, k + 1, a], out[at, k + 1, a + 1], out[at, k + 1, a + 2], out[at, k + 1, a + 3] = t10, t11, t12, t13
-    out[at, k + 2, a], out[at, k + 2, a + 1], out[at, k + 2, a + 2], out[at, k + 2, a + 3] = t20, t21, t22, t23
-    out[at, k + 3, a], out[at, k + 3, a + 1], out[at, k + 3, a + 2], out[at, k + 3, a + 3] = t30, t31, t32, t33
+    out[slot, k, a], out[slot, k, a + 1], out[slot, k, a + 2], out[slot, k, a + 3] = t00, t01, t02, t03
+    out[slot, k + 1, a], out[slot, k + 1, a + 1], out[slot, k + 1, a + 2], out[slot, k + 1, a + 3] = t10, t11, t12, t13
+    out[slot, k + 2, a], out[slot, k + 2, a + 1], out[slot, k + 2, a + 2], out[slot, k + 2, a + 3] = t20, t21, t22, t23
+    out[slot, k + 3, a], out[slot, k + 3, a + 1], out[slot, k + 3, a + 2], out[slot, k + 3, a + 3] = t30, t31, t32, t33
 
 
-@_inlined
+@_vectorized_inline
 def _cross(u: Any, s: Any, m: int, out: Any) -> None:
-    """out[0, k, a] = sum_j u_kj s_aj of network m: (K, n), (D, n) -> (K, D)"""
+    """Set out[0, k, a] = sum_j u_kj s_aj of network m: (K, n), (D, n) -> (K, D)."""
     K, n = u.shape[1:]
     D = s.shape[1]
     rest_k, rest_a = K - K % 4, D - D % 4
@@ -68,7 +71,7 @@ def _cross(u: Any, s: Any, m: int, out: Any) -> None:
             out[0, k, a] = total
 
 
-@_fast
+@_vectorized
 def _gram(s: Any, out: Any, scale: Any, shift: Any) -> None:
     M, D, n = s.shape
     rest = D - D % 4
@@ -92,8 +95,8 @@ def _gram_torch(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
 
 
 def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
-    """shift + scale sum_j s_aj s_bj: (M, D, n) -> (M, D, D) float64."""
-    if s.shape[0] > 1 and s.stride(0) == 0:  # the same for all networks, as inputs are
+    """The Gram matrix shift + scale sum_j s_aj s_bj of each network: (M, D, n) -> (M, D, D) float64."""
+    if s.shape[0] > 1 and s.stride(0) == 0:  # all networks share s, as they share inputs
         return gram(s[0][None], scale, shift).expand(len(s), -1, -1)
     if not s.is_cpu:
         return _gram_torch(s, scale, shift)
@@ -102,9 +105,9 @@ def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
     return out
 
 
-@_inlined
+@_vectorized_inline
 def _mix_four(C: Any, x: Any, out: Any, m: int) -> None:
-    """out_k = sum_a C_ka x_a of network m and four samples, C lower triangular."""
+    """Set out_k = sum_a C_ka x_a of network m for four samples and lower triangular C."""
     c00, c10, c11, c20, c21 = C[m, 0, 0], C[m, 1, 0], C[m, 1, 1], C[m, 2, 0], C[m, 2, 1]
     c22, c30, c31, c32, c33 = C[m, 2, 2], C[m, 3, 0], C[m, 3, 1], C[m, 3, 2], C[m, 3, 3]
     for j in range(x.shape[2]):
@@ -115,9 +118,9 @@ def _mix_four(C: Any, x: Any, out: Any, m: int) -> None:
         out[m, 3, j] = c30 * x0 + c31 * x1 + c32 * x2 + c33 * x3
 
 
-@_inlined
+@_vectorized_inline
 def _mix_two(C: Any, x: Any, out: Any, m: int) -> None:
-    """The same of two samples."""
+    """Do what `_mix_four` does for two samples."""
     c00, c10, c11 = C[m, 0, 0], C[m, 1, 0], C[m, 1, 1]
     for j in range(x.shape[2]):
         x0, x1 = float64(x[m, 0, j]), float64(x[m, 1, j])
@@ -125,21 +128,21 @@ def _mix_two(C: Any, x: Any, out: Any, m: int) -> None:
         out[m, 1, j] = c10 * x0 + c11 * x1
 
 
-@_inlined
-def _add(wide: Any, factors: Any, at: int, k: int, rows: Any, m: int, last: int) -> None:
-    """wide_j += sum_a factors[at, k, a] rows[m, a, j], a < last"""
-    rest = last - last % 4
+@_vectorized_inline
+def _add(wide: Any, factors: Any, slot: int, k: int, rows: Any, m: int, count: int) -> None:
+    """Add sum_a factors[slot, k, a] rows[m, a, j] over a < count to wide_j."""
+    rest = count - count % 4
     for a in range(0, rest, 4):
-        f0, f1, f2, f3 = factors[at, k, a], factors[at, k, a + 1], factors[at, k, a + 2], factors[at, k, a + 3]
+        f0, f1, f2, f3 = factors[slot, k, a], factors[slot, k, a + 1], factors[slot, k, a + 2], factors[slot, k, a + 3]
         for j in range(len(wide)):
             wide[j] += f0 * rows[m, a, j] + f1 * rows[m, a + 1, j] + f2 * rows[m, a + 2, j] + f3 * rows[m, a + 3, j]
-    for a in range(rest, last):
-        factor = factors[at, k, a]
+    for a in range(rest, count):
+        factor = factors[slot, k, a]
         for j in range(len(wide)):
             wide[j] += factor * rows[m, a, j]
 
 
-@_fast
+@_vectorized
 def _mix(C: Any, x: Any, out: Any) -> None:
     M, D, n = x.shape
     wide = np.empty(n)
@@ -161,7 +164,10 @@ def _mix_torch(C: Tensor, x: Tensor) -> Tensor:
 
 
 def mix(C: Tensor, x: Tensor) -> Tensor:
-    """C x for lower triangular C: (M, D, D) float64, (M, D, n) -> (M, D, n) as x, rounded once at the end."""
+    """The product C x for lower triangular C: (M, D, D) float64, (M, D, n) -> (M, D, n).
+
+    The result has the dtype of x and is rounded to it once, at the end.
+    """
     if not x.is_cpu:
         return _mix_torch(C, x)
     out = torch.empty_like(x)
@@ -169,27 +175,27 @@ def mix(C: Tensor, x: Tensor) -> Tensor:
     return out
 
 
-# A pivot below this share of its own variance is rounding of zero: the sample is a combination of earlier ones.
-TINY = 1e-13
+# ROUNDING: a pivot below this fraction of the diagonal is rounding error; its sample depends linearly on earlier ones.
+ROUNDING = 1e-13
 
 
 @njit(forceinline=True, error_model="numpy")
-def _factor(g: Any, m: int, C: Any, at: int) -> None:
-    """C[at] (D, D) of g[m]; see `factor`."""
+def _factor(g: Any, m: int, C: Any, slot: int) -> None:
+    """Set C[slot] (D, D) to the factor of g[m] that `factor` defines."""
     D = g.shape[1]
     for j in range(D):
         pivot = g[m, j, j]
         for k in range(j):
-            pivot -= C[at, j, k] ** 2
-        # Not "pivot > ...": a NaN has to stay one.
-        root = 0.0 if pivot <= TINY * g[m, j, j] else math.sqrt(pivot)
+            pivot -= C[slot, j, k] ** 2
+        # The comparison is not "pivot > ...", so that a NaN stays one.
+        root = 0.0 if pivot <= ROUNDING * g[m, j, j] else math.sqrt(pivot)
         for i in range(j, D):
             total = g[m, i, j]
             for k in range(j):
-                total -= C[at, i, k] * C[at, j, k]
-            C[at, i, j] = total / root if root != 0.0 else 0.0
+                total -= C[slot, i, k] * C[slot, j, k]
+            C[slot, i, j] = total / root if root != 0.0 else 0.0
         for i in range(j):
-            C[at, i, j] = 0.0
+            C[slot, i, j] = 0.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -203,17 +209,17 @@ def _factor_torch(g: Tensor) -> Tensor:
     C = torch.zeros_like(g)
     for j in range(D):
         column = g[:, j:, j] - torch.einsum("mak,mk->ma", C[:, j:, :j], C[:, j, :j])
-        dead = column[:, 0] <= TINY * g[:, j, j]
+        dead = column[:, 0] <= ROUNDING * g[:, j, j]
         root = torch.where(dead, 1.0, column[:, 0]).sqrt_()
         C[:, j:, j] = torch.where(dead[:, None], 0.0, column / root[:, None])
     return C
 
 
 def factor(g: Tensor) -> Tensor:
-    """Lower triangular C with C C^T = g for positive semidefinite g of any rank, (M, D, D) float64.
+    """The lower triangular C with C C^T = g for positive semidefinite g of any rank, both (M, D, D) float64.
 
-    Plain Cholesky, except that an exhausted pivot gives a zero column: equal inputs, more inputs than neurons
-    and dead ReLU networks pass.
+    This is Cholesky's, except that an exhausted pivot gives a zero column, so that equal inputs, more inputs than
+    neurons and dead ReLU networks pass.
     """
     if not g.is_cpu:
         return _factor_torch(g)
@@ -224,8 +230,10 @@ def factor(g: Tensor) -> Tensor:
 
 @njit(forceinline=True, error_model="numpy")
 def _inverse(C: Any, m: int, P: Any) -> None:
-    """P (D, D) with P phi orthonormal where phi has the Gram matrix of the factor C[m]; zero rows where that has zero
-    columns."""
+    """Set P (D, D) such that the rows of P phi are orthonormal, where the Gram matrix of phi has the factor C[m].
+
+    Rows of P are zero where C[m] has zero columns.
+    """
     D = len(P)
     for j in range(D):
         for i in range(D):
@@ -239,19 +247,24 @@ def _inverse(C: Any, m: int, P: Any) -> None:
 
 
 def _inverse_torch(C: Tensor) -> Tensor:
-    one = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device)
+    identity = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device)
     dead = C.diagonal(dim1=1, dim2=2) == 0
-    return torch.linalg.solve_triangular(C + torch.diag_embed(dead.to(C.dtype)), one, upper=False) * ~dead[..., None]
+    return (
+        torch.linalg.solve_triangular(C + torch.diag_embed(dead.to(C.dtype)), identity, upper=False) * ~dead[..., None]
+    )
 
 
-FEW = 4  # samples and vectors that are written out
+# UNROLLED: up to so many samples and vectors, sums over them are written out.
+UNROLLED = 4
 
 
-@_inlined
-def _blend_four(f: Any, s: Any, g: Any, x: Any, times: Any, out: Any, m: int) -> None:
-    """out_k = (sum_a f_ka s_a + sum_q g_kq x_q) times_k of network m: four vectors, and at most four rows s,
-    of which the last counts as the missing ones, too, times zero."""
-    D, T = s.shape[1], times.shape[1]
+@_vectorized_inline
+def _blend_four(f: Any, s: Any, g: Any, x: Any, slopes: Any, out: Any, m: int) -> None:
+    """Set out_k = (sum_a f_ka s_a + sum_q g_kq x_q) slopes_k of network m for four vectors.
+
+    There are up to four rows of s; missing rows alias the last one with coefficient zero.
+    """
+    D, T = s.shape[1], slopes.shape[1]
     b, c, d, t1, t2, t3 = min(1, D - 1), min(2, D - 1), D - 1, 1 % T, 2 % T, 3 % T
     f00, f01, f02, f03 = f[0, 0, 0], f[0, 0, 1], f[0, 0, 2], f[0, 0, 3]
     f10, f11, f12, f13 = f[0, 1, 0], f[0, 1, 1], f[0, 1, 2], f[0, 1, 3]
@@ -266,28 +279,28 @@ def _blend_four(f: Any, s: Any, g: Any, x: Any, times: Any, out: Any, m: int) ->
         z1 = f10 * y0 + f11 * y1 + f12 * y2 + f13 * y3 + (g10 * x0 + g11 * x1)
         z2 = f20 * y0 + f21 * y1 + f22 * y2 + f23 * y3 + (g20 * x0 + g21 * x1 + g22 * x2)
         z3 = f30 * y0 + f31 * y1 + f32 * y2 + f33 * y3 + (g30 * x0 + g31 * x1 + g32 * x2 + g33 * x3)
-        out[m, 0, j] = z0 * float64(times[m, 0, j])
-        out[m, 1, j] = z1 * float64(times[m, t1, j])
-        out[m, 2, j] = z2 * float64(times[m, t2, j])
-        out[m, 3, j] = z3 * float64(times[m, t3, j])
+        out[m, 0, j] = z0 * float64(slopes[m, 0, j])
+        out[m, 1, j] = z1 * float64(slopes[m, t1, j])
+        out[m, 2, j] = z2 * float64(slopes[m, t2, j])
+        out[m, 3, j] = z3 * float64(slopes[m, t3, j])
 
 
-@_inlined
-def _blend_two(f: Any, s: Any, g: Any, x: Any, times: Any, out: Any, m: int) -> None:
-    """The same of two vectors and at most two rows s."""
-    b, t1 = s.shape[1] - 1, 1 % times.shape[1]
+@_vectorized_inline
+def _blend_two(f: Any, s: Any, g: Any, x: Any, slopes: Any, out: Any, m: int) -> None:
+    """Do what `_blend_four` does for two vectors and up to two rows of s."""
+    b, t1 = s.shape[1] - 1, 1 % slopes.shape[1]
     f00, f01, f10, f11 = f[0, 0, 0], f[0, 0, 1], f[0, 1, 0], f[0, 1, 1]
     g00, g10, g11 = g[0, 0, 0], g[0, 1, 0], g[0, 1, 1]
     for j in range(s.shape[2]):
         y0, y1, x0, x1 = float64(s[m, 0, j]), float64(s[m, b, j]), float64(x[m, 0, j]), float64(x[m, 1, j])
-        out[m, 0, j] = (f00 * y0 + f01 * y1 + g00 * x0) * float64(times[m, 0, j])
-        out[m, 1, j] = (f10 * y0 + f11 * y1 + (g10 * x0 + g11 * x1)) * float64(times[m, t1, j])
+        out[m, 0, j] = (f00 * y0 + f01 * y1 + g00 * x0) * float64(slopes[m, 0, j])
+        out[m, 1, j] = (f10 * y0 + f11 * y1 + (g10 * x0 + g11 * x1)) * float64(slopes[m, t1, j])
 
 
-@_inlined
-def _blend_few(f: Any, s: Any, g: Any, x: Any, times: Any, out: Any, m: int) -> None:
-    """The same of at most FEW vectors."""
-    D, Q, T = s.shape[1], x.shape[1], times.shape[1]
+@_vectorized_inline
+def _blend_few(f: Any, s: Any, g: Any, x: Any, slopes: Any, out: Any, m: int) -> None:
+    """Do what `_blend_four` does for up to UNROLLED vectors."""
+    D, Q, T = s.shape[1], x.shape[1], slopes.shape[1]
     b, c, d, q, r, t = min(1, D - 1), min(2, D - 1), D - 1, min(1, Q - 1), min(2, Q - 1), Q - 1
     for k in range(Q):
         f0, f1, f2, f3 = f[0, k, 0], f[0, k, 1], f[0, k, 2], f[0, k, 3]
@@ -298,12 +311,12 @@ def _blend_few(f: Any, s: Any, g: Any, x: Any, times: Any, out: Any, m: int) -> 
             x0, x1, x2, x3 = float64(x[m, 0, j]), float64(x[m, q, j]), float64(x[m, r, j]), float64(x[m, t, j])
             known = f0 * y0 + f1 * y1 + f2 * y2 + f3 * y3
             fresh = g0 * x0 + g1 * x1 + g2 * x2 + g3 * x3
-            out[m, k, j] = (known + fresh) * float64(times[m, row, j])
+            out[m, k, j] = (known + fresh) * float64(slopes[m, row, j])
 
 
-@_inlined
+@_vectorized_inline
 def _along(K: int, D: int, R: Any, overlap: Any, known: Any, P: Any, scale: Any, A: Any) -> None:
-    """A = scale^2 (known - R overlap P^T) P; R and P are lower triangular."""
+    """Set A = scale^2 (known - R overlap P^T) P, where R and P are lower triangular; `known` is overwritten."""
     for k in range(K):
         for a in range(D):
             total = 0.0
@@ -322,14 +335,14 @@ def _along(K: int, D: int, R: Any, overlap: Any, known: Any, P: Any, scale: Any,
             A[0, k, a] = total * scale**2
 
 
-@_fast
+@_vectorized
 def _pull_back(
-    u: Any, square: Any, C: Any, xi: Any, s: Any, x: Any, bias: Any, scale: Any, times: Any, out: Any
+    u: Any, square: Any, C: Any, xi: Any, s: Any, x: Any, bias: Any, scale: Any, slopes: Any, out: Any
 ) -> None:
     M, K, _ = u.shape
     D, n = s.shape[1:]
     P, overlap, known, wide = np.empty((D, D)), np.empty((1, K, D)), np.empty((1, K, D)), np.empty(n)
-    R, A = np.zeros((1, K, max(K, FEW))), np.zeros((1, K, max(D, FEW)))
+    R, A = np.zeros((1, K, max(K, UNROLLED))), np.zeros((1, K, max(D, UNROLLED)))
     for m in range(M):
         _inverse(C, m, P)
         _factor(square, m, R, 0)
@@ -338,28 +351,28 @@ def _pull_back(
         for k in range(K if len(bias) else 0):
             for a in range(D):
                 overlap[0, k, a] += bias[m, k, 0]
-        if K == D == FEW:  # known to the compiler, which then writes the loops out
-            _along(FEW, FEW, R, overlap, known, P, scale, A)
+        if K == D == UNROLLED:  # the compiler knows the sizes here, and writes the loops out
+            _along(UNROLLED, UNROLLED, R, overlap, known, P, scale, A)
         else:
             _along(K, D, R, overlap, known, P, scale, A)
-        if D <= FEW and K == FEW:
-            _blend_four(A, s, R, x, times, out, m)
+        if D <= UNROLLED and K == UNROLLED:
+            _blend_four(A, s, R, x, slopes, out, m)
         elif D <= 2 and K == 2:
-            _blend_two(A, s, R, x, times, out, m)
-        elif D <= FEW and K < FEW:
-            _blend_few(A, s, R, x, times, out, m)
+            _blend_two(A, s, R, x, slopes, out, m)
+        elif D <= UNROLLED and K < UNROLLED:
+            _blend_few(A, s, R, x, slopes, out, m)
         else:
             for k in range(K):
                 wide[:] = 0.0
                 _add(wide, A, 0, k, s, m, D)
                 _add(wide, R, 0, k, x, m, k + 1)
-                row = k % times.shape[1]
+                row = k % slopes.shape[1]
                 for j in range(n):
-                    out[m, k, j] = wide[j] * times[m, row, j]
+                    out[m, k, j] = wide[j] * slopes[m, row, j]
 
 
 def _pull_back_torch(
-    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, times: Tensor
+    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor
 ) -> Tensor:
     P, R, s_wide, x_wide = _inverse_torch(C), _factor_torch(square), s.double(), x.double()
     overlap = torch.bmm(x_wide, s_wide.mT)
@@ -367,25 +380,25 @@ def _pull_back_torch(
         overlap += bias.double()
     known = torch.bmm(u.double(), xi.double().mT).baddbmm_(torch.bmm(R, overlap), P.mT, alpha=-1)
     product = torch.bmm(torch.bmm(known, P).mul_(scale**2), s_wide).baddbmm_(R, x_wide)
-    return product.unflatten(1, (-1, times.shape[1])).mul_(times[:, None]).flatten(1, 2).to(s.dtype)
+    return product.unflatten(1, (-1, slopes.shape[1])).mul_(slopes[:, None]).flatten(1, 2).to(s.dtype)
 
 
 def pull_back(
-    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, times: Tensor
+    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor
 ) -> Tensor:
-    """W^T u times `times`, (M, K, n) as s, of vectors u (M, K, n_above) with Gram matrix `square`, for weights W that
-    took the activations s (M, D, n) to C xi and are otherwise unknown: docs/theory.md (10.3).
+    """The vectors W^T u times slopes (M, K, n) for weights W that took the activations s (M, D, n) to C xi.
 
-    x: (M, K, n) and bias: (M, K, 1), or none, are fresh normals of variance scale^2 and C_b. times: (M, T, n), for rows
-    k = 0..T-1 and again for the next T.
+    W is unknown otherwise, docs/theory.md (10.3). u: (M, K, n_above), with the Gram matrix `square` (M, K, K) float64.
+    x: (M, K, n) and bias: (M, K, 1), or of length 0 without biases, are fresh normals of variance scale^2 and C_b.
+    slopes: (M, T, n), of rows k = 0..T-1 and again of the next T. The result has the dtype of s.
 
     With Q = scale P s for the inverse P of C, known and unknown part together are R x + A s, where R R^T = square and
-    A (K, D) needs products over neurons only: no direction is ever formed. In float64, rounded once at the end, so that
-    terms may cancel.
+    A (K, D) needs products over neurons only: no direction is ever formed. Sums are in float64 and rounded once at the
+    end, so that terms may cancel.
     """
     if not s.is_cpu:
-        return _pull_back_torch(u, square, C, xi, s, x, bias, scale, times)
+        return _pull_back_torch(u, square, C, xi, s, x, bias, scale, slopes)
     out = torch.empty(*u.shape[:2], s.shape[2], dtype=s.dtype)
-    seen = C.numpy(), xi.numpy(), s.numpy()
-    _pull_back(u.numpy(), square.numpy(), *seen, x.numpy(), bias.numpy(), scale, times.numpy(), out.numpy())
+    forward = C.numpy(), xi.numpy(), s.numpy()
+    _pull_back(u.numpy(), square.numpy(), *forward, x.numpy(), bias.numpy(), scale, slopes.numpy(), out.numpy())
     return out

@@ -1,7 +1,8 @@
-"""Normals with an address: numbers that are a function of (key, network, tensor, position) and of nothing else.
+"""Normals with an address: a number depends on (key, network, tensor, position) alone.
 
-The generator has two forms: loops compiled by numba on a CPU, and torch operations on every other device, which
-`tests/exact/test_kernels.py` also runs on a CPU and holds to the loops.
+The generator has two forms: loops compiled by numba on a CPU, and torch operations on every other device.
+`tests/exact/numerics/test_normals.py` runs both forms on a CPU and holds them to each other. A counter of the generator
+has four words: a running number in two halves, the number of the tensor, and its groups of normals per network.
 """
 
 import math
@@ -12,13 +13,16 @@ import torch
 from numba import float32, float64, int32, int64, njit, uint32, uint64
 from torch import Tensor
 
-# Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC11), with their constants.
+# The constants of Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC11).
 _MULTIPLIERS, _WEYL, _ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10
 _M0, _M1, _W0, _W1 = uint32(_MULTIPLIERS[0]), uint32(_MULTIPLIERS[1]), uint32(_WEYL[0]), uint32(_WEYL[1])
 _LOW = 0xFFFFFFFF
-LANES = 16  # counters in a group: four words each, so that normals come in groups of 64
-GROUPS = 64  # that are worked on at a time, so that they stay in the first-level cache
-SOME = 1024  # groups in float64, by numpy
+# LANES: counters in a group. A counter gives four words, so that normals come in groups of 64 (of 32 in float64).
+LANES = 16
+# GROUPS_PER_CHUNK: groups that the loops hold at a time; a chunk fits the first-level cache.
+GROUPS_PER_CHUNK = 64
+# FLOAT64_CHUNK: groups that numpy holds at a time in float64.
+FLOAT64_CHUNK = 1024
 
 
 @njit(cache=True, inline="always")
@@ -32,32 +36,36 @@ def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
 
 
 @njit(cache=True)
-def _words(out: Any, count: int, start: Any, tensor: Any, spread: Any, k0: Any, k1: Any) -> None:
-    """out (4, count or more) uint32: the words at the counters (start + i in two halves, tensor, spread)."""
+def _words(out: Any, count: int, start: Any, tensor: Any, per_network: Any, k0: Any, k1: Any) -> None:
+    """Set out (4, count or more) uint32 to the words at the counters start, start + 1, ..., start + count - 1."""
     for i in range(count):
-        at = start + uint64(i)
+        counter = start + uint64(i)
         out[0, i], out[1, i], out[2, i], out[3, i] = _philox(
-            uint32(at), uint32(at >> uint64(32)), tensor, spread, k0, k1
+            uint32(counter), uint32(counter >> uint64(32)), tensor, per_network, k0, k1
         )
 
 
 def _words_torch(
-    count: int, start: int, tensor: int, spread: int, key: tuple[int, int], device: torch.device
+    count: int, start: int, tensor: int, per_network: int, key: tuple[int, int], device: torch.device
 ) -> list[Tensor]:
-    """The same, four of (count,) int64."""
-    at = torch.arange(start, start + count, device=device)
-    c0, c1, c2, c3 = at & _LOW, at >> 32, torch.full_like(at, tensor), torch.full_like(at, spread)
+    """The four words that `_words` gives, each (count,) int64."""
+    counter = torch.arange(start, start + count, device=device)
+    c0, c1 = counter & _LOW, counter >> 32
+    c2, c3 = torch.full_like(counter, tensor), torch.full_like(counter, per_network)
     k0, k1 = key
     for _ in range(_ROUNDS):
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]  # modulo 2^64, as wanted
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]  # products are modulo 2^64, as Philox has them
         c0, c1, c2, c3 = (p1 >> 32 & _LOW) ^ c1 ^ k0, p1 & _LOW, (p0 >> 32 & _LOW) ^ c3 ^ k1, p0 & _LOW
         k0, k1 = k0 + _WEYL[0] & _LOW, k1 + _WEYL[1] & _LOW
     return [c0, c1, c2, c3]
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)  # finite numbers only
+@njit(cache=True, error_model="numpy", fastmath=True)  # all numbers are finite here
 def _box_muller(words: Any, C: int, u: Any, exponent: Any, out: Any, scale: Any) -> None:
-    """words (4, C or more) -> out (4, C or more) float32; u and exponent are scratch of that length."""
+    """Set out (4, C or more) float32 to normals of scale `scale` made from words (4, C or more).
+
+    u and exponent are scratch arrays of that length.
+    """
     bits = u.view(np.int32)
     for r in (0, 2):
         for i in range(C):
@@ -105,24 +113,24 @@ def _box_muller(words: Any, C: int, u: Any, exponent: Any, out: Any, scale: Any)
 
 @njit(cache=True)
 def _scratch() -> Any:
-    """Words, two rows of scratch, and normals of GROUPS groups."""
-    size = GROUPS * LANES
+    """Arrays for a chunk: words, two rows of scratch, and normals."""
+    size = GROUPS_PER_CHUNK * LANES
     words, normal = np.empty((4, size), np.uint32), np.empty((4, size), np.float32)
     return words, np.empty(size, np.float32), np.empty(size, np.float32), normal
 
 
 @njit(cache=True)
-def _normals(out: Any, start: Any, tensor: Any, spread: Any, k0: Any, k1: Any, scale: Any) -> None:
-    """out (groups, 4, LANES) float32"""
+def _normals(out: Any, start: Any, tensor: Any, per_network: Any, k0: Any, k1: Any, scale: Any) -> None:
+    """Fill out (groups, 4, LANES) float32."""
     words, u, exponent, normal = _scratch()
-    # Moved in pairs, eight of them written out: of a loop over floats the compiler makes no vector moves.
-    pairs, target = normal.view(np.int64).reshape(4, GROUPS, LANES // 2), out.view(np.int64)
-    for at in range(0, len(out), GROUPS):
-        groups = min(GROUPS, len(out) - at)
-        _words(words, groups * LANES, start + uint64(at * LANES), tensor, spread, k0, k1)
+    # Normals are moved in pairs, eight of them written out: the compiler makes no vector moves of a loop over floats.
+    pairs, target = normal.view(np.int64).reshape(4, GROUPS_PER_CHUNK, LANES // 2), out.view(np.int64)
+    for first_group in range(0, len(out), GROUPS_PER_CHUNK):
+        groups = min(GROUPS_PER_CHUNK, len(out) - first_group)
+        _words(words, groups * LANES, start + uint64(first_group * LANES), tensor, per_network, k0, k1)
         _box_muller(words, groups * LANES, u, exponent, normal, scale)
         for q in range(groups):
-            t = at + q
+            t = first_group + q
             for r in range(4):
                 p0, p1, p2, p3 = pairs[r, q, 0], pairs[r, q, 1], pairs[r, q, 2], pairs[r, q, 3]
                 p4, p5, p6, p7 = pairs[r, q, 4], pairs[r, q, 5], pairs[r, q, 6], pairs[r, q, 7]
@@ -131,16 +139,16 @@ def _normals(out: Any, start: Any, tensor: Any, spread: Any, k0: Any, k1: Any, s
 
 
 @njit(cache=True)
-def _trimmed(out: Any, start: Any, tensor: Any, spread: Any, k0: Any, k1: Any, scale: Any) -> None:
-    """out (M, N) float32 with N no multiple of a group: what exceeds it in a network's last group is dropped."""
+def _trimmed(out: Any, start: Any, tensor: Any, per_network: Any, k0: Any, k1: Any, scale: Any) -> None:
+    """Fill out (M, N) float32 where N is no multiple of a group; the rest of a network's last group is dropped."""
     words, u, exponent, normal = _scratch()
-    total = len(out) * int64(spread)
-    for at in range(0, total, GROUPS):
-        groups = min(GROUPS, total - at)
-        _words(words, groups * LANES, start + uint64(at * LANES), tensor, spread, k0, k1)
+    total = len(out) * int64(per_network)
+    for first_group in range(0, total, GROUPS_PER_CHUNK):
+        groups = min(GROUPS_PER_CHUNK, total - first_group)
+        _words(words, groups * LANES, start + uint64(first_group * LANES), tensor, per_network, k0, k1)
         _box_muller(words, groups * LANES, u, exponent, normal, scale)
         for q in range(groups):
-            m, first = (at + q) // int64(spread), (at + q) % int64(spread) * 4 * LANES
+            m, first = (first_group + q) // int64(per_network), (first_group + q) % int64(per_network) * 4 * LANES
             target = out[m, first : first + 4 * LANES]
             if len(target) == 4 * LANES:
                 for r in range(4):
@@ -152,53 +160,53 @@ def _trimmed(out: Any, start: Any, tensor: Any, spread: Any, k0: Any, k1: Any, s
 
 
 @njit(cache=True)
-def _uniforms(out: Any, start: Any, tensor: Any, spread: Any, k0: Any, k1: Any) -> None:
-    """out (groups, 2, LANES) float64, of 64 bits each: the first in (0, 1), the second in [-1/2, 1/2)."""
+def _uniforms(out: Any, start: Any, tensor: Any, per_network: Any, k0: Any, k1: Any) -> None:
+    """Fill out (groups, 2, LANES) float64 from 64 bits each: the first row in (0, 1), the second in [-1/2, 1/2)."""
     words = np.empty((4, LANES), np.uint32)
-    for at in range(len(out)):
-        _words(words, LANES, start + uint64(at * LANES), tensor, spread, k0, k1)
+    for group in range(len(out)):
+        _words(words, LANES, start + uint64(group * LANES), tensor, per_network, k0, k1)
         for j in range(LANES):
-            out[at, 0, j] = (float64(words[0, j]) + (float64(words[1, j]) + 0.5) * 2.0**-32) * 2.0**-32
-            out[at, 1, j] = (float64(words[2, j]) + float64(words[3, j]) * 2.0**-32) * 2.0**-32 - 0.5
+            out[group, 0, j] = (float64(words[0, j]) + (float64(words[1, j]) + 0.5) * 2.0**-32) * 2.0**-32
+            out[group, 1, j] = (float64(words[2, j]) + float64(words[3, j]) * 2.0**-32) * 2.0**-32 - 0.5
 
 
 def normal(M: int, N: int, first: int, tensor: int, key: tuple[int, int], scale: float, dtype: torch.dtype,
            device: torch.device, out: Tensor | None = None) -> Tensor:  # fmt: skip
-    """Normals of variance scale^2, (M, N): those of tensor number `tensor` of networks first, first + 1, ...
+    """Normals of variance scale^2, (M, N), of tensor number `tensor` of networks first, ..., first + M - 1.
 
-    Each is a function of (key, network, tensor, position, N) and of nothing else: not of M, of what was drawn before,
-    of the kind of device (but for rounding), or of how many processors a device has. key: two words of 32 bits.
-    out: where they are put on a CPU, if given; other devices have allocators of their own.
+    A number depends on (key, network, tensor, position, N) alone: not on M, on earlier draws or on how many processors
+    a device has, and on the kind of device only by rounding. key: two words of 32 bits. out: an array (M, N) that the
+    numbers are written to, on a CPU only, since other devices have their own allocators.
     """
-    size = (4 if dtype == torch.float32 else 2) * LANES  # of a group
-    per_network = -(-N // size)  # groups, from counter network * per_network * LANES on
+    size = (4 if dtype == torch.float32 else 2) * LANES  # normals in a group
+    per_network = -(-N // size)  # groups of a network, which begin at counter network * per_network * LANES
     groups, start, address = M * per_network, first * per_network * LANES, (tensor, per_network, *key)
     if device.type != "cpu":
         return _normals_torch(groups, start, address, scale, dtype, device).view(M, -1)[:, :N].contiguous()
     if out is None:
         out = torch.empty(M, N, dtype=dtype)
-    t, spread, k0, k1 = map(np.uint32, address)
+    c2, c3, k0, k1 = map(np.uint32, address)
     if dtype == torch.float32:
         if N % size:
-            _trimmed(out.numpy(), np.uint64(start), t, spread, k0, k1, np.float32(scale))
+            _trimmed(out.numpy(), np.uint64(start), c2, c3, k0, k1, np.float32(scale))
         else:
-            _normals(out.view(groups, 4, LANES).numpy(), np.uint64(start), t, spread, k0, k1, np.float32(scale))
+            _normals(out.view(groups, 4, LANES).numpy(), np.uint64(start), c2, c3, k0, k1, np.float32(scale))
         return out
     whole = out.view(groups, 2, LANES) if N % size == 0 else torch.empty(groups, 2, LANES, dtype=dtype)
-    uniform = np.empty((min(groups, SOME), 2, LANES))
-    for at in range(0, groups, SOME):
-        some = whole[at : at + SOME].numpy()
-        u, v = uniform[: len(some), 0], uniform[: len(some), 1]
-        _uniforms(uniform[: len(some)], np.uint64(start + at * LANES), t, spread, k0, k1)
+    uniform = np.empty((min(groups, FLOAT64_CHUNK), 2, LANES))
+    for first_group in range(0, groups, FLOAT64_CHUNK):
+        chunk = whole[first_group : first_group + FLOAT64_CHUNK].numpy()
+        u, v = uniform[: len(chunk), 0], uniform[: len(chunk), 1]
+        _uniforms(uniform[: len(chunk)], np.uint64(start + first_group * LANES), c2, c3, k0, k1)
         radius, angle = scale * np.sqrt(-2 * np.log(u)), 2 * math.pi * v
-        some[:, 0], some[:, 1] = radius * np.cos(angle), radius * np.sin(angle)
+        chunk[:, 0], chunk[:, 1] = radius * np.cos(angle), radius * np.sin(angle)
     return out if N % size == 0 else out.copy_(whole.view(M, -1)[:, :N])
 
 
 def _normals_torch(groups: int, start: int, address: tuple[int, ...], scale: float, dtype: torch.dtype,
                    device: torch.device) -> Tensor:  # fmt: skip
-    tensor, spread, *key = address
-    words = _words_torch(groups * LANES, start, tensor, spread, (key[0], key[1]), device)
+    tensor, per_network, *key = address
+    words = _words_torch(groups * LANES, start, tensor, per_network, (key[0], key[1]), device)
     if dtype == torch.float32:
         u = [w.to(dtype) * 2.0**-32 + 2.0**-33 for w in words[::2]]
         v = [((w ^ 2**31) - 2**31).to(dtype) * 2.0**-32 for w in words[1::2]]
@@ -206,7 +214,7 @@ def _normals_torch(groups: int, start: int, address: tuple[int, ...], scale: flo
         a, b, c, d = (w.to(dtype) for w in words)
         u, v = [(a + (b + 0.5) * 2.0**-32) * 2.0**-32], [(c + d * 2.0**-32) * 2.0**-32 - 0.5]
     out = []
-    for one, turn in zip(u, v, strict=True):
-        radius, angle = scale * torch.sqrt(-2 * torch.log(one)), 2 * math.pi * turn
+    for uniform, turn in zip(u, v, strict=True):
+        radius, angle = scale * torch.sqrt(-2 * torch.log(uniform)), 2 * math.pi * turn
         out += [radius * torch.cos(angle), radius * torch.sin(angle)]
     return torch.stack([row.view(groups, LANES) for row in out], dim=1)

@@ -3,7 +3,7 @@
 W is stored by incoming neuron, V = W^T of shape (M, J, I), J = n_{l-1} and I = n_l, so that the row of V that one
 incoming neuron feeds is contiguous. The loops below, compiled by numba for each I, go over V once where a library goes
 over it three times; those for a few outputs take down to a sixth of its time. For other narrow layers, and on other
-devices, torch's batched products are taken. Which is chosen follows from the shapes alone. N samples.
+devices, torch's batched products are taken. The choice follows from the shapes alone. N counts samples.
 """
 
 from functools import cache
@@ -14,27 +14,32 @@ import torch
 from numba import float32, njit
 from torch import Tensor
 
-_fast = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-_inlined = njit(inline="always", error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-TILE = 4  # samples, and incoming neurons, that are worked on together: their factors and sums fill the vector registers
-FEW, NARROW, LANES, WIDE = 4, 48, 16, 192  # neurons; see `_looped`
+# Sums may be reordered to fill vector registers; NaN and infinity keep their meaning, since a network may diverge.
+_vectorized = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+_vectorized_inline = njit(inline="always", error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+# TILE: samples, and incoming neurons, of one step of a loop; their factors and sums fill the vector registers.
+TILE = 4
+# FEW_OUTPUTS: largest I with loops for few outputs. NARROWEST: smallest I with loops for wide layers, if I is a
+# multiple of VECTOR. WIDE: smallest I for which a remainder does not count.
+FEW_OUTPUTS, NARROWEST, VECTOR, WIDE = 4, 48, 16, 192
 
 
-def _looped(V: Tensor) -> bool:
-    """A few outgoing neurons, as outputs are, or whole vectors of them, unless their rest does not count: elsewhere a
-    library is as fast."""
+def _uses_loops(V: Tensor) -> bool:
+    """Whether the loops are faster than a library: for a few outgoing neurons, as outputs are, or whole vectors of
+    them."""
     I = V.shape[2]
-    whole = I >= NARROW and (I % LANES == 0 or I >= WIDE)
-    return V.is_cpu and V.dtype == torch.float32 and V.shape[1] >= TILE and (whole or I <= FEW) and V.is_contiguous()
+    wide = I >= NARROWEST and (I % VECTOR == 0 or I >= WIDE)
+    fits = wide or I <= FEW_OUTPUTS
+    return V.is_cpu and V.dtype == torch.float32 and V.shape[1] >= TILE and fits and V.is_contiguous()
 
 
-@_inlined
-def _spread(s: Any, V: Any, z: Any, at: int, m: int, a: int, j: int, I: int) -> None:
-    """z[m, a:a+4] += s[at, a:a+4, j:j+4] V[m, j:j+4]"""
-    s00, s01, s02, s03 = s[at, a, j], s[at, a, j + 1], s[at, a, j + 2], s[at, a, j + 3]
-    s10, s11, s12, s13 = s[at, a + 1, j], s[at, a + 1, j + 1], s[at, a + 1, j + 2], s[at, a + 1, j + 3]
-    s20, s21, s22, s23 = s[at, a + 2, j], s[at, a + 2, j + 1], s[at, a + 2, j + 2], s[at, a + 2, j + 3]
-    s30, s31, s32, s33 = s[at, a + 3, j], s[at, a + 3, j + 1], s[at, a + 3, j + 2], s[at, a + 3, j + 3]
+@_vectorized_inline
+def _spread(s: Any, V: Any, z: Any, m_s: int, m: int, a: int, j: int, I: int) -> None:
+    """Add s[m_s, a:a+4, j:j+4] V[m, j:j+4] to z[m, a:a+4]."""
+    s00, s01, s02, s03 = s[m_s, a, j], s[m_s, a, j + 1], s[m_s, a, j + 2], s[m_s, a, j + 3]
+    s10, s11, s12, s13 = s[m_s, a + 1, j], s[m_s, a + 1, j + 1], s[m_s, a + 1, j + 2], s[m_s, a + 1, j + 3]
+    s20, s21, s22, s23 = s[m_s, a + 2, j], s[m_s, a + 2, j + 1], s[m_s, a + 2, j + 2], s[m_s, a + 2, j + 3]
+    s30, s31, s32, s33 = s[m_s, a + 3, j], s[m_s, a + 3, j + 1], s[m_s, a + 3, j + 2], s[m_s, a + 3, j + 3]
     for i in range(I):
         w0, w1, w2, w3 = V[m, j, i], V[m, j + 1, i], V[m, j + 2, i], V[m, j + 3, i]
         z[m, a, i] += s00 * w0 + s01 * w1 + s02 * w2 + s03 * w3
@@ -43,9 +48,9 @@ def _spread(s: Any, V: Any, z: Any, at: int, m: int, a: int, j: int, I: int) -> 
         z[m, a + 3, i] += s30 * w0 + s31 * w1 + s32 * w2 + s33 * w3
 
 
-@_inlined
+@_vectorized_inline
 def _gather(d: Any, V: Any, below: Any, m: int, a: int, j: int, I: int) -> None:
-    """below[m, a:a+4, j:j+4] = d[m, a:a+4] V[m, j:j+4]^T"""
+    """Set below[m, a:a+4, j:j+4] = d[m, a:a+4] V[m, j:j+4]^T."""
     t00 = t01 = t02 = t03 = t10 = t11 = t12 = t13 = float32(0)
     t20 = t21 = t22 = t23 = t30 = t31 = t32 = t33 = float32(0)
     for i in range(I):
@@ -73,13 +78,13 @@ def _gather(d: Any, V: Any, below: Any, m: int, a: int, j: int, I: int) -> None:
     below[m, a + 3, j], below[m, a + 3, j + 1], below[m, a + 3, j + 2], below[m, a + 3, j + 3] = t30, t31, t32, t33
 
 
-@_inlined
-def _outer(d: Any, s: Any, T: Any, rate: Any, at: int, m: int, a: int, j: int, I: int) -> None:
-    """T[m, j:j+4] -= rate s[at, a:a+4, j:j+4]^T d[m, a:a+4]"""
-    c00, c01, c02, c03 = s[at, a, j], s[at, a, j + 1], s[at, a, j + 2], s[at, a, j + 3]
-    c10, c11, c12, c13 = s[at, a + 1, j], s[at, a + 1, j + 1], s[at, a + 1, j + 2], s[at, a + 1, j + 3]
-    c20, c21, c22, c23 = s[at, a + 2, j], s[at, a + 2, j + 1], s[at, a + 2, j + 2], s[at, a + 2, j + 3]
-    c30, c31, c32, c33 = s[at, a + 3, j], s[at, a + 3, j + 1], s[at, a + 3, j + 2], s[at, a + 3, j + 3]
+@_vectorized_inline
+def _outer(d: Any, s: Any, T: Any, rate: Any, m_s: int, m: int, a: int, j: int, I: int) -> None:
+    """Subtract rate s[m_s, a:a+4, j:j+4]^T d[m, a:a+4] from T[m, j:j+4]."""
+    c00, c01, c02, c03 = s[m_s, a, j], s[m_s, a, j + 1], s[m_s, a, j + 2], s[m_s, a, j + 3]
+    c10, c11, c12, c13 = s[m_s, a + 1, j], s[m_s, a + 1, j + 1], s[m_s, a + 1, j + 2], s[m_s, a + 1, j + 3]
+    c20, c21, c22, c23 = s[m_s, a + 2, j], s[m_s, a + 2, j + 1], s[m_s, a + 2, j + 2], s[m_s, a + 2, j + 3]
+    c30, c31, c32, c33 = s[m_s, a + 3, j], s[m_s, a + 3, j + 1], s[m_s, a + 3, j + 2], s[m_s, a + 3, j + 3]
     for i in range(I):
         e0, e1, e2, e3 = rate * d[m, a, i], rate * d[m, a + 1, i], rate * d[m, a + 2, i], rate * d[m, a + 3, i]
         T[m, j, i] -= c00 * e0 + c10 * e1 + c20 * e2 + c30 * e3
@@ -88,15 +93,17 @@ def _outer(d: Any, s: Any, T: Any, rate: Any, at: int, m: int, a: int, j: int, I
         T[m, j + 3, i] -= c03 * e0 + c13 * e1 + c23 * e2 + c33 * e3
 
 
-@_inlined
-def _spread_one(s: Any, V: Any, z: Any, at: int, m: int, a: int, j: int, I: int) -> None:
-    s0, s1, s2, s3 = s[at, a, j], s[at, a, j + 1], s[at, a, j + 2], s[at, a, j + 3]
+@_vectorized_inline
+def _spread_one(s: Any, V: Any, z: Any, m_s: int, m: int, a: int, j: int, I: int) -> None:
+    """Do what `_spread` does for one sample."""
+    s0, s1, s2, s3 = s[m_s, a, j], s[m_s, a, j + 1], s[m_s, a, j + 2], s[m_s, a, j + 3]
     for i in range(I):
         z[m, a, i] += s0 * V[m, j, i] + s1 * V[m, j + 1, i] + s2 * V[m, j + 2, i] + s3 * V[m, j + 3, i]
 
 
-@_inlined
+@_vectorized_inline
 def _gather_one(d: Any, V: Any, below: Any, m: int, a: int, j: int, I: int) -> None:
+    """Do what `_gather` does for one sample."""
     t0 = t1 = t2 = t3 = float32(0)
     for i in range(I):
         e = d[m, a, i]
@@ -107,9 +114,10 @@ def _gather_one(d: Any, V: Any, below: Any, m: int, a: int, j: int, I: int) -> N
     below[m, a, j], below[m, a, j + 1], below[m, a, j + 2], below[m, a, j + 3] = t0, t1, t2, t3
 
 
-@_inlined
-def _outer_one(d: Any, s: Any, T: Any, rate: Any, at: int, m: int, a: int, j: int, I: int) -> None:
-    c0, c1, c2, c3 = s[at, a, j], s[at, a, j + 1], s[at, a, j + 2], s[at, a, j + 3]
+@_vectorized_inline
+def _outer_one(d: Any, s: Any, T: Any, rate: Any, m_s: int, m: int, a: int, j: int, I: int) -> None:
+    """Do what `_outer` does for one sample."""
+    c0, c1, c2, c3 = s[m_s, a, j], s[m_s, a, j + 1], s[m_s, a, j + 2], s[m_s, a, j + 3]
     for i in range(I):
         e = rate * d[m, a, i]
         T[m, j, i] -= c0 * e
@@ -118,30 +126,31 @@ def _outer_one(d: Any, s: Any, T: Any, rate: Any, at: int, m: int, a: int, j: in
         T[m, j + 3, i] -= c3 * e
 
 
-@_fast
+@_vectorized
 def _affine_few(s: Any, V: Any, b: Any, z: Any) -> None:
+    """Do what `affine` of `_loops` does, for up to FEW_OUTPUTS outgoing neurons."""
     M, J, I = V.shape
     w = np.empty(J, np.float32)
     for m in range(M):
-        at = m if len(s) > 1 else 0
+        m_s = m if len(s) > 1 else 0
         for i in range(I):
             for j in range(J):
                 w[j] = V[m, j, i]
             for a in range(s.shape[1]):
                 total = float32(0)
                 for j in range(J):
-                    total += s[at, a, j] * w[j]
+                    total += s[m_s, a, j] * w[j]
                 z[m, a, i] = b[m, i] + total
 
 
-@_fast
+@_vectorized
 def _backward_few(d: Any, s: Any, V: Any, T: Any, rate: Any, below: Any) -> None:
-    """As `backward` of `_loops`."""
+    """Do what `backward` of `_loops` does, for up to FEW_OUTPUTS outgoing neurons."""
     M, J, I = V.shape
     N = d.shape[1]
-    w, move = np.empty(J, np.float32), np.empty(J, np.float32)
+    w, update = np.empty(J, np.float32), np.empty(J, np.float32)
     for m in range(M):
-        at = m if len(s) > 1 else 0
+        m_s = m if len(s) > 1 else 0
         for i in range(I):
             if len(below):
                 for j in range(J):
@@ -154,106 +163,111 @@ def _backward_few(d: Any, s: Any, V: Any, T: Any, rate: Any, below: Any) -> None
                         for j in range(J):
                             below[m, a, j] += d[m, a, i] * w[j]
             if len(T):
-                move[:] = 0
+                update[:] = 0
                 for a in range(N):
                     for j in range(J):
-                        move[j] += d[m, a, i] * s[at, a, j]
+                        update[j] += d[m, a, i] * s[m_s, a, j]
                 for j in range(J):
-                    T[m, j, i] -= rate * move[j]
+                    T[m, j, i] -= rate * update[j]
 
 
 @cache
 def _loops(I: int) -> tuple[Any, Any]:
-    """(affine, backward) for I outgoing neurons. Where the compiler knows I it knows that rows of one array do not
-    overlap, and keeps sums in registers: at 64 neurons three times as fast as when it has to find out."""
-    if I <= FEW:
+    """The loops (affine, backward) for I outgoing neurons.
+
+    A compiler that knows I knows that rows of one array do not overlap, and keeps sums in registers: at 64 neurons this
+    is three times as fast as when it has to find out.
+    """
+    if I <= FEW_OUTPUTS:
         return _affine_few, _backward_few
 
-    @_fast
+    @_vectorized
     def affine(s: Any, V: Any, b: Any, z: Any) -> None:
+        """Set z = s V + b."""
         M, J, _ = V.shape
         N = s.shape[1]
         rest_j, rest_a = J - J % TILE, N - N % TILE
         for m in range(M):
-            at = m if len(s) > 1 else 0  # inputs are the same for all networks
+            m_s = m if len(s) > 1 else 0  # all networks share their inputs
             for a in range(N):
                 for i in range(I):
                     z[m, a, i] = b[m, i]
             for a in range(0, rest_a, TILE):
                 for j in range(0, rest_j, TILE):
-                    _spread(s, V, z, at, m, a, j, I)
+                    _spread(s, V, z, m_s, m, a, j, I)
             for a in range(rest_a, N):
                 for j in range(0, rest_j, TILE):
-                    _spread_one(s, V, z, at, m, a, j, I)
+                    _spread_one(s, V, z, m_s, m, a, j, I)
             for a in range(N):
                 for j in range(rest_j, J):
                     for i in range(I):
-                        z[m, a, i] += s[at, a, j] * V[m, j, i]
+                        z[m, a, i] += s[m_s, a, j] * V[m, j, i]
 
-    @_fast
+    @_vectorized
     def backward(d: Any, s: Any, V: Any, T: Any, rate: Any, below: Any) -> None:
-        """below = d V^T unless it is empty, then T -= rate s^T d unless it is empty; T may be V."""
+        """Set below = d V^T unless it is empty, then subtract rate s^T d from T unless it is empty; T may be V."""
         M, J, _ = V.shape
         N = d.shape[1]
-        wanted, moves = len(below) > 0, len(T) > 0
+        pulls, updates = len(below) > 0, len(T) > 0
         rest_j, rest_a = J - J % TILE, N - N % TILE
         for m in range(M):
-            at = m if len(s) > 1 else 0
+            m_s = m if len(s) > 1 else 0
             for j in range(0, rest_j, TILE):
-                if wanted:
+                if pulls:
                     for a in range(0, rest_a, TILE):
                         _gather(d, V, below, m, a, j, I)
                     for a in range(rest_a, N):
                         _gather_one(d, V, below, m, a, j, I)
-                if moves:
+                if updates:
                     for a in range(0, rest_a, TILE):
-                        _outer(d, s, T, rate, at, m, a, j, I)
+                        _outer(d, s, T, rate, m_s, m, a, j, I)
                     for a in range(rest_a, N):
-                        _outer_one(d, s, T, rate, at, m, a, j, I)
+                        _outer_one(d, s, T, rate, m_s, m, a, j, I)
             for j in range(rest_j, J):
-                for a in range(N if wanted else 0):
+                for a in range(N if pulls else 0):
                     total = float32(0)
                     for i in range(I):
                         total += d[m, a, i] * V[m, j, i]
                     below[m, a, j] = total
-                for a in range(N if moves else 0):
+                for a in range(N if updates else 0):
                     for i in range(I):
-                        T[m, j, i] -= rate * s[at, a, j] * d[m, a, i]
+                        T[m, j, i] -= rate * s[m_s, a, j] * d[m, a, i]
 
     return affine, backward
 
 
-def _one_for_all(s: Tensor) -> Tensor:
+def _one_if_shared(s: Tensor) -> Tensor:
+    """The activations of one network where all networks share theirs, else those of all."""
     return s[:1] if len(s) > 1 and s.stride(0) == 0 else s
 
 
 def affine(s: Tensor, V: Tensor, b: Tensor) -> Tensor:
-    """z = s V + b: (M, N, J), (M, J, I), (M, I) -> (M, N, I)."""
-    if not _looped(V):
+    """The preactivations z = s V + b: (M, N, J), (M, J, I), (M, I) -> (M, N, I)."""
+    if not _uses_loops(V):
         return torch.baddbmm(b[:, None, :], s, V)
     z = torch.empty(*s.shape[:2], V.shape[2], dtype=s.dtype)
-    _loops(V.shape[2])[0](_one_for_all(s).numpy(), V.numpy(), b.numpy(), z.numpy())
+    _loops(V.shape[2])[0](_one_if_shared(s).numpy(), V.numpy(), b.numpy(), z.numpy())
     return z
 
 
 def pull_back(d: Tensor, V: Tensor) -> Tensor:
-    """d V^T: (M, N, I), (M, J, I) -> (M, N, J)."""
-    if not _looped(V):
+    """The product d V^T: (M, N, I), (M, J, I) -> (M, N, J)."""
+    if not _uses_loops(V):
         return torch.bmm(d, V.mT)
-    below, none = torch.empty(*d.shape[:2], V.shape[1], dtype=d.dtype), torch.empty(0, 0, 0, dtype=d.dtype).numpy()
-    _loops(V.shape[2])[1](d.numpy(), none, V.numpy(), none, float32(0), below.numpy())
+    below, empty = torch.empty(*d.shape[:2], V.shape[1], dtype=d.dtype), torch.empty(0, 0, 0, dtype=d.dtype).numpy()
+    _loops(V.shape[2])[1](d.numpy(), empty, V.numpy(), empty, float32(0), below.numpy())
     return below
 
 
 def descend(d: Tensor, s: Tensor, V: Tensor, T: Tensor, rate: float, below: bool) -> Tensor | None:
-    """T -= rate s^T d in place, T being V or shaped like it; d V^T (M, N, J) of V as it was, if `below`.
+    """Subtract rate s^T d from T in place; return d V^T (M, N, J) of V as it was before, if `below`.
 
-    d: (M, N, I) errors at this layer; s: (M, N, J) activations below it.
+    d: (M, N, I) errors at this layer; s: (M, N, J) activations below it; T: (M, J, I), V itself or another tensor.
     """
-    if not _looped(V):
+    if not _uses_loops(V):
         out = torch.bmm(d, V.mT) if below else None
         T.baddbmm_(s.mT, d, alpha=-rate)
         return out
     out = torch.empty(s.shape if below else (0, 0, 0), dtype=s.dtype)
-    _loops(V.shape[2])[1](d.numpy(), _one_for_all(s).numpy(), V.numpy(), T.numpy(), float32(rate), out.numpy())
+    _loops(V.shape[2])[1](d.numpy(), _one_if_shared(s).numpy(), V.numpy(), T.numpy(), float32(rate), out.numpy())
     return out if below else None

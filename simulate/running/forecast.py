@@ -1,8 +1,7 @@
-"""What a sweep will take, before it starts: time by measurement, and everything in words.
+"""The forecast of a sweep before it starts: its time by measurement, its memory and counts in words.
 
-Time is measured: blocks of the sweep's own data sets are computed for some ten seconds, few of their training steps,
-and the rest is scaled by what they count; so every observable, activation and device is its own calibration. Nothing
-is kept of it.
+Blocks of the sweep's data sets are computed for some ten seconds, with few training steps, and the rest is scaled by
+the counts of its work; so every observable, activation and device is its own calibration. The results are thrown away.
 """
 
 import tempfile
@@ -22,50 +21,53 @@ from simulate.running.plan import part_size
 from simulate.store.layout import layout_of
 from simulate.store.parts import write_part
 
-PATIENCE = 10.0  # seconds of measuring
-WORTH = 60.0  # seconds of work from which on time is measured before it starts
-STEPS = 4  # of training that are measured
+PATIENCE = 10.0  # seconds to measure for
+MEASURED_FROM = 60.0  # seconds of work above which time is measured before the work starts
+MEASURED_STEPS = 4  # training steps of a measured block
 
 
 def _timed(job: Job, index: int, arrays: Arrays) -> float:
+    """Seconds to compute block `index`."""
     began = time.perf_counter()
     compute.compute_block(job, index, arrays)
     return time.perf_counter() - began
 
 
 def _recording(job: Job, *steps: int) -> Job:
-    """The same networks, trained and recorded at these steps only."""
+    """The job with the same networks, recorded at these steps only and trained up to the last of them."""
     s = job.settings
     s = replace(s, observables=replace(s.observables, steps=steps), dynamics=replace(s.dynamics, steps=steps[-1]))
     return replace(job, settings=s, layout=layout_of(s, len(job.samples.x)))
 
 
 def block_seconds(job: Job, patience: float) -> float:
-    """Of one block and its share of a commit, measured. It takes some `patience` seconds unless one block that is
-    trained for STEPS steps takes more."""
-    until = time.perf_counter() + patience
-    first = _recording(job, 0)
+    """Seconds of one block and its share of a commit, measured.
+
+    Measuring takes some `patience` seconds, or as long as one block that is trained for MEASURED_STEPS steps.
+    """
+    deadline = time.perf_counter() + patience
+    untrained = _recording(job, 0)
     arrays: Arrays = {}
-    drawn = _timed(first, 0, arrays)  # compiles, too
+    drawn = _timed(untrained, 0, arrays)  # the first block also compiles
     tries: list[float] = []
-    while time.perf_counter() < until - drawn and len(tries) < 5:
-        tries.append(_timed(first, 1 + len(tries), arrays))
+    while time.perf_counter() < deadline - drawn and len(tries) < 5:
+        tries.append(_timed(untrained, 1 + len(tries), arrays))
     drawn = float(np.median(tries)) if tries else drawn
-    out = drawn + _commit(job)
+    seconds = drawn + _commit(job)
     recorded, total = job.layout.steps, job.layout.steps[-1]
     if total:
-        few = min(STEPS, total)
+        few = min(MEASURED_STEPS, total)
         _timed(_recording(job, few), 0, arrays)
         trained, both = (
             min(_timed(_recording(job, *steps), k, arrays) for k in range(1 + (2 * drawn < patience)))
             for steps in ((few,), (0, few))
         )
-        out += total * max(trained - drawn, 0) / few + (len(recorded) - 1) * max(both - trained, 0)
-    return out
+        seconds += total * max(trained - drawn, 0) / few + (len(recorded) - 1) * max(both - trained, 0)
+    return seconds
 
 
 def _commit(job: Job) -> float:
-    """Seconds that a block adds to writing its part."""
+    """Seconds that one block adds to the commit of its part."""
     M = part_size(job)
     shape = M, len(job.layout.steps), len(job.layout.layers)
     rng = np.random.default_rng(0)
@@ -74,7 +76,7 @@ def _commit(job: Job) -> float:
         for family in job.layout.families()
     }
     tries = []
-    for _ in range(2):  # the first loads what writes parquet
+    for _ in range(2):  # the first try also loads the parquet writer
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
             write_part(Path(folder), job.layout, {}, 0, values, np.zeros(shape[:2], np.int8))
@@ -83,26 +85,32 @@ def _commit(job: Job) -> float:
 
 
 def network_seconds(jobs: Sequence[Job], patience: float = PATIENCE) -> list[float]:
-    """Seconds of one core, or device, for a network of each job. Jobs that do not get their turn within `patience`
-    seconds, the costliest, are scaled by their counts from the costliest that did."""
+    """Seconds of one core, or device, for a network of each job.
+
+    Cheap jobs are measured first. Those that do not get their turn within `patience` seconds are scaled by their counts
+    from the costliest measured one.
+    """
     order = sorted(range(len(jobs)), key=lambda k: counts(jobs[k]).seconds() * jobs[k].block)
-    out, until, ratio = [0.0] * len(jobs), time.perf_counter() + patience, 0.0
+    seconds, deadline, ratio = [0.0] * len(jobs), time.perf_counter() + patience, 0.0
     for turn, k in enumerate(order):
-        left, nominal = until - time.perf_counter(), counts(jobs[k]).seconds()
-        if not ratio or left > nominal * ratio * jobs[k].block * (1 + STEPS / max(gradients(jobs[k]), 1)):
-            out[k] = block_seconds(jobs[k], left / (len(order) - turn)) / jobs[k].block
-            ratio = out[k] / nominal
+        left, nominal = deadline - time.perf_counter(), counts(jobs[k]).seconds()
+        if not ratio or left > nominal * ratio * jobs[k].block * (1 + MEASURED_STEPS / max(gradients(jobs[k]), 1)):
+            seconds[k] = block_seconds(jobs[k], left / (len(order) - turn)) / jobs[k].block
+            ratio = seconds[k] / nominal
         else:
-            out[k] = nominal * ratio
-    return out
+            seconds[k] = nominal * ratio
+    return seconds
 
 
 def worth_it(
     jobs: Sequence[Job], missing: Sequence[int], processes: int, say: Callable[[str], None]
 ) -> list[float] | None:
-    """`network_seconds`, for work that would take more than a minute; what is shorter is soon seen."""
+    """`network_seconds` for work of more than MEASURED_FROM seconds, else None: shorter work is soon done.
+
+    missing: networks of each job that are still to be made; say: prints a line.
+    """
     nominal = sum(counts(job).seconds() * networks for job, networks in zip(jobs, missing, strict=True))
-    if nominal / processes < WORTH:
+    if nominal / processes < MEASURED_FROM:
         return None
     say(f"measuring some blocks, {PATIENCE:.0f} s")
     return network_seconds(jobs)
@@ -111,7 +119,10 @@ def worth_it(
 def lines(
     jobs: Sequence[Job], missing: Sequence[int], processes: int, seconds: Sequence[float] | None
 ) -> Iterator[str]:
-    """For a person. missing: networks of each job that are still to be made; seconds: of a network, if measured."""
+    """The forecast in sentences for the terminal.
+
+    missing: networks of each job that are still to be made; seconds: time of a network of each job, if measured.
+    """
     each = [counts(job) for job in jobs]
     total = {name: sum(getattr(c, name) * m for c, m in zip(each, missing, strict=True)) for name in NOMINAL}
     sets = f"{len(jobs)} data set{'s'[: len(jobs) > 1]}"
@@ -127,6 +138,7 @@ def lines(
 
 
 def _bytes(count: float) -> str:
+    """Bytes in a unit for reading."""
     return next(
         f"{count / size:,.1f} {unit}"
         for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("kiB", 2**10))
@@ -135,6 +147,7 @@ def _bytes(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
+    """Seconds in a unit for reading."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

@@ -1,4 +1,4 @@
-"""Memory: the peak of a process by its settings, what the machine still has, and how many processes fit."""
+"""Memory: the peak of a process from its settings, the memory that is still free, and how many processes fit."""
 
 import contextlib
 import os
@@ -15,46 +15,48 @@ from simulate.running.jobs import Job
 from simulate.running.plan import part_size
 from simulate.settings.reader import SettingsError
 
-# Bytes that a process takes beside its arrays once it runs: compiled loops, what writes parquet (measured).
-BESIDE = {"cpu": 110 * 2**20, "cuda": 630 * 2**20}
-COPIES = 4  # of a part's rows: as they are measured, joined, as columns, encoded
+# OVERHEAD: resident bytes of a running process in addition to its arrays (compiled code, parquet writer), measured.
+OVERHEAD = {"cpu": 110 * 2**20, "cuda": 630 * 2**20}
+ROW_COPIES = 4  # copies of a part's rows at the peak: as measured, as joined, as columns, as encoded
 
 
 def peak_bytes(job: Job) -> tuple[int, int]:
-    """Peak bytes of a process over what it has when it starts: in the machine's memory, and in the device's."""
+    """Peak bytes that a process adds to those it starts with: (in the machine's memory, in the device's)."""
     device = job.settings.ensemble.device
     D, n_0 = job.samples.x.shape
     working = network_bytes(n_0, D, job.settings) * job.block
-    rows = COPIES * job.layout.row_bytes() * part_size(job) + BESIDE[device]
+    rows = ROW_COPIES * job.layout.row_bytes() * part_size(job) + OVERHEAD[device]
     return (rows, working) if device == "cuda" else (rows + working, 0)
 
 
 def resident() -> int:
-    """Bytes of this process, in memory."""
+    """Bytes of this process that are in memory now."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # not Linux: at most
+    except OSError:  # systems other than Linux give the peak
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def available() -> int:
-    """Bytes that may still be taken: of the machine, of this process's control group, under its own limit."""
+    """Bytes that this process may still take: the least that the machine, its control groups and its limits leave."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for name, text in _files({"meminfo": Path("/proc/meminfo")}).items():
+    for name, text in _texts({"meminfo": Path("/proc/meminfo")}).items():
         limits += [int(line.split()[1]) * 1024 for line in text.splitlines() if name and line.startswith("MemAvail")]
-    groups = _files({"groups": Path("/proc/self/cgroup")}).get("groups", "")
+    groups = _texts({"groups": Path("/proc/self/cgroup")}).get("groups", "")
     for line in groups.splitlines():
-        _, kinds, where = line.split(":", 2)
-        if kinds and "memory" not in kinds.split(","):
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
             continue
-        root = Path("/sys/fs/cgroup/memory" if kinds else "/sys/fs/cgroup")
-        most, used = ("memory.limit_in_bytes", "memory.usage_in_bytes") if kinds else ("memory.max", "memory.current")
-        here = root / where.lstrip("/")
-        for folder in (here, *here.parents):
-            said = _files({"most": folder / most, "used": folder / used, "stat": folder / "memory.stat"})
-            if said.get("most", "max").strip() not in ("", "max") and "used" in said:
-                cached = [int(s.split()[1]) for s in said.get("stat", "").splitlines() if s.startswith("inactive_file")]
-                limits.append(int(said["most"]) - int(said["used"]) + sum(cached[:1]))
+        root = Path("/sys/fs/cgroup/memory" if controllers else "/sys/fs/cgroup")
+        old, new = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")
+        most, used = old if controllers else new
+        innermost = root / group.lstrip("/")
+        for folder in (innermost, *innermost.parents):
+            texts = _texts({"most": folder / most, "used": folder / used, "stat": folder / "memory.stat"})
+            if texts.get("most", "max").strip() not in ("", "max") and "used" in texts:
+                stat = texts.get("stat", "").splitlines()
+                cached = [int(line.split()[1]) for line in stat if line.startswith("inactive_file")]
+                limits.append(int(texts["most"]) - int(texts["used"]) + sum(cached[:1]))
             if folder == root:
                 break
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -64,8 +66,8 @@ def available() -> int:
     return max(min(limits), 0)
 
 
-def _files(paths: dict[str, Path]) -> dict[str, str]:
-    """Those that can be read."""
+def _texts(paths: dict[str, Path]) -> dict[str, str]:
+    """The contents of those files that can be read."""
     out = {}
     for name, path in paths.items():
         with contextlib.suppress(OSError):
@@ -74,28 +76,28 @@ def _files(paths: dict[str, Path]) -> dict[str, str]:
 
 
 def fresh() -> int:
-    """Bytes that a process has, in memory, once it has loaded what it needs: of one that is started for this."""
+    """Bytes in memory of a process that has only loaded its modules; a process is started to measure them."""
     code = "from simulate.running import memory, runner; print(memory.resident())"
     return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
 def fitting(jobs: Sequence[Job], wanted: int) -> int:
-    """How many of `wanted` processes, this one among them, fit into the memory that there is.
+    """How many of `wanted` processes, including this one, fit into the free memory.
 
-    SettingsError that names the setting where not even one does.
+    Raises SettingsError, which names the setting to change, where not even one fits.
     """
     job = max(jobs, key=lambda job: sum(peak_bytes(job)))
-    (host, device), here = peak_bytes(job), resident()
-    have = available() + here
+    (host, device), present = peak_bytes(job), resident()
+    have = available() + present
     if job.settings.ensemble.device == "cuda" and device > (free := torch.cuda.mem_get_info()[0]):
         raise _too_large(job, device, free, "the device has")
-    if here + host > have:
-        raise _too_large(job, here + host, have, "there are")
-    return min(wanted, int(have // (here + host)))
+    if present + host > have:
+        raise _too_large(job, present + host, have, "there are")
+    return min(wanted, int(have // (present + host)))
 
 
 def check_task(jobs: Sequence[Job], have: int) -> None:
-    """SettingsError where a process of its own with `have` bytes could not make one of the jobs."""
+    """Raises SettingsError where a new process with `have` bytes of memory cannot make every job."""
     job = max(jobs, key=lambda job: peak_bytes(job)[0])
     if (need := fresh() + peak_bytes(job)[0]) > have:
         raise _too_large(job, need, have, "cluster.memory gives")

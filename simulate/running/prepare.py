@@ -1,4 +1,4 @@
-"""From settings to a job: everything that only the machine and the inputs can tell is checked, nothing is written."""
+"""From settings to a job: checks that need the machine or the inputs are made here, and nothing is written."""
 
 import os
 import shutil
@@ -28,7 +28,11 @@ from simulate.training.stability import AUTO, stable_eta
 
 
 def prepare(settings: Settings) -> Job:
-    """Check what only the machine and the inputs can tell, and write nothing."""
+    """The job that the settings ask for, after all checks that need the machine or the inputs; nothing is written.
+
+    Raises SettingsError for a setting that the machine or the inputs do not allow, StoreError where the output holds
+    another data set.
+    """
     settings = replace(settings, ensemble=replace(settings.ensemble, device=_device(settings.ensemble.device)))
     samples = inputs.load(settings.inputs)
     D, n_0 = samples.x.shape
@@ -46,7 +50,7 @@ def prepare(settings: Settings) -> Job:
     fitting([job], 1)
     if settings.dynamics.name != "none" and not settings.dynamics.eta:
         with torch.inference_mode(), one_thread():
-            few = min(job.block, AUTO)  # at a time
+            few = min(job.block, AUTO)  # networks that are drawn at a time
             drawn = (training_of(job, stream_of(job, k, few)) for k in range(0, AUTO, few))
             eta = stable_eta(drawn)
         job = replace(job, settings=replace(settings, dynamics=replace(settings.dynamics, eta=eta)))
@@ -106,6 +110,7 @@ def _device(wanted: str) -> str:
 
 
 def _check_output(job: Job) -> None:
+    """Raises SettingsError where the output cannot be a folder, cannot be written to, or has too little room."""
     path = job.path
     parent = next(p for p in (path, *path.absolute().parents) if p.exists())
     if path.is_symlink():

@@ -1,4 +1,4 @@
-"""How far a run is: a live bar on a terminal, plain lines anywhere else."""
+"""Progress of a run: a live bar on a terminal, plain lines anywhere else."""
 
 import sys
 import time
@@ -6,7 +6,10 @@ from typing import Any, TextIO
 
 
 class Progress:
-    """Counts networks; `interval` is the seconds between plain lines."""
+    """A count of networks that are done.
+
+    stream: where lines go, stderr by default; interval: seconds between plain lines; quiet: whether nothing is printed.
+    """
 
     def __init__(self, stream: TextIO | None = None, interval: float = 10.0, quiet: bool = False):
         self.stream = stream if stream is not None else sys.stderr
@@ -19,8 +22,10 @@ class Progress:
         self.bar: Any = None
 
     def start(self, name: str, networks: int, missing: int, cost: float) -> None:
-        """Announce a data set of which `missing` networks are still to be computed, each at `cost` (any unit: it
-        weighs the data sets of a sweep against each other in the time left)."""
+        """Announce a data set of `networks` networks, of which `missing` are still to be computed.
+
+        cost: work of one network in any unit, which weighs the data sets of a sweep against each other.
+        """
         self.cost[name] = cost
         self.work += missing * cost
         self.left[name], self.size[name] = missing, missing
@@ -47,6 +52,7 @@ class Progress:
             self.bar = None
 
     def advance(self, name: str, networks: int) -> None:
+        """Count networks of the data set `name` that were committed, and print what is due."""
         self.done += networks
         self.worked += networks * self.cost[name]
         self.left[name] -= networks
@@ -63,7 +69,7 @@ class Progress:
             self.say(f"{name}: {self.size[name]:,} networks done, {now - self.began:.1f} s since the start")
 
     def say(self, text: str) -> None:
-        """A line above the bar, or in the log."""
+        """Print a line above the bar, or in the log."""
         if self.quiet:
             return
         if self.bar:

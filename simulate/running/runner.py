@@ -1,4 +1,4 @@
-"""From jobs to data sets: what is missing is planned, computed and committed, under locks on its addresses."""
+"""From jobs to data sets: missing networks are planned, computed and committed, under locks on their addresses."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,16 +19,19 @@ from simulate.store.manifest import create
 from simulate.store.parts import committed, damage, set_aside
 from simulate.store.sets import DataSet, open_data_set
 
-START_UP = 2.0  # seconds
-ALL = (0, 1)  # the one shard of all networks
+WORKER_START = 2.0  # seconds until a worker process begins to compute
+ONLY_SHARD = (0, 1)  # shard 0 of 1, which has all networks
 
 
-def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ALL) -> list[DataSet]:
-    """Make the data sets, or finish them. KeyboardInterrupt leaves what is committed, to be resumed.
+def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ONLY_SHARD) -> list[DataSet]:
+    """Make the data sets, or finish them. After KeyboardInterrupt the committed parts are kept and can be resumed.
 
-    shard: (k, N), to make the k-th of N ranges of each data set's networks and leave the others to other runs.
-    Raises locks.HeldError where another process is writing some of these networks. Parts that are there are read and
-    held against their checksums; what is damaged is set aside and computed again.
+    shard: (k, N), to make the k-th of N ranges of each data set's networks and leave the others to other runs. Parts
+    that exist are read and held against their checksums; damaged ones are set aside and computed again.
+
+    Raises locks.HeldError where another process is writing some of these networks, StoreError where an output holds
+    another data set, SettingsError where the processes asked for do not fit into the memory, MemoryError, which says
+    which setting would need less, and OSError where the disk fails.
     """
     count = _processes(jobs, progress)
     with ExitStack() as held:
@@ -46,18 +49,18 @@ def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ALL) -
 
 
 def _processes(jobs: Sequence[Job], progress: Progress) -> int:
-    """How many there will be. SettingsError where those asked for do not fit into the memory."""
+    """The number of processes. Raises SettingsError where those asked for do not fit into the memory."""
     wanted = workers(jobs[0].settings)
     fit = fitting(jobs, wanted)
     if fit < wanted:
         if jobs[0].settings.workers:
-            raise SettingsError("workers", wanted, f"{fit} fit into the memory that there is")
-        progress.say(f"workers=auto: {fit} of {wanted} processes fit into the memory that there is")
+            raise SettingsError("workers", wanted, f"{fit} fit into the free memory")
+        progress.say(f"workers=auto: {fit} of {wanted} processes fit into the free memory")
     return fit
 
 
 def _out_of_memory(jobs: Sequence[Job], count: int) -> str:
-    """What would take less; nothing is changed without being asked."""
+    """The error text: which setting would need less memory. Nothing is changed automatically."""
     block = max(job.block for job in jobs)
     if count > 1:
         return f"out of memory in one of {count} processes: fewer take less, as workers={count // 2}"
@@ -76,7 +79,7 @@ def _run(
         s = job.samples
         create(job.path, job.manifest(), s.x, s.y, s.train)
         for first, last in committed(job.path):
-            if last <= low or first >= high:  # another shard's
+            if last <= low or first >= high:  # another shard checks this part
                 continue
             if why := damage(job.path, job.layout, job.digest(), first, last):
                 aside = set_aside(job.path, first, last)
@@ -88,11 +91,11 @@ def _run(
         tasks += [(job, a, b) for a, b in ranges]
         to_make.append(missing)
     count = min(count, len(tasks))
-    if not jobs[0].settings.workers:  # a process that has hardly begun when the work is done only costs
+    if not jobs[0].settings.workers:  # a process that would hardly have begun when the work is done does not pay
         work = sum(counts(job).seconds() * m for job, m in zip(jobs, to_make, strict=True))
-        count = min(count, 1 + int(work / START_UP))
+        count = min(count, 1 + int(work / WORKER_START))
     if tasks and not progress.quiet:
-        with one_thread():  # a shard's time was measured when it was made one
+        with one_thread():  # the time of shards was measured when the work was divided
             seconds = worth_it(jobs, to_make, count, progress.say) if shards == 1 else None
         for line in lines(jobs, to_make, count, seconds):
             progress.say(line)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under another name, flushed to the disk, and renamed.
+"""Files that appear whole or not at all: each is written under another name, flushed to the disk, and renamed.
 
 A kill at any moment leaves either the file or nothing.
 """
@@ -15,18 +15,21 @@ from typing import IO
 from simulate.settings.reader import printable
 
 _TEMPORARY = re.compile(r"\..*\.([^.]*)\.(\d+)\.tmp")
-A_DAY = 86400.0
+REMOTE_SECONDS = 86400.0  # age from which temporary files of other hosts are removed
 
 
 class StoreError(RuntimeError):
-    """A data set that cannot be read, or that must not be written to; one line."""
+    """A data set cannot be read, or must not be written to; the message is one line."""
 
     def __init__(self, text: str):
         super().__init__(printable(text))
 
 
 def commit(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write through a temporary file, flush, rename, and flush the folder. Never through a link that lies there."""
+    """Write a file through a temporary one: write, flush, rename, and flush the folder.
+
+    A link at the temporary name is removed and never followed. OSError where the disk fails; no temporary file is left.
+    """
     temporary = path.with_name(f".{path.name}.{host()}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
@@ -45,20 +48,23 @@ def commit(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def host() -> str:
+    """The name of this machine as the names of temporary files have it, without dots."""
     return socket.gethostname().replace(".", "-")
 
 
 def sweep_up(path: Path) -> None:
-    """Remove what killed processes had begun to write. A process that lives keeps its file; of those on other machines
-    it is not known, and theirs are kept for a day."""
+    """Remove files that killed processes had begun to write.
+
+    Files of live local processes are kept; on other hosts liveness is unknown, so theirs are kept for a day.
+    """
     for name in path.glob(".*.tmp"):
         if not (match := _TEMPORARY.fullmatch(name.name)):
             continue
-        with contextlib.suppress(FileNotFoundError):  # removed by its owner, or by somebody else's sweep
+        with contextlib.suppress(FileNotFoundError):  # its owner or another sweep may remove it first
             if match[1] == host():
                 dead = not _lives(int(match[2]))
             else:
-                dead = time.time() - name.lstat().st_mtime > A_DAY
+                dead = time.time() - name.lstat().st_mtime > REMOTE_SECONDS
             if dead:
                 name.unlink()
 
@@ -68,6 +74,6 @@ def _lives(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # the process belongs to another user
         return True
     return True

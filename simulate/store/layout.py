@@ -1,8 +1,8 @@
-"""The data format: which rows and columns a data set has. Read by the analysis too; no torch here.
+"""The data format: the rows and columns of a data set. The analysis reads it, too, so nothing here needs torch.
 
-A row is one network at one layer and one step. Its columns are the sample tuples of each observable:
-`g_0_1` the conditional kernel of samples 0 and 1, `H_0_0_0_1` the NTK of outputs 0 and 0 at samples 0
-and 1. A column that a layer does not have is null there; NaN is a number that came out as NaN.
+A row is one network at one layer and one step. Its columns are the index tuples of each observable: `g_0_1` is the
+conditional kernel of samples 0 and 1, `H_0_0_0_1` the NTK of outputs 0 and 0 at samples 0 and 1. A column is null at a
+layer that does not have it; NaN is a number that came out as NaN.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from simulate.settings.reader import SettingsError
 
 FORMAT = 1
 OK, NOT_FINITE = 0, 1  # status of a network at a step
-MOST_COLUMNS = 20_000
-MOST_LISTED = 5_000_000  # index tuples of a family from which some are chosen
+MOST_COLUMNS = 20_000  # upper bound on the columns of a data set
+MOST_LISTED = 5_000_000  # upper bound on the index tuples of a family of which some are chosen
 KEYS = {
     "network": (pa.int64(), "address of the network in its ensemble"),
     "step": (pa.int64(), "steps of training done"),
@@ -37,12 +37,12 @@ class Layout:
     samples: int
     outputs: int
     depth: int
-    layers: tuple[int, ...]  # that have rows
+    layers: tuple[int, ...]  # the layers that have rows
     kernel_layers: tuple[int, ...]
     output_layers: tuple[int, ...]
     steps: tuple[int, ...]
     record: tuple[str, ...]
-    tuples: Mapping[str, Sequence[Sequence[int]]]  # chosen samples of the observables that do not have all
+    tuples: Mapping[str, Sequence[Sequence[int]]]  # the chosen samples of observables that do not record all
     dtype: str
 
     @classmethod
@@ -64,10 +64,11 @@ class Layout:
         return list(family.indices(self.samples, self.outputs, chosen))
 
     def names(self, family: Family) -> list[str]:
+        """The name of each column of the family, such as `g_0_1`."""
         return ["_".join([family.prefix, *map(str, index)]) for index in self.indices(family)]
 
     def column_count(self) -> int:
-        """SettingsError where there are too many to choose from."""
+        """The number of columns. Raises SettingsError where there are too many index tuples to choose from."""
         total = 0
         for observable in self.observables():
             for family in observable.families:
@@ -91,6 +92,7 @@ class Layout:
         return cells * (21 + self.column_count() * (4 if self.dtype == "float32" else 8))
 
     def arrow(self, metadata: dict[str, str]) -> pa.Schema:
+        """The schema of part files, with `metadata` and the number of the format."""
         fields = [pa.field(n, t, False, {"unit": "count", "meaning": m}) for n, (t, m) in KEYS.items()]
         number = pa.float32() if self.dtype == "float32" else pa.float64()
         for family in self.families():
@@ -100,7 +102,7 @@ class Layout:
 
 
 def layout_of(settings: Settings, samples: int) -> Layout:
-    """Raises SettingsError where a chosen tuple names a sample that there is not."""
+    """The layout that the settings ask for. Raises SettingsError where a chosen tuple names a sample too many."""
     o, depth = settings.observables, settings.network.depth
     for name, chosen in o.tuples.items():
         if name not in o.record:

@@ -1,6 +1,6 @@
-"""The manifest and the samples of a data set: what it is, and whether a run may write to it.
+"""The manifest and the samples of a data set: they define it, and decide whether a run may write to it.
 
-DIR/dataset.json       what the data set is: settings, layout, versions
+DIR/dataset.json       identity, settings, layout, versions
 DIR/samples.parquet    inputs and targets
 """
 
@@ -23,10 +23,11 @@ from simulate.store.layout import FORMAT, MOST_COLUMNS, Layout
 from simulate.store.parts import committed
 
 MANIFEST = "dataset.json"
-MOST_TEXT = 2**26  # bytes of a manifest that is read
+MOST_MANIFEST_BYTES = 2**26  # upper bound on the size of a manifest; a larger file is refused unread
 
 
 def _differences(a: Any, b: Any, path: str = "") -> Iterable[tuple[str, Any, Any]]:
+    """The entries in which two nested mappings differ, as (key.key, value in a, value in b)."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in sorted({*a, *b}):
             yield from _differences(a.get(key), b.get(key), f"{path}.{key}" if path else key)
@@ -35,10 +36,10 @@ def _differences(a: Any, b: Any, path: str = "") -> Iterable[tuple[str, Any, Any
 
 
 def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The identity of the data set in `path` as its manifest holds it, or None where there is no data set.
+    """The identity that the manifest in `path` holds, or None where there is no data set.
 
-    Raises StoreError where it is not this one, or where it has networks that this one leaves out: networks may be
-    added to a data set, none taken away.
+    Raises StoreError where it is not the data set of `manifest`, or holds networks that `manifest` leaves out: networks
+    may be added to a data set, but never taken away.
     """
     if not (path / MANIFEST).exists():
         return None
@@ -52,17 +53,20 @@ def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
             f"output={path}: it holds a data set made with {'; '.join(different)}. "
             "Choose another output, or the settings it was made with"
         )
-    there = committed(path)
-    if there and (there[0][0] < manifest["first"] or there[-1][1] > manifest["first"] + manifest["networks"]):
+    done = committed(path)
+    if done and (done[0][0] < manifest["first"] or done[-1][1] > manifest["first"] + manifest["networks"]):
         raise StoreError(
-            f"output={path}: it holds networks {there[0][0]} to {there[-1][1] - 1}, some of which "
+            f"output={path}: it holds networks {done[0][0]} to {done[-1][1] - 1}, some of which "
             f"ensemble.first={manifest['first']} and ensemble.networks={manifest['networks']} would leave out"
         )
     return recorded
 
 
 def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any] | None, train: int) -> None:
-    """Start a data set, or continue the one that is there; StoreError as `check`."""
+    """Start a data set, or continue the one in `path`. Raises StoreError as `check` does, OSError where the disk fails.
+
+    x: (D, n_0); y: (D, n_L) or None; train: the first so many samples are for training.
+    """
     check(path, manifest)
     path.mkdir(parents=True, exist_ok=True)
     sweep_up(path)
@@ -70,30 +74,30 @@ def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any
         table = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
         table |= {f"x_{k}": column for k, column in enumerate(x.T)}
         table |= {f"y_{k}": column for k, column in enumerate(y.T)} if y is not None else {}
-        commit(path / "samples.parquet", lambda to: pq.write_table(pa.table(table), to))
+        commit(path / "samples.parquet", lambda stream: pq.write_table(pa.table(table), stream))
     text = json.dumps(manifest, indent=1, sort_keys=True)
     if (path / MANIFEST).exists() and (path / MANIFEST).read_text() == text + "\n":
-        return  # as each of a thousand shards finds it
-    commit(path / MANIFEST, lambda to: to.write((text + "\n").encode()))
+        return  # the other shards of a run find it as it should be
+    commit(path / MANIFEST, lambda stream: stream.write((text + "\n").encode()))
 
 
 def digest(identity: Mapping[str, Any]) -> str:
-    """Of what a data set is; every part carries it."""
+    """The SHA-256 of a data set's identity, which every part carries."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Raises StoreError for whatever is not the manifest of a data set."""
+    """The manifest of the data set in `path`. Raises StoreError for a file that is not one."""
     name = path / MANIFEST
     try:
-        if name.stat().st_size > MOST_TEXT:
-            raise ValueError(f"{MANIFEST} has more than {MOST_TEXT} bytes")
+        if name.stat().st_size > MOST_MANIFEST_BYTES:
+            raise ValueError(f"{MANIFEST} has more than {MOST_MANIFEST_BYTES} bytes")
         manifest = json.loads(name.read_text())
         if not isinstance(manifest, dict):
             raise ValueError(f"{MANIFEST} is not a mapping")
         if manifest.get("format") != FORMAT:
             raise StoreError(f"{path}: data format {manifest.get('format')!r}, this version reads {FORMAT}")
-        for key, kind in KINDS.items():
+        for key, kind in REQUIRED.items():
             if not isinstance(manifest.get(key), kind) or isinstance(manifest.get(key), bool):
                 raise ValueError(f"{key} is missing, or not what it should be")
         for key in ("identity", "settings"):
@@ -114,7 +118,8 @@ def check_observables(path: Path, record: Sequence[str]) -> None:
 
 
 def _check_layout(path: Path, layout: Layout) -> None:
-    """ValueError, KeyError or TypeError for one that `layout_of` would not make; StoreError as `check_observables`."""
+    """Raises ValueError, KeyError or TypeError for a layout that `simulate.store.layout.layout_of` would not make, and
+    StoreError as `check_observables`."""
     for name in ("samples", "outputs", "depth"):
         if type(getattr(layout, name)) is not int or getattr(layout, name) < 1:
             raise ValueError(f"layout.{name}={getattr(layout, name)!r}")
@@ -130,5 +135,5 @@ def _check_layout(path: Path, layout: Layout) -> None:
     layout.arrow({})
 
 
-# What a manifest must have.
-KINDS = {"identity": dict, "settings": dict, "layout": dict, "first": int, "networks": int}
+# REQUIRED: keys that a manifest must have, and the types of their values.
+REQUIRED = {"identity": dict, "settings": dict, "layout": dict, "first": int, "networks": int}

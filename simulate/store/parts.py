@@ -1,9 +1,9 @@
-"""Part files: the rows of a range of networks, in a folder beside the manifest.
+"""Part files: each holds the rows of a range of networks, in the folder of the manifest.
 
     DIR/part-000000000000-000000004096.parquet   rows of networks [0, 4096)
-    DIR/part-....parquet.damaged-1               a part that was found damaged, set aside and computed again
+    DIR/part-....parquet.damaged-1               a damaged part that was set aside; its networks are computed again
 
-Pages carry checksums, which reading verifies.
+Pages carry checksums, which are verified when they are read.
 """
 
 import itertools
@@ -24,26 +24,27 @@ _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
 def committed(path: Path) -> list[tuple[int, int]]:
-    """The committed ranges [first, last) of networks."""
+    """The committed ranges [first, last) of networks, in order; empty where there is no folder."""
     found = (_PART.fullmatch(name.name) for name in path.iterdir()) if path.is_dir() else ()
     return sorted((int(m[1]), int(m[2])) for m in found if m)
 
 
 def gaps(done: list[tuple[int, int]], first: int, last: int) -> Iterator[tuple[int, int]]:
-    """The ranges of [first, last) that no part holds."""
-    at = first
+    """The ranges of [first, last) that no part holds; `done` are the ranges of the parts, in order."""
+    start = first
     for low, high in done:
-        if at < min(low, last):
-            yield at, min(low, last)
-        at = max(at, high)
-    if at < last:
-        yield at, last
+        if start < min(low, last):
+            yield start, min(low, last)
+        start = max(start, high)
+    if start < last:
+        yield start, last
 
 
 def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of networks [first, last), every page held against its checksum; StoreError where it is not that.
+    """The rows of networks [first, last) in `columns`, or all; every page is held against its checksum.
 
-    What the file says of itself is looked at before any of its pages: a small file can claim any number of rows.
+    Raises StoreError where the file is not that part. Its metadata is checked before any page is read: a small file can
+    claim any number of rows.
     """
     name = path / part_name(first, last)
     rows = (last - first) * len(layout.steps) * len(layout.layers)
@@ -51,12 +52,12 @@ def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequen
         if name.is_symlink() or not name.is_file():
             raise StoreError("is not a plain file")
         with pq.ParquetFile(name, page_checksum_verification=True) as file:
-            said = file.metadata
-            if not said.schema.to_arrow_schema().equals(layout.arrow({}), check_metadata=False):
+            metadata = file.metadata
+            if not metadata.schema.to_arrow_schema().equals(layout.arrow({}), check_metadata=False):
                 raise StoreError("has other columns")
-            if said.num_rows != rows or said.num_row_groups > rows // 2**14 + 1:
-                raise StoreError(f"has {said.num_rows} rows in {said.num_row_groups} groups, not {rows}")
-            if sum(said.row_group(k).num_rows for k in range(said.num_row_groups)) != rows:
+            if metadata.num_rows != rows or metadata.num_row_groups > rows // 2**14 + 1:
+                raise StoreError(f"has {metadata.num_rows} rows in {metadata.num_row_groups} groups, not {rows}")
+            if sum(metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)) != rows:
                 raise StoreError("has groups that do not make its rows")
             return file.read(None if columns is None else list(columns))
     except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
@@ -64,13 +65,16 @@ def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequen
 
 
 def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> str | None:
-    """What is wrong with the part of networks [first, last), or None."""
+    """Why the part of networks [first, last) is damaged, as the end of a sentence about it, or None.
+
+    identity: the digest of the data set's identity (`simulate.store.manifest.digest`).
+    """
     try:
         table = read_part(path, layout, first, last)
     except StoreError as error:
         return str(error)
-    said = (table.schema.metadata or {}).get(b"identity", b"").decode(errors="replace")
-    if said != identity:
+    recorded = (table.schema.metadata or {}).get(b"identity", b"").decode(errors="replace")
+    if recorded != identity:
         return "belongs to another data set"
     rows = len(layout.steps) * len(layout.layers)
     if not np.array_equal(table["network"].to_numpy(), np.repeat(np.arange(first, last), rows)):
@@ -79,13 +83,14 @@ def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> 
 
 
 def set_aside(path: Path, first: int, last: int) -> Path:
-    """Rename a damaged part, so that it counts as missing; nothing is deleted."""
+    """Rename a damaged part, so that it counts as missing, and return its new path; nothing is deleted."""
     name = path / part_name(first, last)
-    free = next(k for k in itertools.count(1) if not name.with_name(f"{name.name}.damaged-{k}").exists())
-    return name.rename(name.with_name(f"{name.name}.damaged-{free}"))
+    number = next(k for k in itertools.count(1) if not name.with_name(f"{name.name}.damaged-{k}").exists())
+    return name.rename(name.with_name(f"{name.name}.damaged-{number}"))
 
 
 def part_name(first: int, last: int) -> str:
+    """The name of the file that holds networks [first, last)."""
     return f"part-{first:012d}-{last:012d}.parquet"
 
 
@@ -97,9 +102,10 @@ def write_part(
     values: Mapping[str, NDArray[Any]],
     status: NDArray[np.int8],
 ) -> None:
-    """Commit the rows of networks first, first + 1, ...
+    """Commit the rows of networks first, ..., first + M - 1. OSError where the disk fails.
 
-    values: family prefix -> (M, steps, layers, columns); status: (M, steps).
+    values: for each family's prefix (M, steps, layers, columns), NaN where a network has diverged; status: (M, steps).
+    metadata: key-value pairs of the file, with the data set's digest as "identity".
     """
     M, S, Lr = len(status), len(layout.steps), len(layout.layers)
     shape = (M, S, Lr)
@@ -114,17 +120,17 @@ def write_part(
         absent = ~np.broadcast_to(layout.defined(family), shape).reshape(-1)
         block = values[family.prefix]
         for k in range(block.shape[-1]):
-            # from_pandas=False keeps NaN a number; only the mask makes nulls.
+            # With from_pandas=False NaN stays a number; only the mask makes nulls.
             column = np.ascontiguousarray(block[..., k]).reshape(-1)
             arrays.append(pa.array(column, mask=absent if absent.any() else None, from_pandas=False))
     table = pa.Table.from_arrays(arrays, schema=layout.arrow(metadata))
     commit(
         path / part_name(first, first + M),
-        lambda to: pq.write_table(
+        lambda stream: pq.write_table(
             table,
-            to,
+            stream,
             compression="zstd",
-            # Random mantissas do not compress, but their exponents do once the bytes are split.
+            # Random mantissas do not compress, but exponents do once the bytes of numbers are split.
             use_dictionary=["step", "layer", "status"],
             column_encoding={"network": "DELTA_BINARY_PACKED"}
             | dict.fromkeys(table.column_names[len(KEYS) :], "BYTE_STREAM_SPLIT"),

@@ -1,4 +1,4 @@
-"""A data set on disk, as the analysis and notebooks read it."""
+"""Reading of data sets, by the analysis and in notebooks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from simulate.store.parts import committed, part_name, read_part
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set on disk. `networks` are those committed so far."""
+    """A data set on disk, complete or not. Its methods raise StoreError where a file is damaged."""
 
     path: Path
     manifest: dict[str, Any]
@@ -32,11 +32,12 @@ class DataSet:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The resolved settings, as plain dicts; what came later than the data set, at its default."""
+        """The resolved settings as plain dicts; settings that are newer than the data set have their defaults."""
         return with_defaults(self.manifest["settings"])
 
     @property
     def networks(self) -> int:
+        """The number of networks committed so far."""
         return sum(high - low for low, high in committed(self.path))
 
     @property
@@ -44,7 +45,7 @@ class DataSet:
         return self.networks == self.manifest["networks"]
 
     def samples(self) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, int]:
-        """x (D, n_0), y (D, n_L) or None, and the number of train samples."""
+        """The inputs x (D, n_0), the targets y (D, n_L) or None, and the number of train samples."""
         name, layout = self.path / "samples.parquet", self.layout
         try:
             with pq.ParquetFile(name) as file:
@@ -59,11 +60,11 @@ class DataSet:
             raise StoreError(f"{name}: cannot be read ({str(error).splitlines()[0]})") from None
 
     def _table(self, columns: Sequence[str]) -> pa.Table:
-        every = committed(self.path)
-        if not every:
+        ranges = committed(self.path)
+        if not ranges:
             raise StoreError(f"{self.path}: no networks yet")
         tables = []
-        for part in every:
+        for part in ranges:
             try:
                 tables.append(read_part(self.path, self.layout, *part, columns))
             except StoreError as error:
@@ -74,23 +75,26 @@ class DataSet:
         return pa.concat_tables(tables)
 
     def family(self, prefix: str) -> Family:
+        """The family of columns with this prefix. Raises StoreError where it was not recorded."""
         for family in self.layout.families():
             if family.prefix == prefix:
                 return family
         raise StoreError(f"{self.path}: {prefix!r} was not recorded")
 
     def records(self, prefix: str) -> bool:
+        """Whether the family of columns with this prefix was recorded."""
         return any(family.prefix == prefix for family in self.layout.families())
 
     def status(self) -> NDArray[np.int8]:
-        """(M, steps); 0 where all is finite."""
+        """The status of each network at each step, (M, steps): 0 where all its numbers are finite."""
         rows = self._table(["status"])["status"].to_numpy()
         return rows.reshape(-1, len(self.layout.steps), len(self.layout.layers))[:, :, 0]
 
     def read(self, prefix: str) -> NDArray[Any]:
-        """One family: (M, steps, layers, columns) in the stored precision, networks in the order of their address.
+        """One family, (M, steps, layers, columns), in the stored precision, with networks in the order of addresses.
 
-        NaN where the family is not defined at a layer, or where a network has diverged.
+        Numbers are NaN where the family is not defined at a layer, or where a network has diverged. Raises StoreError
+        where the family was not recorded.
         """
         layout = self.layout
         names = layout.names(self.family(prefix))
@@ -99,16 +103,17 @@ class DataSet:
         return np.stack([c.to_numpy().reshape(shape) for c in table.columns], axis=-1)
 
     def table(self) -> Any:
-        """All rows as a pandas frame, one per network, step and layer."""
+        """All rows as a pandas frame, one row for each network, step and layer."""
         return self._table(self.layout.arrow({}).names).to_pandas()
 
 
 def open_data_set(path: str | Path) -> DataSet:
+    """The data set in the folder `path`. Raises StoreError where there is none."""
     return DataSet(Path(path), read_manifest(Path(path)))
 
 
 def find(root: str | Path) -> list[DataSet]:
-    """Every data set in `root`: itself, or those in the folders below it."""
+    """The data set in the folder `root`, or all in folders below it. Raises StoreError where there is none."""
     root = Path(root)
     if (root / MANIFEST).exists():
         return [open_data_set(root)]

@@ -1,4 +1,4 @@
-"""The same network at the same address, whatever range, order, worker or interruption it was computed in."""
+"""A network depends on its address alone, not on range, order, worker or interruption."""
 
 import multiprocessing
 import os
@@ -40,13 +40,13 @@ CASES = {
 
 
 def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
-    """Bit for bit, NaN equal to NaN."""
+    """Whether two tables are equal bit for bit, with NaN equal to NaN."""
     return list(a.columns) == list(b.columns) and all(a[c].to_numpy().tobytes() == b[c].to_numpy().tobytes() for c in a)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_halves_that_cut_a_block(case: str, run: Callable[..., DataSet]) -> None:
-    """Networks 0..99 in one run, and 0..49 and 50..99 in two: 50 lies inside block 1."""
+    """Networks 0..99 of one run are 0..49 and 50..99 of two runs; 50 lies inside block 1."""
     whole = run(*CASES[case], "ensemble.networks=100").table()
     first = run(*CASES[case], "ensemble.networks=50").table()
     second = run(*CASES[case], "ensemble.networks=50", "ensemble.first=50").table()
@@ -59,68 +59,73 @@ def test_any_order_of_blocks(case: str, tmp_path: Path) -> None:
     job = prepare(base)
     forwards = [compute.compute_block(job, k) for k in range(4)]
     backwards = [compute.compute_block(job, k) for k in reversed(range(4))][::-1]
-    for (values, status), (again, status_again) in zip(forwards, backwards, strict=True):
+    for (values, status), (values_again, status_again) in zip(forwards, backwards, strict=True):
         assert status.tobytes() == status_again.tobytes()
-        assert all(values[k].tobytes() == again[k].tobytes() for k in values)
+        assert all(values[k].tobytes() == values_again[k].tobytes() for k in values)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_weights_that_a_block_leaves_to_the_next(case: str) -> None:
-    """Drawing over them gives the rows of arrays of their own; and rows hold nothing that is drawn over."""
+    """A block that draws over the weights of the last one has the rows of a block with new arrays.
+
+    The arrays stay the same from block to block, and no row changes when they are drawn over.
+    """
     job = prepare(read_one([*CASES[case], "ensemble.networks=100", "ensemble.device=cpu"]))
     arrays: streams.Arrays = {}
-    over = [compute.compute_block(job, k, arrays)[0] for k in range(3)]
+    in_turn = [compute.compute_block(job, k, arrays)[0] for k in range(3)]
     addresses = {layer: array.data_ptr() for layer, array in arrays.items()}
     assert len(addresses) >= job.settings.network.depth - 1
     compute.compute_block(job, 3, arrays)
     assert addresses == {layer: array.data_ptr() for layer, array in arrays.items()}
-    for k, values in enumerate(over):
+    for k, values in enumerate(in_turn):
         alone, _ = compute.compute_block(job, k)
         assert all(values[family].tobytes() == alone[family].tobytes() for family in alone)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_one_and_two_workers(case: str, run: Callable[..., DataSet], tmp_path: Path) -> None:
-    one = run(*CASES[case], "ensemble.networks=200")
-    two = simulate.run(
+    alone = run(*CASES[case], "ensemble.networks=200")
+    together = simulate.run(
         *CASES[case], "ensemble.networks=200", "workers=2", "ensemble.device=cpu", f"output={tmp_path}/two"
     )
-    assert same(one.table(), two.table())
+    assert same(alone.table(), together.table())
 
 
 def test_other_processes_of_the_caller_are_left_alone(tmp_path: Path) -> None:
-    """One that a notebook starts while a run with workers is on its way outlives the run; the run's own do not."""
-    mine: list[BaseProcess] = []
+    """A process that a notebook starts during a run with workers outlives the run; the run's own workers do not."""
+    started: list[BaseProcess] = []
 
-    def start_one() -> None:
+    def start_process() -> None:
         while not committed(tmp_path / "a"):
             time.sleep(0.01)
-        mine.append(multiprocessing.get_context("spawn").Process(target=time.sleep, args=(120,)))
-        mine[0].start()
+        started.append(multiprocessing.get_context("spawn").Process(target=time.sleep, args=(120,)))
+        started[0].start()
 
-    thread = threading.Thread(target=start_one)
+    thread = threading.Thread(target=start_process)
     thread.start()
     simulate.run("network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.block=4",
                  "ensemble.networks=3000", "workers=2", "ensemble.device=cpu", f"output={tmp_path}/a")  # fmt: skip
     thread.join()
-    assert multiprocessing.active_children() == mine
-    mine[0].terminate()
-    mine[0].join()
+    assert multiprocessing.active_children() == started
+    started[0].terminate()
+    started[0].join()
 
 
 def test_threads_of_the_caller_do_not_matter(run: Callable[..., DataSet]) -> None:
-    one = run(*CASES["dense"], "ensemble.networks=64").table()
+    with_one = run(*CASES["dense"], "ensemble.networks=64").table()
     torch.set_num_threads(2)
     try:
-        assert same(one, run(*CASES["dense"], "ensemble.networks=64").table())
+        assert same(with_one, run(*CASES["dense"], "ensemble.networks=64").table())
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
 
 
 def test_the_block_is_part_of_the_identity(run: Callable[..., DataSet], tmp_path: Path) -> None:
-    """Another block size gives the same networks, but to rounding, so that a data set holds to its own; the rule gives
-    it from the architecture alone."""
+    """Another block size gives the same networks only to rounding, so a data set keeps its block size.
+
+    The size follows from the architecture, whatever the number of networks.
+    """
     a = run("network.width=16", "ensemble.block=32", "ensemble.networks=64").table()
     b = run("network.width=16", "ensemble.block=64", "ensemble.networks=64").table()
     pd.testing.assert_frame_equal(a, b, rtol=1e-5, atol=1e-6)
@@ -129,8 +134,8 @@ def test_the_block_is_part_of_the_identity(run: Callable[..., DataSet], tmp_path
         run("ensemble.block=64", "ensemble.networks=10", f"output={tmp_path}/x")
     s = read_one(["network.width=64"])
     for networks in (10, 10**6):
-        again = replace(s, ensemble=replace(s.ensemble, networks=networks))
-        assert block_size(64, 2, "cpu", again) == block_size(64, 2, "cpu", s)
+        other = replace(s, ensemble=replace(s.ensemble, networks=networks))
+        assert block_size(64, 2, "cpu", other) == block_size(64, 2, "cpu", s)
 
 
 def test_a_training_that_differs_trains_the_same_networks(run: Callable[..., DataSet]) -> None:
@@ -183,59 +188,58 @@ def command(output: Path, *extra: str) -> list[str]:
     return [sys.executable, "-m", "simulate", *slow, f"output={output}", "ensemble.device=cpu", *extra]
 
 
-@pytest.mark.parametrize(("how", "workers"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)])
-def test_killed_and_resumed(how: signal.Signals, workers: int, tmp_path: Path) -> None:
-    """Stopped after some parts; called again it finishes with the rows of an undisturbed run."""
+@pytest.mark.parametrize(("stop", "workers"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)])
+def test_killed_and_resumed(stop: signal.Signals, workers: int, tmp_path: Path) -> None:
+    """A run that is stopped after some parts and run again ends with the rows of an undisturbed run."""
     process = subprocess.Popen(
         command(tmp_path / "a", f"workers={workers}"), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 60
     while len(committed(tmp_path / "a")) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(process.pid, how)
-    _, said = process.communicate(timeout=60)
+    os.killpg(process.pid, stop)
+    _, stderr = process.communicate(timeout=60)
     done = len(committed(tmp_path / "a"))
-    assert open_data_set(tmp_path / "a").networks < 4096, "it was stopped on the way"
+    assert open_data_set(tmp_path / "a").networks < 4096, "the run must be stopped on its way"
     assert done >= 3
-    if how == signal.SIGINT:
+    if stop == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on" in said
-    again = subprocess.run(command(tmp_path / "a", "workers=1"), capture_output=True, text=True, check=True)
-    assert "are there already" in again.stderr
+        assert "the same command goes on" in stderr
+    resumed = subprocess.run(command(tmp_path / "a", "workers=1"), capture_output=True, text=True, check=True)
+    assert "are there already" in resumed.stderr
     subprocess.run(command(tmp_path / "b", "workers=1"), check=True, capture_output=True)
     assert same(open_data_set(tmp_path / "a").table(), open_data_set(tmp_path / "b").table())
-    assert not list((tmp_path / "a").glob(".*tmp")), "what the killed process had begun is swept up"
+    assert not list((tmp_path / "a").glob(".*tmp")), "files that the killed process had begun are removed"
 
 
 def test_a_killed_training_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    """SIGKILL of the whole group on its way, with two workers; SGD draws its batches from addressed streams too."""
+    """SIGKILL of all processes of a run with two workers loses no bit; SGD draws its batches from addressed streams."""
     training = ["network.width=64", "network.depth=3", "ensemble.networks=4096", "ensemble.block=16", "dynamics=sgd",
                 "dynamics.steps=60", "dynamics.eta=0.1", "inputs.count=4", "observables=training"]  # fmt: skip
-    start = [sys.executable, "-m", "simulate", *training, "ensemble.device=cpu"]
-    first = [*start, f"output={tmp_path}/a", "workers=2"]
-    process = subprocess.Popen(first, stderr=subprocess.DEVNULL, start_new_session=True)
+    simulation = [sys.executable, "-m", "simulate", *training, "ensemble.device=cpu"]
+    command = [*simulation, f"output={tmp_path}/a", "workers=2"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 60
     while len(committed(tmp_path / "a")) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert 0 < open_data_set(tmp_path / "a").networks < 4096, "it was stopped on the way"
+    assert 0 < open_data_set(tmp_path / "a").networks < 4096, "the run must be stopped on its way"
     for name in ("a", "b"):
-        subprocess.run([*start, f"output={tmp_path}/{name}", "workers=1"], check=True, capture_output=True)
+        subprocess.run([*simulation, f"output={tmp_path}/{name}", "workers=1"], check=True, capture_output=True)
     assert same(open_data_set(tmp_path / "a").table(), open_data_set(tmp_path / "b").table())
 
 
 def test_a_diverged_network_is_a_row_that_says_so(run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One network is pushed over the edge; its neighbours keep their bits."""
-    calm = run(*CASES["training"], "ensemble.networks=32").table()
+    """One network is made to diverge; the others keep their bits."""
     draw = dense.draw
 
-    def with_one_wild(*arguments: object) -> object:
+    def draw_one_wild(*arguments: object) -> object:
         parameters = draw(*arguments)  # type: ignore[arg-type]
         parameters.W[0][5] *= 1e30
         return parameters
 
-    monkeypatch.setattr(dense, "draw", with_one_wild)
+    monkeypatch.setattr(dense, "draw", draw_one_wild)
     wild = run(*CASES["training"], "ensemble.networks=32", "activation=linear").table()
     calm_linear_settings = [*CASES["training"], "ensemble.networks=32", "activation=linear"]
     monkeypatch.setattr(dense, "draw", draw)

@@ -1,4 +1,4 @@
-"""On a CUDA device, where there is one: the same law as on the CPU. Skips itself, saying so, where not."""
+"""A CUDA device draws and trains the networks of the CPU. Without a device the tests skip themselves, saying so."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ pytestmark = [
     ids=["law", "dense", "training"],
 )
 def test_cuda_has_the_law_of_the_cpu(overrides: list[str], tmp_path: Path) -> None:
-    """Means of every number recorded, two-sample z with Bonferroni at a false-alarm rate of 1e-4."""
+    """The means of all columns agree, by two-sample z with Bonferroni at a false-alarm rate of 1e-4."""
     frames = []
     for device in ("cpu", "cuda"):
         where = [f"output={tmp_path}/{device}", f"ensemble.device={device}", "workers=1"]
@@ -34,9 +34,9 @@ def test_cuda_has_the_law_of_the_cpu(overrides: list[str], tmp_path: Path) -> No
     z = []
     for column in columns:
         x, y = a[column], b[column]
-        moving = (x["count"] > 0) & (x["var"] > 0)
-        error = np.sqrt(x["var"] / x["count"] + y["var"] / y["count"])[moving]
-        z += (np.abs(x["mean"] - y["mean"])[moving] / error).tolist()
+        random = (x["count"] > 0) & (x["var"] > 0)
+        error = np.sqrt(x["var"] / x["count"] + y["var"] / y["count"])[random]
+        z += (np.abs(x["mean"] - y["mean"])[random] / error).tolist()
     assert max(z) < norm.isf(1e-4 / (2 * len(z)))
 
 
@@ -46,7 +46,7 @@ def test_cuda_has_the_law_of_the_cpu(overrides: list[str], tmp_path: Path) -> No
     ids=["law", "law with NTK", "training"],
 )
 def test_cuda_draws_the_networks_of_the_cpu(overrides: list[str], tmp_path: Path) -> None:
-    """Network by network, to rounding: streams depend on the address alone, not on the device or its launches."""
+    """Networks agree one by one to rounding: streams depend on the address alone, not on the device or its launches."""
     tables = []
     for device in ("cpu", "cuda"):
         where = [f"output={tmp_path}/{device}", f"ensemble.device={device}", "workers=1", "dynamics.lambda_b=0.5"]
@@ -64,11 +64,11 @@ def test_cuda_rows_repeat(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["gradient_descent", "momentum", "gradient_flow"])
 def test_a_replayed_step_is_the_step(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same bits from a CUDA graph as from launches one by one. A capture that fails warns: an error here."""
+    """A CUDA graph gives the same bits as launches one by one. A capture that fails warns, which is an error here."""
     tables = []
     for graph in (trajectory.GRAPH, 10**9):
         monkeypatch.setattr(trajectory, "GRAPH", graph)
         where = [f"output={tmp_path}/{graph}", "ensemble.device=cuda", "ensemble.networks=500", "network.width=32"]
-        how = [f"dynamics={rule}", "dynamics.steps=60", "dynamics.tolerance=0.05", "observables=training"]
-        tables.append(simulate.run(*where, *how).table())
+        training = [f"dynamics={rule}", "dynamics.steps=60", "dynamics.tolerance=0.05", "observables=training"]
+        tables.append(simulate.run(*where, *training).table())
     assert tables[0].equals(tables[1])

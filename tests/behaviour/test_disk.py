@@ -1,4 +1,4 @@
-"""A disk that fails: at each step of a run that touches it, by its own limits, and by being read-only."""
+"""Runs on a disk that fails: at each step that touches it, at a limit, when full, and when read-only."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class Disk:
-    """Counts what is done to files below `folder`, and fails at the chosen step."""
+    """A disk that counts operations on files below `folder`, and fails at operation number `fails_at`."""
 
     def __init__(self, folder: Path, fails_at: int = 0, code: int = errno.ENOSPC):
         self.folder, self.fails_at, self.code, self.done = folder, fails_at, code, 0
@@ -37,40 +37,40 @@ class Disk:
     @contextmanager
     def installed(self) -> Iterator[None]:
         patch = pytest.MonkeyPatch()
-        patch.setattr(plan, "PART_WORK", 0)  # a part of each block
+        patch.setattr(plan, "PART_WORK", 0)  # each block becomes a part
         patch.setattr(plan, "PARTS", 10**6)
         write_table, real_open, mkdir = parts.pq.write_table, os.open, Path.mkdir
 
-        def write(table: Any, to: Any, **how: Any) -> None:
-            to.write(b"PAR1 half of a part")  # some of it is written before the disk fails
+        def write(table: Any, stream: Any, **options: Any) -> None:
+            stream.write(b"PAR1 half of a part")  # some bytes are written before the disk fails
             self.step()
-            to.seek(0)
-            to.truncate()
-            write_table(table, to, **how)
+            stream.seek(0)
+            stream.truncate()
+            write_table(table, stream, **options)
 
-        def opened(path: Any, *how: Any, **more: Any) -> int:
+        def opened(path: Any, *arguments: Any, **options: Any) -> int:
             if str(self.folder) in str(path):
                 self.step()
-            return real_open(path, *how, **more)
+            return real_open(path, *arguments, **options)
 
-        def made(path: Path, *how: Any, **more: Any) -> None:
+        def made(path: Path, *arguments: Any, **options: Any) -> None:
             self.step()
-            mkdir(path, *how, **more)
+            mkdir(path, *arguments, **options)
 
         patch.setattr(parts.pq, "write_table", write)
         patch.setattr(os, "open", opened)
         patch.setattr(Path, "mkdir", made)
         for name in ("fsync", "replace"):
-            patch.setattr(os, name, self._first(getattr(os, name)))
+            patch.setattr(os, name, self._counted(getattr(os, name)))
         try:
             yield
         finally:
             patch.undo()
 
-    def _first(self, right: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*given: Any) -> Any:
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
             self.step()
-            return right(*given)
+            return function(*arguments)
 
         return call
 
@@ -78,8 +78,10 @@ class Disk:
 def test_each_step_that_touches_the_disk(
     run: Callable[..., DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Full, over quota, read-only, broken: exit code 1, one line with the reason, what is committed is whole, and the
-    same command goes on from there. Four errors in turn over every step."""
+    """A disk that is full, over quota, read-only or broken at any step gives exit code 1 and one line with the reason.
+
+    Committed parts are whole, and the same command resumes. The four errors take turns over all steps.
+    """
     whole = run(*MANY).table()
     counting = Disk(tmp_path / "c")
     with counting.installed():
@@ -91,9 +93,9 @@ def test_each_step_that_touches_the_disk(
         code, out = ERRORS[k % len(ERRORS)], tmp_path / f"k{k}"
         with Disk(out, k, code).installed():
             assert main([*MANY, f"output={out}"]) == 1, k
-        said = capsys.readouterr().err
-        assert said.count("error:") == 1
-        assert os.strerror(code) in said
+        stderr = capsys.readouterr().err
+        assert stderr.count("error:") == 1
+        assert os.strerror(code) in stderr
         assert not list(out.glob(".*tmp"))
         if (out / MANIFEST).exists() and committed(out):
             data = open_data_set(out)
@@ -102,11 +104,11 @@ def test_each_step_that_touches_the_disk(
         assert main([*MANY, f"output={out}"]) == 0
         assert open_data_set(out).table().equals(whole)
         capsys.readouterr()
-    assert len(stopped) >= 4, "faults between parts, too"
+    assert len(stopped) >= 4, "faults must fall between parts, too"
 
 
 def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet]) -> None:
-    """The system's own, as a quota would be: a part that may not grow to its size."""
+    """A part cannot grow to its size under a limit of the system, as under a quota."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
@@ -124,7 +126,7 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of eight megabytes of its own; the test skips itself, saying so, where none may be mounted."""
+    """A new file system of eight megabytes; the test skips itself, saying so, where none may be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
@@ -134,12 +136,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def remount(disk: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
 def test_a_full_disk(disk: Path, run: Callable[..., DataSet]) -> None:
-    """Exit code 1, one clear line, what is committed stays readable, and the run goes on when there is room."""
+    """A full disk gives exit code 1 and one line; committed parts stay readable, and the run resumes with more room."""
     remount(disk, "size=400k")
     code = (
         "import sys; from simulate.running import plan, runner; plan.PART_WORK, plan.PARTS = 0, 10**6\n"
@@ -163,7 +165,7 @@ def test_a_full_disk(disk: Path, run: Callable[..., DataSet]) -> None:
 
 
 def test_a_read_only_disk(disk: Path, run: Callable[..., DataSet]) -> None:
-    """Before the run: refused, exit code 2. What was there can still be read and judged complete."""
+    """A run onto a read-only disk is refused with exit code 2; a data set there can be read and judged complete."""
     data = run(*MANY, f"output={disk}/a")
     remount(disk, "ro")
     for out in (disk / "a", disk / "b"):

@@ -1,4 +1,7 @@
-"""What a sweep will take, and what happens where it does not fit. Times are held to measurement by a benchmark."""
+"""Forecasts of operations, memory and time, and refusal of sweeps that do not fit.
+
+benchmarks/forecast.py holds forecast times to measured ones.
+"""
 
 import json
 import math
@@ -19,7 +22,7 @@ from simulate.networks import streams
 from simulate.networks.streams import Arrays
 from simulate.running import compute, forecast, memory
 from simulate.running.cost import counts
-from simulate.running.forecast import STEPS, block_seconds, network_seconds
+from simulate.running.forecast import MEASURED_STEPS, block_seconds, network_seconds
 from simulate.running.jobs import Job
 from simulate.running.memory import check_task, fitting, peak_bytes, resident
 from simulate.running.plan import FILES, part_blocks, part_size, share
@@ -44,16 +47,21 @@ def job(*overrides: str) -> Job:
     ],
 )
 def test_operations_are_those_that_torch_counts(overrides: list[str]) -> None:
-    """Products with weights, in torch's form (narrow layers): within a tenth of what torch counts."""
-    one = job(*overrides, "network.width=40", "ensemble.block=8", "dynamics.lambda_b=1.0")
-    update = {torch.ops.aten.baddbmm_: lambda T, a, b, **named: 2 * math.prod(a) * b[2]}  # torch forgets it
+    """Products with weights, in torch's form (narrow layers), count within a tenth of what torch counts."""
+    counted = job(*overrides, "network.width=40", "ensemble.block=8", "dynamics.lambda_b=1.0")
+    update = {
+        torch.ops.aten.baddbmm_: lambda T, a, b, **named: 2 * math.prod(a) * b[2]
+    }  # torch does not count this one
     with FlopCounterMode(display=False, custom_mapping=update) as counter, torch.inference_mode():
-        compute.compute_block(one, 0)
-    assert counts(one).operations == pytest.approx(counter.get_total_flops() / 8, rel=0.1)
+        compute.compute_block(counted, 0)
+    assert counts(counted).operations == pytest.approx(counter.get_total_flops() / 8, rel=0.1)
 
 
 def test_normals_are_those_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By both samplers, but for biases and the layer that one output pulls back alone."""
+    """Both samplers draw as many normals as counted, within a tenth.
+
+    The count leaves out biases and counts the layer next to the outputs for every sample.
+    """
     drawn = []
 
     def spy(self: streams.Stream, kind: int, layer: int, *shape: int, scale: float = 1.0) -> torch.Tensor:
@@ -63,51 +71,52 @@ def test_normals_are_those_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> No
     normal = streams.Stream.normal
     monkeypatch.setattr(streams.Stream, "normal", spy)
     for sampler in ("dense", "law"):
-        one = job(f"ensemble.sampler={sampler}", "observables=ntk", "network.width=64", "network.depth=9")
+        counted = job(f"ensemble.sampler={sampler}", "observables=ntk", "network.width=64", "network.depth=9")
         drawn.clear()
-        compute.compute_block(one, 0)
-        assert counts(one).normals == pytest.approx(sum(drawn), rel=0.1)
+        compute.compute_block(counted, 0)
+        assert counts(counted).normals == pytest.approx(sum(drawn), rel=0.1)
 
 
 def test_time_is_put_together_from_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block costs 1 to draw and 0.25 a record, 0.5 a step: so the forecast of 100 steps and 3 records."""
+    """A block that costs 1 to draw, 0.25 a record and 0.5 a step is forecast as such for 100 steps and 3 records."""
     seen: list[tuple[int, ...]] = []
 
-    def timed(one: Job, index: int, arrays: Arrays) -> float:
-        seen.append(one.layout.steps)
-        return 1 + 0.25 * len(one.layout.steps) + 0.5 * one.settings.dynamics.steps
+    def timed(job: Job, index: int, arrays: Arrays) -> float:
+        seen.append(job.layout.steps)
+        return 1 + 0.25 * len(job.layout.steps) + 0.5 * job.settings.dynamics.steps
 
     monkeypatch.setattr(forecast, "_timed", timed)
-    monkeypatch.setattr(forecast, "_commit", lambda one: 0.125)
+    monkeypatch.setattr(forecast, "_commit", lambda job: 0.125)
     training = job("dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100", "observables=training",
                    "observables.steps=[0,50,100]")  # fmt: skip
     assert block_seconds(training, 3.0) == pytest.approx(1 + 3 * 0.25 + 100 * 0.5 + 0.125)
-    assert max(max(steps) for steps in seen) == STEPS
-    still = job("network.width=64")
-    assert network_seconds([still]) == pytest.approx([(1.25 + 0.125) / still.block])
+    assert max(max(steps) for steps in seen) == MEASURED_STEPS
+    untrained = job("network.width=64")
+    assert network_seconds([untrained]) == pytest.approx([(1.25 + 0.125) / untrained.block])
 
 
 def test_what_is_not_measured_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without patience only the cheapest job is measured; the others have the ratio of its time to its counts."""
     jobs = [job(f"network.width={n}", "ensemble.sampler=dense", "network.depth=8") for n in (1024, 64, 256)]
-    monkeypatch.setattr(forecast, "block_seconds", lambda one, patience: 3.0)
-    out = network_seconds(jobs, 0.0)
-    nominal = [counts(one).seconds() for one in jobs]
+    monkeypatch.setattr(forecast, "block_seconds", lambda job, patience: 3.0)
+    seconds = network_seconds(jobs, 0.0)
+    nominal = [counts(entry).seconds() for entry in jobs]
     k = min(range(3), key=lambda k: nominal[k] * jobs[k].block)
-    assert out[k] == 3.0 / jobs[k].block
-    assert [o / n for o, n in zip(out, nominal, strict=True)] == pytest.approx([out[k] / nominal[k]] * 3)
+    assert seconds[k] == 3.0 / jobs[k].block
+    assert [s / n for s, n in zip(seconds, nominal, strict=True)] == pytest.approx([seconds[k] / nominal[k]] * 3)
 
 
-MEMORY = """
+MEMORY_CHILD = """
 import json, sys
 from pathlib import Path
 from simulate.running import memory, prepare, runner
 from simulate.api import read_one
 from simulate.running.progress import Progress
 job = prepare.prepare(read_one(sys.argv[1:]))
-said = memory.resident() + sum(memory.peak_bytes(job))
+expected = memory.resident() + sum(memory.peak_bytes(job))
 runner.run([job], Progress(quiet=True))
 status = Path("/proc/self/status").read_text().splitlines()
-print(json.dumps([said, next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))]))
+print(json.dumps([expected, next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))]))
 """
 
 
@@ -127,10 +136,10 @@ def test_memory(overrides: list[str], tmp_path: Path) -> None:
     """Forecast and measured peak of the process agree within 20 %; benchmarks/forecast.py has the grid."""
     where = [f"output={tmp_path}/a", "workers=1", "ensemble.device=cpu"]
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, *overrides, *where], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEMORY_CHILD, *overrides, *where], capture_output=True, text=True, check=True
     )
-    said, peak = json.loads(done.stdout)
-    assert said == pytest.approx(peak, rel=0.2)
+    expected, peak = json.loads(done.stdout)
+    assert expected == pytest.approx(peak, rel=0.2)
 
 
 GIB = 2**30
@@ -143,7 +152,7 @@ GIB = 2**30
          "one network needs 2."),
         (["network.width=2048", "network.depth=4", "ensemble.sampler=dense", "ensemble.block=64"], GIB,
          "ensemble.block=64", "choose a smaller block"),
-        (["workers=6", "network.width=64"], 2 * GIB, "workers=6", "fit into the memory"),
+        (["workers=6", "network.width=64"], 2 * GIB, "workers=6", "fit into the free memory"),
         (["network.width=16384", "network.depth=4", "dynamics=gradient_descent"], GIB, "network.width", "GiB"),
     ],
 )  # fmt: skip
@@ -153,28 +162,28 @@ def test_what_does_not_fit_is_refused(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(memory, "available", lambda: have)
     assert main([*overrides, "ensemble.device=cpu", f"output={tmp_path}/x"]) == 2
-    said = capsys.readouterr().err
-    assert named in said
-    assert right in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert named in stderr
+    assert right in stderr
+    assert stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_auto_takes_the_processes_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = job("network.width=64")
-    each = resident() + sum(peak_bytes(one))
+    small = job("network.width=64")
+    each = resident() + sum(peak_bytes(small))
     monkeypatch.setattr(memory, "available", lambda: int(2.5 * each) - resident())
-    assert fitting([one], 8) == 2
-    assert fitting([one], 1) == 1
+    assert fitting([small], 8) == 2
+    assert fitting([small], 1) == 1
 
 
-def test_a_task_is_not_charged_for_who_submits_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notebook with gigabytes of its own submits tasks that need one; a task that does not fit is refused."""
+def test_a_task_is_not_charged_for_the_process_that_submits_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook that holds 50 GiB submits tasks that need less than one; a task that does not fit is refused."""
     monkeypatch.setattr(memory, "resident", lambda: 50 * GIB)
-    one = job("network.width=64")
-    check_task([one], GIB)
+    small = job("network.width=64")
+    check_task([small], GIB)
     with pytest.raises(SettingsError, match=r"needs 0\.\d GiB of memory and cluster\.memory gives 0\.2"):
-        check_task([one], GIB // 4)
+        check_task([small], GIB // 4)
 
 
 def limited(megabytes: int) -> Callable[[], None]:
@@ -201,50 +210,50 @@ def test_a_limit_of_the_process_is_seen(tmp_path: Path) -> None:
 
 
 def test_out_of_memory_on_the_way(tmp_path: Path, run: Callable[..., DataSet]) -> None:
-    """One line says which setting would take less, what is committed stays, and the run goes on with more memory."""
+    """One line says which setting would need less, committed parts are kept, and the run resumes with more memory."""
     small = ["network.width=128", "ensemble.block=4096", "ensemble.sampler=dense", "observables=ntk", "network.depth=3",
              "ensemble.networks=6000", "ensemble.device=cpu", "workers=1"]  # fmt: skip
-    first = [*small[:-3], "ensemble.networks=10", "ensemble.device=cpu", "workers=1"]
-    where = f"output={tmp_path}/a"
-    run(*first, where)
-    command = [sys.executable, "-c", UNCHECKED, *small, where]
+    ten = [*small[:-3], "ensemble.networks=10", "ensemble.device=cpu", "workers=1"]
+    output = f"output={tmp_path}/a"
+    run(*ten, output)
+    command = [sys.executable, "-c", UNCHECKED, *small, output]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited(2600))
     assert done.returncode == 1, done.stderr
     assert "out of memory with a block of 4096 networks; ensemble.block=2048 takes less" in done.stderr
     assert done.stderr.count("error:") == 1
     assert committed(tmp_path / "a") == [(0, 10)]
-    run(*small, where)
+    run(*small, output)
     assert open_data_set(tmp_path / "a").table().equals(run(*small).table())
 
 
 def test_tasks_are_sized_by_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     jobs = [job("network.width=64", "ensemble.networks=1000000"), job("network.width=32", "ensemble.networks=1000000")]
     monkeypatch.setattr(forecast, "network_seconds", lambda jobs: [0.01, 0.02])
-    where = Cluster("slurm", minutes=60)
-    tasks = _tasks(jobs, where)
+    cluster = Cluster("slurm", minutes=60)
+    tasks = _tasks(jobs, cluster)
     longest = 0.0
     for k in range(tasks):
-        spans = [share(one.first, one.last, part_size(one), (k, tasks)) for one in jobs]
+        spans = [share(entry.first, entry.last, part_size(entry), (k, tasks)) for entry in jobs]
         longest = max(longest, sum(s * (b - a) for s, (a, b) in zip((0.01, 0.02), spans, strict=True)))
     assert 0.5 * 3600 / MARGIN < longest < 3600 / MARGIN
     monkeypatch.setattr(forecast, "network_seconds", lambda jobs: [1.0, 1.0])
     with pytest.raises(SettingsError, match=r"cluster.minutes=60: the shortest task takes \d+"):
-        _tasks(jobs, where)
+        _tasks(jobs, cluster)
     with pytest.raises(SettingsError, match=r"cluster.shards='auto': there is no GPU here"):
         _tasks(jobs, Cluster("slurm", gpus=1))
 
 
 def test_forecast_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--forecast", "-m", "network.width=16,32", f"output={tmp_path}/a", "workers=1"]) == 0
-    said = capsys.readouterr().out
-    assert "2 data sets, 2,000 networks to make" in said
-    assert "of memory in each of 1 process\n" in said
-    assert "of one core or device" in said
+    stdout = capsys.readouterr().out
+    assert "2 data sets, 2,000 networks to make" in stdout
+    assert "of memory in each of 1 process\n" in stdout
+    assert "of one core or device" in stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_parts_are_short_enough_to_lose() -> None:
-    """A part of a long training is one block, however few that makes of it."""
+    """A part of a long training is one block, so that a kill costs little, unless there were too many files."""
     long = job("network.width=512", "dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100000",
                "ensemble.networks=100000", "observables=training")  # fmt: skip
     assert part_size(long) == long.block

@@ -1,4 +1,4 @@
-"""Inputs: what they are, and what is said of bad files."""
+"""Inputs of every source, and the messages about bad files."""
 
 from pathlib import Path
 
@@ -66,6 +66,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def bad_files(folder: Path) -> list[tuple[str, str]]:
+    """Write files that cannot be read as inputs; their names, each with a part of the message."""
     np.save(folder / "nan.npy", np.array([[1.0, np.nan]]))
     np.save(folder / "flat.npy", np.ones(3))
     np.save(folder / "zero.npy", np.array([[1.0, 2.0], [0.0, 0.0]]))

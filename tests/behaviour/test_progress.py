@@ -1,4 +1,4 @@
-"""What a run says of itself: plain lines in a log, a bar on a terminal."""
+"""Progress of a run: plain lines in a log, a bar on a terminal."""
 
 import io
 import time
@@ -13,7 +13,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def go(stream: io.StringIO, interval: float = 0.0) -> str:
+def printed(stream: io.StringIO, interval: float = 0.0) -> str:
+    """All that is printed about a run of two data sets, of which one was begun before."""
     progress = Progress(stream, interval)
     progress.start("a", 300, 200, 1.0)
     progress.start("b", 100, 100, 4.0)
@@ -25,7 +26,7 @@ def go(stream: io.StringIO, interval: float = 0.0) -> str:
 
 
 def test_plain_lines() -> None:
-    lines = go(io.StringIO()).splitlines()
+    lines = printed(io.StringIO()).splitlines()
     assert lines[0] == "a: 100 of 300 networks are there already"
     assert "100 of 300 networks" in lines[1]
     assert "s left" in lines[1]
@@ -35,17 +36,17 @@ def test_plain_lines() -> None:
 
 
 def test_a_log_is_not_flooded() -> None:
-    assert len(go(io.StringIO(), interval=60).splitlines()) == 3
+    assert len(printed(io.StringIO(), interval=60).splitlines()) == 3
 
 
 def test_terminal_gets_a_bar() -> None:
-    said = go(Terminal())
-    assert "300 of 300 networks" in said
-    assert "\x1b" in said
+    text = printed(Terminal())
+    assert "300 of 300 networks" in text
+    assert "\x1b" in text
 
 
 def test_time_left_weighs_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the cheap half, four fifths of the work remain: four times as long as it took so far."""
+    """After the cheap half of the networks four fifths of the work remain, so four times the time so far is left."""
     clock = iter([0.0, 10.0, 100.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     stream = io.StringIO()

@@ -1,4 +1,4 @@
-"""Each promise of docs/reliability.md by its fault."""
+"""The promises of docs/reliability.md, each held under the fault that it names."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ SMALL = ["network.width=8", "ensemble.networks=400", "ensemble.block=20"]
 
 @pytest.fixture
 def many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of one block each, however little work that is."""
+    """Parts of one block each, however little work a block is."""
     monkeypatch.setattr(plan, "PART_WORK", 0)
     monkeypatch.setattr(plan, "PARTS", 10**6)
 
@@ -56,10 +56,10 @@ def swap(name: Path, other: Path) -> None:
 
 
 def foreign(name: Path, other: Path) -> None:
-    """A part of the same shape from a data set of another seed."""
-    with_seed = name.parent.parent / "foreign"
-    run([prepare(read_one([*SMALL, "ensemble.seed=9", f"output={with_seed}", "workers=1"]))], _quiet())
-    name.write_bytes((with_seed / name.name).read_bytes())
+    """Replace a part by one of the same shape from a data set of another seed."""
+    output = name.parent.parent / "foreign"
+    run([prepare(read_one([*SMALL, "ensemble.seed=9", f"output={output}", "workers=1"]))], _quiet())
+    name.write_bytes((output / name.name).read_bytes())
 
 
 def _quiet() -> runner.Progress:
@@ -84,7 +84,7 @@ def test_damaged_parts_are_set_aside_and_computed_again(
     again = run(*SMALL, f"output={tmp_path}/a")
     assert again.table().equals(whole)
     for name, raw in damaged.items():
-        assert name.with_name(f"{name.name}.damaged-1").read_bytes() == raw, "set aside, not deleted"
+        assert name.with_name(f"{name.name}.damaged-1").read_bytes() == raw, "a damaged part is set aside, not deleted"
     assert all(name.stat().st_mtime_ns == when for name, when in kept.items() if name not in bad)
     assert status.status(again, verify=True)["damaged"] == {}
 
@@ -96,9 +96,9 @@ def writer(path: Path, *extra: str) -> subprocess.Popen[str]:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -115,21 +115,23 @@ def test_a_second_writer_stops_and_names_the_holder(tmp_path: Path, capsys: pyte
             pass
         assert time.monotonic() - began < 2
         with locks.writing(tmp_path / "a", 20000, 30000), locks.writing(tmp_path / "b", 0, job.last):
-            pass  # other addresses, and another data set
+            pass  # neither other addresses nor another data set are in conflict
         assert main(["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=20000",
                      "ensemble.device=cpu", f"output={tmp_path}/a"]) == 2  # fmt: skip
         assert f"process {holder}" in capsys.readouterr().err
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
-    assert locks.writers(tmp_path / "a") == [], "the dead hold nothing"
+    assert locks.writers(tmp_path / "a") == [], "dead writers hold nothing"
     with locks.writing(tmp_path / "a", 0, 10):
         assert len(list((tmp_path / "a").glob(".writer-*"))) == 1
 
 
 def test_ten_writers_twenty_rounds(tmp_path: Path) -> None:
-    """Ten processes want the same range over and over, and add the next part when they have it: never two at a time,
-    each gets its turn, no network is there twice or missing."""
+    """Ten processes take the same range twenty times each, and add the next part while they hold it.
+
+    Each gets its turns, never two at a time, and no network is missing or there twice.
+    """
     code = f"""
 import time
 from pathlib import Path
@@ -152,14 +154,16 @@ for _ in range(20):
 """
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(10)]
     assert [p.wait(timeout=240) for p in processes] == [0] * 10
-    there = committed(tmp_path)
-    assert there == [(first, first + 10) for first in range(0, 2000, 10)]
-    rows = [pq.read_table(tmp_path / part_name(*part), partitioning=None)["network"] for part in there]
-    assert np.array_equal(np.concatenate([one.to_numpy() for one in rows]), np.arange(2000))
+    done = committed(tmp_path)
+    assert done == [(first, first + 10) for first in range(0, 2000, 10)]
+    columns = [pq.read_table(tmp_path / part_name(*part), partitioning=None)["network"] for part in done]
+    assert np.array_equal(np.concatenate([column.to_numpy() for column in columns]), np.arange(2000))
 
 
-def test_shards_side_by_side_are_one_data_set(run: Callable[..., DataSet], tmp_path: Path, many_parts: None) -> None:
-    """Ranges of addresses written by different runs, in any order, and then grown."""
+def test_ranges_of_different_runs_are_one_data_set(
+    run: Callable[..., DataSet], tmp_path: Path, many_parts: None
+) -> None:
+    """A data set that grew in two runs equals one that was made in one."""
     whole = run(*SMALL).table()
     out = f"output={tmp_path}/s"
     run(*SMALL[:1], "ensemble.block=20", "ensemble.networks=150", out)
@@ -170,7 +174,10 @@ def test_shards_side_by_side_are_one_data_set(run: Callable[..., DataSet], tmp_p
 def test_shards_of_separate_processes_are_one_data_set(
     run: Callable[..., DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Five at once, one of them killed and called again, then a sixth that finds everything done."""
+    """Five shards run at once, of which one is killed and made again: the data set is that of one run.
+
+    A shard beyond the last is refused.
+    """
     many = ["network.width=64", "ensemble.sampler=dense", "ensemble.networks=3000", "ensemble.device=cpu", "workers=1"]
     out = f"output={tmp_path}/a"
 
@@ -185,8 +192,8 @@ def test_shards_of_separate_processes_are_one_data_set(
     assert running[0].wait() == 0
     for p in running:
         p.communicate()
-    last = shard(0)
-    assert last.communicate(timeout=120)[1].count("error") == 0
+    repeated = shard(0)
+    assert repeated.communicate(timeout=120)[1].count("error") == 0
     data = open_data_set(tmp_path / "a")
     assert data.complete
     assert data.table().equals(run(*many).table())
@@ -195,7 +202,7 @@ def test_shards_of_separate_processes_are_one_data_set(
 
 
 def test_a_hundred_writers_at_once(tmp_path: Path) -> None:
-    """As the shards of a large sweep start: each its own range, none refused."""
+    """A hundred writers with a range each start at once, as shards of a large sweep do, and none is refused."""
     code = f"""
 import sys, time
 from pathlib import Path
@@ -211,7 +218,7 @@ with locks.writing(Path({str(tmp_path)!r}), 10 * k, 10 * k + 10):
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(stream: object, how: int) -> None:
+    def refuse(stream: object, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(locks.fcntl, "flock", refuse)
@@ -220,7 +227,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_parts_are_enough_for_all_shards() -> None:
-    """Each of a thousand shards has some, of about the same size."""
+    """Each of a thousand shards has some parts, and shards are of about the same size."""
     job = prepare(read_one(["network.width=64", "ensemble.networks=100000000", "ensemble.device=cpu",
                                    "observables=ntk", "output=nowhere"]))  # fmt: skip
     spans = [share(job.first, job.last, part_size(job, 1000), (k, 1000)) for k in range(1000)]
@@ -239,11 +246,11 @@ def test_shards_cover_each_network_once() -> None:
         assert all(low % size == 0 or low == first for low, high in ranges if low < high)
 
 
-@pytest.mark.parametrize("when", ["write", "fsync", "replace"])
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_kill_in_each_step_of_a_commit_loses_nothing(
-    when: str, run: Callable[..., DataSet], tmp_path: Path, many_parts: None
+    step: str, run: Callable[..., DataSet], tmp_path: Path, many_parts: None
 ) -> None:
-    """SIGKILL while a part is being written, flushed or renamed: all parts before it are there, and it is not."""
+    """After SIGKILL while a part is written, flushed or renamed, all parts before it are there, and it is not."""
     code = f"""
 import os, signal, sys
 from simulate.running import plan
@@ -251,28 +258,27 @@ from simulate.store import parts
 import simulate
 plan.PART_WORK, plan.PARTS = 0, 10**6
 count = 0
-def killing(right):
-    def call(*arguments, **named):
+def killing(function):
+    def call(*arguments, **options):
         global count
         count += 1
         if count == 12:
             os.kill(os.getpid(), signal.SIGKILL)
-        return right(*arguments, **named)
+        return function(*arguments, **options)
     return call
-if {when!r} == "write":
+if {step!r} == "write":
     parts.pq.write_table = killing(parts.pq.write_table)
 else:
-    setattr(os, {when!r}, killing(getattr(os, {when!r})))
+    setattr(os, {step!r}, killing(getattr(os, {step!r})))
 simulate.run(*{SMALL!r}, "output={tmp_path}/a", "workers=1", "ensemble.device=cpu")
 """
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL
-    there = committed(tmp_path / "a")
-    assert 2 <= len(there) < 20
+    assert 2 <= len(committed(tmp_path / "a")) < 20
     before = {name: name.stat().st_mtime_ns for name in (tmp_path / "a").glob("part-*.parquet")}
     data = run(*SMALL, f"output={tmp_path}/a")
     assert data.table().equals(run(*SMALL).table())
-    assert all(name.stat().st_mtime_ns == stamp for name, stamp in before.items()), "nothing computed twice"
+    assert all(name.stat().st_mtime_ns == stamp for name, stamp in before.items()), "nothing is computed twice"
 
 
 def test_status(
@@ -283,29 +289,28 @@ def test_status(
     set_aside(data.path, 40, 60)
     (data.path / part_name(100, 120)).write_bytes(b"")
     assert status.main([str(tmp_path / "a"), "--verify"]) == 1
-    said = capsys.readouterr().out
-    assert "380 of 400 networks, 1 gap, nobody is writing" in said
-    assert "set aside: part-000000000040-000000000060.parquet.damaged-1" in said
-    assert "damaged: part-000000000100-000000000120.parquet cannot be read" in said
+    stdout = capsys.readouterr().out
+    assert "380 of 400 networks, 1 gap, nobody is writing" in stdout
+    assert "set aside: part-000000000040-000000000060.parquet.damaged-1" in stdout
+    assert "damaged: part-000000000100-000000000120.parquet cannot be read" in stdout
     assert list(gaps([(0, 5), (7, 9)], 0, 12)) == [(5, 7), (9, 12)]
     logs = tmp_path / "slurm"
     logs.mkdir()
     (logs / "7_0.log").write_text("error: cut off\n10 networks in 1 data set, 1.0 s\n")
     (logs / "7_1.log").write_text("something\nerror: out of memory\n\n")
     assert status.main([str(tmp_path)]) == 1
-    said = capsys.readouterr().out
-    assert f"failed: {logs / '7_1.log'}: error: out of memory" in said
-    assert "7_0" not in said, "it went on and got through"
+    stdout = capsys.readouterr().out
+    assert f"failed: {logs / '7_1.log'}: error: out of memory" in stdout
+    assert "7_0" not in stdout, "this task was resumed and ended well"
     assert status.main([str(tmp_path / "nowhere")]) == 2
     assert status.main([]) == 2
 
 
 def test_no_pickle_no_eval() -> None:
-    """Nothing in the source loads what could run."""
+    """Nothing in the source loads data that could execute code."""
     root = Path(__file__).parents[2]
     for folder in ("simulate", "analysis", "configs"):
         for path in (root / folder).rglob("*.py"):
             text = path.read_text()
             for word in ("pickle.load", "torch.load", "eval(", "exec(", "allow_pickle=True", "hydra.utils.instantiate"):
                 assert word not in text.replace("model_eval(", ""), f"{path}: {word}"
-    assert np.load  # numpy's own loader refuses pickles unless told otherwise

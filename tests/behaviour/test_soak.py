@@ -1,4 +1,4 @@
-"""SIGKILL at 200 random times: minutes, so run by `make soak` alone; its last result is in docs/reliability.md."""
+"""SIGKILL at 200 random times, which takes minutes: `make soak` runs it, and docs/reliability.md has the last result."""
 
 import os
 import random
@@ -17,8 +17,8 @@ from simulate.store.sets import DataSet, open_data_set
 KILLS = 200
 SEED = 20261124
 MANY = ["network.width=24", "ensemble.networks=12000", "ensemble.block=10", "observables=ntk", "ensemble.device=cpu"]
-# Parts of one block, so that there is a commit every few milliseconds.
-CODE = (
+# SCRIPT: a simulation with parts of one block, so that there is a commit every few milliseconds.
+SCRIPT = (
     "import sys\nfrom simulate.running import plan\n"
     "if __name__ == '__main__':\n"
     "    plan.PART_WORK, plan.PARTS = 0, 10**6\n"
@@ -29,10 +29,13 @@ CODE = (
 
 @pytest.mark.long
 def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> None:
-    """Each data set is killed, whole process group and all, again and again until a run gets through: the bits of an
-    undisturbed one, no part that was committed written a second time, and at most one part a worker begun in vain."""
+    """Runs of a data set, each killed with its whole process group, until one gets through, lose nothing.
+
+    The data set has the bits of an undisturbed one, no committed part is written a second time, and each worker leaves
+    at most one part that it began in vain.
+    """
     script, rng = tmp_path / "run.py", random.Random(SEED)
-    script.write_text(CODE)
+    script.write_text(SCRIPT)
     whole = run(*MANY).table()
     kills = sets = caught = 0
     while kills < KILLS:
@@ -40,13 +43,13 @@ def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> N
         sets += 1
         while True:
             command = [sys.executable, str(script), *MANY, f"workers={workers}", f"output={out}"]
-            with (tmp_path / "said").open("w") as said:
-                process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
-            until = time.monotonic() + rng.uniform(0, 6)
-            while process.poll() is None and time.monotonic() < until:
+            with (tmp_path / "log").open("w") as log:
+                process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            deadline = time.monotonic() + rng.uniform(0, 6)
+            while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.001)
             if process.poll() is not None:
-                assert process.returncode == 0, (tmp_path / "said").read_text()
+                assert process.returncode == 0, (tmp_path / "log").read_text()
                 break
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -62,4 +65,4 @@ def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> N
         assert not list(out.glob("*.damaged-*"))
         assert open_data_set(out).table().equals(whole)
     print(f"{kills} kills, {caught} of them after a part was committed, {sets} data sets, losses 0")
-    assert caught > KILLS / 10, "kills come too early to mean anything"
+    assert caught > KILLS / 10, "kills come too early to test anything"

@@ -1,4 +1,4 @@
-"""The data format: schema, metadata, damage, and what the analysis refuses."""
+"""The data format: schema, metadata, damage, and data sets that are refused."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 
 import analysis
 import simulate
-from simulate.store.files import A_DAY, StoreError, host
+from simulate.store.files import REMOTE_SECONDS, StoreError, host
 from simulate.store.sets import DataSet, find, open_data_set
 
 
@@ -29,7 +29,7 @@ def test_schema_and_metadata(run: Callable[..., DataSet]) -> None:
     assert {"z_0_0", "loss", "H_0_0_0_1"} <= set(schema.names)
     frame = data.table()
     assert len(frame) == 10 * 2 * 4
-    # H belongs to the output layer: null elsewhere, a number there
+    # H is a number at the output layer and null at the others.
     assert frame[frame["layer"] == 4]["H_0_0_0_0"].notna().all()
     assert pq.read_table(part).column("H_0_0_0_0").null_count == 10 * 2 * 3
     manifest = json.loads((data.path / "dataset.json").read_text())
@@ -42,7 +42,7 @@ def test_schema_and_metadata(run: Callable[..., DataSet]) -> None:
 
 
 def test_moments_of_a_layer(run: Callable[..., DataSet]) -> None:
-    """m2 of the output layer of width one is the square of the output, m4 its fourth power."""
+    """At an output layer of width one m2 is the square of the output and m4 its fourth power."""
     frame = run("ensemble.networks=50", "ensemble.dtype=float64").table()
     last = frame[frame["layer"] == 4]
     np.testing.assert_allclose(last["m2_0_1"], last["z_0_0"] * last["z_0_1"], rtol=1e-12)
@@ -69,7 +69,7 @@ def test_an_unfinished_sweep_is_not_judged(run: Callable[..., DataSet], tmp_path
         analysis.analyze(tmp_path / "s")
 
 
-def test_what_is_no_data_set(tmp_path: Path) -> None:
+def test_other_folders_are_no_data_sets(tmp_path: Path) -> None:
     for call in (open_data_set, find):
         with pytest.raises(StoreError):
             call(tmp_path / "nowhere")
@@ -89,20 +89,20 @@ def test_run_refuses_a_sweep(tmp_path: Path) -> None:
         simulate.run("network.width=3,4", f"output={tmp_path}/x")
 
 
-def test_begun_files_of_the_dead_are_swept_up_and_of_the_living_kept(
+def test_temporary_files_of_dead_processes_are_removed_and_of_live_ones_kept(
     run: Callable[..., DataSet], tmp_path: Path
 ) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     (tmp_path / "a").mkdir()
-    here, old = host(), time.time() - 2 * A_DAY
-    names = [f"{here}.{dead.pid}", f"{here}.{os.getpid()}", f"elsewhere.{dead.pid}", f"elsewhere.{os.getpid()}"]
+    old = time.time() - 2 * REMOTE_SECONDS
+    names = [f"{host()}.{dead.pid}", f"{host()}.{os.getpid()}", f"elsewhere.{dead.pid}", f"elsewhere.{os.getpid()}"]
     left, kept, recent, ancient = (tmp_path / "a" / f".part-x.parquet.{name}.tmp" for name in names)
     for path in (left, kept, recent, ancient):
         path.touch()
     os.utime(ancient, (old, old))
     run("ensemble.networks=10", f"output={tmp_path}/a")
     assert not left.exists()
-    assert recent.exists(), "of another machine it is not known"
+    assert recent.exists(), "liveness on other hosts is unknown"
     assert not ancient.exists()
     assert kept.exists()

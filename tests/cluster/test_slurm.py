@@ -1,7 +1,7 @@
-"""A real Slurm of one node (tests/cluster/slurm.sh): an array job of twelve tasks, faults, and one data set in the end.
+"""Array jobs, faults and refusals on a real Slurm of one node (tests/cluster/slurm.sh).
 
-Starts it where it can, as root with Debian's slurm-wlm and munge, and skips itself, saying so, elsewhere.
-`make cluster` runs these alone.
+The tests start it where they run as root with Debian's slurm-wlm and munge, and skip themselves, saying so, elsewhere.
+`make cluster` runs only these tests.
 """
 
 import os
@@ -26,14 +26,14 @@ from simulate.store.sets import open_data_set
 
 HERE = Path(__file__).parent
 SWEEP = ["network.width=128,192", "network.depth=5", "ensemble.sampler=dense", "ensemble.networks=4000"]
-WHY = "needs root and Debian's slurm-wlm and munge: apt-get install -y --no-install-recommends slurm-wlm munge"
-CAN = os.geteuid() == 0 and shutil.which("slurmctld") is not None and shutil.which("munged") is not None
+NEEDS = "needs root and Debian's slurm-wlm and munge: apt-get install -y --no-install-recommends slurm-wlm munge"
+CAN_START = os.geteuid() == 0 and shutil.which("slurmctld") is not None and shutil.which("munged") is not None
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    if not CAN:
-        pytest.skip(WHY)
+    if not CAN_START:
+        pytest.skip(NEEDS)
     folder = tmp_path_factory.mktemp("slurm")
     started = subprocess.run(["bash", HERE / "slurm.sh", "start", folder], capture_output=True, text=True)
     assert started.returncode == 0, started.stderr
@@ -44,20 +44,20 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, subprocess.run(["squeue", "-l"], capture_output=True, text=True).stdout
+        assert time.monotonic() < deadline, subprocess.run(["squeue", "-l"], capture_output=True, text=True).stdout
         time.sleep(0.1)
 
 
 def states(job: str) -> list[str]:
-    """Of all tasks, those that have ended too; nothing while Slurm does not answer."""
+    """The states of all tasks of a job, including ended ones; none while Slurm does not answer."""
     command = ["squeue", "-h", "-r", "-t", "all", "-j", job, "-o", "%T"]
     return subprocess.run(command, capture_output=True, text=True).stdout.split()
 
 
 def ended(job: str, tasks: int) -> bool:
-    """Tasks that were sent back wait for two minutes unless they are told to begin."""
+    """Whether all tasks have completed. Requeued tasks, which would wait for two minutes, are told to begin."""
     for task in range(tasks):
         subprocess.run(["scontrol", "update", f"jobid={job}_{task}", "starttime=now"], capture_output=True)
     return states(job) == ["COMPLETED"] * tasks
@@ -67,7 +67,7 @@ def ended(job: str, tasks: int) -> bool:
 def test_twelve_tasks_a_requeue_and_a_drained_node(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One task is requeued on its way, the node is drained and resumed: the data sets are those of one process."""
+    """After a requeue of one task and a drain of the node the data sets are those of one process."""
     where = ["hydra/launcher=slurm", "cluster.shards=12", "cluster.minutes=10", "cluster.memory=1"]
     assert main(["-m", *SWEEP, *where, "ensemble.device=cpu", f"output={tmp_path}/s"]) == 0
     job = capsys.readouterr().out.split()[2].rstrip(",")
@@ -76,22 +76,22 @@ def test_twelve_tasks_a_requeue_and_a_drained_node(
     subprocess.run(["scontrol", "requeue", f"{job}_1"], capture_output=True)
     subprocess.run(["scontrol", "update", "nodename=localhost", "state=drain", "reason=test"], check=True)
     wait_for(lambda: "RUNNING" not in states(job))
-    assert "PENDING" in states(job), "tasks wait for the node"
+    assert "PENDING" in states(job), "tasks must wait for the node"
     subprocess.run(["scontrol", "update", "nodename=localhost", "state=resume"], check=True)
     wait_for(lambda: ended(job, 12), 240)
     logs = {path.name: path.read_text() for path in (tmp_path / "s" / "slurm").glob("*.log")}
     assert len(logs) == 12
-    ours = [line for text in logs.values() for line in text.splitlines() if line.startswith("error:")]
-    assert ours == [], "Slurm's own words of the requeue aside"
+    errors = [line for text in logs.values() for line in text.splitlines() if line.startswith("error:")]
+    assert errors == [], "the requeue is reported by Slurm, not by the tasks"
     alone = simulate.sweep(*SWEEP, "ensemble.device=cpu", f"output={tmp_path}/one", "workers=1")
-    for folder, one in zip(folders, alone, strict=True):
+    for folder, data in zip(folders, alone, strict=True):
         assert open_data_set(folder).complete
-        assert open_data_set(folder).table().equals(one.table())
+        assert open_data_set(folder).table().equals(data.table())
 
 
 @pytest.mark.cluster
 def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path) -> None:
-    """By the signal that Slurm sends before the end: what is committed stays, and the task, requeued, goes on."""
+    """After the signal that Slurm sends before a task's end, committed parts are kept and the requeued task resumes."""
     overrides = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=8192"]
     overrides += ["ensemble.device=cpu", f"output={tmp_path}/t"]
     settings = api.read_sweep(overrides)
@@ -113,13 +113,13 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
 def test_as_many_tasks_as_it_takes(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """cluster.shards=auto: time is measured; what is left of two minutes by a margin of 4 is five seconds a task."""
+    """cluster.shards=auto measures time; of two minutes a margin of 4 leaves a task five seconds."""
     monkeypatch.setattr(slurm_launcher, "MARGIN", 4.0)
     work = ["network.width=512", "network.depth=6", "ensemble.sampler=dense", "observables=ntk", "ensemble.device=cpu"]
     where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1"]
     assert main([*work, "ensemble.networks=12000", f"output={tmp_path}/s", *where]) == 0
-    said = capsys.readouterr().out.split()
-    job, tasks = said[2].rstrip(","), int(said[3])
+    words = capsys.readouterr().out.split()
+    job, tasks = words[2].rstrip(","), int(words[3])
     assert 2 <= tasks <= 20
     wait_for(lambda: ended(job, tasks))
     assert open_data_set(tmp_path / "s").complete
@@ -149,9 +149,9 @@ def test_wrong_settings(
     overrides: list[str], named: str, right: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*overrides, f"output={tmp_path}/x"]) == 2
-    said = capsys.readouterr().err
-    assert named in said
-    assert right in said
+    stderr = capsys.readouterr().err
+    assert named in stderr
+    assert right in stderr
     assert list(tmp_path.iterdir()) == []
 
 
