@@ -1,4 +1,4 @@
-"""SIGKILL at 200 random times, which takes minutes: `make soak` runs it, and docs/reliability.md has the last result."""
+"""SIGKILL at 200 random times, which takes minutes: `make soak` runs it; docs/reliability.md has the last result."""
 
 import os
 import random
