@@ -9,6 +9,7 @@ import torch
 from scipy.stats import norm
 
 import simulate
+from simulate.settings.training import ALGORITHMS
 from simulate.training import trajectory
 
 pytestmark = [
@@ -62,7 +63,7 @@ def test_cuda_rows_repeat(tmp_path: Path) -> None:
     assert tables[0].equals(tables[1])
 
 
-@pytest.mark.parametrize("rule", ["gradient_descent", "momentum", "gradient_flow"])
+@pytest.mark.parametrize("rule", [name for name, algorithm in ALGORITHMS.items() if algorithm.replayable])
 def test_a_replayed_step_is_the_step(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A CUDA graph gives the same bits as launches one by one. A capture that fails warns, which is an error here."""
     tables = []
