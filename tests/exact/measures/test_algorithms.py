@@ -1,0 +1,121 @@
+"""Measures of two algorithms on the same networks find the differences that rows were made with, and their theory."""
+
+import numpy as np
+import pytest
+
+from analysis import theory
+from analysis.measures.algorithms import algorithm_coefficient, algorithm_difference
+from analysis.theory import nearly_kernel
+from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, inputs_of, rows, signs
+from tests.exact.measures.test_trained import GRAM, TEST, UNIT, Y
+
+STEPS = 30
+
+
+def made(algorithm: str, eta: float, *overrides: str, activation: str = "linear", steps: int = STEPS) -> Rows:
+    return rows(
+        f"activation={activation}",
+        "initialization=critical",
+        "network.depth=2",
+        "network.width=8",
+        "network.outputs=2",
+        f"dynamics={algorithm}",
+        f"dynamics.eta={eta}",
+        f"dynamics.steps={steps}",
+        "observables.record=[outputs]",
+        f"observables.steps=[0,{steps}]",
+        *overrides,
+        x=inputs_of(GRAM),
+        y=Y,
+    )
+
+
+def filled(data: Rows, difference: Array, noise: float) -> Rows:
+    """Outputs that two algorithms have in common, but for this difference of each output's test sample and a noise."""
+    common, last = signs(6).reshape(2, 3, NETWORKS), data.layout.steps[-1]
+    data.fill("z", 2, lambda i, a: 9.0)
+    return data.fill("z", 2, lambda i, a: common[i, a] + (a == 2) * (difference[i] + noise * signs(7)[6]), step=last)
+
+
+@pytest.mark.parametrize("eta", [0.2, 0.3])
+def test_algorithm_difference(eta: float) -> None:
+    """At infinite width zero but for the error that each has left, here (1 - 2 eta)^t and e^-2eta't of a test sample's
+    K_ta y."""
+    found = np.array([0.3, -0.2])
+    point = filled(made("gradient_descent", eta), found, 0.2)
+    reference = filled(made("gradient_flow", 0.2), 0 * found, 0.1)
+    infinite = (np.exp(-2 * 0.2 * STEPS) - (1 - 2 * eta) ** STEPS) * (TEST @ Y)
+
+    def check(point: Rows, reference: Rows) -> None:
+        components = {f"{i},2": (found[i], infinite[i], UNIT) for i in (0, 1)}
+        wanted = Wanted("z - z'", 2, STEPS, components)
+        expect(list(algorithm_difference(point.point, reference.point, None)), wanted)
+
+    check(point, reference)
+    swapped = point.exchanged("z", (0, 2), (0, 1))
+    for wrong in ((reference, point), (point.scaled("z"), reference), (swapped, reference)):
+        with pytest.raises(AssertionError):
+            check(*wrong)
+
+
+def test_networks_that_diverged_under_either_algorithm_are_left_out() -> None:
+    found = np.array([0.3, -0.2])
+    point = filled(made("gradient_descent", 0.2), found, 0.2)
+    reference = filled(made("gradient_flow", 0.2), 0 * found, 0.1)
+    (whole,) = algorithm_difference(point.point, reference.point, None)
+    point.values["z"][3], reference.values["z"][90] = np.nan, np.inf
+    (rest,) = algorithm_difference(point.point, reference.point, None)
+    assert rest.estimate.replicates.shape[0] == NETWORKS - 2
+    kept = [network for network in range(NETWORKS) if network not in (3, 90)]
+    mean = found[0] + (0.2 - 0.1) * signs(7)[6][kept].mean()
+    assert rest.estimate.value[0] == pytest.approx(mean)
+    assert rest.estimate.value[0] != whole.estimate.value[0]
+
+
+def test_other_networks_are_refused() -> None:
+    point, other = made("gradient_descent", 0.2), made("gradient_flow", 0.2, "ensemble.seed=1")
+    for data in (point, other):
+        filled(data, np.zeros(2), 0.1)
+    with pytest.raises(ValueError, match="not the networks of"):
+        list(algorithm_difference(point.point, other.point, None))
+
+
+def test_two_flows_are_one_algorithm() -> None:
+    first, second = made("gradient_flow", 0.2), made("gradient_flow", 0.3)
+    assert not list(algorithm_difference(first.point, second.point, None))
+    assert not list(algorithm_coefficient(first.point, second.point, None))
+
+
+@pytest.mark.parametrize(("other", "eta", "known"), [("gradient_flow", 0.2, 0.0), ("gradient_descent", 0.1, 0.1)])
+def test_algorithm_coefficient(other: str, eta: float, known: float) -> None:
+    """n times the difference less its infinite-width value, against nearly-kernel regression at both step sizes."""
+    steps, planted = 120, np.array([0.7, -0.4])
+    point = made("gradient_descent", 0.2, activation="sin", steps=steps)
+    reference = made(other, eta, activation="sin", steps=steps)
+    flow = theory.flow("sin", 2, 0.0, 1.0, inputs_of(GRAM), 0.0, 1.0, tensors=nearly_kernel.TENSORS)
+    assert flow.Theta is not None
+    values, vectors = np.linalg.eigh(flow.Theta[-1][:2, :2])
+    shares = [(1 - 0.2 * values) ** steps]
+    shares.append(np.exp(-eta * steps * values) if other == "gradient_flow" else (1 - eta * values) ** steps)
+    ends = [flow.Theta[-1][2, :2] @ (vectors * ((1 - left) / values)) @ vectors.T @ Y for left in shares]
+    predicted = nearly_kernel.trained_mean(flow, Y, 0.2) - nearly_kernel.trained_mean(flow, Y, known)
+    filled(point, planted / 8 + ends[0] - ends[1], 0.2)
+    filled(reference, np.zeros(2), 0.1)
+
+    def check(point: Rows, reference: Rows) -> None:
+        components = {f"{i},2": (planted[i], predicted[2, i], abs(predicted[2, i])) for i in (0, 1)}
+        wanted = Wanted("n (z - z')", 2, steps, components)
+        expect(list(algorithm_coefficient(point.point, reference.point, None)), wanted, rtol=1e-6)
+
+    assert np.abs(predicted[2]).min() > 1e-3
+    check(point, reference)
+    for wrong in ((reference, point), (point.scaled("z"), reference)):
+        with pytest.raises(AssertionError):
+            check(*wrong)
+
+
+def test_no_coefficient_where_none_is_predicted() -> None:
+    """Of momentum, and of two algorithms that are predicted to be one."""
+    descent = made("gradient_descent", 0.2, activation="sin", steps=120)
+    for other in (made("momentum", 0.2, activation="sin", steps=120), descent):
+        assert not list(algorithm_coefficient(descent.point, other.point, None))

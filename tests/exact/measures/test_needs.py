@@ -1,0 +1,231 @@
+"""What a measure needs and a point does not have is told in words, the same before anything is drawn and after."""
+
+import numpy as np
+import pytest
+
+from analysis import claims
+from analysis.measures.measured import MEASURES, Measure, measure
+from analysis.points import Planned, Point
+from simulate.registry import Registry
+from tests.exact.measures.rows import Rows, inputs_of, rows
+
+GRAM = np.array([[1.0, 0.3], [0.3, 0.8]])
+PARALLEL = [[1.0, 0.5], [-2.0, -1.0]]
+RAY = [[1.0, 1.0], [0.5, 0.5]]
+BASE = ["activation=sin", "initialization=critical", "network.depth=2", "network.width=8", "network.outputs=2"]
+EVERYTHING = "observables.record=[kernel,moments,outputs,ntk,dntk,ddntk,fourth]"
+SCALED = ["dynamics.lambda_b=1.0", "dynamics.scaling=critical"]
+TRAINED = [
+    "network.outputs=1",
+    "dynamics=gradient_descent",
+    "dynamics.eta=0.3",
+    "dynamics.steps=60",
+    "observables.record=[kernel,outputs,ntk]",
+    "observables.steps=[0,1,60]",
+]
+TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
+FLOW = [*TRAINED, "dynamics=gradient_flow"]
+ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
+# What each test of trained networks can be judged at: overrides, and the number of train samples of all.
+TRAINABLE = {
+    **dict.fromkeys(
+        ("trained_mean", "trained_covariance", "trained_skewness", "trained_kurtosis", "trained_mean_coefficient"),
+        (TRAINED, 1, 2),
+    ),
+    "algorithm_difference": (TRAINED, 1, 2),
+    "algorithm_coefficient": (TRAINED, 1, 2),
+    "ntk_change": (FLOW, 1, 1),
+    "ntk_change_of_step": (TRAINED, 2, 2),
+    "ntk_change_size": (TRAINED, 1, 2),
+    "kernel_change_size": (TRAINED, 1, 2),
+    "taylor_error": (TAYLOR, 1, 2),
+    "one_layer": (ONE_LAYER, 1, 2),
+}
+
+
+def trained(*overrides: str, train: int = 1, of: int = 2) -> Rows:
+    return rows(*BASE, *overrides, x=inputs_of(GRAM[:of, :of]), y=np.ones((train, 1)))
+
+
+def good(name: str) -> Rows:
+    """A point that has what a test needs."""
+    if name in TRAINABLE:
+        overrides, train, of = TRAINABLE[name]
+        return trained(*overrides, train=train, of=of)
+    if name == "K_exponential":
+        return rows(*BASE, EVERYTHING, "initialization=gaussian", "initialization.C_W=1.5", x=RAY)
+    return rows(*BASE, EVERYTHING, *SCALED, x=inputs_of(GRAM))
+
+
+def reasons(name: str, data: Rows, layers: list[int] | None = None) -> list[str]:
+    """The same of rows and of a data set that is planned; a measure that lacks something raises the first."""
+    tested = claims.tests()[name]
+    found = list(tested.missing(data.point, layers))
+    planned = Planned(data.path, data.settings, data.layout, data.given)
+    assert list(tested.missing(Point(planned), layers)) == found
+    if found:
+        given = [data.point, data.point] if tested.paired else [data.point]
+        with pytest.raises(ValueError, match="rows: ") as error:
+            tested(*given, layers)
+        assert str(error.value) == f"rows: {found[0]}"
+    return found
+
+
+@pytest.mark.parametrize("name", claims.tests())
+def test_nothing_is_missing_where_a_test_can_be_judged(name: str) -> None:
+    """The control of all that follow, for every test that a claim can name."""
+    assert reasons(name, good(name)) == []
+
+
+UNTRAINED = [name for name in claims.tests() if name not in TRAINABLE]
+PAIRS = [name for name, record in MEASURES.items() if record.outputs == 2]
+SMOOTH = [name for name, record in MEASURES.items() if record.smooth]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_two_outputs(name: str) -> None:
+    data = rows(*BASE, EVERYTHING, "network.outputs=1", x=inputs_of(GRAM))
+    assert reasons(name, data) == [f"network.outputs=1: {name} needs 2 outputs"]
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_columns(name: str) -> None:
+    """Of families that are not there, and of layer 1 alone, which is Gaussian at every width."""
+    record = claims.tests()[name]
+    other = "moments" if "m4" not in record.families else "kernel"
+    data = rows(*BASE, f"observables.record=[{other}]", *SCALED, x=inputs_of(GRAM))
+    needed = f"observables.record=[{other}]: {name} needs columns {' and '.join(record.families)}"
+    assert any(reason.startswith(needed) for reason in reasons(name, data))
+    if set(record.families) <= {"g", "m2", "m4"}:
+        data = rows(*BASE, EVERYTHING, *SCALED, "observables.layers=[1]", x=inputs_of(GRAM))
+        assert any("together at a layer from 2 on" in reason for reason in reasons(name, data))
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_training(name: str) -> None:
+    data = rows(*BASE, EVERYTHING, "network.outputs=1", x=inputs_of(GRAM))
+    assert f"dynamics=none: {name} needs trained networks" in reasons(name, data)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_activations(name: str) -> None:
+    data = rows(*BASE, EVERYTHING, "activation=relu", x=inputs_of(GRAM))
+    assert reasons(name, data) == [f"activation=relu: {name} is defined for smooth activations only"]
+
+
+def test_layers_are_recorded() -> None:
+    data = good("V")
+    assert reasons("V", data, [2]) == []
+    assert reasons("V", data, [2, 3])[0] == "claim.tests.V.layers=[2, 3]: layer 3 is not recorded"
+
+
+@pytest.mark.parametrize("name", ["G1", "Theta1"])
+def test_kinks_do_not_meet(name: str) -> None:
+    def data(*overrides: str, x: object = PARALLEL) -> Rows:
+        return rows(*BASE, EVERYTHING, *overrides, x=x)
+
+    reason = "inputs: two samples are parallel, where the kinks of activation=relu meet"
+    assert reasons(name, data("activation=relu")) == [reason]
+    assert reasons(name, data("activation=sin")) == []
+    assert reasons(name, data("activation=relu", x=[[1.0, 0.5], [-2.0, 1.0]])) == []
+    assert reasons(name, data("activation=relu", x=[PARALLEL[0], PARALLEL[0]])) == [], "one sample twice"
+    assert reasons(name, data("activation=relu", "initialization=gaussian", "initialization.C_b=0.1")) == []
+
+
+def test_the_last_layer() -> None:
+    """The cumulant is that of the network's own outputs."""
+    data = rows(*BASE, EVERYTHING, "network.depth=3", "observables.output_layers=[2]", x=inputs_of(GRAM))
+    assert reasons("cumulant", data) == ["observables.output_layers=[2]: the last layer is needed"]
+
+
+@pytest.mark.parametrize("name", [name for name in claims.tests() if name not in MEASURES])
+def test_criticality_and_scaled_rates(name: str) -> None:
+    off = rows(*BASE, EVERYTHING, "initialization=gaussian", "initialization.C_W=1.2", x=inputs_of(GRAM))
+    critical = "initialization: C_b=0.0, C_W=1.2: tensors grow as their class predicts at criticality only"
+    assert reasons(name, off) == [critical]
+    unscaled = rows(*BASE, EVERYTHING, "dynamics.lambda_b=1.0", x=inputs_of(GRAM))
+    assert reasons(name, unscaled) == ["dynamics.scaling=none: classes compare with rates scaled as critical"]
+
+
+def test_two_lengths() -> None:
+    """Of the flow to a kernel that is neither zero nor infinite; below criticality the kernel itself flows to zero."""
+
+    def data(C_W: float, x: object) -> Rows:
+        return rows(*BASE, "observables=kernel", "initialization=gaussian", f"initialization.C_W={C_W}", x=x)
+
+    needed = ["inputs: samples 0 and 1 of different length are needed, as inputs=ray gives them"]
+    assert reasons("K_exponential", data(1.5, [[1.0, 1.0], [1.0, -1.0]])) == needed
+    assert reasons("K_exponential", data(1.5, [[1.0, 1.0]])) == needed
+    assert reasons("K_exponential", data(0.8, [[1.0, 1.0]])) == []
+    assert reasons("K_exponential", data(1.0, [[1.0, 1.0]])) == []  # nothing is measured at criticality
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in ("ntk_change", "taylor_error")])
+def test_a_closed_form(name: str) -> None:
+    """`simulate` itself refuses Taylor models of other algorithms, and ntk_change needs gradient_flow."""
+    overrides, train, of = TRAINABLE[name]
+    for change, start in (
+        (["dynamics=sgd", "dynamics.batch=1"], "dynamics=sgd, loss=mse: one of gradient_descent"),
+        (["dynamics.loss=cross_entropy"], "dynamics=gradient_descent, loss=cross_entropy: one of"),
+    ):
+        data = trained(*overrides, *change, train=train, of=of)
+        assert any(reason.startswith(start) for reason in reasons(name, data)), change
+
+
+ARRIVED = ["trained_mean_coefficient", "algorithm_difference", "algorithm_coefficient", "ntk_change", "one_layer"]
+
+
+@pytest.mark.parametrize("name", ARRIVED)
+def test_the_end_of_training(name: str) -> None:
+    overrides, train, of = TRAINABLE[name]
+    data = trained(*overrides, "dynamics.steps=5", "observables.steps=[0,5]", train=train, of=of)
+    (reason,) = reasons(name, data)
+    assert reason.startswith("dynamics.steps=5: a share ")
+    assert reason.endswith("of the error is left, less than 1e-4 is needed")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "train", "of", "reason"),
+    [
+        ("trained_mean_coefficient", ["dynamics=momentum"], 1, 2,
+         "dynamics=momentum: the coefficient is known for gradient_descent and gradient_flow only"),
+        ("trained_mean_coefficient", ["observables.steps=[60]"], 1, 2, "observables.steps=[60]: step 0 is needed"),
+        ("taylor_error", ["observables.steps=[60]"], 1, 2, "observables.steps=[60]: step 0 is needed"),
+        ("one_layer", ["observables.steps=[60]"], 1, 2, "observables.steps=[60]: step 0 is needed"),
+        ("one_layer", ["network.depth=2", "network.width=8"], 1, 2,
+         "network.depth=2: networks of one layer are needed"),
+        ("ntk_change", ["observables.steps=[60]"], 1, 1, "observables.steps=[60]: ntk_change needs step 0"),
+        ("ntk_change", [], 1, 2, "inputs: 2 samples: inputs.count=1 and inputs.test=0 are needed"),
+        ("ntk_change", ["dynamics=gradient_descent"], 1, 1,
+         "dynamics=gradient_descent: gradient_flow is needed"),
+        ("ntk_change_of_step", ["dynamics=gradient_flow"], 2, 2,
+         "dynamics=gradient_flow: gradient_descent is needed"),
+        ("ntk_change_of_step", ["observables.steps=[0,60]"], 2, 2, "observables.steps=[0, 60]: step 1 is needed"),
+        ("ntk_change_of_step", [], 1, 2, "inputs.test=1: 0 is needed"),
+        ("ntk_change_size", ["observables.steps=[60]"], 1, 2, "observables.steps=[60]: ntk_change_size needs step 0"),
+    ],
+)  # fmt: skip
+def test_what_one_measure_needs(name: str, changes: list[str], train: int, of: int, reason: str) -> None:
+    overrides = TRAINABLE[name][0]
+    assert reason in reasons(name, trained(*overrides, *changes, train=train, of=of))
+
+
+def test_one_output() -> None:
+    data = rows(*BASE, *FLOW, "network.outputs=2", x=inputs_of(GRAM[:1, :1]), y=np.ones((1, 2)))
+    assert reasons("ntk_change", data) == ["network.outputs=2: one output is needed"]
+
+
+def test_needs_of_a_new_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measure that somebody adds is checked by what its record says, and by nothing else."""
+    registry: Registry[Measure] = Registry("measure")
+    monkeypatch.setattr("analysis.measures.measured.MEASURES", registry)
+
+    @measure("new", symbol="$N$", families=("g",), outputs=3, needs=lambda point: iter([f"inputs: {point.D} samples"]))
+    def new(point: Point, layers: object) -> object:
+        """Nothing (PDLT ch. 0)."""
+        return iter(())
+
+    assert registry == {"new": new}
+    assert "new" not in MEASURES
+    data = rows(*BASE, "observables=kernel", x=inputs_of(GRAM))
+    assert list(new.missing(data.point)) == ["network.outputs=2: new needs 3 outputs", "inputs: 2 samples"]

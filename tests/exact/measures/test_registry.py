@@ -1,0 +1,55 @@
+"""Every measure has a symbol for each tensor, a fit, and a unit test here that is named after it."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from analysis import claims
+from analysis.measures.measured import MEASURES, measure
+from analysis.models import MODELS
+from simulate.registry import Registry
+
+
+def unit_tests() -> set[str]:
+    """The names of all tests of measures."""
+    modules = [name for _, name, _ in pkgutil.iter_modules([str(Path(__file__).parent)]) if name.startswith("test_")]
+    return {name for module in modules for name in vars(importlib.import_module(f"{__package__}.{module}"))}
+
+
+def untested(names: Iterable[str]) -> list[str]:
+    found = unit_tests()
+    return [name for name in names if f"test_{name}" not in found]
+
+
+def test_every_measure_has_a_unit_test() -> None:
+    assert untested(MEASURES) == []
+    assert untested(["V", "a_measure_that_is_new"]) == ["a_measure_that_is_new"], "negative control"
+
+
+@pytest.mark.parametrize("name", claims.tests())
+def test_records_are_whole(name: str) -> None:
+    record = claims.tests()[name]
+    assert record.name == name
+    assert record.model in MODELS
+    assert record.symbols
+    assert all(tensor and symbol.strip("$ ") for tensor, symbol in record.symbols.items())
+    assert all(claims.symbol(name, tensor) == symbol for tensor, symbol in record.symbols.items())
+    assert record.families
+    assert record.steps in ("start", "end", "both")
+    assert record.table in ("never", "start", "untrained", "trained")
+    assert record.function.__doc__
+
+
+def test_a_name_is_entered_once() -> None:
+    with pytest.raises(ValueError, match="measure 'V' is there already"):
+        measure("V", symbol="$V$", families=("g",))(MEASURES["V"].function)
+
+
+def test_a_fit_has_to_be_known() -> None:
+    with pytest.raises(ValueError, match=r"measure 'new': model='splines': known are powers, exponent"):
+        measure("new", symbol="$N$", families=("g",), model="splines")
+    assert "new" not in MEASURES
+    assert isinstance(MEASURES, Registry)

@@ -1,0 +1,115 @@
+"""Measures of what training does to kernels and the NTK find what rows were made with; their theory is derived from the
+equations of motion of linear networks of two layers, apart from the tensors that `analysis.theory` composes it of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.measures.measured import Measure
+from analysis.measures.representations import kernel_change_size, ntk_change, ntk_change_of_step, ntk_change_size
+from tests.exact.measures.rows import Array, Rows, Wanted, expect, holds, inputs_of, rows, signs
+
+WIDTH = 8
+
+
+def made(*overrides: str, x: Array, y: Any) -> Rows:
+    return rows(
+        "activation=linear",
+        "initialization=critical",
+        "network.depth=2",
+        f"network.width={WIDTH}",
+        "dynamics=gradient_descent",
+        "dynamics.eta=0.2",
+        "dynamics.steps=1",
+        "observables.record=[kernel,outputs,ntk]",
+        "observables.steps=[0,1]",
+        *overrides,
+        x=x,
+        y=y,
+    )
+
+
+@pytest.mark.parametrize("target", [1.0, -2.0])
+def test_ntk_change(target: float) -> None:
+    """By gradient flow dz/dt = -(z - y) H and n dH/dt = -4 k (z - y) z, so H^2 changes by (4 k/n)(y^2 - z(0)^2) and,
+    with E z^2 = k and Theta = 2 k, n E[H(T) - H(0)] is y^2 - k."""
+    k, steps = 0.7, 60
+    data = made(
+        "dynamics=gradient_flow",
+        f"dynamics.steps={steps}",
+        f"observables.steps=[0,{steps}]",
+        x=inputs_of([[k]]),
+        y=[[target]],
+    )
+    start = 1 + 0.3 * signs(1)[0]
+    data.fill("H", 2, lambda *index: start).fill("H", 2, lambda *index: start + (0.4 + signs(2)[1]) / WIDTH, step=steps)
+
+    def check(data: Rows) -> None:
+        predicted = target**2 - k
+        components = {"00": (0.4, predicted, abs(predicted))}
+        expect(list(ntk_change(data.point, None)), Wanted("n dH", 2, steps, components))
+
+    holds(check, data, data.scaled("H"))
+
+
+def change_of_step(k: Array, y: Array, eta: float) -> Array:
+    """n E[H_ab(1) - H_ab(0)] of H_ab = sum_j a_ja a_jb / n + k_ab sum_j W_j^2 as n grows: in a step W_j and a_ja change
+    by -(eta/n) sum_c (z_c - y_c) a_jc and -eta sum_c (z_c - y_c) k_ac W_j."""
+    spread = k + np.outer(y, y)  # E (z - y)(z - y)
+    hidden = -2 * eta * k @ k + eta**2 * k @ spread @ k
+    return hidden + k * (eta**2 * np.sum(spread * k) - 2 * eta * np.trace(k))
+
+
+def test_ntk_change_of_step() -> None:
+    k, y = np.array([[1.0, 0.3], [0.3, 0.8]]), np.array([1.0, -2.0])
+    data, planted = made(x=inputs_of(k), y=y[:, None]), {(0, 0): 0.4, (0, 1): -0.3, (1, 1): 0.2}
+    data.fill("H", 2, lambda i, j, a, b: a + b + signs(1)[0])
+    data.fill("H", 2, lambda i, j, a, b: a + b + signs(1)[0] + (planted[a, b] + 0.2 * signs(2)[1]) / WIDTH, step=1)
+    predicted = change_of_step(k, y, 0.2)
+
+    def check(data: Rows) -> None:
+        size = np.abs(predicted).max()
+        components = {f"{a}{b}": (value, predicted[a, b], size) for (a, b), value in planted.items()}
+        expect(list(ntk_change_of_step(data.point, None)), Wanted("n dH", 2, 1, components))
+
+    assert np.linalg.matrix_rank(predicted) == 2
+    holds(check, data, data.scaled("H"), data.exchanged("H", (0, 0, 0, 0), (0, 0, 0, 1)))
+
+
+def moved(prefix: str, layers: tuple[int, ...], diagonal: Callable[[tuple[int, ...]], float | None]) -> Rows:
+    """A family whose diagonal components move by that, up or down."""
+    k = np.array([[1.0, 0.3], [0.3, 0.8]])
+    data = made("observables.output_layers=[2,3]", "network.depth=3", x=inputs_of(k), y=np.ones((2, 1)))
+
+    def change(*index: int) -> Any:
+        size = diagonal(index)
+        return (9.0 if size is None else size) * signs(1)[0]
+
+    for layer in layers:
+        data.fill(prefix, layer, lambda *index: 1 + signs(2)[1])
+        data.fill(prefix, layer, lambda *index, l=layer: 1 + signs(2)[1] + l * change(*index), step=1)
+    return data
+
+
+def sized(measure: Measure, tensor: str, layers: tuple[int, ...]) -> Callable[[Rows], None]:
+    def check(data: Rows) -> None:
+        wanted = [
+            Wanted(tensor, l, 1, {"00": (np.log((0.5 * l) ** 2), 2.0, 1.0), "11": (np.log((0.2 * l) ** 2), 2.0, 1.0)})
+            for l in layers
+        ]
+        expect(list(measure(data.point, None)), *wanted)
+
+    return check
+
+
+def test_kernel_change_size() -> None:
+    data = moved("g", (2, 3), lambda index: {(0, 0): 0.5, (1, 1): 0.2}.get(index))
+    holds(sized(kernel_change_size, "log dg^2", (2, 3)), data, data.scaled("g"), data.exchanged("g", (0, 0), (0, 1)))
+
+
+def test_ntk_change_size() -> None:
+    data = moved("H", (2, 3), lambda index: {(0, 0, 0, 0): 0.5, (0, 0, 1, 1): 0.2}.get(index))
+    swapped = data.exchanged("H", (0, 0, 0, 0), (0, 0, 0, 1))
+    holds(sized(ntk_change_size, "log dH^2 in training", (2, 3)), data, data.scaled("H"), swapped)
