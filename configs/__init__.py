@@ -90,6 +90,8 @@ def points(
 
 def _refuse_unswept(axes: dict[str, list[str]]) -> None:
     for key, values in axes.items():
+        if not values:
+            raise ConfigError(f"{key}=[]: a sweep needs values")
         if key.lstrip("+").partition(".")[0] in UNSWEPT:
             raise ConfigError(f"{key}={','.join(values)}: one for the whole sweep, it is not swept")
 

@@ -95,7 +95,11 @@ def _load(path: Path, digest: str | None = None) -> Plugin:
         raise SettingsError("plugins", str(path), error.strerror or "cannot be read") from None
     plugin = Plugin(path.name, hashlib.sha256(data).hexdigest())
     if digest not in (None, plugin.digest):
-        raise SettingsError("plugins", path.name, f"{path} has changed since the run began; start the run again")
+        raise SettingsError(
+            "plugins",
+            path.name,
+            f"{path} has changed since the run began; put it back, or start anew in another output",
+        )
     if earlier := _loaded.get(path.name):
         if earlier.plugin != plugin:
             raise SettingsError(

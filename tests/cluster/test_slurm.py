@@ -7,7 +7,6 @@ The tests start it where they run as root with Debian's slurm-wlm and munge, and
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +16,11 @@ import pytest
 import simulate
 from simulate import api
 from simulate.__main__ import main
+from simulate.launchers import Launch
 from simulate.launchers import slurm as slurm_launcher
 from simulate.launchers.slurm import script, submit
+from simulate.running.progress import Progress
 from simulate.settings.cluster import Cluster
-from simulate.settings.reader import SettingsError
 from simulate.store.parts import committed
 from simulate.store.sets import open_data_set
 
@@ -68,7 +68,7 @@ def test_twelve_tasks_a_requeue_and_a_drained_node(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After a requeue of one task and a drain of the node the data sets are those of one process."""
-    where = ["hydra/launcher=slurm", "cluster.shards=12", "cluster.minutes=10", "cluster.memory=1"]
+    where = ["cluster=slurm", "cluster.shards=12", "cluster.minutes=10", "cluster.memory=1"]
     assert main(["-m", *SWEEP, *where, "ensemble.device=cpu", f"output={tmp_path}/s"]) == 0
     job = capsys.readouterr().out.split()[2].rstrip(",")
     folders = [tmp_path / "s" / f"width-{width}" for width in (128, 192)]
@@ -94,8 +94,8 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
     """After the signal that Slurm sends before a task's end, committed parts are kept and the requeued task resumes."""
     overrides = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=8192"]
     overrides += ["ensemble.device=cpu", f"output={tmp_path}/t"]
-    settings = api.read_sweep(overrides)
-    job, tasks = submit(overrides, settings, Cluster("slurm", shards=1, minutes=5, memory=1))
+    jobs = api.prepared(api.read_sweep(overrides))
+    job, tasks = submit(Launch(jobs, Cluster("slurm", shards=1, minutes=5, memory=1), overrides, Progress()))
     assert tasks == 1
     wait_for(lambda: len(committed(tmp_path / "t")) >= 2)
     subprocess.run(["scancel", "--signal=USR1", "--batch", f"{job}_0"], check=True)
@@ -131,41 +131,6 @@ def test_as_many_tasks_as_it_takes(
                  "network.width=16384"]) == 2  # fmt: skip
     assert "cluster.memory gives 1.0" in capsys.readouterr().err
     assert not (tmp_path / "t").exists()
-
-
-@pytest.mark.parametrize(
-    ("overrides", "named", "right"),
-    [
-        (["hydra/launcher=pbs"], "hydra/launcher='pbs'", "slurm, local"),
-        (["hydra/launcher=slurm", "cluster.shards=0"], "cluster.shards='0'", ">= 1"),
-        (["hydra/launcher=slurm", "cluster.shard=3"], "cluster.shard='3'", "shards"),
-        (["hydra/launcher=slurm", "cluster.wait=maybe"], "cluster.wait='maybe'", "true or false"),
-        (["hydra/launcher=slurm", "cluster.partition=a;rm"], "cluster.partition", "name of a partition"),
-        (["cluster.shards=3"], "cluster.shards='3'", "needs hydra/launcher"),
-        (["hydra/launcher=slurm", "network.width=0"], "network.width=0", ">= 1"),
-    ],
-)
-def test_wrong_settings(
-    overrides: list[str], named: str, right: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*overrides, f"output={tmp_path}/x"]) == 2
-    stderr = capsys.readouterr().err
-    assert named in stderr
-    assert right in stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_a_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    settings = api.read_sweep([f"output={tmp_path}/x"])
-    with pytest.raises(SettingsError, match="sbatch is not here"):
-        submit([], settings, Cluster("slurm"))
-
-
-def test_local_is_worker_processes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "simulate", "hydra/launcher=local", "cluster.shards=2", f"output={tmp_path}/l"]
-    subprocess.run(command, check=True, capture_output=True)
-    assert open_data_set(tmp_path / "l").complete
 
 
 def test_what_is_submitted_can_be_read(tmp_path: Path) -> None:
