@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from simulate import plugins
-from simulate.observables.measure import MEASURED
 from simulate.registry import REGISTRIES
 
 LAUNCHER = '''
@@ -69,9 +68,8 @@ def own(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _forget_plugins() -> Iterator[None]:
-    kept = [(registry, dict(registry)) for registry in [*REGISTRIES, MEASURED]]
     yield
     plugins._loaded.clear()
-    for registry, records in kept:
-        registry.clear()
-        registry.update(records)
+    for registry in REGISTRIES:
+        for name in [name for name in registry if registry.origin[name].startswith(plugins.PREFIX)]:
+            del registry[name]

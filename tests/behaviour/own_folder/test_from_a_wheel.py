@@ -57,9 +57,9 @@ def test_help_lists_what_is_ones_own(installed: Command, own: Path) -> None:
     assert "mine*" in told
     assert "there*" in told
     assert "there.py registers: launcher there\n" in told
-    assert "spread.py registers: observable spread\n" in told
+    assert "spread.py registers: observable spread; column spread\n" in told
     told = said(installed, "-m", "analysis", "--help", "--config-dir=own", "plugins=[spread.py]")
-    assert "spread.py registers: observable spread\n" in told
+    assert "spread.py registers: observable spread; column spread\n" in told
     without = said(installed, "-m", "simulate", "--help")
     assert "steep" not in without, "the control"
     assert "there" not in without
