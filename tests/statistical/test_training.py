@@ -57,7 +57,7 @@ def test_one_step_moves_the_ntk_as_predicted(tmp_path: Path, monkeypatch: pytest
         "dynamics.eta=0.4",
         "dynamics.steps=1",
     ]
-    sets = simulate.sweep("experiment=representation_learning", "dynamics=gradient_descent", *small,
+    sets = simulate.sweep("experiment=representation_learning", "claim=null", "dynamics=gradient_descent", *small,
                           "observables.record=[ntk]", "observables.steps=[0,1]", f"output={tmp_path}/a")  # fmt: skip
     pull, limit = largest_pull("ntk_change_of_step", sets)
     assert pull < limit
@@ -75,7 +75,7 @@ def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.
     another step."""
     small = [*SMALL, "network.depth=2", "ensemble.networks=6000", f"output={tmp_path}/a"]
     both = "dynamics=gradient_descent,gradient_flow"
-    sets = simulate.sweep("experiment=algorithm_dependence", *small, both, "dynamics.eta=0.4", "dynamics.steps=30",
+    sets = simulate.sweep("experiment=algorithm_dependence", "claim=null", *small, both, "dynamics.eta=0.4", "dynamics.steps=30",
                           "observables.steps=[0,30]")  # fmt: skip
     for name in ("algorithm_difference", "algorithm_coefficient"):
         pull, limit = largest_pull(name, sets, reference="gradient_flow")
