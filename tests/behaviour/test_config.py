@@ -34,6 +34,8 @@ def test_every_file_composes(group: str, option: str) -> None:
     overrides = [f"{group}={option}"]
     if option in ("sigmoid", "softplus"):
         overrides.append("initialization=gaussian")
+    if (group, option) == ("activation", "expression"):
+        overrides.append("activation.expression=tanh(z)")
     if (group, option) == ("inputs", "file"):
         overrides.append("inputs.path=x.npy")
     if (group, option) == ("observables", "training"):

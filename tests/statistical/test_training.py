@@ -75,8 +75,8 @@ def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.
     another step."""
     small = [*SMALL, "network.depth=2", "ensemble.networks=6000", f"output={tmp_path}/a"]
     both = "dynamics=gradient_descent,gradient_flow"
-    sets = simulate.sweep("experiment=algorithm_dependence", "claim=null", *small, both, "dynamics.eta=0.4", "dynamics.steps=30",
-                          "observables.steps=[0,30]")  # fmt: skip
+    how = [both, "dynamics.eta=0.4", "dynamics.steps=30", "observables.steps=[0,30]"]
+    sets = simulate.sweep("experiment=algorithm_dependence", "claim=null", *small, *how)
     for name in ("algorithm_difference", "algorithm_coefficient"):
         pull, limit = largest_pull(name, sets, reference="gradient_flow")
         assert pull < limit
