@@ -137,17 +137,19 @@ def prose(path: Path) -> str:
     tree = ast.parse(text)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     parts = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented)]
-    comments = [t.string for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = [token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT]
     return "\n".join([*parts, *comments])
 
 
 def other_forms(text: str, known: list[str]) -> list[str]:
     """Citations in any other form than "docs/theory.md (2.10)", such as a number without the document's name."""
-    rest = CITATION.sub("", text)
+    rest = CITATION.sub("CITED", text)
     any_number = "|".join(map(re.escape, known))
     bare = rf"\((?:{any_number})(?:(?:, | to | and )(?:{NUMBER}))*\)"
     named = rf"(?i:theory\.md)[\s(]+{NUMBER}"
-    return [match[0] for pattern in (bare, named) for match in re.finditer(pattern, rest)]
+    continued = rf"CITED,?\s+(?:to |and |or )?(?:{any_number})\b"
+    return [match[0] for pattern in (bare, named, continued) for match in re.finditer(pattern, rest)]
 
 
 def _names(files: dict[str, list[str]]) -> str:

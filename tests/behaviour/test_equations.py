@@ -99,7 +99,17 @@ def test_citations_have_one_form(index: ModuleType, known: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["(2.10)", "theory.md 2.10", "docs/theory.md 2.10", "Theory.md (2.10)", "(5.11 to 5.21)", "(2.5, 2.6)"]
+    "text",
+    [
+        "(2.10)",
+        "theory.md 2.10",
+        "docs/theory.md 2.10",
+        "Theory.md (2.10)",
+        "(5.11 to 5.21)",
+        "(2.5, 2.6)",
+        "docs/theory.md (5.5) to 5.8",
+        "docs/theory.md (2.5), 2.6",
+    ],
 )
 def test_other_forms_are_found(text: str, index: ModuleType, known: list[str]) -> None:
     assert index.other_forms(f"A as it is in {text}, at any width", known)

@@ -1,6 +1,6 @@
 """Measures of the NTK's differentials find what rows were made with, and tensors of two layers (`TwoLayers`).
 
-Rows are made of the Kronecker structure that each differential has in the outputs (docs/theory.md 3.4 to 3.6).
+Rows are made of the Kronecker structure that each differential has in the outputs (docs/theory.md (3.4) to (3.6)).
 """
 
 import itertools
@@ -109,36 +109,42 @@ def measured_as(measure: Measure, estimate: Array, theory: Array) -> Callable[[R
 
 
 def test_P(data: Rows) -> None:
+    """P of docs/theory.md (3.4) by the estimator of docs/theory.md (7.6)."""
     check = measured_as(P, 1.1 * p, TWO.P)
     swapped = data.exchanged("dH", (0, 1, 1, 0, 0, 1), (0, 1, 1, 1, 0, 1))
     holds(check, data, data.scaled("dH"), data.scaled("z"), swapped)
 
 
 def test_Q(data: Rows) -> None:
+    """Q of docs/theory.md (3.4) by the estimator of docs/theory.md (7.6)."""
     check = measured_as(Q, 1.1 * q, TWO.Q)
     swapped = data.exchanged("dH", (0, 0, 1, 0, 0, 1), (0, 0, 1, 0, 1, 0))
     holds(check, data, data.scaled("dH"), data.scaled("z"), swapped)
 
 
 def test_R(data: Rows) -> None:
+    """R of docs/theory.md (3.5) by the estimator of docs/theory.md (7.6)."""
     check = measured_as(R, 1.1 * r, TWO.R)
     swapped = data.exchanged("ddI", (0, 0, 1, 1, 0, 1, 0, 0), (0, 0, 1, 1, 1, 0, 0, 0))
     holds(check, data, data.scaled("ddI"), swapped)
 
 
 def test_S(data: Rows) -> None:
+    """S of docs/theory.md (3.6) by the estimator of docs/theory.md (7.6)."""
     check = measured_as(S, 1.1 * s, TWO.S)
     swapped = data.exchanged("ddII", (0, 0, 1, 1, 0, 0, 0, 1), (0, 0, 1, 1, 0, 1, 0, 0))
     holds(check, data, data.scaled("ddII"), swapped)
 
 
 def test_T(data: Rows) -> None:
+    """T of docs/theory.md (3.6) by the estimator of docs/theory.md (7.6)."""
     check = measured_as(T, t, TWO.T)
     swapped = data.exchanged("ddII", (0, 1, 0, 1, 0, 0, 0, 1), (0, 1, 0, 1, 0, 1, 0, 0))
     holds(check, data, data.scaled("ddII"), swapped)
 
 
 def test_U(data: Rows) -> None:
+    """U of docs/theory.md (3.6) by the estimator of docs/theory.md (7.6)."""
     check = measured_as(U, u, TWO.U)
     swapped = data.exchanged("ddII", (0, 1, 1, 0, 0, 0, 0, 1), (0, 1, 1, 0, 0, 1, 0, 0))
     holds(check, data, data.scaled("ddII"), swapped)
@@ -176,17 +182,20 @@ def sized(measure: Measure, tensor: str, order: int, exponent: float) -> Callabl
 
 
 def test_dntk_size() -> None:
+    """The exponent of dH is that of docs/theory.md (5.8)."""
     data = sizes("dH")
     swapped = data.exchanged("dH", (0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1))
     holds(sized(dntk_size, "log dH^2", 3, 2.0), data, data.scaled("dH"), swapped)
 
 
 def test_ddntk_size() -> None:
+    """The exponent of ddI is that of docs/theory.md (5.8)."""
     data = sizes("ddI")
     swapped = data.exchanged("ddI", (0, 0, 0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 0, 0, 1))
     holds(sized(ddntk_size, "log ddI^2", 4, 2.0), data, data.scaled("ddI"), swapped)
 
 
 def test_fourth_size() -> None:
+    """The exponent of the fourth derivative is that of docs/theory.md (5.8)."""
     data = sizes("d4")
     holds(sized(fourth_size, "log d4^2", 1, 4.0), data, data.scaled("d4"), data.exchanged("d4", (0, 0), (0, 1)))

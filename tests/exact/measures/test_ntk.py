@@ -48,7 +48,8 @@ def wanted(
 
 
 def test_ntk_mean() -> None:
-    """Linear networks of one rate: Theta = l (lambda_b + lambda_W K) for equal outputs, zero for distinct ones."""
+    """Theta of docs/theory.md (2.3) is l (lambda_b + lambda_W K) for linear networks of one rate and equal outputs, and
+    zero for distinct ones."""
     data = rows(
         "activation=linear",
         "initialization=critical",
@@ -83,6 +84,7 @@ def test_ntk_mean() -> None:
 
 
 def test_ntk_variance() -> None:
+    """The variance of docs/theory.md (2.5) falls as 1/n."""
     data = made()
     variances = {(0, 0, 0, 0): 0.5, (0, 0, 1, 1): 2.0, (1, 1, 0, 0): 3.0, (1, 1, 1, 1): 0.1}
     unbiased = np.sqrt((NETWORKS - 1) / NETWORKS)
@@ -152,7 +154,8 @@ def test_Theta1_of_three_layers() -> None:
 
 
 def test_A() -> None:
-    """Exchanging the two outputs gives the other half of the estimate."""
+    """A of docs/theory.md (2.5) by the estimator of docs/theory.md (7.5); exchanging the two outputs gives the other
+    half of the estimate."""
     data, planted = made(), np.array([[0.5, 0.1, 0.2], [0.3, 0.4, 0.1], [0.0, 0.2, 0.6]])
     values = drawn(np.ones(6), np.block([[2 * np.eye(3), planted], [planted.T, 2 * np.eye(3)]]) / 8)
 
@@ -173,7 +176,8 @@ def test_A() -> None:
 
 
 def test_B() -> None:
-    """Of H_01;ab with a <= b: what is stored of H_01;ba is another number and plays no part."""
+    """B of docs/theory.md (2.5) by the estimator of docs/theory.md (7.5), from H_01;ab with a <= b: what is stored of
+    H_01;ba is another number and plays no part."""
     data, planted = made(), np.array([[0.5, 0.1, 0.2], [0.1, 0.4, 0.1], [0.2, 0.1, 0.6]])
     means = np.array([0.05, 0.1, -0.05])  # no mean is subtracted
     values = drawn(means, (planted / 8 - np.outer(means, means)) * NETWORKS / (NETWORKS - 1))
@@ -193,7 +197,8 @@ def test_B() -> None:
 
 
 def test_D() -> None:
-    """The kernel's covariance with the mean of H over both outputs."""
+    """D of docs/theory.md (2.6) is the kernel's covariance with the mean of H over both outputs: docs/theory.md
+    (7.9)."""
     data, planted = made(), np.array([[0.5, 0.1, 0.2], [0.3, 0.4, 0.1], [0.0, 0.2, 0.6]])
     values = drawn(np.ones(6), np.block([[2 * np.eye(3), planted], [planted.T, 2 * np.eye(3)]]) / 8)
     data.fill("g", 2, lambda *pair: values[PAIRS.index(pair)])
@@ -215,7 +220,8 @@ def test_D() -> None:
 
 
 def test_F() -> None:
-    """Outputs are signs, and H_01;cd is built of their products: each mean of three factors is the one put in."""
+    """F of docs/theory.md (2.6) by the estimator of docs/theory.md (7.5). Outputs are signs, and H_01;cd is built of
+    their products: each mean of three factors is the one put in."""
     data, z = made(), signs(4).reshape(2, 2, NETWORKS)
     planted = {pair: np.arange(4).reshape(2, 2) + place for place, pair in enumerate(PAIRS, start=1)}
     data.fill("z", 2, lambda i, a: z[i, a])

@@ -38,7 +38,8 @@ def kernels(data: Rows, layer: int, mean: ArrayLike, covariance: ArrayLike) -> R
 
 
 def test_V() -> None:
-    """Of two widths: layer l fluctuates by the n_{l-1} neurons below it, and V adds up with n_l/n_{l-1}."""
+    """V by the estimator of docs/theory.md (7.3) at two widths: layer l fluctuates by the n_{l-1} neurons below it, and
+    V adds up with n_l/n_{l-1}."""
     data = rows(*LINEAR, "network.width=[8,12]", x=inputs_of(K))
     shape = np.array([[wick(p, q) for q in PAIRS] for p in PAIRS])
     found = {2: 1.3 * shape, 3: 2.1 * shape + np.outer([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])}
@@ -95,7 +96,8 @@ def moments(data: Rows, layer: int, z: Array) -> Rows:
 
 
 def test_V_of_neurons() -> None:
-    """By sums over distinct neurons, and over distinct networks where two means are multiplied."""
+    """V by the estimator of docs/theory.md (7.1): sums over distinct neurons, and over distinct networks where two
+    means are multiplied."""
     data = rows(*LINEAR, "network.width=[3,4]", "network.outputs=2", x=inputs_of(K))
     z = {2: neurons(4), 3: neurons(2)}  # n_2 neurons and two outputs
     for layer, value in z.items():
@@ -131,7 +133,8 @@ def test_V_of_neurons_needs_two_neurons() -> None:
 
 
 def test_cumulant() -> None:
-    """Of signs, k_4 = -2 M^2 / ((M - 1)(M - 3)): unbiased for -2. Of the first output alone."""
+    """V by the estimator of docs/theory.md (7.2), from the first output alone: k_4 = -2 M^2 / ((M - 1)(M - 3)) of signs
+    is unbiased for -2."""
     data = rows(*LINEAR, "network.width=[8,12]", "network.outputs=2", x=inputs_of(K))
     first, second, _ = signs(3)
     values = {(0, 0): 0.3 + 1.1 * first, (0, 1): 0.7 * second}
@@ -167,7 +170,8 @@ def metric_of_three_layers(two: TwoLayers) -> Array:
 
 
 def test_G1() -> None:
-    """Layer 2 has none, and is quoted relative to l K; layer 3 by the curvature of the kernel's map."""
+    """G1 by the estimator of docs/theory.md (7.4): layer 2 has none, and is quoted relative to l K; layer 3 by the
+    curvature of the kernel's map, docs/theory.md (1.6)."""
     data = rows("activation=sin", "initialization=critical", "network.depth=3", "network.width=[8,12]", x=inputs_of(K))
     two = TwoLayers(K, 0 * K, 1.0, 0.0, 1.0)
     kernel = {2: two.K, 3: sines(two.K, 0, 0)}
@@ -192,7 +196,8 @@ def test_G1() -> None:
 
 
 def test_six_point() -> None:
-    """Linear networks: n^2 kappa_3 = (12 m^2 - 4 m) K^3, m = l - 1, the leading order of (1 + 2/n)^m (1 + 4/n)^m ..."""
+    """W of docs/theory.md (1.12) is (12 m^2 - 4 m) K^3 for linear networks, m = l - 1, the leading order of
+    docs/theory.md (6.2)."""
     data = rows(*LINEAR, "network.width=10", x=inputs_of(K))
     third = signs(2)[0] * signs(2)[1] + signs(2)[0] + signs(2)[1]  # 3 for a quarter of the networks, else -1
     sizes = {(0, 0): 0.5, (0, 1): 7.0, (1, 1): 0.2}
@@ -215,7 +220,7 @@ def test_six_point() -> None:
 
 
 def test_K() -> None:
-    """With V and G1 known for two samples, the next order is K + G1 / n_{l-1}; of linear networks K again."""
+    """The next order of docs/theory.md (1.2) is K + G1 / n_{l-1}; of linear networks it is K again."""
     data = rows(*LINEAR, "network.width=[8,12]", x=inputs_of(K))
     means = {2: [1.1, 0.2, 0.9], 3: [1.2, 0.4, 0.7]}
     for layer, mean in means.items():

@@ -1,4 +1,4 @@
-"""Taylor models where they are exact (docs/theory.md (5.5) to 5.8)."""
+"""Taylor models where they are exact, docs/theory.md (5.5) to (5.8)."""
 
 import pytest
 import torch
@@ -34,6 +34,8 @@ def models(t: Training, steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("algorithm", sorted(taylor.MODEL_STEPS))
 def test_every_model_of_a_one_layer_network_is_the_network(algorithm: str) -> None:
+    """A network of one layer is linear in its parameters, docs/theory.md (5.4), so that docs/theory.md (5.5) ends with
+    its first term."""
     known, trained = models(training(algorithm, "linear", depth=1), (0, 1, 10))
     for k in range(3):
         torch.testing.assert_close(known[:, :, k], trained, rtol=1e-11, atol=1e-12)
@@ -48,8 +50,8 @@ def test_a_model_of_another_algorithm_is_not_the_network() -> None:
 
 
 def test_two_linear_layers_are_quadratic_in_their_parameters() -> None:
-    """One step of descent: the quadratic and cubic models are exact, the linear one is not. Later: those that know more
-    are closer."""
+    """After one step of descent the quadratic and cubic models of docs/theory.md (5.5) to (5.7) are exact and the
+    linear one is not; later those that know more are closer."""
     known, trained = models(training("gradient_descent", "linear", depth=2), (1, 30))
     for k in (1, 2):
         torch.testing.assert_close(known[0, :, k], trained[0], rtol=1e-11, atol=1e-12)
