@@ -95,7 +95,10 @@ class Measure:
             yield f"observables.record=[{record}]: {self.name} needs columns {families} {where}"
         if self.smooth and theory.activation(point.activation).kinked:
             yield f"activation={point.activation}: {self.name} is defined for smooth activations only"
-        yield from self.needs(point)
+        try:
+            yield from self.needs(point)
+        except ValueError as error:  # the theory that a need asks is out of its range
+            yield f"{self.name}: {error}"
 
     def _layers(self, point: Point, layers: Layers) -> list[int]:
         """Layers at which everything that is read is recorded."""

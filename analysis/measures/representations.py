@@ -28,6 +28,9 @@ def one_sample_by_flow(point: Point) -> Iterator[str]:
 def first_step_of_descent(point: Point) -> Iterator[str]:
     """Needs of the change that is known for one output after one step of descent on all samples."""
     rule, steps = point.settings["dynamics"], list(point.data.layout.steps)
+    outputs = point.settings["network"]["outputs"]
+    if outputs != 1:
+        yield f"network.outputs={outputs}: one output is needed"
     if point.trained and rule["name"] != "gradient_descent":
         yield f"dynamics={rule['name']}: gradient_descent is needed"
     if 1 not in steps:

@@ -50,6 +50,12 @@ REFUSED = [
     ([*NTK, "+claim.tests.trained_mean={precision: 0.1}"], "dynamics=none: trained_mean needs trained networks"),
     ([*ALGORITHMS, "dynamics=gradient_descent,momentum"],
      "reference=gradient_flow: the sweep has dynamics=gradient_descent, momentum"),
+    (["experiment=criticality", *FEW, WIDTHS, "activation=relu", "initialization.C_W=2.0", "initialization.C_b=0.1"],
+     "the kernel does not flow exponentially"),
+    ([*TRAINED, "dynamics=gradient_descent", "observables.steps=[0,1]", "dynamics.steps=1", "network.outputs=3",
+      "inputs.classes=[0,1,2]", "~claim.tests.ntk_change",
+      "+claim.tests.ntk_change_of_step={precision: 0.4}"],
+     "ntk_change_of_step: network.outputs=3: one output is needed"),
     (["experiment=linear_model", *FEW, "network.depth=2", "network.width=8"], "networks of one layer are needed"),
 ]  # fmt: skip
 
