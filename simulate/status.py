@@ -74,7 +74,7 @@ def lines(data: DataSet, verify: bool = False) -> Iterator[str]:
 
 
 def failed(root: Path) -> Iterator[str]:
-    """Of a cluster's tasks those that gave up, by the last line of their logs."""
+    """The log of each cluster task that gave up, with the error in its last line."""
     folders = [root / launcher.logs for launcher in LAUNCHERS.values() if launcher.logs]
     for name in sorted(path for folder in folders for path in folder.glob("*.log")):
         written = name.read_text(errors="replace").split("\n")

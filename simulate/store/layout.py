@@ -102,23 +102,23 @@ class Layout:
 
 
 def layout_of(settings: Settings, samples: int) -> Layout:
-    """The layout that the settings ask for. Raises SettingsError where a chosen tuple names a sample too many."""
+    """The layout that the settings ask for. Raises SettingsError where a chosen tuple needs more samples."""
     o, depth = settings.observables, settings.network.depth
     for name, chosen in o.tuples.items():
         if name not in o.record:
             raise SettingsError("observables.tuples", name, f"not recorded: observables.record={list(o.record)}")
         if max(map(max, chosen)) >= samples:
-            raise SettingsError("observables.tuples", [list(one) for one in chosen], f"there are {samples} samples")
+            raise SettingsError("observables.tuples", [list(entry) for entry in chosen], f"there are {samples} samples")
     families = [family for observable in recorded(o.record) for family in observable.families]
     at = {"layers": o.layers, "output_layers": o.output_layers, "end": (depth,)}
-    there = {where: at[where] if any(f.where == where for f in families) else () for where in at}
+    layers_of = {where: at[where] if any(f.where == where for f in families) else () for where in at}
     return Layout(
         samples,
         settings.network.outputs,
         depth,
-        tuple(sorted({layer for layers in there.values() for layer in layers})),
-        there["layers"],
-        there["output_layers"],
+        tuple(sorted({layer for layers in layers_of.values() for layer in layers})),
+        layers_of["layers"],
+        layers_of["output_layers"],
         o.steps,
         o.record,
         o.tuples,
