@@ -55,11 +55,23 @@ def of_sweep(measure: Measure, options: Mapping[str, Any], sweep: Sequence[Varia
         names = ", ".join(sorted({variant.points[0].settings["dynamics"]["name"] for variant in sweep}))
         yield f"reference={options.get('reference')}: the sweep has dynamics={names}"
         return
-    for variant in sweep:
+    others = [variant for variant in sweep if variant is not reference]
+    for variant in others:
         if [p.widths for p in variant.points] != [p.widths for p in reference.points]:
             yield f"network.width: {variant.label} and {reference.label} need the same widths"
         if [p.addresses for p in variant.points] != [p.addresses for p in reference.points]:
             yield f"ensemble: {variant.label} and {reference.label} need the same networks"
+    if not others:
+        yield f"reference={options.get('reference')}: the sweep has no other dynamics"
+    yield from of_variant(measure, options, reference)
+
+
+def undefined(measure: Measure, variant: Variant, reference: Variant | None) -> str | None:
+    """Why theory predicts nothing for a test at the points of a variant, if it does not."""
+    pairs: list[tuple[Point, ...]] = [(point,) for point in variant.points]
+    if reference is not None:
+        pairs = list(zip(variant.points, reference.points, strict=True))
+    return next((reason for points in pairs for reason in measure.undefined(*points)), None)
 
 
 def of_variant(measure: Measure, options: Mapping[str, Any], variant: Variant) -> Iterator[str]:
@@ -86,7 +98,22 @@ def check(claim: Mapping[str, Any], points: Sequence[Point]) -> Iterator[str]:
         reasons = list(unknown(name))
         if not reasons:
             measure = tests()[name]
-            reasons = list(of_sweep(measure, options, sweep))
-            reasons += [reason for variant in sweep for reason in of_variant(measure, options, variant)]
+            reasons = list(of_sweep(measure, options, sweep)) or list(_of_variants(measure, options, sweep))
         for reason in dict.fromkeys(reasons):
             yield f"claim.tests.{name}: {reason}"
+
+
+def _of_variants(measure: Measure, options: Mapping[str, Any], sweep: Sequence[Variant]) -> Iterator[str]:
+    """Why a test cannot be judged at some variant for which theory predicts something, or why it does so at none."""
+    reference = reference_of(options, sweep) if measure.paired else None
+    others = [variant for variant in sweep if variant is not reference]
+    try:
+        left_out = [undefined(measure, variant, reference) for variant in others]
+    except ValueError as error:  # the theory that is asked is out of its range
+        yield str(error)
+        return
+    if all(left_out):
+        yield from filter(None, left_out)
+    for variant, reason in zip(others, left_out, strict=True):
+        if reason is None:
+            yield from of_variant(measure, options, variant)

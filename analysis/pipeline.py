@@ -68,14 +68,16 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     for claim in found:
         names[claim.name], refused[claim.name] = [], []
         for test, given in claim.tests.items():
-            some, not_tested = series(test, given, claim.variants)
+            found_series, not_tested = series(test, given, claim.variants)
             refused[claim.name] += not_tested
-            for one in some:
-                name = f"{claim.name}: {one.name} ({one.test})"
+            for entry in found_series:
+                name = f"{claim.name}: {entry.name} ({entry.test})"
                 try:
-                    scans[name] = fits.scan(one, options.prior_width)
+                    if name in scans:
+                        raise ValueError("the measure yields two series of this name; its labels have to differ")
+                    scans[name] = fits.scan(entry, options.prior_width)
                 except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-                    refused[claim.name].append(NotTested(test, one.name, str(error)))
+                    refused[claim.name].append(NotTested(test, entry.name, str(error)))
                 else:
                     names[claim.name].append(name)
     judged = dict(

@@ -37,18 +37,22 @@ def series(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> t
     reference = claims.reference_of(options, sweep) if measure.paired else None
     found: list[Series] = []
     refused: list[NotTested] = []
+    left_out: list[str] = []
     for variant in sweep:
         if variant is reference:
             continue
-        if reasons := list(claims.of_variant(measure, options, variant)):
-            refused.append(NotTested(name, variant.label, reasons[0]))
-            continue
         try:
+            if reason := claims.undefined(measure, variant, reference):
+                left_out.append(reason)
+                continue
+            if reasons := list(claims.of_variant(measure, options, variant)):
+                refused.append(NotTested(name, variant.label, reasons[0]))
+                continue
             found += list(_of_variant(measure, options, variant, reference))
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:  # the theory's range, or too few networks
             refused.append(NotTested(name, variant.label, str(error)))
     if not found and not refused:
-        refused.append(NotTested(name, "", "theory predicts nothing at these settings"))
+        refused.append(NotTested(name, "", next(iter(left_out), "theory predicts nothing at these settings")))
     return found, refused
 
 

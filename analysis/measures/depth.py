@@ -8,15 +8,46 @@ import numpy as np
 
 from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
-from analysis.measures.measured import Function, Layers, Measure, Measured, chosen_layers, label_of, measure
+from analysis.measures.measured import (
+    Function,
+    Layers,
+    Measure,
+    Measured,
+    Undefined,
+    chosen_layers,
+    label_of,
+    measure,
+)
 from analysis.points import Point
 
 
-@measure("K_power_law", tensor="log K", symbol=r"$\log\mathrm{E}\,g$", model="power_law", families=("g",))
-def flow_on_criticality(point: Point, layers: Layers) -> Iterator[Measured]:
-    """log E g_aa against log l, of slope -p_0 at criticality (docs/theory.md (4.3)); nothing off it."""
+def off_criticality(point: Point) -> Iterator[str]:
+    """Where the power law of the critical kernel is not predicted."""
     if not point.critical:
-        return
+        yield f"{_initialization(point)}: K falls as a power of l at criticality only"
+
+
+def at_criticality(point: Point) -> Iterator[str]:
+    """Where no exponential flow is predicted."""
+    if point.critical:
+        yield f"{_initialization(point)}: at criticality K has no exponential flow"
+
+
+def _initialization(point: Point) -> str:
+    C_b, C_W = (point.settings["initialization"][name] for name in ("C_b", "C_W"))
+    return f"initialization: C_b={C_b}, C_W={C_W}"
+
+
+@measure(
+    "K_power_law",
+    tensor="log K",
+    symbol=r"$\log\mathrm{E}\,g$",
+    model="power_law",
+    families=("g",),
+    undefined=off_criticality,
+)
+def flow_on_criticality(point: Point, layers: Layers) -> Iterator[Measured]:
+    """log E g_aa against log l, of slope -p_0 at criticality (docs/theory.md (4.3))."""
     p_0 = theory.exponents(point.activation).p_0
     diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
     predicted = np.full(len(diagonal), p_0)
@@ -43,8 +74,6 @@ def _fixed_point(point: Point) -> tuple[float, float, bool]:
 
 def two_lengths(point: Point) -> Iterator[str]:
     """Needs of the flow to a fixed point that is neither zero nor infinite."""
-    if point.critical:
-        return
     K = point.flow(False).K[0]
     if _fixed_point(point)[2] and (point.D < 2 or abs(K[0, 0] - K[1, 1]) < 1e-3 * K[0, 0]):
         yield "inputs: samples 0 and 1 of different length are needed, as inputs=ray gives them"
@@ -56,27 +85,26 @@ def two_lengths(point: Point) -> Iterator[str]:
     model="exponential",
     families=("g",),
     needs=two_lengths,
+    undefined=at_criticality,
 )
 def flow_off_criticality(point: Point, layers: Layers) -> Iterator[Measured]:
     """log of a kernel's distance to its fixed point against l, of slope log chi_parallel(K*), docs/theory.md (1.7) and
-    (4.6); nothing at criticality.
+    (4.6).
 
     For K* = 0 (or infinite) the distance is E g_00 itself; else that of samples 0 and 1, E g_00 - E g_11, which has
     the same rate and in which the 1/n shift of the fixed point drops out (inputs=ray: else chaos parts them).
     """
-    if point.critical:
-        return
     pairs, K = point.columns("g"), point.flow(False).K[0]
     _, chi, shifts = _fixed_point(point)
     predicted = np.array([-math.log(chi)])
     for layer in chosen_layers(point, "g", layers):
         g = point.read("g", layer)
-        one = g[:, pairs.index((0, 0))]
+        distance = g[:, pairs.index((0, 0))]
         if shifts:
-            one = one - g[:, pairs.index((1, 1))]
-            one = one if K[0, 0] > K[1, 1] else -one
+            distance = distance - g[:, pairs.index((1, 1))]
+            distance = distance if K[0, 0] > K[1, 1] else -distance
         name, label = ("log dK", "00-11") if shifts else ("log K", "00")
-        estimate = estimators.mean(one[:, None]).log()
+        estimate = estimators.mean(distance[:, None]).log()
         yield Measured(
             tensor=name,
             layer=layer,
@@ -99,25 +127,29 @@ def _scaled_rates(point: Point) -> list[Array]:
 def criticality(point: Point) -> Iterator[str]:
     """Needs of tensors in units of their universality class."""
     if not point.critical:
-        C_b, C_W = (point.settings["initialization"][name] for name in ("C_b", "C_W"))
-        yield f"initialization: C_b={C_b}, C_W={C_W}: tensors grow as their class predicts at criticality only"
+        yield f"{_initialization(point)}: tensors grow as their class predicts at criticality only"
     elif point.records("H") and not all(np.allclose(rate, rate[0]) for rate in _scaled_rates(point)):
         yield "dynamics.scaling=none: classes compare with rates scaled as critical"
 
 
-def _in_units(point: Point, measure: Measure, layers: Layers) -> Iterator[tuple[Measured, float]]:
-    """Components of one sample over UNITS of K and Theta at their layer and input, and the class's coefficient of l.
-
-    Nothing where docs/theory.md (4.2) to (4.4) give none.
-    """
+def _coefficient(point: Point, tensor: str) -> float | None:
+    """The coefficient of l of a tensor in its units, of the point's universality class; None where docs/theory.md (4.2)
+    to (4.4) give none."""
     lambda_b, lambda_W = (float(rate[0]) for rate in _scaled_rates(point))
+    phi = theory.bias_share(point.activation, lambda_b, lambda_W, float(point.flow(("K", "Theta")).K[0, 0, 0]))
+    return theory.exponents(point.activation, phi).coefficient.get(tensor)
+
+
+def _coefficient_known(point: Point) -> bool:
+    """Whether the point is one that classes speak of; `criticality` tells what is needed elsewhere."""
+    return not any(True for _ in criticality(point))
+
+
+def _in_units(point: Point, measure: Measure, layers: Layers) -> Iterator[Measured]:
+    """Components of one sample over UNITS of K and Theta at their layer and input."""
     flow = point.flow(("K", "Theta"))
     assert flow.Theta is not None
-    phi = theory.bias_share(point.activation, lambda_b, lambda_W, float(flow.K[0, 0, 0]))
-    coefficients = theory.exponents(point.activation, phi).coefficient
     for m in measure(point, layers):
-        if m.tensor not in coefficients:
-            return
         alike = [(k, int(text[0])) for k, text in enumerate(m.samples) if len(set(text) - {","}) == 1]
         power_K, power_Theta = theory.UNITS[m.tensor]
         K, Theta = (np.array([X[m.layer - 1, a, a] for _, a in alike]) for X in (flow.K, flow.Theta))
@@ -125,7 +157,7 @@ def _in_units(point: Point, measure: Measure, layers: Layers) -> Iterator[tuple[
         k = [k for k, _ in alike]
         estimate = Estimate(m.estimate.value[k] / unit, m.estimate.replicates[:, k] / unit)
         labels = [m.samples[i] for i in k]
-        yield replace(m, samples=labels, estimate=estimate, theory_next=None), coefficients[m.tensor]
+        yield replace(m, samples=labels, estimate=estimate, theory_next=None)
 
 
 def slope_of(measure: Measure) -> Measure:
@@ -135,32 +167,48 @@ def slope_of(measure: Measure) -> Measure:
     (tensor, symbol), *_ = measure.symbols.items()
 
     def measured(point: Point, layers: Layers) -> Iterator[Measured]:
-        for m, coefficient in _in_units(point, measure, layers):
+        coefficient = _coefficient(point, tensor)
+        assert coefficient is not None
+        for m in _in_units(point, measure, layers):
             predicted = np.full(len(m.samples), coefficient)
             scale = np.abs(predicted) if coefficient else np.ones(len(predicted))
             estimate = m.estimate.scaled(1 / (m.layer - 1))
             yield replace(m, tensor=f"{tensor} slope", estimate=estimate, theory=predicted, scale=scale)
 
-    return _derived(measure, measured, f"{measure.name}_slope", {f"{tensor} slope": f"{symbol} slope"}, "asymptote")
+    def undefined(point: Point) -> Iterator[str]:
+        if _coefficient_known(point) and _coefficient(point, tensor) is None:
+            yield f"activation={point.activation}: its universality class predicts no growth of {tensor}"
+
+    return _derived(
+        measure, measured, f"{measure.name}_slope", {f"{tensor} slope": f"{symbol} slope"}, "asymptote", undefined
+    )
 
 
 def exponent_of(measure: Measure) -> Measure:
     """The test NAME_exponent of a measure that grows: log |X / (K^a Theta^b)| against log l. All tensors grow as l^1,
-    so that p = -1 in l^-p; nothing where the class's coefficient of l vanishes (docs/theory.md (4.2) to (4.4))."""
+    so that p = -1 in l^-p unless the class's coefficient of l vanishes (docs/theory.md (4.2) to (4.4))."""
     (tensor, symbol), *_ = measure.symbols.items()
 
     def measured(point: Point, layers: Layers) -> Iterator[Measured]:
-        for m, coefficient in _in_units(point, measure, layers):
-            if coefficient == 0:
-                return
+        coefficient = _coefficient(point, tensor)
+        assert coefficient
+        for m in _in_units(point, measure, layers):
             unit: Array = np.ones(len(m.samples))
             estimate = m.estimate.scaled(math.copysign(1.0, coefficient)).log()
             yield replace(m, tensor=f"log {tensor}", estimate=estimate, theory=-unit, scale=unit)
 
-    return _derived(measure, measured, f"{measure.name}_exponent", {f"log {tensor}": f"log {symbol}"}, "power_law")
+    def undefined(point: Point) -> Iterator[str]:
+        if _coefficient_known(point) and not _coefficient(point, tensor):
+            yield f"activation={point.activation}: its universality class predicts no growth of {tensor}"
+
+    return _derived(
+        measure, measured, f"{measure.name}_exponent", {f"log {tensor}": f"log {symbol}"}, "power_law", undefined
+    )
 
 
-def _derived(measure: Measure, function: Function, name: str, symbols: dict[str, str], model: str) -> Measure:
+def _derived(
+    measure: Measure, function: Function, name: str, symbols: dict[str, str], model: str, undefined: Undefined
+) -> Measure:
     function.__doc__ = measure.function.__doc__
 
     def needs(point: Point) -> Iterator[str]:
@@ -168,5 +216,13 @@ def _derived(measure: Measure, function: Function, name: str, symbols: dict[str,
         yield from criticality(point)
 
     return replace(
-        measure, name=name, function=function, symbols=symbols, model=model, grows=False, table="never", needs=needs
+        measure,
+        name=name,
+        function=function,
+        symbols=symbols,
+        model=model,
+        grows=False,
+        table="never",
+        needs=needs,
+        undefined=undefined,
     )

@@ -33,9 +33,10 @@ class Measured:
 
 Function = Callable[..., Iterator[Measured]]
 Needs = Callable[[Point], Iterator[str]]
+Undefined = Callable[..., Iterator[str]]
 
 
-def _no_more(point: Point) -> Iterator[str]:
+def _no_more(*points: Point) -> Iterator[str]:
     return iter(())
 
 
@@ -50,7 +51,8 @@ class Measure:
     grows: the tensor grows with depth at criticality, and has the tests NAME_slope and NAME_exponent.
     table: whether the table of estimates has it: "never", for points that record the "start", for "untrained" ones
     alone, or for "trained" ones; table_samples: for at most so many samples. needs(point): in words, what else it needs
-    and the point does not have.
+    and the point does not have. undefined(point), of a paired measure undefined(point, reference): in words, why theory
+    predicts nothing there; a claim leaves such points out, and is refused where it leaves out all.
     """
 
     name: str
@@ -66,17 +68,21 @@ class Measure:
     table: str = "never"
     table_samples: int | None = None
     needs: Needs = _no_more
+    undefined: Undefined = _no_more
 
     def __call__(self, point: Point, *others: Point | Layers) -> Iterator[Measured]:
-        """What the function yields; ValueError where the point does not have what it needs."""
+        """What the function yields, nothing where it is undefined; ValueError where the point does not have what it
+        needs."""
         layers = others[-1]
         assert not isinstance(layers, Point)
+        if any(True for _ in self.undefined(point, *others[:-1])):
+            return iter(())
         for reason in self.missing(point, layers):
             raise ValueError(f"{point.data.path}: {reason}")
         return self.function(point, *others)
 
     def missing(self, point: Point, layers: Layers = None) -> Iterator[str]:
-        """Why the point cannot give it, as `setting=value: what would be right`."""
+        """Why a point where it is defined cannot give it, as `setting=value: what would be right`."""
         settings, layout = point.settings, point.data.layout
         outputs = settings["network"]["outputs"]
         if outputs < self.outputs:
@@ -86,6 +92,8 @@ class Measure:
                 yield f"claim.tests.{self.name}.layers={list(layers or ())}: layer {layer} is not recorded"
         if self.steps != "start" and not point.trained:
             yield f"dynamics=none: {self.name} needs trained networks"
+        if self.steps != "start" and layout.steps[-1] == 0:
+            yield f"observables.steps={list(layout.steps)}: {self.name} needs a step of training"
         if self.steps != "end" and 0 not in layout.steps:
             yield f"observables.steps={list(layout.steps)}: {self.name} needs step 0"
         if not self._layers(point, layers):
@@ -125,6 +133,7 @@ def measure(
     table: str = "never",
     table_samples: int | None = None,
     needs: Needs = _no_more,
+    undefined: Undefined = _no_more,
 ) -> Callable[[Function], Measure]:
     """Enters a function among the measures under the name that `claim.tests` uses; the fields are those of `Measure`.
 
@@ -150,6 +159,7 @@ def measure(
             table=table,
             table_samples=table_samples,
             needs=needs,
+            undefined=undefined,
         )
         return MEASURES.add(record)
 

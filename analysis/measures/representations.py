@@ -46,6 +46,7 @@ def first_step_of_descent(point: Point) -> Iterator[str]:
     symbol=r"$n\,\mathrm{E}[H(T)-H(0)]$",
     families=("H",),
     steps="both",
+    smooth=True,
     needs=one_sample_by_flow,
 )
 def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -63,6 +64,7 @@ def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
     symbol=r"$n\,\mathrm{E}[H(1)-H(0)]$",
     families=("H",),
     steps="both",
+    smooth=True,
     needs=first_step_of_descent,
 )
 def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -76,24 +78,26 @@ def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
     yield measured_at_end("n dH", point, [label_of(pair) for pair in pairs], estimate, there, size)
 
 
-def _size(point: Point, family: str, layers: Layers) -> Iterator[Measured]:
-    """log E of the squared change in training of a family's diagonal: falls as n^-2 (docs/theory.md (5.8))."""
-    columns = point.columns(family)
-    chosen = [k for k, index in enumerate(columns) if index[-1] == index[-2] and index[0] == index[len(index) // 2 - 1]]
+def _size(point: Point, family: str, tensor: str, layers: Layers) -> Iterator[Measured]:
+    """log E of the squared change in training of a family's diagonal, all outputs averaged: falls as n^-2
+    (docs/theory.md (5.8))."""
+    diagonal: dict[int, list[int]] = {}  # the columns of each sample, one an output
+    for k, index in enumerate(point.columns(family)):
+        rows = list(zip(*np.reshape(index, (-1, 2)), strict=True))  # (output, sample), or (sample,), of each index
+        if rows[0] == rows[1]:
+            diagonal.setdefault(index[-1], []).append(k)
+    predicted: Array = np.full(len(diagonal), 2.0)
     for layer in chosen_layers(point, family, layers):
         change = point.read(family, layer, last_step(point)) - point.read(family, layer, 0)
-        estimate = estimators.mean(change[:, chosen] ** 2).log()
-        labels = [label_of(columns[k][-2:]) for k in chosen]
-        two: Array = np.full(len(chosen), 2.0)
-        name = "log dg^2" if family == "g" else "log dH^2 in training"
+        squares = np.stack([np.square(change[:, columns]).mean(axis=1) for columns in diagonal.values()], axis=1)
         yield Measured(
-            tensor=name,
+            tensor=tensor,
             layer=layer,
             step=last_step(point),
-            samples=labels,
-            estimate=estimate,
-            theory=two,
-            scale=np.ones(len(two)),
+            samples=[label_of((a, a)) for a in diagonal],
+            estimate=estimators.mean(squares).log(),
+            theory=predicted,
+            scale=np.ones(len(predicted)),
         )
 
 
@@ -107,9 +111,8 @@ def _size(point: Point, family: str, layers: Layers) -> Iterator[Measured]:
     needs=closed_form_known,
 )
 def kernel_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
-    """In every network the conditional kernel of a hidden layer moves by order 1/n, as the NTK does in docs/theory.md
-    (5.8)."""
-    return _size(point, "g", layers)
+    """The conditional kernel of a hidden layer moves by order 1/n in every network, docs/theory.md (5.8)."""
+    return _size(point, "g", "log dg^2", layers)
 
 
 @measure(
@@ -123,4 +126,4 @@ def kernel_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
 )
 def ntk_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """The NTK moves by order 1/n in the mean and in every network, docs/theory.md (5.8)."""
-    return _size(point, "H", layers)
+    return _size(point, "H", "log dH^2 in training", layers)

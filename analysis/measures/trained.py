@@ -145,14 +145,22 @@ def nearly_kernel_mean(point: Point, eta: float) -> Array:
     return nearly_kernel.trained_mean(flow, targets(point), eta)
 
 
+def nearly_kernel_known(point: Point) -> Iterator[str]:
+    """Needs of the coefficient of trained means at order 1/n."""
+    yield from arrived(point)
+    if point.trained and (trained := len(targets(point))) > nearly_kernel.MOST_TRAINED:
+        most = nearly_kernel.MOST_TRAINED
+        yield f"inputs: {trained} train samples: at most {most}, the cost grows as their sixth power"
+
+
 def coefficient_known(point: Point) -> Iterator[str]:
-    """Needs of the coefficient at order 1/n, which is known at the end of descent and flow."""
+    """Needs of the coefficient at order 1/n where it is measured from a network's own start."""
     known = [name for name, form in theory.CLOSED_FORMS.items() if form.descent]
     if solved(point) and (name := point.settings["dynamics"]["name"]) not in known:
         yield f"dynamics={name}: the coefficient is known for {' and '.join(known)} only"
     if 0 not in point.data.layout.steps:
         yield f"observables.steps={list(point.data.layout.steps)}: step 0 is needed"
-    yield from arrived(point)
+    yield from nearly_kernel_known(point)
 
 
 @measure(
@@ -161,6 +169,7 @@ def coefficient_known(point: Point) -> Iterator[str]:
     symbol=r"$n\,(\mathrm{E}\,z-z_\infty)$",
     families=("z",),
     steps="end",
+    smooth=True,
     needs=coefficient_known,
 )
 def trained_mean_coefficient(point: Point, layers: Layers) -> Iterator[Measured]:

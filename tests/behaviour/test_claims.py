@@ -50,13 +50,18 @@ REFUSED = [
     ([*NTK, "+claim.tests.trained_mean={precision: 0.1}"], "dynamics=none: trained_mean needs trained networks"),
     ([*ALGORITHMS, "dynamics=gradient_descent,momentum"],
      "reference=gradient_flow: the sweep has dynamics=gradient_descent, momentum"),
-    (["experiment=criticality", *FEW, WIDTHS, "activation=relu", "initialization.C_W=2.0", "initialization.C_b=0.1"],
-     "the kernel does not flow exponentially"),
+    (["experiment=criticality", *FEW, WIDTHS, "activation=relu", "initialization.C_W=2.0", "initialization.C_b=0.1",
+      "~claim.tests.K_power_law"], "the kernel does not flow exponentially"),
     ([*TRAINED, "dynamics=gradient_descent", "observables.steps=[0,1]", "dynamics.steps=1", "network.outputs=3",
       "inputs.classes=[0,1,2]", "~claim.tests.ntk_change",
       "+claim.tests.ntk_change_of_step={precision: 0.4}"],
      "ntk_change_of_step: network.outputs=3: one output is needed"),
     (["experiment=linear_model", *FEW, "network.depth=2", "network.width=8"], "networks of one layer are needed"),
+    (["experiment=criticality", *FEW, WIDTHS, "initialization.C_W=0.8"],
+     "K_power_law: initialization: C_b=0.0, C_W=0.8: K falls as a power of l at criticality only"),
+    ([*ALGORITHMS, "activation=relu"], "algorithm_coefficient is defined for smooth activations only"),
+    ([*ALGORITHMS, "dynamics=gradient_flow"], "reference=gradient_flow: the sweep has no other dynamics"),
+    (["experiment=taylor_models", *FEW, WIDTHS, "observables.steps=[0]"], "taylor_error needs a step of training"),
 ]  # fmt: skip
 
 
@@ -144,6 +149,21 @@ def test_old_data_at_three_widths(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (result.table["verdict"] == "not tested").all()
     assert len(result.estimates) > 0
     assert (tmp_path / "report" / "report.html").exists()
+
+
+def test_series_of_one_name_do_not_replace_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measure whose labels repeat is not tested where they do; the control is the same measure with its labels."""
+    settings = ["experiment=ntk_mean", *FEW, WIDTHS, f"output={tmp_path}/s"]
+    sets = simulate.sweep(*settings)
+    (whole,) = analysis.analyze(sets).verdicts
+    assert whole.not_tested == ()
+    monkeypatch.setattr("analysis.measures.ntk.label_of", lambda *groups: "00")
+    (verdict,) = analysis.analyze(sets).verdicts
+    assert {entry.reason for entry in verdict.not_tested} == {
+        "the measure yields two series of this name; its labels have to differ"
+    }
+    assert 0 < len(verdict.judged) < len(whole.judged)
+    assert len(verdict.judged) + len(verdict.not_tested) == len(whole.judged)
 
 
 def test_a_misspelt_test_takes_nothing_else_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ WRONG = [
     ([*DECAY, "dynamics.rules=weight_decay"], "dynamics.rules='weight_decay'", "a mapping"),
     ([*DECAY, "dynamics.rules=[weight_decay]"], "dynamics.rules=['weight_decay']", "a mapping"),
     (["dynamics=momentum", "dynamics.rules={weight_decay: 0.1}"], "dynamics.eta='auto'", "a number > 0: with"),
-    (["dynamics.rules={weight_decay: 0.1}"], "dynamics.rules={weight_decay: 0.1}", "did you mean dynamics.rules?"),
+    (["dynamics.rules={weight_decay: 0.1}"], "dynamics.rules={weight_decay: 0.1}", "dynamics=gradient_descent has it"),
     (
         ["dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.rules={weight_decay: 1}",
          "observables.record=[taylor]"],

@@ -47,24 +47,29 @@ def trained(*overrides: str, train: int = 1, of: int = 2) -> Rows:
     return rows(*BASE, *overrides, x=inputs_of(GRAM[:of, :of]), y=np.ones((train, 1)))
 
 
-def good(name: str) -> Rows:
-    """A point that has what a test needs."""
+OFF = ["initialization=gaussian", "initialization.C_W=1.5"]
+
+
+def good(name: str, *changes: str) -> Rows:
+    """A point that has what a test needs, but for these changes."""
     if name in TRAINABLE:
         overrides, train, of = TRAINABLE[name]
-        return trained(*overrides, train=train, of=of)
+        return trained(*overrides, *changes, train=train, of=of)
     if name == "K_exponential":
-        return rows(*BASE, EVERYTHING, "initialization=gaussian", "initialization.C_W=1.5", x=RAY)
-    return rows(*BASE, EVERYTHING, *SCALED, x=inputs_of(GRAM))
+        return rows(*BASE, EVERYTHING, *OFF, *changes, x=RAY)
+    return rows(*BASE, EVERYTHING, *SCALED, *changes, x=inputs_of(GRAM))
 
 
 def reasons(name: str, data: Rows, layers: list[int] | None = None) -> list[str]:
-    """The same of rows and of a data set that is planned; a measure that lacks something raises the first."""
+    """The same of rows and of a data set that is planned; what lacks something and is defined raises the first."""
     tested = claims.tests()[name]
     found = list(tested.missing(data.point, layers))
     planned = Planned(data.path, data.settings, data.layout, data.given)
     assert list(tested.missing(Point(planned), layers)) == found
-    if found:
-        given = [data.point, data.point] if tested.paired else [data.point]
+    given = [data.point]
+    if tested.paired:
+        given.append(trained(*(TRAINED if data.settings["dynamics"]["name"] == "gradient_flow" else FLOW)).point)
+    if found and not list(tested.undefined(*given)):
         with pytest.raises(ValueError, match="rows: ") as error:
             tested(*given, layers)
         assert str(error.value) == f"rows: {found[0]}"
@@ -93,11 +98,11 @@ def test_columns(name: str) -> None:
     """Of families that are not there, and of layer 1 alone, which is Gaussian at every width."""
     record = claims.tests()[name]
     other = "moments" if "m4" not in record.families else "kernel"
-    data = rows(*BASE, f"observables.record=[{other}]", *SCALED, x=inputs_of(GRAM))
+    data = good(name, f"observables.record=[{other}]")
     needed = f"observables.record=[{other}]: {name} needs columns {' and '.join(record.families)}"
     assert any(reason.startswith(needed) for reason in reasons(name, data))
     if set(record.families) <= {"g", "m2", "m4"}:
-        data = rows(*BASE, EVERYTHING, *SCALED, "observables.layers=[1]", x=inputs_of(GRAM))
+        data = good(name, "observables.layers=[1]")
         assert any("together at a layer from 2 on" in reason for reason in reasons(name, data))
 
 
@@ -109,8 +114,66 @@ def test_training(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_activations(name: str) -> None:
-    data = rows(*BASE, EVERYTHING, "activation=relu", x=inputs_of(GRAM))
-    assert reasons(name, data) == [f"activation=relu: {name} is defined for smooth activations only"]
+    assert reasons(name, good(name, "activation=relu")) == [
+        f"activation=relu: {name} is defined for smooth activations only"
+    ]
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_a_step_of_training(name: str) -> None:
+    """Where nothing but the start is recorded there is no change, and a Taylor model has no error."""
+    assert f"observables.steps=[0]: {name} needs a step of training" in reasons(
+        name, good(name, "observables.steps=[0]")
+    )
+
+
+@pytest.mark.parametrize("name", ["trained_mean_coefficient", "algorithm_coefficient"])
+def test_few_train_samples(name: str) -> None:
+    """The sums of (5.12) have N^6 terms."""
+
+    def data(train: int) -> Rows:
+        x = np.linspace(0.5, 2.0, 8)[:, None] ** np.arange(8) * np.eye(8)
+        return rows(*BASE, *TRAINED, "dynamics=gradient_flow", "dynamics.steps=20000", "observables.steps=[0,20000]",
+                    x=x[: train + 1], y=np.ones((train, 1)))  # fmt: skip
+
+    reason = "inputs: 7 train samples: at most 6, the cost grows as their sixth power"
+    assert reason in reasons(name, data(7))
+    assert not any("train samples" in reason for reason in reasons(name, data(6)))
+
+
+def test_where_theory_predicts_nothing() -> None:
+    """A point is left out there, and its needs are not asked; the control is the other side of each condition."""
+
+    def said(name: str, *points: Rows) -> list[str]:
+        measured = claims.tests()[name]
+        reasons = list(measured.undefined(*(data.point for data in points)))
+        if reasons:
+            assert list(measured(*(data.point for data in points), None)) == []
+        return reasons
+
+    critical, off = good("K_power_law"), good("K_exponential")
+    assert said("K_power_law", off) == ["initialization: C_b=0.0, C_W=1.5: K falls as a power of l at criticality only"]
+    assert said("K_power_law", critical) == []
+    assert said("K_exponential", critical) == [
+        "initialization: C_b=0.0, C_W=1.0: at criticality K has no exponential flow"
+    ]
+    assert said("K_exponential", off) == []
+    flow, descent, momentum = trained(*FLOW), trained(*TRAINED), trained(*TRAINED, "dynamics=momentum")
+    assert said("algorithm_difference", flow, flow) == ["dynamics=gradient_flow: two flows are one algorithm"]
+    assert said("algorithm_difference", descent, flow) == []
+    assert said("algorithm_coefficient", descent, flow) == []
+    assert said("algorithm_coefficient", descent, descent) == [
+        "dynamics=gradient_descent, gradient_descent: the two are one algorithm at order 1/n"
+    ]
+    assert said("algorithm_coefficient", momentum, flow) == [
+        "dynamics=momentum, gradient_flow: the coefficient is known for gradient descent and gradient flow only"
+    ]
+    linear = ["activation=linear"]
+    assert said("A_slope", good("A_slope", *linear)) == []
+    assert said("P_exponent", good("P_exponent", *linear)) == [
+        "activation=linear: its universality class predicts no growth of P"
+    ]
+    assert said("P_exponent", good("P_exponent")) == []
 
 
 def test_layers_are_recorded() -> None:
@@ -157,7 +220,6 @@ def test_two_lengths() -> None:
     assert reasons("K_exponential", data(1.5, [[1.0, 1.0], [1.0, -1.0]])) == needed
     assert reasons("K_exponential", data(1.5, [[1.0, 1.0]])) == needed
     assert reasons("K_exponential", data(0.8, [[1.0, 1.0]])) == []
-    assert reasons("K_exponential", data(1.0, [[1.0, 1.0]])) == []  # nothing is measured at criticality
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in ("ntk_change", "taylor_error")])

@@ -78,10 +78,13 @@ def test_ntk_change_of_step() -> None:
     holds(check, data, data.scaled("H"), data.exchanged("H", (0, 0, 0, 0), (0, 0, 0, 1)))
 
 
-def moved(prefix: str, layers: tuple[int, ...], diagonal: Callable[[tuple[int, ...]], float | None]) -> Rows:
+def moved(
+    prefix: str, layers: tuple[int, ...], diagonal: Callable[[tuple[int, ...]], float | None], outputs: int = 1
+) -> Rows:
     """A family whose diagonal components move by that, up or down."""
     k = np.array([[1.0, 0.3], [0.3, 0.8]])
-    data = made("observables.output_layers=[2,3]", "network.depth=3", x=inputs_of(k), y=np.ones((2, 1)))
+    given = ["observables.output_layers=[2,3]", "network.depth=3", f"network.outputs={outputs}"]
+    data = made(*given, x=inputs_of(k), y=np.ones((2, outputs)))
 
     def change(*index: int) -> Any:
         size = diagonal(index)
@@ -112,4 +115,12 @@ def test_kernel_change_size() -> None:
 def test_ntk_change_size() -> None:
     data = moved("H", (2, 3), lambda index: {(0, 0, 0, 0): 0.5, (0, 0, 1, 1): 0.2}.get(index))
     swapped = data.exchanged("H", (0, 0, 0, 0), (0, 0, 0, 1))
+    holds(sized(ntk_change_size, "log dH^2 in training", (2, 3)), data, data.scaled("H"), swapped)
+
+
+def test_ntk_change_size_of_two_outputs() -> None:
+    """All outputs are averaged, in one series a sample: 0.5^2 is the mean of 0.7^2 and 0.1^2."""
+    sizes = {(0, 0, 0, 0): 0.7, (1, 1, 0, 0): 0.1, (0, 0, 1, 1): 0.2, (1, 1, 1, 1): 0.2}
+    data = moved("H", (2, 3), sizes.get, outputs=2)
+    swapped = data.exchanged("H", (0, 0, 0, 0), (0, 1, 0, 0))
     holds(sized(ntk_change_size, "log dH^2 in training", (2, 3)), data, data.scaled("H"), swapped)
