@@ -17,7 +17,7 @@ FLAGS = {"-m", "--multirun", "--cfg", "--forecast", "-h", "--help"}
 
 
 def usage(overrides: Sequence[str] = (), config_dir: str | None = None) -> str:
-    """The help text: options of the package and of the user's own folder, and what the plugins register."""
+    """The help text, with the options of the package and of the user's own folder, and the records of plugins."""
     loaded: tuple[plugins.Plugin, ...] = ()
     folder = configs.checked(config_dir)
     if overrides:
@@ -40,8 +40,8 @@ def usage(overrides: Sequence[str] = (), config_dir: str | None = None) -> str:
         "",
     ]
     for group in GROUPS:
-        own = configs.own_options(group, folder)
-        names = [name + "*" * (name in own) for name in configs.options(group, folder)]
+        of_folder = configs.own_options(group, folder)
+        names = [name + "*" * (name in of_folder) for name in configs.options(group, folder)]
         lines.append(f"  {group + '=':<16} {', '.join(names)}")
     if folder:
         lines.append(f"  * of {folder}")
@@ -53,7 +53,7 @@ def usage(overrides: Sequence[str] = (), config_dir: str | None = None) -> str:
         "  inputs.{count,test,seed,normalization,scale,...}; dynamics.{eta,steps,loss,...};",
         "  observables.{record,layers,output_layers,tuples,steps}; initialization.{C_b,C_W}; output; workers;",
         "  cluster.{shards,minutes,partition,memory,gpus,wait}; plugins=[my.py].  --cfg shows all.",
-        "An interrupted run goes on when called again with the same settings.",
+        "Repeat an interrupted command to resume it.",
     ]
     return "\n".join(lines)
 
@@ -67,11 +67,11 @@ def main(arguments: list[str]) -> int:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted: what is committed is kept; the same command goes on from there", file=sys.stderr)
+        print("\ninterrupted: committed parts are kept; run the same command to resume", file=sys.stderr)
         return 130
     except (OSError, RuntimeError, MemoryError) as error:
         print(
-            f"error: {printable(str(error))}; what is committed is kept, the same command goes on from there",
+            f"error: {printable(str(error))}; committed parts are kept, run the same command to resume",
             file=sys.stderr,
         )
         return 1
@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _main(arguments: list[str]) -> Sequence[DataSet]:
-    """The data sets that are made when it returns; none where the command only prints or submits."""
+    """Run the command; returns the data sets that are made by then, none where it only prints or submits."""
     shard, rest = valued(arguments, "--shard")
     config_dir, rest = valued(rest, "--config-dir")
     flags = [argument for argument in rest if argument.startswith("-")]
@@ -109,7 +109,7 @@ def _main(arguments: list[str]) -> Sequence[DataSet]:
             print(line)
         return []
     progress = api._progress(quiet=False)
-    if shard is not None:  # by this process, whatever the launcher
+    if shard is not None:  # a shard is made by this process, whatever the launcher
         return api.make(settings, progress, api.read_shard(shard))
     folder = [f"--config-dir={config_dir}"] if config_dir is not None else []
     return api.launch(settings, cluster, [*["-m"] * sweeping, *folder, *overrides], progress)

@@ -1,9 +1,9 @@
 """A user's Python files, named by `plugins=[my.py]`: imported, they register activations, observables, measures, ...
 
 A plugin uses the decorators and records that the package uses. It is loaded only when the command line, a notebook or
-a config names it, never because a data set does. It is the user's own code: it runs with the rights of whoever names
-it. Its digest is part of the identity of the data sets that are made with it, unless all that it registers are
-launchers, measures and the like, which decide no rows.
+a config names it, never because a data set does. It is the user's own code and runs with the user's rights. Its digest
+is part of the identity of the data sets that are made with it, unless it registers only records that decide no rows,
+such as launchers and measures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from simulate.settings.reader import SettingsError, is_list, nonempty
 
 __all__ = ["Plugin", "deciding_rows", "hidden_but", "in_words", "load", "load_in_worker", "loaded", "sources", "unmet"]
 
-PREFIX = "nearly_gaussian_plugin_"  # of the names that modules of plugins have
+PREFIX = "nearly_gaussian_plugin_"  # begins the module names of plugins
 PACKAGES = ("simulate", "analysis", "configs")
 
 
@@ -36,7 +36,7 @@ class _Loaded:
     added: tuple[tuple[Registry[Any], str, Any], ...]  # registry, name, record
 
 
-_loaded: dict[str, _Loaded] = {}  # by base name; one text of a name in a process
+_loaded: dict[str, _Loaded] = {}  # by base name; a process has one text of a name
 
 
 class _Text(SourceLoader):
@@ -88,7 +88,7 @@ def _find(name: Any, config_dir: str | Path | None) -> Path:
 
 
 def _load(path: Path, digest: str | None = None) -> Plugin:
-    """Import one file. digest: what it must have."""
+    """Import one file, whose sha256 has to be `digest` where that is given."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -133,8 +133,8 @@ def _import(path: Path, data: bytes) -> None:
 
 
 def _added(before: dict[int, set[str]]) -> list[tuple[Registry[Any], str, Any]]:
-    """What a plugin has registered: what was not there before, less what the package's own modules, imported on the
-    way, have."""
+    """The records that a plugin has registered: those that are new, without those of modules of the package which the
+    plugin imports."""
     return [
         (registry, name, record)
         for registry in REGISTRIES
@@ -145,7 +145,7 @@ def _added(before: dict[int, set[str]]) -> list[tuple[Registry[Any], str, Any]]:
 
 
 def _in_one_line(error: BaseException, path: Path) -> str:
-    """line N: TypeError: ..., where N is the innermost line of the file itself."""
+    """The error as `line N: TypeError: ...`, where N is the innermost line of the file itself."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
@@ -155,8 +155,8 @@ def _in_one_line(error: BaseException, path: Path) -> str:
 
 @contextmanager
 def hidden_but(plugins: Sequence[Plugin]) -> Iterator[None]:
-    """Without the records of the plugins that this process has loaded and these settings do not name, so that no data
-    set is made with what its identity does not tell."""
+    """A context without the records of plugins that this process has loaded and these settings do not name, so that no
+    data set is made with a record that its identity does not tell."""
     hidden = [entry for loaded in _loaded.values() if loaded.plugin not in plugins for entry in loaded.added]
     for registry, name, _ in hidden:
         del registry[name]
@@ -168,8 +168,7 @@ def hidden_but(plugins: Sequence[Plugin]) -> Iterator[None]:
 
 
 def deciding_rows(plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
-    """Those that belong to the identity of a data set: all but the ones that have registered nothing except records
-    which decide no rows."""
+    """The plugins that belong to the identity of a data set: all but those whose records all decide no rows."""
     kept = []
     for plugin in plugins:
         added = _loaded[plugin.name].added
@@ -179,7 +178,7 @@ def deciding_rows(plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
 
 
 def in_words(plugin: Plugin) -> str:
-    """What a loaded plugin has registered, by kind: "launcher mine; observable spread, tail"."""
+    """The records of a loaded plugin by kind, as "launcher mine; observable spread, tail"."""
     names: dict[str, list[str]] = {}
     for registry, name, _ in _loaded[plugin.name].added:
         names.setdefault(registry.kind, []).append(name)
@@ -192,8 +191,10 @@ def loaded() -> tuple[Plugin, ...]:
 
 
 def unmet(settings: Any) -> str:
-    """Which plugins a data set, by the settings in its manifest, was made with that this process has not loaded, in
-    words; or nothing. ValueError where the manifest's are no plugins."""
+    """In words, the plugins that a data set was made with and this process has not loaded; empty if there are none.
+
+    settings: those of the data set's manifest. ValueError where the manifest's entries are no plugins.
+    """
     recorded = recorded_plugins(settings)
     names = {plugin.name for plugin in recorded}
     return "; ".join(differences(recorded, [plugin for plugin in loaded() if plugin.name in names]))
@@ -205,6 +206,6 @@ def sources(plugins: Sequence[Plugin]) -> tuple[tuple[str, str], ...]:
 
 
 def load_in_worker(sources: Sequence[tuple[str, str]]) -> None:
-    """Load what the parent process has loaded. SettingsError where a file is another one by now."""
+    """Load the plugins of the parent process. SettingsError where a file has changed since."""
     for path, digest in sources:
         _load(Path(path), digest)

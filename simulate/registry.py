@@ -19,8 +19,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Registry(dict[str, Record]):
     """The records of a kind (activation, observable, ...) by their names, in the order in which they were added.
 
-    rows: whether a record can decide the rows of a data set, so that whoever adds one is part of its identity; a
-    launcher or a measure of the analysis cannot. origin: by name, the module whose import added the record.
+    rows: whether a record can decide the rows of a data set, so that the plugin that adds one is part of its identity.
+    Launchers and measures of the analysis cannot. origin: by name, the module whose import added the record.
     """
 
     def __init__(self, kind: str, rows: bool = True):
@@ -39,8 +39,8 @@ class Registry(dict[str, Record]):
 
 
 def implements(records: Registry[Any], functions: dict[str, Function], name: str) -> Callable[[Function], Function]:
-    """A decorator that enters the function of the record of that name; ValueError where there is no such record, or
-    where it has its function already."""
+    """A decorator that enters the function of the record of that name. ValueError where there is no such record, or
+    where the record has its function already."""
     if name not in records:
         raise ValueError(f"no {records.kind} {name!r} is registered; add its record first")
 
@@ -53,7 +53,7 @@ def implements(records: Registry[Any], functions: dict[str, Function], name: str
     return register
 
 
-REGISTRIES: list[Registry[Any]] = []  # every one of this process
+REGISTRIES: list[Registry[Any]] = []  # all registries of this process
 
 
 def _importing() -> str:

@@ -2,7 +2,7 @@
 
     python -m simulate.status DIR [--verify]
 
-The same simulation, run again, computes the missing networks and nothing else.
+Repeat the simulation's command to compute the missing networks and nothing else.
 """
 
 import sys
@@ -19,7 +19,7 @@ from simulate.store.manifest import digest
 from simulate.store.parts import committed, damage, gaps, part_name
 from simulate.store.sets import DataSet, find
 
-RATE_SECONDS = 600.0  # the rate is that of the parts of so many last seconds
+RATE_SECONDS = 600.0  # parts older than this do not count for the rate
 
 
 def status(data: DataSet, verify: bool = False) -> dict[str, Any]:

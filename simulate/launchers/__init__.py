@@ -1,4 +1,4 @@
-"""Where sweeps are made: every launcher of the package, and those that plugins add."""
+"""The launchers of the package, which make a sweep here or on a cluster; plugins add others."""
 
 from simulate.launchers import local, slurm
 from simulate.launchers.launcher import LAUNCHERS, Launch, Launcher

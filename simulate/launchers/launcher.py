@@ -1,4 +1,4 @@
-"""What a launcher is: how a checked sweep is made, in this process or by tasks of a cluster. No torch here."""
+"""The record of a launcher, which makes a checked sweep in this process or by tasks of a cluster. No torch here."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Launch:
-    """A sweep to be made: its jobs are checked, and nothing is written yet.
+    """A sweep to be made, whose jobs are checked and of which nothing is written yet.
 
-    arguments: `python -m simulate *arguments` makes it, and with --shard=K/N one of N shards of it, never asking a
-    launcher again. shard: (k, N), the one to make; (0, 1) is all.
+    arguments: those of the command `python -m simulate *arguments` that makes the sweep. With --shard=K/N the command
+    makes one of N shards by itself, without a launcher. shard: (k, N) of the shard to make; (0, 1) is the whole sweep.
     """
 
     jobs: Sequence[Job]
@@ -34,10 +34,11 @@ class Launch:
 class Launcher:
     """One value of `cluster.name`; configs/cluster/NAME.yaml holds its settings.
 
-    start: makes the sweep, or submits it and says so. It returns the data sets that are made by then.
-    settings: those of `cluster` that it takes; what is not shared by all launchers it finds in `Cluster.further` and
-    checks itself. here: whether the data sets are made, by `cluster.shards` processes, when `start` returns.
-    logs: the folder, in that of the data sets, of the logs of its tasks, NAME.log each; or nothing.
+    start: makes the sweep, or submits it and prints what it submitted. It returns the data sets that are made by then.
+    settings: the settings of `cluster` that the launcher takes. Those that launchers do not share are in
+    `Cluster.further`, and the launcher checks them itself. here: whether the data sets are made, by `cluster.shards`
+    processes, when `start` returns. logs: name of the folder of its tasks' logs (NAME.log) in the folder of the data
+    sets; empty where there are none.
     """
 
     name: str

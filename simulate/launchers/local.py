@@ -1,4 +1,4 @@
-"""In this process and its worker processes, on this machine."""
+"""The launcher of this machine: this process and its workers make the sweep."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ from simulate.store.sets import DataSet
 
 
 def start(launch: Launch) -> Sequence[DataSet]:
-    """Make the data sets, or finish them; raises as `simulate.running.runner.run`."""
-    from simulate.running import runner  # torch, only here
+    """Make the data sets, or finish them; raises the errors of `simulate.running.runner.run`."""
+    from simulate.running import runner  # imports torch
 
     return runner.run(launch.jobs, launch.progress, launch.shard)
 

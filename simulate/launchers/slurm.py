@@ -2,9 +2,9 @@
 
     python -m simulate experiment=ntk cluster=slurm cluster.shards=64 cluster.minutes=60 cluster.partition=gpu
 
-The script that is submitted is the same command with --shard, so that there is nothing to unpickle, nothing to install
-on nodes but this project, and a person can read and submit it again. What a task has committed stays; one that is
-requeued, after a lost node or shortly before its time is up, goes on from there.
+The submitted script is the same command with --shard: nothing is unpickled, nodes need nothing but this project, and a
+person can read it and submit it again. Parts that a task has committed stay. A task that is requeued, after a lost node
+or shortly before its time is up, resumes after them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from simulate.store.sets import DataSet
 if TYPE_CHECKING:
     from simulate.running.jobs import Job
 
-MARGIN, START = 1.5, 10  # of the forecast, and seconds in which a task starts
-BEFORE_THE_END = 60  # seconds before a task's time is up at which it is requeued
+MARGIN = 1.5  # the time of a task is so many times its forecast
+START = 10  # seconds that a task needs before it computes
+BEFORE_THE_END = 60  # a task is requeued so many seconds before its time is up
 LOGS = "slurm"
 
 
 def script(arguments: Sequence[str], cluster: Cluster, folder: Path) -> str:
-    """What sbatch gets: a task is `python -m simulate` with the sweep's own arguments and --shard. `folder` keeps the
-    logs of the tasks."""
+    """The script for sbatch, in which a task is `python -m simulate` with the arguments of the sweep and --shard.
+    `folder` keeps the logs of the tasks."""
     options = {
         "job-name": "nearly-gaussian",
         "array": f"0-{cluster.shards - 1}",
@@ -53,7 +54,7 @@ def script(arguments: Sequence[str], cluster: Cluster, folder: Path) -> str:
     command = [sys.executable, "-m", "simulate", *arguments, *one_process]
     lines = ["#!/bin/bash", *(f"#SBATCH --{name}={value}" for name, value in options.items()), "#SBATCH --requeue"]
     lines += [
-        "# Shortly before the time is up: stop, and go on in another allotment.",
+        "# Shortly before the time is up the task stops and is requeued.",
         """trap 'kill $!; wait; scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"; sleep 60' USR1""",
         f"{shlex.join(command)} --shard=$SLURM_ARRAY_TASK_ID/{cluster.shards} &",
         "wait $!",
@@ -62,7 +63,7 @@ def script(arguments: Sequence[str], cluster: Cluster, folder: Path) -> str:
 
 
 def _tasks(jobs: Sequence[Job], cluster: Cluster) -> int:
-    """How many, each of them a shard of every data set and up to a part of each longer than the mean."""
+    """The number of tasks. Each makes a shard of every data set, which may be a part of each longer than the mean."""
     if cluster.gpus and jobs[0].settings.ensemble.device != "cuda":
         raise SettingsError(
             "cluster.shards", "auto", "there is no GPU here whose time could be measured: give their number"
@@ -81,14 +82,17 @@ def _tasks(jobs: Sequence[Job], cluster: Cluster) -> int:
 
 
 def submit(launch: Launch) -> tuple[str, int]:
-    """Submit the checked sweep; returns the job's number and how many tasks it has. Raises SettingsError where there is
-    no Slurm, or where a task has too little time or memory, RuntimeError with Slurm's own words where it refuses."""
+    """Submit the checked sweep; returns the job's number and its number of tasks.
+
+    Raises SettingsError where there is no Slurm, or where a task has too little time or memory, and RuntimeError with
+    Slurm's message where it refuses.
+    """
     jobs, cluster = launch.jobs, launch.cluster
     if shutil.which("sbatch") is None:
         raise SettingsError("cluster", "slurm", "sbatch is not here; choose local, or log in to a cluster")
     if (workers := jobs[0].settings.workers) not in (None, 1):
         raise SettingsError("workers", workers, "a task of Slurm is one process; cluster.shards says how many tasks")
-    from simulate.running.memory import check_task  # torch, only here
+    from simulate.running.memory import check_task  # imports torch
 
     check_task(jobs, cluster.memory * 2**30)
     cluster = replace(cluster, shards=cluster.shards or _tasks(jobs, cluster))

@@ -16,13 +16,13 @@ from simulate.settings.network import ACTIVATIONS, Activation, Kind
 from simulate.settings.reader import SettingsError
 
 Function = Callable[[Tensor], Tensor]
-Slope = Callable[[Tensor, Tensor], Tensor]  # s' from z and s(z), which often has done most of the work
+Slope = Callable[[Tensor, Tensor], Tensor]  # s'(z) from z and s(z): with s(z) at hand it is often cheap
 
 
 def _numpy(ufunc: Any, function: Function) -> Function:
-    """`function`, on a CPU by numpy: its tanh, sin, cos and exp take a half to a seventh of torch's time (AVX512).
+    """`function`, computed by numpy on a CPU, whose tanh, sin, cos and exp take 1/2 to 1/7 of torch's time (AVX512).
 
-    Only in inference mode, where nothing is differentiated.
+    Outside inference mode torch computes it, so that it can be differentiated.
     """
 
     def value(z: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def _density(z: Tensor) -> Tensor:
     return _exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
 
 
-# softplus' own threshold would replace it by z above 20, an error of 2e-9 that float64 can see.
+# torch's default threshold replaces softplus by z above 20, an error of 2e-9 that float64 can see.
 def _softplus(z: Tensor) -> Tensor:
     return torch.nn.functional.softplus(z, threshold=50.0)
 
@@ -90,10 +90,10 @@ def _erf_slope(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Functions:
-    """An activation with its parameters given. s, and slope, which is s' from z and s(z), each elementwise.
+    """The functions of an activation with given parameters, each elementwise: s(z), and slope(z, s), which is s'(z).
 
-    beyond: second, third and fourth derivative; None where there are none, which is an error where they are wanted.
-    slope_of_s: the slope follows from s alone, slope(s, s) is slope(z, s), so that z need not be kept.
+    beyond: second, third and fourth derivative; None where there are none, so that asking for them is an error.
+    slope_of_s: whether s'(z) is a function of s(z) alone, slope(s, s) = slope(z, s), so that z need not be kept.
     """
 
     s: Function
@@ -107,8 +107,8 @@ FUNCTIONS: dict[str, Build] = {}
 
 
 def activation(name: str, *parameters: str) -> Callable[[Build], Build]:
-    """Registers a function of the parameters, by name, that gives an activation's `Functions`, so that settings can
-    name it. ValueError where the name is taken."""
+    """Register a function of the named parameters that returns an activation's `Functions`, so that settings can name
+    the activation. ValueError where the name is taken."""
 
     def register(build: Build) -> Build:
         if name in FUNCTIONS:
@@ -121,8 +121,8 @@ def activation(name: str, *parameters: str) -> Callable[[Build], Build]:
     return register
 
 
-# Piecewise linear functions have no derivatives from the second on away from their kink, whose delta function no finite
-# number of networks sees.
+# The second and higher derivatives of a piecewise linear function vanish but at its kink, on which no finite number of
+# networks ever falls.
 FLAT = (torch.zeros_like,) * 3
 
 

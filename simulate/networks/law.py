@@ -22,7 +22,7 @@ from simulate.settings import Settings
 
 @dataclass(frozen=True)
 class Drawn:
-    """One layer as it was drawn, z = C xi, with all that the backward pass needs."""
+    """One drawn layer, z = C xi, with the arrays that the backward pass needs."""
 
     g: Tensor  # (M, D, D) float64, the conditional kernel
     C: Tensor  # (M, D, D) float64, C C^T = g, lower triangular

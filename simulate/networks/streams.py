@@ -1,7 +1,7 @@
-"""Random streams with an address: seed and description give a key; network, tensor and position give a number.
+"""Random numbers by address: seed and description give a key; network, tensor and position give a number.
 
-The generator keeps no state (`simulate.numerics.normals`): a network's parameters are a function of its address alone,
-whatever was drawn before it or with it, on which device and by how many processes.
+The generator keeps no state (`simulate.numerics.normals`). A network's parameters are a function of its address alone:
+they do not depend on what else is drawn, on the device or on the number of processes.
 """
 
 import hashlib
@@ -15,10 +15,9 @@ from simulate.numerics import normals
 
 # The kinds of tensors that a layer has. BATCHES belong to a step, whose number takes the layer's place.
 WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES, BATCHES = range(5)
-# _KINDS: stride of a layer in the number of a tensor, which leaves room for further kinds.
-_KINDS = 8
-# Arrays: the weights of each layer, which a block leaves to the next block of the data set to draw over. Fresh pages
-# per block cost as much as drawing the numbers, and freed ones fragment the heap.
+_KINDS = 8  # stride of a layer in the number of a tensor, with room for further kinds
+# The weights of each layer, over which the next block of the data set draws its own. Fresh pages a block would cost as
+# much as drawing the numbers, and freed ones would fragment the heap.
 Arrays = dict[int, Tensor]
 
 

@@ -1,7 +1,7 @@
-"""The numbers of each family of columns: a snapshot in, one number per network and column out.
+"""The functions that compute the columns of each family from a snapshot, one number a network and column.
 
-A function that is decorated with `whole` gives the whole tensor, of which the recorded components are picked; one that
-is decorated with `components` is told which ones are recorded, and computes these alone.
+A function that is decorated with `whole` returns the whole tensor, of which the recorded components are picked. One
+that is decorated with `components` is given the recorded components and computes these alone.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +25,7 @@ Function = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Measure:
-    """name: the prefix of a family; chooses: whether the function is told the index tuples."""
+    """name: the prefix of a family. chooses: whether the function is given the index tuples."""
 
     name: str
     function: Function
@@ -36,11 +36,11 @@ MEASURES: Registry[Measure] = Registry("column")
 
 
 def whole(prefix: str) -> Callable[[Function], Function]:
-    """Registers a function of a snapshot that gives the whole tensor of the family with this prefix.
+    """Register a function of a snapshot that returns the whole tensor of the family with this prefix.
 
-    Its shape is M, then the labels, if the family has some, then for each slot the D samples, or the P outputs (i, a)
-    in the order i D + a. It may be given with other axes of the same order, as (M, n_L, D) for (M, P). ValueError where
-    the prefix is taken.
+    The shape is M, then the labels, if the family has some, then for each slot the D samples, or the P outputs (i, a)
+    in the order i D + a. Axes may be split where the order stays, as (M, n_L, D) for (M, P). ValueError where the
+    prefix is taken.
     """
 
     def register(function: Function) -> Function:
@@ -51,7 +51,7 @@ def whole(prefix: str) -> Callable[[Function], Function]:
 
 
 def components(prefix: str) -> Callable[[Function], Function]:
-    """Registers a function of (snapshot, indices) that gives the components (M, C) at the C index tuples, in order.
+    """Register a function of (snapshot, indices) that returns the components (M, C) at the C index tuples, in order.
 
     ValueError where the prefix is taken.
     """
@@ -78,9 +78,9 @@ def check(observables: Iterable[Observable]) -> None:
 
 
 def gather(layout: Layout, family: Family, device: torch.device) -> Callable[[Any], Tensor]:
-    """The function of a snapshot that gives the C recorded components of a family, (M, C).
+    """A function of a snapshot that returns the C recorded components of a family, (M, C).
 
-    It raises RuntimeError where the function that was registered gives another shape.
+    It raises RuntimeError where the registered function returns another shape.
     """
     measure, indices = MEASURES[family.prefix], layout.indices(family)
     if measure.chooses:

@@ -1,12 +1,14 @@
-"""One layer of a block of networks at one step, as the functions of `simulate.observables.measure` see it.
+"""A snapshot is one layer of a block of networks at one step; the functions of `simulate.observables.measure` read it.
 
-The two samplers (`simulate.running.samplers`) give each what it can, and nothing is computed before it is asked for, or
-twice. Without weights there is what `Snapshot` has; with weights there is `Weighted` in addition. What an observable
-uses beyond `preactivations`, `activations` and `kernel` it declares (`simulate.observables.columns.NEEDS`).
+Each of the two samplers (`simulate.running.samplers`) has a class of snapshots, which computes a tensor when it is
+first asked for. Networks without weights have the attributes of `Snapshot`, and networks with weights those of
+`Weighted`. An observable declares what it uses beyond `preactivations`, `activations` and `kernel`
+(`simulate.observables.columns.NEEDS`).
 
-M networks, D samples (the train samples first), n_l neurons in layer l, n_L outputs, and P = n_L D outputs (i, a) in
-the order i D + a. Tensors have the precision and the device of the ensemble unless float64 is said here. Functions must
-not change a tensor in place, and not wait for a device (as `.item()`, `.cpu()` or a condition on a number do).
+M counts networks, D samples (the train samples first), n_l neurons of layer l, n_L outputs, and P = n_L D pairs of an
+output and a sample, (i, a), in the order i D + a. Tensors have the precision and the device of the ensemble where
+float64 is not stated. Functions must not change a tensor in place, and must not wait for a device (as `.item()`,
+`.cpu()` or a condition on a number do).
 """
 
 from typing import Protocol
@@ -18,7 +20,7 @@ from simulate.settings import Settings
 
 
 class Snapshot(Protocol):
-    """What both samplers give."""
+    """The attributes that both samplers provide."""
 
     @property
     def settings(self) -> Settings:
@@ -46,7 +48,7 @@ class Snapshot(Protocol):
 
     @property
     def train(self) -> int:
-        """How many of the samples are train samples"""
+        """The number of train samples"""
 
     def preactivations(self) -> Tensor:
         """z(l), (M, D, n_l)"""
@@ -64,7 +66,8 @@ class Snapshot(Protocol):
 
 
 class Weighted(Snapshot, Protocol):
-    """What networks with weights give in addition; an observable that uses it needs "weights", or what stands there."""
+    """The further attributes of networks with weights. An observable that uses one needs "weights", or the need that is
+    stated there."""
 
     @property
     def parameters(self) -> Parameters:

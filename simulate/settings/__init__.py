@@ -1,8 +1,8 @@
-"""Settings as frozen records: what a data set is made with, each checked once, before anything is written.
+"""Settings of a data set as frozen records, each checked once, before anything is written.
 
 `read(config)` turns the composed config (plain dicts and lists) into records, or raises SettingsError with one line:
-the setting, its value, and what would be right. No torch here: a wrong setting is answered at once, and the analysis
-reads settings without it.
+the setting, its value, and what would be right. The package imports no torch, so that a wrong setting is answered at
+once and the analysis reads settings without it.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class Settings:
     observables: Observables
     claim: Mapping[str, Any] | None
     output: str
-    workers: int | None  # None: one a core
+    workers: int | None  # None means one a core
     plugins: tuple[Plugin, ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What decides the rows: everything but how many, where to, by how many processes, and the claim.
+        """The settings that decide the rows: all but the number of networks, the output, the workers and the claim.
 
-        A field at the default of its record is left out: a default changes nothing. So a setting that is added later,
-        with such a default, leaves the identity of every data set as it was.
+        A field at the default of its record is left out, because a default changes nothing. A setting that is added
+        later, with such a default, leaves the identity of every earlier data set as it was.
         """
         settings = asdict(self)
         for key in ("claim", "output", "workers"):
@@ -88,7 +88,7 @@ class Settings:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    """The defaults of the settings: a mapping for each record, of its fields that have one."""
+    """The defaults of the settings: for each record, a mapping of the fields that have one."""
 
     def of(record: Any) -> dict[str, Any]:
         found = {}
@@ -104,8 +104,8 @@ def _defaults() -> dict[str, Any]:
 
 
 def with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings, or an identity, as a manifest holds them, with what they leave out at its default: what is inert, and
-    settings that came later than the data set."""
+    """Settings, or an identity, of a manifest, completed with the defaults of what they leave out: settings that change
+    nothing, and settings that are younger than the data set."""
     filled = dict(settings)
     for key, default in _defaults().items():
         if isinstance(default, Mapping) and isinstance(filled.get(key, {}), Mapping):
@@ -116,12 +116,12 @@ def with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Settings as a manifest holds them, in mappings and lists."""
+    """Settings as mappings and lists, in the form in which a manifest holds them."""
     return dict(json.loads(json.dumps(asdict(settings))))
 
 
 def _refuse_targets(value: Any, path: str = "") -> None:
-    """Nothing in a config is ever instantiated: a _target_ is a mistake or an attack."""
+    """SettingsError for a _target_: nothing in a config is ever instantiated, so that it is a mistake or an attack."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             here = f"{path}.{key}" if path else str(key)
@@ -140,8 +140,9 @@ def _plugins(value: Any) -> tuple[Plugin, ...]:
 
 
 def read(config: Mapping[str, Any]) -> Settings:
-    """Settings from a composed config, in which `plugins` are those loaded; SettingsError for the first thing that is
-    wrong. Where it runs (`cluster`) is read by `simulate.settings.cluster`.
+    """Settings from a composed config, in which `plugins` are those loaded. SettingsError for the first wrong setting.
+
+    `simulate.settings.cluster` reads where the run takes place.
     """
     _refuse_targets(config)
     root = Reader(config, "")

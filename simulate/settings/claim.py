@@ -1,4 +1,4 @@
-"""The claim of an experiment, in its form; the analysis judges it."""
+"""The form of an experiment's claim; the analysis judges the claim itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simulate.settings.training import ALGORITHMS
 
 
 def read_claim(claim: Any, observables: Observables) -> Mapping[str, Any] | None:
-    """The claim is the analysis' to judge; here it only has to be whole, and its layers recorded."""
+    """The claim, whose form and layers are checked here; SettingsError for the first thing that is wrong."""
     if claim is None:
         return None
     r = Reader(claim, "claim")

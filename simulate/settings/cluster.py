@@ -1,4 +1,4 @@
-"""Where a sweep runs: in processes of this machine, or on a cluster. Not part of what a data set is."""
+"""Settings of where a sweep runs: in processes of this machine, or on a cluster. They do not decide any rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from simulate.settings.reader import Reader, SettingsError, boolean, integer
 
 @dataclass(frozen=True)
 class Cluster:
-    launcher: str  # local: worker processes on this machine; slurm; or what a plugin has registered
-    shards: int = 0  # 0, auto: as many as it takes that no task needs longer than `minutes`
-    minutes: int = 60  # a task; one that needs longer is requeued and goes on
+    """The launcher and its settings.
+
+    launcher: local (worker processes on this machine), slurm, or one that a plugin registers. shards: number of tasks;
+    0, for auto, makes as many tasks as keep each below `minutes`. minutes: time limit of a task, after which it is
+    requeued and resumes. memory: GiB a task. gpus: number a task; with one, ensemble.device=auto takes it. wait:
+    whether the command returns only when all tasks have ended. further: settings of this launcher alone, unchecked.
+    """
+
+    launcher: str
+    shards: int = 0
+    minutes: int = 60
     partition: str = ""
-    memory: int = 4  # GiB a task
-    gpus: int = 0  # a task; with one, ensemble.device=auto takes it
-    wait: bool = False  # until all tasks have ended
-    further: Mapping[str, Any] = field(default_factory=dict)  # settings that only this launcher has, unchecked
+    memory: int = 4
+    gpus: int = 0
+    wait: bool = False
+    further: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _partition(value: Any) -> str:
@@ -28,7 +36,7 @@ def _partition(value: Any) -> str:
     return text
 
 
-# The settings that launchers share: what they must be, and in words.
+# The settings that launchers share: the check of each, and what would be right in words.
 SHARED: Mapping[str, Any] = {
     "shards": (lambda value: 0 if value == "auto" else integer(value, 1), "a whole number >= 1, or auto"),
     "minutes": (lambda value: integer(value, 1), "a whole number >= 1"),
@@ -40,7 +48,8 @@ SHARED: Mapping[str, Any] = {
 
 
 def read_cluster(r: Reader, launchers: Mapping[str, tuple[str, ...]]) -> Cluster:
-    """launchers: by name, the settings that each takes. SettingsError for the first thing that is wrong."""
+    """Settings of the chosen launcher. launchers: the names of the settings that each one takes. SettingsError for the
+    first wrong setting."""
     name = r.choice("name", tuple(launchers))
     values = {key: r.get(key, *SHARED[key]) for key in launchers[name] if key in SHARED}
     further = {key: r.raw(key) for key in launchers[name] if key not in SHARED}
@@ -49,7 +58,7 @@ def read_cluster(r: Reader, launchers: Mapping[str, tuple[str, ...]]) -> Cluster
 
 
 def workers_of(cluster: Cluster, workers: int | None) -> int | None:
-    """Processes on this machine: `workers`, or one a shard. SettingsError where both are given and differ."""
+    """The number of processes on this machine: `workers`, or one a shard. SettingsError where the two differ."""
     if cluster.shards and workers not in (None, cluster.shards):
         raise SettingsError("cluster.shards", cluster.shards, f"workers={workers} says how many processes there are")
     return cluster.shards or workers

@@ -1,4 +1,4 @@
-"""How many networks are drawn, by which sampler, in which precision, where."""
+"""Settings of the ensemble: its networks, sampler, precision and device."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from simulate.settings.training import Dynamics
 
 @dataclass(frozen=True)
 class Ensemble:
+    """The networks with numbers first .. first + networks - 1 of a seed.
+
+    sampler: dense or law. block: networks that are computed at a time; None leaves it to `simulate.running.plan`. tf32:
+    whether a CUDA device multiplies with 10 bits of mantissa, at a relative error of 5e-4 a product.
+    """
+
     networks: int
     seed: int
     first: int
-    sampler: str  # dense or law
+    sampler: str
     dtype: str
     device: str
-    block: int | None  # None: by rule (simulate.blocks)
-    tf32: bool = False  # products on a CUDA device with 10 bits of mantissa, a relative error of 5e-4 each
+    block: int | None
+    tf32: bool = False
 
 
 def read_ensemble(r: Reader, observables: Observables, dynamics: Dynamics) -> Ensemble:

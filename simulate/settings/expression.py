@@ -25,7 +25,7 @@ Z: Tree = ("z",)
 
 @lru_cache(maxsize=64)
 def parse(text: str) -> Tree:
-    """The tree of an expression in z; ValueError that says what is not allowed and where."""
+    """The tree of an expression in z. A ValueError says what is not allowed."""
     if len(text) > LONGEST:
         raise ValueError(f"at most {LONGEST} characters")
     if not text.isascii():
@@ -116,7 +116,7 @@ def power(a: Tree, exponent: float) -> Tree:
 
 
 def _outer_slope(name: str, u: Tree) -> Tree:
-    """The derivative of a function at u."""
+    """The derivative of a function of the whitelist at u."""
     match name:
         case "tanh":
             return plus((1.0,), times((-1.0,), power(("tanh", u), 2.0)))
@@ -144,7 +144,7 @@ def _outer_slope(name: str, u: Tree) -> Tree:
 
 @lru_cache(maxsize=256)
 def derivative(tree: Tree) -> Tree:
-    """d/dz of a tree; ValueError where it has more nodes than LARGEST."""
+    """The derivative d/dz of a tree. ValueError where it has more nodes than LARGEST."""
     slopes: dict[Tree, Tree] = {}
 
     def slope(node: Tree) -> Tree:
@@ -176,7 +176,7 @@ def derivative(tree: Tree) -> Tree:
 
 
 def _nodes(tree: Tree) -> set[Tree]:
-    """The different subtrees."""
+    """The different subtrees of a tree."""
     found: set[Tree] = set()
     todo = [tree]
     while todo and len(found) <= LARGEST:

@@ -1,4 +1,4 @@
-"""Inputs and targets: where they come from, how many, how long."""
+"""Settings of inputs and targets: their source, number and length."""
 
 from __future__ import annotations
 
@@ -13,18 +13,26 @@ NORMALIZATIONS = ("none", "unit", "centered")
 
 @dataclass(frozen=True)
 class Inputs:
+    """The source of the samples and how they are normalised.
+
+    count: train samples, or all where none are trained on; None takes all rows of a file. test: test samples. scale:
+    factor of |x|^2 after the normalization. dimension: n_0 of sphere, gaussian, teacher and ray. squares: |x|^2 / n_0
+    of each sample of a ray. classes: the digits taken. path: the file. teacher, targets: width and outputs of the
+    teacher.
+    """
+
     source: str
-    count: int | None  # train (or only) samples; None: all rows of a file
-    test: int  # test samples
+    count: int | None
+    test: int
     seed: int
     normalization: str
-    scale: float = 1.0  # by which |x|^2 is multiplied after that
-    dimension: int | None = None  # n_0 of sphere, gaussian and ray
-    squares: tuple[float, ...] = ()  # of ray: |x|^2 / n_0 of each sample
-    classes: tuple[int, ...] = ()  # of digits
-    path: str | None = None  # of file
-    teacher: int = 0  # width of the teacher
-    targets: int = 0  # its outputs
+    scale: float = 1.0
+    dimension: int | None = None
+    squares: tuple[float, ...] = ()
+    classes: tuple[int, ...] = ()
+    path: str | None = None
+    teacher: int = 0
+    targets: int = 0
 
 
 def read_inputs(r: Reader, activation: Activation, initialization: Initialization) -> Inputs:
@@ -72,7 +80,8 @@ def read_inputs(r: Reader, activation: Activation, initialization: Initializatio
 def _critical_scale(
     r: Reader, source: str, normalization: str, activation: Activation, initialization: Initialization
 ) -> float:
-    """|x|^2 / n_0 at which K(1) is the fixed point K* of a half-stable activation; 1 where any length will do."""
+    """|x|^2 / n_0 at which K(1) is the fixed point K* of a half-stable activation; 1 for other activations, for which
+    no length is special."""
     if normalization == "none" and source != "sphere":
         raise SettingsError(
             r.key("scale"), "critical", "inputs.normalization=unit or centered gives samples one length"

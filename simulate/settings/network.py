@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """An activation that settings can name, and the numbers it has in addition to z. Its functions are registered under
-    the same name in `simulate.networks.activations` and `analysis.theory.activations`."""
+    """An activation that settings can name, and the names of its parameters. Its functions are registered under the
+    same name in `simulate.networks.activations` and `analysis.theory.activations`."""
 
     name: str
     parameters: tuple[str, ...] = ()
 
 
-# Those of configs/activation, each with the numbers that its file gives, and those that plugins register.
+# The options of configs/activation, each with the parameters that its file gives, and those that plugins register.
 ACTIVATIONS: Registry[Kind] = Registry("activation")
 for file in options("activation"):
     ACTIVATIONS.add(Kind(file, tuple(key for key in keys("activation", file) if key != "name")))
@@ -37,20 +37,23 @@ class Network:
     outputs: int  # n_L
 
     def sizes(self, n_0: int) -> list[int]:
-        """n_0, n_1 .. n_L: of the inputs and of every layer."""
+        """n_0, n_1 .. n_L: the sizes of the inputs and of every layer."""
         return [n_0, *self.widths, self.outputs]
 
 
 @dataclass(frozen=True)
 class Activation:
+    """slope: that of leaky_relu below zero. expression: a formula in z without white space. parameters: those of an
+    activation that a plugin adds."""
+
     name: str
-    slope: float | None = None  # of leaky_relu below zero
-    expression: str | None = None  # of expression, without white space
-    parameters: Mapping[str, float] = field(default_factory=dict)  # of one that a plugin adds
+    slope: float | None = None
+    expression: str | None = None
+    parameters: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, Any]:
-        """What the activation has in addition to z, by name."""
+        """The parameters of the activation by name."""
         given = {"slope": self.slope, "expression": self.expression, **self.parameters}
         return {key: value for key, value in given.items() if value is not None}
 
@@ -95,8 +98,8 @@ def read_activation(r: Reader) -> Activation:
     for name in kind.parameters:
         values[name] = _expression(r) if name == "expression" else r.real(name)
     r.close()
-    own = {name: values.pop(name) for name in ("slope", "expression") if name in values}
-    return Activation(kind.name, **own, parameters=values)
+    fields = {name: values.pop(name) for name in ("slope", "expression") if name in values}
+    return Activation(kind.name, **fields, parameters=values)
 
 
 def _expression(r: Reader) -> str:
@@ -111,7 +114,7 @@ def _expression(r: Reader) -> str:
 
 
 def critical_point(activation: Activation) -> Critical:
-    # Imported late: worker processes read no settings and start a third of a second sooner without it.
+    # The import is late because worker processes read no settings and start a third of a second sooner without it.
     from analysis.theory.criticality import critical
 
     return critical(activation.spec)

@@ -1,4 +1,4 @@
-"""What is recorded: observables, layers, samples, steps."""
+"""Settings of what is recorded: observables, layers, samples and steps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from simulate.settings.training import Dynamics
 
 @dataclass(frozen=True)
 class Observables:
+    """The observables that are recorded, where and when.
+
+    layers: those at which kernel and moments are recorded. output_layers: those at which outputs, ntk, dntk, ddntk and
+    fourth are. tuples: the tuples of samples by observable; an observable that is not named has all. steps: of
+    training.
+    """
+
     record: tuple[str, ...]
-    layers: tuple[int, ...]  # of kernel and moments
-    output_layers: tuple[int, ...]  # of outputs, ntk, dntk, ddntk and fourth
-    tuples: Mapping[str, tuple[tuple[int, ...], ...]]  # of samples, by observable; all of those not named
+    layers: tuple[int, ...]
+    output_layers: tuple[int, ...]
+    tuples: Mapping[str, tuple[tuple[int, ...], ...]]
     steps: tuple[int, ...]
 
 
@@ -71,7 +78,7 @@ def read_observables(r: Reader, network: Network, dynamics: Dynamics) -> Observa
 
 
 def _tuples(value: Any) -> Mapping[str, tuple[tuple[int, ...], ...]]:
-    """Sample tuples in rising order: an observable has one column for all orders that symmetry makes equal."""
+    """Sample tuples in rising order, because an observable has one column for all orders that symmetry makes equal."""
     if value == "all":
         return {}
     choosable = [observable.name for observable in OBSERVABLES.values() if observable.choosable]

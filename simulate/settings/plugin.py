@@ -9,12 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True, order=True)
 class Plugin:
-    name: str  # base name of the file; where it lies is not part of a data set's identity
-    digest: str  # sha256 of its text
+    """name: base name of the file, whose folder is not part of a data set's identity. digest: sha256 of its text."""
+
+    name: str
+    digest: str
 
 
 def recorded_plugins(settings: Mapping[str, Any]) -> list[Plugin]:
-    """The plugins that a manifest's settings name; they are read here and never loaded. ValueError for what is none."""
+    """The plugins that a manifest's settings name. Nothing is loaded. ValueError for entries that are no plugins."""
     entries = settings.get("plugins", [])
     if not isinstance(entries, list):
         raise ValueError("plugins is not a list")
@@ -25,7 +27,7 @@ def recorded_plugins(settings: Mapping[str, Any]) -> list[Plugin]:
 
 
 def differences(recorded: Sequence[Plugin], given: Sequence[Plugin]) -> Iterator[str]:
-    """What the plugins that a data set was made with, in words, have that the given ones have not, and the reverse."""
+    """In words, how the plugins that a data set was made with differ from the given ones."""
     now = {plugin.name: plugin.digest for plugin in given}
     for plugin in recorded:
         if plugin.name not in now:

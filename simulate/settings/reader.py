@@ -1,4 +1,4 @@
-"""A group of settings, read key by key; whatever is left unread is an unknown setting."""
+"""Reading of settings: one mapping, key by key, with one line for the first value that is wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """One line, whatever was typed or read: line breaks and what else a terminal would obey as escapes."""
+    """The text in one line: line breaks and other characters that a terminal would obey become escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -1,6 +1,6 @@
-"""Training: the facts of algorithms, losses and rules, and the settings of one training run. No torch here.
+"""Settings of training, and the facts that the program has to know of algorithms, losses and rules. No torch here.
 
-What a fact is of, its function, is registered under the same name: a step and a rule's gradient in
+Their functions are registered under the same names: the step of an algorithm and the gradient of a rule in
 `simulate.training.algorithms`, a loss with its slope in `simulate.training.losses`, the step of a Taylor model in
 `simulate.training.taylor`.
 """
@@ -15,16 +15,16 @@ from simulate.registry import Registry
 from simulate.settings.network import Activation
 from simulate.settings.reader import Reader, SettingsError, integer, real
 
-# Options that are fields of `Dynamics`, because manifests have had them there from the first. Others are in `options`.
+# These options are fields of `Dynamics`, where the first manifests had them. All others are in `options`.
 FIELDS = ("momentum", "batch")
-# Settings of all training, which an option cannot be named like.
+# Names of settings that every algorithm has, which an option cannot take.
 COMMON = ("name", "eta", "steps", "loss", "tolerance", "lambda_b", "lambda_W", "scaling", "rules", "options")
 
 
 @dataclass(frozen=True)
 class Option:
-    """A setting `dynamics.NAME` of some algorithms. check(value) gives the value that is kept, a number, text or list,
-    and raises ValueError or TypeError for a wrong one; right: what would be right, in words."""
+    """A setting `dynamics.NAME` of some algorithms. check(value) returns the value to keep (a number, text or list) and
+    raises ValueError or TypeError for a wrong one. right: what would be right, in words."""
 
     name: str
     check: Callable[[Any], Any]
@@ -33,14 +33,15 @@ class Option:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What the program has to know of a learning algorithm. Every default is the safe one.
+    """The facts of a learning algorithm. Every default is the safe one.
 
-    meaning: a step in one line. copies: tensors as large as all parameters that a step holds in addition to them.
-    gradients: how many a step takes. replayable: a step does the same whatever its number, so that a CUDA graph of one
-    may stand for all. auto_eta: it is stable where gradient descent is, so that eta=auto suits it. rests: a network
-    whose gradient vanishes stays where it is, whatever the steps before (where that is not declared, networks that have
-    arrived are put back). followed: Taylor models follow it, by a `simulate.training.taylor.model_step`.
-    Raises ValueError for the name "none", and for an option that every algorithm has.
+    meaning: a step in one line. copies: number of tensors as large as all parameters that a step holds in addition to
+    them. gradients: number of gradients a step. replayable: whether every step does the same operations, so that one
+    CUDA graph stands for all steps. auto_eta: whether it is stable where gradient descent is, so that eta=auto suits
+    it. rests: whether a network whose gradient vanishes stays where it is, whatever the steps before; if not, networks
+    that have reached the tolerance are put back after each step. followed: whether Taylor models follow it, by a
+    `simulate.training.taylor.model_step`. Raises ValueError for the name "none", and for an option that every algorithm
+    has.
     """
 
     name: str
@@ -63,11 +64,11 @@ class Algorithm:
 
 @dataclass(frozen=True)
 class Loss:
-    """What the program has to know of a loss, a sum over samples and outputs.
+    """The facts of a loss, which is a sum over samples and outputs.
 
-    curvature(outputs): its largest second derivative in one direction of z, with which descent is stable for
-    eta < 2 / (curvature lambda_max(H)). accepts(y): whether it is defined for targets y (N, n_L), a numpy array; right:
-    which targets would be right, in words.
+    curvature(outputs): largest second derivative in one direction of z; descent is stable for
+    eta < 2 / (curvature lambda_max(H)). accepts(y): whether the loss is defined for targets y (N, n_L), a numpy array.
+    right: which targets would be right, in words.
     """
 
     name: str
@@ -79,9 +80,9 @@ class Loss:
 
 @dataclass(frozen=True)
 class Rule:
-    """A term of every gradient, whatever the algorithm, as weight decay is: `dynamics.rules={NAME: value}`.
+    """A term that is added to every gradient of any algorithm, as weight decay is: `dynamics.rules={NAME: value}`.
 
-    check and right are as of an `Option`. With the neutral value it adds nothing, and is as if it were not named.
+    check and right are those of an `Option`. A rule with the neutral value adds nothing and is left out.
     """
 
     name: str
@@ -92,7 +93,7 @@ class Rule:
 
 
 def below_one(value: Any) -> float:
-    """The check of a number from 0 to below 1."""
+    """The value, checked to lie from 0 to below 1."""
     number = real(value, 0.0)
     if number >= 1:
         raise ValueError
@@ -165,17 +166,25 @@ LOSSES.add(
 
 @dataclass(frozen=True)
 class Dynamics:
-    name: str  # of an algorithm, or none
-    lambda_b: tuple[float, ...]  # a layer each
+    """The algorithm and its settings.
+
+    name: of an algorithm, or none. lambda_b, lambda_W: one a layer. eta: 0 stands for auto until it is resolved to a
+    share of the stability bound (`simulate.training.stability`). tolerance: a network stops training when its loss
+    reaches this. options: those of the algorithm other than momentum and batch. rules: value by name, in the order of
+    names, none of them neutral.
+    """
+
+    name: str
+    lambda_b: tuple[float, ...]
     lambda_W: tuple[float, ...]
-    eta: float = 0.0  # 0 for auto until it is resolved: a share of the stability bound (simulate.training.stability)
+    eta: float = 0.0
     steps: int = 0
     loss: str = "mse"
-    tolerance: float = 0.0  # a network stops training when its loss reaches this
+    tolerance: float = 0.0
     momentum: float = 0.0
     batch: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the algorithm, other than those two
-    rules: Mapping[str, Any] = field(default_factory=dict)  # rule -> value, by name, none neutral
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def followed(self) -> tuple[str, ...]:
@@ -183,7 +192,7 @@ class Dynamics:
         return tuple(algorithm.name for algorithm in ALGORITHMS.values() if algorithm.followed)
 
     def option(self, name: str) -> Any:
-        """The value of an option of the algorithm, a field or not."""
+        """The value of an option of the algorithm."""
         return getattr(self, name) if name in FIELDS else self.options[name]
 
 
@@ -234,7 +243,8 @@ def _training(r: Reader, algorithm: Algorithm, rates: Rates) -> Dynamics:
 
 
 def _rules(r: Reader) -> dict[str, Any]:
-    """Values by rule, in the order of their names, in which their terms are added."""
+    """The value of each rule by name. Terms are added in the order of names, so that the order typed does not
+    matter."""
     given = r.raw("rules")
     if given == "none":
         return {}

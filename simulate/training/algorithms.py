@@ -33,13 +33,13 @@ class Training:
     slope: Slope
     dynamics: Dynamics
     stream: Stream
-    done: int = 0  # steps
-    buffers: dict[str, Parameters] = field(default_factory=dict)  # the algorithm's state, by name
-    arrived: Tensor | None = None  # (M,) networks whose loss has come down to the tolerance
-    resting: Tensor | None = None  # (M,) those that had at the first gradient of the present step
+    done: int = 0  # number of steps made
+    buffers: dict[str, Parameters] = field(default_factory=dict)  # state of the algorithm by name
+    arrived: Tensor | None = None  # (M,) networks whose loss has reached the tolerance
+    resting: Tensor | None = None  # (M,) networks that had arrived at the first gradient of the present step
 
     def buffer(self, name: str) -> Parameters:
-        """State that is shaped and stored as the parameters are; zeros at first, then as the last step left it."""
+        """State in the shape of the parameters: zeros at first, then what the last step has left there."""
         if name not in self.buffers:
             self.buffers[name] = _zeros(self.parameters)
         return self.buffers[name]
@@ -52,20 +52,20 @@ GRADIENT_TERMS: dict[str, GradientTerm] = {}
 
 
 def step(name: str) -> Callable[[Step], Step]:
-    """Registers the step of the algorithm of that name: it changes the parameters of a Training, which has made `done`
-    steps before. Raises ValueError where ALGORITHMS has no such name."""
+    """Register the step of the algorithm of that name, a function that changes the parameters of a Training. Raises
+    ValueError where ALGORITHMS has no such name."""
     return implements(ALGORITHMS, STEPS, name)
 
 
 def gradient_term(name: str) -> Callable[[GradientTerm], GradientTerm]:
-    """Registers what the rule of that name adds to the gradient: a function of the parameters, which it must not
-    change, and of the rule's value, that gives a tensor for each of theirs. It must depend on nothing else. Raises
+    """Register the term that the rule of that name adds to the gradient: a function of the parameters and of the rule's
+    value, and of nothing else, that returns a tensor for each tensor of the parameters. It must not change them. Raises
     ValueError where RULES has no such name."""
     return implements(RULES, GRADIENT_TERMS, name)
 
 
 def _zeros(parameters: Parameters) -> Parameters:
-    """Stored as the parameters are."""
+    """Zeros with the shapes and strides of the parameters."""
     return Parameters([torch.zeros_like(W.mT).mT for W in parameters.W], [torch.zeros_like(b) for b in parameters.b])
 
 
@@ -75,13 +75,13 @@ def _add(to: Parameters, other: Parameters, factor: float) -> None:
 
 
 def _clear(parameters: Parameters, networks: Tensor) -> None:
-    """Zeros for the networks (M,) that are true."""
+    """Set the parameters of the networks (M,) that are true to zero."""
     for theta in parameters.tensors:
         theta.masked_fill_(networks.view(-1, *[1] * (theta.dim() - 1)), 0.0)
 
 
 def _rates(t: Training, rate: float, bare: bool = False) -> list[tuple[float, float]]:
-    """rate times lambda, or alone where it is bare: of the biases and the weights of each layer."""
+    """rate times lambda for the biases and the weights of each layer; the rate alone where it is bare."""
     if bare:
         return [(rate, rate)] * t.parameters.depth
     lambdas = zip(t.dynamics.lambda_b, t.dynamics.lambda_W, t.parameters.W, strict=True)
@@ -104,7 +104,7 @@ def gradient(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float, b
         delta = torch.where(t.arrived[:, None, None], torch.zeros_like(delta), delta)
     of_loss = rate if x is t.x else rate * len(t.x) / x.shape[-2]
     rates = _rates(t, of_loss, bare)
-    terms = _terms(t) if t.dynamics.rules else None  # before the parameters change
+    terms = _terms(t) if t.dynamics.rules else None  # taken here, because the loop may change the parameters
     for layer in reversed(range(t.parameters.depth)):
         V, signal, (rate_b, rate_W) = t.parameters.W[layer].mT, signals[layer], rates[layer]
         w = descend(delta, signal, V, into.W[layer].mT, rate_W, below=layer > 0)
@@ -116,7 +116,7 @@ def gradient(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float, b
 
 
 def _terms(t: Training) -> Parameters:
-    """The sum of what the rules add to the gradient at the parameters as they are."""
+    """The sum of the terms that rules add to the gradient at the present parameters."""
     total = _zeros(t.parameters)
     for name, value in t.dynamics.rules.items():
         _add(total, GRADIENT_TERMS[name](t.parameters, value), 1.0)
@@ -137,8 +137,8 @@ def _descend(t: Training, into: Parameters, direction: Parameters, rate: float, 
 
 
 def batch(t: Training) -> tuple[Tensor, Tensor]:
-    """The option `batch` says how many train samples, drawn without replacement for each network and step from its
-    stream: (M, B, n_0) and (M, B, n_L)."""
+    """B train samples, (M, B, n_0) and (M, B, n_L), drawn without replacement for each network and step from the stream
+    of the networks. B is the option `batch`."""
     order = t.stream.normal(streams.BATCHES, t.done, len(t.x)).argsort(dim=1)[:, : t.dynamics.batch]
     return t.x[order], t.y[order]
 
@@ -156,12 +156,13 @@ def momentum(t: Training) -> None:
     for v in velocity.tensors:
         v.mul_(t.dynamics.momentum)
     gradient(t, t.x, t.y, velocity, -1.0)
-    if t.arrived is not None:  # it rests, as its record declares
+    if t.arrived is not None:  # the record declares that networks rest once they have arrived
         _clear(velocity, t.arrived)
     _add(t.parameters, velocity, -t.dynamics.eta)
 
 
-# Five stages of order four in two registers: Carpenter and Kennedy, NASA TM 109112 (1994), solution 3.
+# A Runge and Kutta scheme of order four with five stages and two registers: Carpenter and Kennedy, NASA TM 109112
+# (1994), solution 3.
 STAGES = (
     (0.0, 1432997174477 / 9575080441755),
     (-567301805773 / 1357537059087, 5161836677717 / 13612068292357),

@@ -16,9 +16,9 @@ VALUE_AND_SLOPE: dict[str, ValueAndSlope] = {}
 
 
 def value_and_slope(name: str) -> Callable[[ValueAndSlope], ValueAndSlope]:
-    """Registers the function of the loss of that name: of outputs z (M, N, n_L) and targets y (N, n_L) or (M, N, n_L)
-    it gives the loss (M,) in float64 and its slope in z, in z's precision. Raises ValueError where LOSSES has no such
-    name."""
+    """Register the function of the loss of that name. For outputs z (M, N, n_L) and targets y (N, n_L) or (M, N, n_L)
+    it returns the loss (M,) in float64 and its slope in z, in the precision of z. Raises ValueError where LOSSES has no
+    such name."""
     return implements(LOSSES, VALUE_AND_SLOPE, name)
 
 
@@ -31,7 +31,7 @@ def mse(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 @value_and_slope("cross_entropy")
 def cross_entropy(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """One output: log(1 + exp(-y z)) for y = 1 and -1. More: -sum_i y_i log softmax(z)_i."""
+    """log(1 + exp(-y z)) for one output and y = 1 or -1; -sum_i y_i log softmax(z)_i for several outputs."""
     if y.shape[-1] == 1:
         margin = y * z
         return torch.nn.functional.softplus(-margin.double()).sum(dim=(1, 2)), -y * torch.sigmoid(-margin)

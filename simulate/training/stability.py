@@ -9,8 +9,8 @@ from simulate.networks.dense import forward, ntk
 from simulate.settings.training import LOSSES
 from simulate.training.algorithms import Training
 
-SHARE = 0.5  # of the stability bound, which eta=auto takes
-AUTO = 32  # networks whose NTK at initialisation it averages
+SHARE = 0.5  # eta=auto is this share of the stability bound
+AUTO = 32  # the bound is that of the mean NTK of so many networks at initialisation
 
 
 def stable_eta(drawn: Iterable[Training]) -> float:

@@ -1,7 +1,8 @@
-"""Taylor models: networks cut off at a derivative, trained in function space, docs/theory.md (5.5) to (5.8).
+"""Taylor models: truncated expansions of a network, trained in function space, docs/theory.md (5.5) to (5.8).
 
-Order 1 knows f and H of the network at initialisation and is linear; order 2 also dH, and is quadratic; order 3 also
-ddI and ddII, and is right to order 1/n. All start where the network starts and follow its algorithm with its eta.
+The model of order 1 knows f and H of the network at initialisation and is linear; that of order 2 knows dH as well and
+is quadratic; that of order 3 knows ddI and ddII as well and is right to order 1/n. All start from the network's outputs
+and follow its algorithm with its eta.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,9 +20,9 @@ MODEL_STEPS: dict[str, ModelStep] = {}
 
 
 def model_step(algorithm: str) -> Callable[[ModelStep], ModelStep]:
-    """Registers how a model follows the algorithm of that name, whose record says `followed`: a function of its state,
-    ddI, ddII, targets (N,), which of the P are trained, and eta, that gives the next state. Raises ValueError where
-    ALGORITHMS has no such name."""
+    """Register the step of a Taylor model under the algorithm of that name, whose record has `followed`: a function of
+    the model's state, ddI, ddII, the targets (N,), the N trained outputs among the P, and eta, that returns the next
+    state. Raises ValueError where ALGORITHMS has no such name."""
     return implements(ALGORITHMS, MODEL_STEPS, algorithm)
 
 
@@ -34,9 +35,9 @@ def _step(state: State, ddI: Tensor, ddII: Tensor, error: Tensor, train: Tensor,
     dHe = torch.einsum("mijk,mk->mij", dH, e)
     dHee = torch.einsum("mij,mj->mi", dHe, e)
     Ie, IIe = torch.einsum("mijkl,ml->mijk", ddI, e), torch.einsum("mijkl,ml->mijk", ddII, e)
-    Iee, IIee = (torch.einsum("mijk,mk->mij", one, e) for one in (Ie, IIe))
+    Iee, IIee = (torch.einsum("mijk,mk->mij", contracted, e) for contracted in (Ie, IIe))
     Ieee = torch.einsum("mij,mj->mi", Iee, e)
-    # ddII_ikjl e_l: the Hessian of output k meets e, that of i its own direction j
+    # In ddII_ikjl e_l the Hessian of output k is contracted with e, and that of output i with its own direction j.
     crossed = torch.einsum("mikjl,ml->mijk", ddII, e)
     return (
         z - eta * He + eta**2 / 2 * dHee - eta**3 / 6 * Ieee,
@@ -68,13 +69,13 @@ def trajectory(
 ) -> Iterator[Tensor]:
     """Outputs of the models of order 1, 2 and 3 of docs/theory.md (5.8) at each of the steps, (M, 3, P) float64.
 
-    z (M, P), H (M, P, P) and differentials (dH, ddI, ddII) of the network at initialisation. train: which of the P are
-    trained; targets: (their number,).
+    z (M, P), H (M, P, P) and differentials (dH, ddI, ddII) of the network at initialisation. train: the N trained
+    outputs among the P. targets: (N,).
     """
     dH, ddI, ddII = differentials
-    none = torch.zeros_like(dH), torch.zeros_like(ddI), torch.zeros_like(ddII)
-    known = [none, (dH, *none[1:]), (dH, ddI, ddII)]
-    states: list[State] = [(z, H, one[0]) for one in known]
+    zeros = torch.zeros_like(dH), torch.zeros_like(ddI), torch.zeros_like(ddII)
+    known = [zeros, (dH, *zeros[1:]), (dH, ddI, ddII)]
+    states: list[State] = [(z, H, order[0]) for order in known]
     done = 0
     for step in steps:
         while done < step:
