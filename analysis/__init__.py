@@ -2,7 +2,7 @@
 
     result = analysis.analyze("outputs/preactivations")
     result.table        # one row per claim and test
-    result.estimates    # every estimate with its error and what theory says
+    result.estimates    # every estimate with its error and its theory
 
 `analysis.theory` stands alone: it needs numpy and scipy, and no data.
 """
@@ -16,7 +16,7 @@ __all__ = ["analyze"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, because `simulate` needs only analysis.theory and should start without pandas and lsqfit.
+    # The import is late, because `simulate` needs only analysis.theory and should start without pandas and lsqfit.
     if name == "analyze":
         from analysis.pipeline import analyze
 

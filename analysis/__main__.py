@@ -16,8 +16,8 @@ Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a 
 
   output=DIR          where the report goes (DATA/analysis)
   alpha=0.01          family-wise false-alarm rate over all tests
-  power=0.95          with which the smallest visible deviation would be found
-  prior_width=3.0     of next orders in l/n, in units of the quantity
+  power=0.95          probability that the smallest visible deviation would be found
+  prior_width=3.0     width of the priors of next orders in l/n, in units of the quantity
   diverged=0.01       share of diverged networks that is tolerated
   figures=true        draw them
   strict=false        true: exit code 3 where a claim disagrees
@@ -26,7 +26,7 @@ Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a 
 
 
 def usage(overrides: list[str], config_dir: str | None) -> str:
-    """The help text, and what the plugins register."""
+    """The help text, with the records that plugins register."""
     lines = [USAGE]
     if overrides:
         config = configs.compose(

@@ -1,4 +1,4 @@
-"""Which tests a claim can name, and whether data, or settings before there are any, can be judged by them."""
+"""The tests that a claim can name, and why data, or settings before there are data, cannot be judged by them."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from analysis.points import Point, Variant, variants
 
 
 def tests() -> dict[str, Measure]:
-    """Every test by its name: the measures, and for those that grow with depth their slope and exponent."""
+    """All tests by name: the measures, and the slopes and exponents of those that grow with depth."""
     growing = [measure for measure in MEASURES.values() if measure.grows]
     derived = [derive(measure) for derive in (slope_of, exponent_of) for measure in growing]
     return dict(MEASURES) | {measure.name: measure for measure in derived}
@@ -41,7 +41,7 @@ def unknown(name: str) -> Iterator[str]:
 
 
 def reference_of(options: Mapping[str, Any], sweep: Sequence[Variant]) -> Variant | None:
-    """The variant that a paired test names by its dynamics."""
+    """The variant whose dynamics a paired test names as its reference."""
     named = [v for v in sweep if v.points[0].settings["dynamics"]["name"] == options.get("reference")]
     return named[0] if named else None
 

@@ -1,4 +1,4 @@
-"""The table of estimates: every quantity that a data set can give, with its theory."""
+"""The table of estimates: every quantity that can be measured in a data set, with its theory."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from analysis.points import Point
 
 
 def _in_table(measure: Measure, point: Point) -> bool:
-    """Whether the table of a point's estimates has a measure."""
+    """Whether the table of a point's estimates holds a measure."""
     if measure.table == "never" or measure.table == ("untrained" if point.trained else "trained"):
         return False
     if measure.table_samples is not None and measure.table_samples < point.D:

@@ -13,7 +13,8 @@ from analysis.models import MODELS, Series
 
 @dataclass(frozen=True)
 class Fit:
-    """coefficient, error: the judged one; chi2, dof, Q: of the fit; curve: mean and deviation at (n, l)."""
+    """One fit. coefficient, error: those that are judged. chi2, dof, Q: the quality of the fit. curve(n, l): mean and
+    standard deviation of the fitted function."""
 
     series: Series
     coefficient: float
@@ -66,7 +67,8 @@ def fit(series: Series, prior_width: float) -> Fit:
 
 
 def _exact(series: Series) -> Fit:
-    """A statement that holds at every width: the largest value, with a tenth of the tolerance as its error bar."""
+    """The fit of a statement that holds at every width: the largest value, with a tenth of the tolerance as its
+    error."""
     worst, error = float(series.value.max()), series.precision * series.scale / 10
 
     def curve(n: Array, layers: Array) -> tuple[Array, Array]:
@@ -76,5 +78,5 @@ def _exact(series: Series) -> Fit:
 
 
 def scan(series: Series, prior_width: float) -> dict[float, Fit]:
-    """The fit at half, once and twice the prior width: a verdict must not hang on it."""
+    """The fit at half, once and twice the prior width, on which a verdict must not depend."""
     return {factor: fit(replace(series), factor * prior_width) for factor in (0.5, 1.0, 2.0)}

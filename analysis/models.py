@@ -27,23 +27,29 @@ FLAT = 1e3  # prior width of the judged coefficient in units of its scale, which
 
 @dataclass(frozen=True)
 class Series:
-    """A quantity and what theory says of it. k points."""
+    """One component of a tensor at k points, with its prediction.
 
-    test: str  # the test of the claim it belongs to
-    tensor: str  # what is measured
+    test: name of the claim's test. model: a key of MODELS. n, l, value: (k,) widths, layers and estimates. covariance:
+    (k, k). scale: natural size, relative to which deviations are quoted. precision: relative deviation that the claim
+    asks to see. dof: jackknife degrees of freedom of the covariance. variant: label of the points in a sweep whose
+    points differ in more than width.
+    """
+
+    test: str
+    tensor: str
     layer: int | None
     step: int | None
     samples: str
-    model: str  # a key of MODELS
-    n: Array  # (k,) widths
+    model: str
+    n: Array
     l: Array
-    value: Array  # (k,)
-    covariance: Array  # (k, k)
+    value: Array
+    covariance: Array
     prediction: float
-    scale: float  # natural size: deviations are quoted relative to it
-    precision: float  # the relative deviation that the claim wants to be able to see
-    dof: int  # jackknife degrees of freedom of the covariance
-    variant: str = ""  # which points of the sweep, where they differ in more than width
+    scale: float
+    precision: float
+    dof: int
+    variant: str = ""
 
     @property
     def name(self) -> str:
@@ -108,14 +114,14 @@ def _collapse(series: Series, w: float) -> tuple[Prior, Curve]:
 
 
 def _in_depth(p: Mapping[str, gvar.GVar], layers: Array) -> Array:
-    """Corrections of a flow that ends in a power law: they die as log(l)/l (docs/theory.md (4.3))."""
+    """Corrections in depth to a power law, which vanish as log(l)/l (docs/theory.md (4.3))."""
     slow = np.log(layers) / layers
     return p["b1"] * slow + p["b2"] / layers + p["b3"] * slow**2
 
 
 def _in_width(p: Mapping[str, gvar.GVar], n: Array, layers: Array, deepest: float) -> Array:
-    """sum_k (a_k + d_k l/deepest + e_k/l) (l/n)^k: what does not grow with depth is of order 1/n too, and where the
-    kernel drifts, as at half-stable K*, what grows as l^2"""
+    """sum_k (a_k + d_k l/deepest + e_k/l) (l/n)^k. The terms e_k are corrections of order 1/n that do not grow with
+    depth; the terms d_k grow as l^2, as they do where the kernel drifts from a half-stable K*."""
     shape = {k: p[f"a{k}"] + p[f"d{k}"] * layers / deepest + p[f"e{k}"] / layers for k in range(1, ORDERS + 1)}
     return sum(shape[k] * (layers / n) ** k for k in shape)
 
@@ -127,7 +133,7 @@ def _joint_prior(w: float) -> Prior:
 
 
 def _asymptote(series: Series, w: float) -> tuple[Prior, Curve]:
-    """y = c + scale (corrections in depth and width): c at large depth and larger width"""
+    """y = c + scale (corrections in depth and width); c is the limit of large width, then large depth"""
     prior = _joint_prior(w) | {"c": _normal(0, FLAT * series.scale)}
     del prior["A"]
     deepest = series.l.max()
@@ -149,7 +155,8 @@ def _power_law(series: Series, w: float) -> tuple[Prior, Curve]:
 
 
 def _exponential(series: Series, w: float) -> tuple[Prior, Curve]:
-    """log y = A - c l + sum_k b_k e^(-k |c_theory| (l - l_0)) + corrections in width, l_0 the first layer there is"""
+    """log y = A - c l + sum_k b_k e^(-k |c_theory| (l - l_0)) + corrections in width, with l_0 the first layer
+    measured"""
     rate, first, deepest = abs(series.prediction), series.l.min(), series.l.max()
 
     def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
@@ -161,9 +168,9 @@ def _exponential(series: Series, w: float) -> tuple[Prior, Curve]:
 
 @dataclass(frozen=True)
 class Model:
-    """build(series, prior width) -> (prior, curve), where the judged coefficient is called c. joint: one series over
-    all layers instead of one a layer. Without `build` nothing is fitted: the statement is exact at every width and is
-    judged by its largest deviation."""
+    """build(series, prior width) returns (prior, curve), in which the judged coefficient is called c; None stands for a
+    statement that is exact at every width and is judged by its largest deviation, without a fit. joint: whether one
+    series runs over all layers, instead of one series a layer."""
 
     name: str
     build: Build | None
@@ -171,7 +178,7 @@ class Model:
 
     @property
     def fewest_widths(self) -> int:
-        """How many widths it takes: one width is never compared with the leading order."""
+        """The smallest number of widths, because one width is never compared with the leading order."""
         return 4 if self.build else 1
 
 

@@ -21,7 +21,7 @@ from simulate.store.sets import DataSet, find
 
 
 def gather(sets: Sequence[DataSet]) -> list[Claim]:
-    """Data sets that lie side by side and carry the same claim are the points of its sweep."""
+    """The claims of data sets. Those in one folder that carry the same claim are the points of its sweep."""
     claimed = [data for data in sets if data.settings.get("claim")]
     for data in claimed:
         _check(data)
@@ -43,7 +43,7 @@ def _complete(data: DataSet) -> Point:
 
 
 def _check(data: DataSet) -> None:
-    """StoreError where a data set's claim is not one that `simulate` would have taken."""
+    """StoreError where the claim of a data set has not the form that `simulate` accepts."""
     claim = data.settings["claim"]
     whole = isinstance(claim, dict) and isinstance(claim.get("tests"), dict)
     if not whole or not all(isinstance(claim.get(key), str) for key in ("name", "statement")):
@@ -55,9 +55,9 @@ def _check(data: DataSet) -> None:
 
 
 def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
-    """Everything but files: estimates, fits and verdicts of all claims in `sets`, as one family of tests.
+    """Estimates, fits and verdicts of all claims in `sets`, as one family of tests; nothing is written.
 
-    What cannot be judged, by its settings, in the theory's range or in a fit, is not tested, and the rest is.
+    A test that its settings, the range of the theory or its fit do not allow is not tested; all others are.
     """
     found = gather(sets)
     if len({claim.name for claim in found}) != len(found):
@@ -87,11 +87,11 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     for claim in found:
         networks = sum(len(point.finite) for point in claim.points)
         diverged = sum(int((~point.finite).sum()) for point in claim.points) / networks
-        mine, tolerated = [judged[name] for name in names[claim.name]], options.diverged
+        of_claim, tolerated = [judged[name] for name in names[claim.name]], options.diverged
         results.append(
-            verdicts.verdict(claim.name, claim.statement, mine, networks, diverged, tolerated, refused[claim.name])
+            verdicts.verdict(claim.name, claim.statement, of_claim, networks, diverged, tolerated, refused[claim.name])
         )
-    points = {point.data.path: point for claim in found for point in claim.points}  # what they have read is kept
+    points = {point.data.path: point for claim in found for point in claim.points}  # these keep the columns read so far
     rows = []
     for data in sets:
         name = (data.settings.get("claim") or {}).get("name", "")
@@ -118,8 +118,8 @@ def write(result: Result, folder: Path) -> Path:
 
 
 def _check_plugins(sets: Sequence[DataSet]) -> None:
-    """StoreError where a data set was made with a plugin that this process has not loaded: what its rows are, nobody
-    else can tell."""
+    """StoreError where a data set was made with a plugin that this process has not loaded, without which its rows mean
+    nothing."""
     for data in sets:
         if unmet := plugin_files.unmet(data.settings):
             raise StoreError(f"{data.path}: made with {unmet}")

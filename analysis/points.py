@@ -1,4 +1,4 @@
-"""A sweep point as the analysis sees it: its data, its settings, and the theory at the same settings."""
+"""A point of a sweep in the analysis: its data, its settings, and the theory at the same settings."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from simulate.store.files import StoreError
 from simulate.store.layout import Layout
 from simulate.store.sets import DataSet
 
-FOUR_POINT_SAMPLES = 4  # V of more samples than this is not predicted: its cost grows as D^4
+FOUR_POINT_SAMPLES = 4  # V, whose cost grows as D^4, is predicted for at most so many samples
 
 
 @lru_cache(maxsize=16)
@@ -39,9 +39,9 @@ def _flow(
 
 @dataclass(frozen=True)
 class Planned:
-    """A data set that is not made yet, as far as a claim is checked by it: as `DataSet`, without rows.
+    """A data set that is not made yet, with the attributes of `DataSet` by which a claim is checked, without rows.
 
-    settings: resolved, as a manifest holds them. given: x (D, n_0), y (D, n_L) or None, the number of train samples.
+    settings: those that its manifest will hold. given: x (D, n_0), y (D, n_L) or None, the number of train samples.
     """
 
     path: Path
@@ -88,7 +88,7 @@ class Point:
 
     @property
     def n(self) -> int:
-        """The one hidden width of the network; of one layer, the width of its inputs."""
+        """The hidden width of the network, or the width of the inputs where it has one layer."""
         if not self.widths:
             return self.samples[0].shape[1]
         if len(set(self.widths)) != 1:
@@ -99,12 +99,12 @@ class Point:
 
     @property
     def networks(self) -> int:
-        """Those that are there, or planned."""
+        """The number of networks, drawn or planned."""
         return self.data.networks
 
     @property
     def addresses(self) -> tuple[int, int, int]:
-        """Seed, first network and number of networks: points that share them share their networks."""
+        """Seed, first network and number of networks; points that share all three share their networks."""
         ensemble = self.settings["ensemble"]
         return ensemble["seed"], ensemble["first"], self.networks
 
@@ -122,7 +122,7 @@ class Point:
 
     @cached_property
     def finite(self) -> NDArray[np.bool_]:
-        """(M,) networks that are finite at every recorded layer and step."""
+        """(M,) whether each network is finite at every recorded layer and step."""
         return (self.data.status() == 0).all(axis=1)
 
     @cached_property
@@ -154,14 +154,14 @@ class Point:
 
     @property
     def activation(self) -> str:
-        """As `analysis.theory` takes it."""
+        """The activation with its parameters, in the form that `analysis.theory` takes."""
         given = dict(self.settings["activation"])
         name, parameters = given.pop("name"), given.pop("parameters")
         return spec_of(name, {key: value for key, value in (given | parameters).items() if value is not None})
 
     @property
     def critical(self) -> bool:
-        """Whether C_b and C_W are those at which the activation is critical."""
+        """Whether C_b and C_W are the critical ones of the activation."""
         try:
             tuned = theory.critical(self.activation)
         except ValueError:
@@ -170,7 +170,8 @@ class Point:
         return bool(np.allclose([s["C_b"], s["C_W"]], [tuned.C_b, tuned.C_W], rtol=1e-9, atol=1e-12))
 
     def flow(self, tensors: tuple[str, ...] | bool | None = None) -> Flow:
-        """Theory at this point: the tensors named; True for those of preactivations; None for what is cheap."""
+        """The theory at this point. tensors: the names of tensors; True stands for those of preactivations (K, Theta,
+        G1, V), False for K and Theta, and None for those of the two that are cheap at this number of samples."""
         if not isinstance(tensors, tuple):
             order_n = self.D <= FOUR_POINT_SAMPLES if tensors is None else tensors
             tensors = ("K", "Theta", "G1", "V") if order_n else ("K", "Theta")
@@ -190,13 +191,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Variant:
-    """The points of a sweep that differ in width alone, by rising width; what is special to them as a label."""
+    """Points of a sweep that differ in width alone, by rising width. label: the settings that tell them from others."""
 
     label: str
     points: tuple[Point, ...]
 
 
-# Settings that make variants, in the order in which they are named where several would do.
+# Groups of settings that make variants. Labels name the first of several that would do.
 TELLING = ("activation", "network", "initialization", "dynamics", "inputs", "observables", "ensemble")
 INCIDENTAL = ("network.widths", "ensemble.networks", "ensemble.seed", "ensemble.first", "ensemble.block")
 
@@ -210,13 +211,16 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def variants(points: Sequence[Point]) -> list[Variant]:
-    """Points grouped by everything but width. Labels name as few settings as tell the variants apart: of two
-    activations, each at its own critical C_W, the activation."""
+    """The points grouped by all settings but width and the number of networks.
+
+    Labels name as few settings as tell the variants apart: for two activations, each at its own critical C_W, they name
+    the activation alone.
+    """
     groups: dict[str, list[Point]] = {}
     flat: dict[str, dict[str, Any]] = {}
     for point in points:
-        every = _flat({group: point.settings[group] for group in TELLING})
-        telling = {key: value for key, value in every.items() if key not in INCIDENTAL}
+        settings = _flat({group: point.settings[group] for group in TELLING})
+        telling = {key: value for key, value in settings.items() if key not in INCIDENTAL}
         name = json.dumps(telling, sort_keys=True)
         flat[name] = telling
         groups.setdefault(name, []).append(point)
@@ -228,8 +232,8 @@ def variants(points: Sequence[Point]) -> list[Variant]:
             short = key.rpartition(".")[2]
             for name, telling in flat.items():
                 value = telling.get(key)
-                said = str(value) if short == "name" else f"{short}={value}"
-                labels[name] = " ".join(filter(None, [labels[name], said]))
+                words = str(value) if short == "name" else f"{short}={value}"
+                labels[name] = " ".join(filter(None, [labels[name], words]))
     return [
         Variant(labels[name], tuple(sorted(group, key=lambda point: point.widths))) for name, group in groups.items()
     ]

@@ -1,4 +1,4 @@
-"""What flows through the analysis: options, claims, results."""
+"""The records that the analysis passes on: options, claims and results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from simulate.plugins import Plugin
 
 @dataclass(frozen=True)
 class Options:
-    """As in configs/analysis.yaml; `plugins` are those loaded."""
+    """The options of configs/analysis.yaml, checked; `plugins` are those loaded."""
 
     alpha: float = 0.01
     power: float = 0.95
@@ -34,7 +34,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim with the points of its sweep, by what they differ in besides width."""
+    """A claim with the points of its sweep, grouped into variants that differ in more than width."""
 
     name: str
     statement: str
@@ -48,12 +48,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Result:
-    """verdicts: one per claim; estimates: the long table; fits: every fit, also at other prior widths."""
+    """verdicts: one a claim. estimates: the long table. scans: the fits at several prior widths, by claim and
+    series."""
 
     claims: tuple[Claim, ...]
     verdicts: tuple[Verdict, ...]
     estimates: pd.DataFrame
-    scans: dict[str, dict[float, Fit]]  # by claim and series
+    scans: dict[str, dict[float, Fit]]
     options: Options
 
     @property
@@ -103,7 +104,7 @@ class Result:
 
 
 def verdict_json(result: Result) -> dict[str, Any]:
-    """What `verdicts.json` holds: every number that a verdict rests on."""
+    """The content of `verdicts.json`: every number that a verdict rests on."""
 
     def clean(value: float) -> float | None:
         return float(value) if np.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""From measures to series: one component over the widths of a sweep, or over widths and layers."""
+"""Series: one component of a measure over the widths of a sweep, or over widths and layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ class NotTested:
     """A test, or one variant or series of it, that could not be judged."""
 
     test: str
-    name: str  # of the variant or series; empty for the whole test
+    name: str  # label of the variant or name of the series; empty for the whole test
     reason: str
 
 
 def series(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> tuple[list[Series], list[NotTested]]:
-    """All series of one test of a claim over the points of its sweep, variant by variant, and what could not be tested.
+    """All series of one test of a claim over the points of its sweep, and what could not be tested.
 
-    options: of the test in the claim: precision, and layers or reference.
+    options: those of the test in the claim, precision, and layers or reference.
     """
     reasons = list(claims.unknown(name))
     if reasons:

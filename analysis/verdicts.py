@@ -1,4 +1,4 @@
-"""From fits to verdicts: agrees, disagrees, or underpowered, at a stated family-wise false-alarm rate.
+"""From fits to verdicts: agrees, disagrees, underpowered or not tested, at a stated family-wise false-alarm rate.
 
 Every fit gives two p-values: of its pull (is the coefficient the predicted one?) and of its chi2 (is the
 expansion the right one?). Holm's procedure holds over all of them together, whatever their correlation.
@@ -21,8 +21,8 @@ AGREES, DISAGREES, UNDERPOWERED, NOT_TESTED = "agrees", "disagrees", "underpower
 
 @dataclass(frozen=True)
 class Judged:
-    """One fit with its place in the family. visible: the smallest relative deviation that would be found with
-    the stated power at the strictest level that Holm may ask for."""
+    """One fit and its p-values, corrected for all tests of the analysis. visible: the smallest relative deviation that
+    would be found with the stated power at the strictest level of Holm's procedure."""
 
     fit: Fit
     p_pull: float
@@ -39,7 +39,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one claim."""
+    """The verdict of one claim and what it rests on. diverged: share of the networks that are not finite somewhere."""
 
     claim: str
     statement: str
@@ -47,7 +47,7 @@ class Verdict:
     reason: str
     judged: tuple[Judged, ...]
     networks: int
-    diverged: float  # share of networks that are not finite somewhere
+    diverged: float
     not_tested: tuple[NotTested, ...] = ()
 
     def visible(self, test: str) -> float:
@@ -56,17 +56,17 @@ class Verdict:
 
 
 def holm(p: Array, alpha: float) -> NDArray[np.bool_]:
-    """Which hypotheses Holm's step-down procedure rejects at family-wise rate alpha."""
+    """The hypotheses (true) that Holm's step-down procedure rejects at family-wise rate alpha."""
     order = np.argsort(p)
     passed = p[order] <= alpha / (len(p) - np.arange(len(p)))
-    keep = np.cumprod(passed).astype(bool)  # stop at the first that is not rejected
+    keep = np.cumprod(passed).astype(bool)  # false from the first hypothesis on that is not rejected
     rejected = np.zeros(len(p), dtype=bool)
     rejected[order] = keep
     return rejected
 
 
 def judge(fits: Sequence[Fit], alpha: float, power: float) -> list[Judged]:
-    """All fits of one analysis as one family."""
+    """Judge all fits of one analysis as one family."""
     if not fits:
         return []
     p_pull = np.array([2 * student.sf(abs(f.pull), f.series.dof) for f in fits])
@@ -98,16 +98,16 @@ def verdict(
     tolerated: float,
     not_tested: Sequence[NotTested] = (),
 ) -> Verdict:
-    """disagrees if any series was rejected; agrees if none was, each would have shown what the claim asks, and every
-    test could be judged; not tested if none could."""
+    """The verdict of a claim: disagrees if a series is rejected; agrees if none is, each would have shown what the
+    claim asks, and every test could be judged; not tested if no test could; else underpowered."""
     bad = [j for j in judged if j.verdict == DISAGREES]
     blind = [j for j in judged if j.verdict == UNDERPOWERED]
     if not judged:
         word, why = NOT_TESTED, _reason(not_tested)
     elif bad:
         worst = min(bad, key=lambda j: min(j.p_pull, j.p_fit))
-        how = "coefficient" if worst.p_pull <= worst.p_fit else "fit"
-        word, why = DISAGREES, f"{len(bad)} of {len(judged)} series, worst {worst.fit.series.name} ({how})"
+        part = "coefficient" if worst.p_pull <= worst.p_fit else "fit"
+        word, why = DISAGREES, f"{len(bad)} of {len(judged)} series, worst {worst.fit.series.name} ({part})"
     elif diverged > tolerated:
         word, why = UNDERPOWERED, f"{diverged:.2%} of the networks diverged; at most {tolerated:.2%} are tolerated"
     elif not_tested:

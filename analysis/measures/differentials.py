@@ -30,15 +30,15 @@ def _means(
     for at in layer_columns(point, families, layers):
         X = predicted(point, tensor, DIFFERENTIALS, at.layer)
         recorded = 4 if families[0].startswith("dd") else 3
-        every = itertools.product(range(point.D), repeat=4)
-        samples = [abcd for abcd in every if at.has(families[0], abcd[:recorded])]
+        quadruples = itertools.product(range(point.D), repeat=4)
+        samples = [abcd for abcd in quadruples if at.has(families[0], abcd[:recorded])]
         rows = [(product(at, abcd, lambda i: i) + product(at, abcd, lambda i: 1 - i)) / 2 for abcd in samples]
         theory = np.array([X[tuple(abcd[k] for k in order)] for abcd in samples])
         yield at.measured(tensor, [(abcd,) for abcd in samples], estimators.mean(np.stack(rows, axis=1)), theory)
 
 
 def _first(outputs: tuple[int, int, int], z: int) -> Product:
-    """dH at these outputs times z of that one, all of them exchanged by `swap`."""
+    """The product of dH at three outputs and z of another, in which `swap` exchanges all outputs."""
 
     def product(at: LayerColumns, abcd: tuple[int, ...], swap: Callable[[int], int]) -> Array:
         rows = [(swap(i), a) for i, a in zip(outputs, abcd[:3], strict=True)]

@@ -1,8 +1,8 @@
-"""The record of a measure, made by a decorator: a function that turns the rows of a point into estimates with theory.
+"""Measures: functions, recorded by a decorator, that turn the rows of a point into estimates with their theory.
 
-Everything that the rest of the analysis knows of a measure stands in its record: which test of a claim it is, how its
-tensor is written, which fit judges it, what it reads and what it needs. A claim is checked by these before anything is
-drawn (`analysis.claims`), and calling a measure checks them again.
+The record of a measure holds everything that the rest of the analysis knows of it: the test that it is, the symbol of
+its tensor, the model of its fit, what it reads and what it needs. `analysis.claims` checks a claim by these records
+before anything is drawn, and calling a measure checks them again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,21 +14,21 @@ from analysis.models import MODELS
 from analysis.points import Point
 from simulate.registry import Registry
 
-Layers = Sequence[int] | None  # those that a test names; None for all that are recorded
+Layers = Sequence[int] | None  # the layers that a test names; None stands for all that are recorded
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The components of one tensor at one layer and step of one point: value and replicates by component."""
+    """The estimates of k components of one tensor at one layer and step of one point, with their theory."""
 
     tensor: str
     layer: int
     step: int
     samples: list[str]
-    estimate: Estimate  # k components
+    estimate: Estimate
     theory: Array  # (k,) leading order
-    scale: Array  # (k,) natural sizes: deviations are quoted relative to these
-    theory_next: Array | None = None  # (k,) with the next order, where it is known
+    scale: Array  # (k,) natural sizes, relative to which deviations are quoted
+    theory_next: Array | None = None  # (k,) theory with the next order, where it is known
 
 
 Function = Callable[..., Iterator[Measured]]
@@ -44,14 +44,14 @@ def _no_more(*points: Point) -> Iterator[str]:
 class Measure:
     """A test that a claim can name.
 
-    function(point, layers) yields what is measured; of a paired measure, function(point, reference, layers).
-    symbols: the tensors that it yields, with their symbols in TeX. model: the fit that judges it (`analysis.models`).
-    families: the families of columns that it reads at a layer. outputs: how many the network must have.
-    steps: "start", "end" or "both", those of training that it reads. smooth: not for activations with a kink.
-    grows: the tensor grows with depth at criticality, and has the tests NAME_slope and NAME_exponent.
-    table: whether the table of estimates has it: "never", for points that record the "start", for "untrained" ones
-    alone, or for "trained" ones; table_samples: for at most so many samples. needs(point): in words, what else it needs
-    and the point does not have. undefined(point), of a paired measure undefined(point, reference): in words, why theory
+    function(point, layers) yields what is measured; of a paired measure, function(point, reference, layers). symbols:
+    the tensors that it yields, with their symbols in TeX. model: the fit that judges it (`analysis.models`). families:
+    prefixes of the columns that it reads at a layer. outputs: smallest number of outputs of the network. steps: the
+    steps of training that it reads, "start", "end" or "both". smooth: whether kinked activations are refused. grows:
+    whether the tensor grows with depth at criticality and has the tests NAME_slope and NAME_exponent. table: the points
+    whose table of estimates holds it: "never", those that record the "start", the "untrained" or the "trained" ones;
+    table_samples: of these, points with at most so many samples. needs(point): in words, what else it needs and the
+    point does not have. undefined(point), of a paired measure undefined(point, reference): in words, why theory
     predicts nothing there; a claim leaves such points out, and is refused where it leaves out all.
     """
 
@@ -135,10 +135,10 @@ def measure(
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
 ) -> Callable[[Function], Measure]:
-    """Enters a function among the measures under the name that `claim.tests` uses; the fields are those of `Measure`.
+    """Register a function as the measure of this name, which `claim.tests` uses; the fields are those of `Measure`.
 
-    symbol: of the tensor (by default named as the test), or a mapping of the tensors that the function may yield.
-    ValueError where the name is taken, or the fit model is not known.
+    symbol: that of the tensor (by default named as the test), or the symbols of all tensors that the function may
+    yield. ValueError where the name is taken, or the fit model is not known.
     """
     if model not in MODELS:
         raise ValueError(f"measure {name!r}: model={model!r}: known are {', '.join(MODELS)}")

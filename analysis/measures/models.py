@@ -1,4 +1,4 @@
-"""Taylor models beside the networks, and networks of one layer (docs/theory.md (5.4) to (5.8))."""
+"""Networks against their Taylor models, and networks of one layer (docs/theory.md (5.4) to (5.8))."""
 
 from collections.abc import Iterator
 
@@ -27,8 +27,8 @@ EXPONENTS = {"frozen": 0.5, "linear": 1.0, "quadratic": 1.0, "cubic": 2.0}
 def taylor_error(point: Point, layers: Layers) -> Iterator[Measured]:
     """E log sup_t max_ia |z - model| of each model, whose exponents in 1/n are 1/2, 1, 1 and 2 (docs/theory.md (5.8)).
 
-    The mean of the logarithm is a robust statistic: at small n the cubic model of a few networks diverges, and a mean
-    square would be theirs alone.
+    The mean of the logarithm is a robust statistic. At small n the cubic model of a few networks diverges, and these
+    few would dominate a mean square.
     """
     steps = [step for step in point.data.layout.steps if step]
     worst = {name: np.zeros(int(point.finite.sum())) for name in EXPONENTS}
@@ -71,11 +71,12 @@ def one_layer(point: Point, layers: Layers) -> Iterator[Measured]:
     x, y = point.samples[0], targets(point)
     N, phi = len(y), linear_model.layer_features(x, lambda_b, lambda_W)
     start, end = outputs(point, 0), outputs(point, last_step(point))
-    rest = (y.T - start[..., :N]).reshape(-1, N)  # what is to be learnt from where each network starts
+    rest = (y.T - start[..., :N]).reshape(-1, N)  # targets less the outputs at the start
     k = linear_model.kernel(phi, phi[:N])
-    primal = np.stack([linear_model.primal(phi, phi[:N], one) for one in rest]).reshape(start.shape)
-    dual = np.stack([linear_model.dual(k, k[:N], one) for one in rest]).reshape(start.shape)
+    primal = np.stack([linear_model.primal(phi, phi[:N], target) for target in rest]).reshape(start.shape)
+    dual = np.stack([linear_model.dual(k, k[:N], target) for target in rest]).reshape(start.shape)
     unit = np.sqrt((y**2).mean())
-    worst = np.array([np.abs(start + how - end).max() for how in (primal, dual)] + [np.abs(primal - dual).max()]) / unit
+    deviations = [start + primal - end, start + dual - end, primal - dual]
+    worst = np.array([np.abs(deviation).max() for deviation in deviations]) / unit
     estimate = Estimate(worst, np.tile(worst, (estimators.BLOCKS, 1)))  # no sampling error
     yield measured_at_end("deviation", point, ["primal", "dual", "primal - dual"], estimate, 0 * worst, worst**0)

@@ -1,4 +1,4 @@
-"""Needs that several measures share: in words, why a point cannot give them."""
+"""Needs that several measures share, which say in words what a point lacks."""
 
 from collections.abc import Iterator
 
@@ -20,6 +20,6 @@ def no_parallel_kinks(point: Point) -> Iterator[str]:
 
 
 def outputs_of_last_layer(point: Point) -> Iterator[str]:
-    """Needs of what is measured at the outputs of the whole network."""
+    """Needs of measures at the outputs of the whole network."""
     if not point.records("z", point.depth):
         yield f"observables.output_layers={list(point.data.layout.output_layers)}: the last layer is needed"

@@ -59,8 +59,8 @@ Pairs = list[tuple[int, ...]]
 
 
 class LayerColumns:
-    """The columns of z, H and its differentials at one layer of one point, by their full indices: each is stored once
-    of those that symmetry makes equal."""
+    """The columns of z, H and its differentials at one layer of one point by their full indices, though only one column
+    of those that symmetry makes equal is stored."""
 
     def __init__(self, point: Point, layer: int):
         self.point, self.layer, self.n = point, layer, float(point.widths[layer - 2])
@@ -86,8 +86,8 @@ class LayerColumns:
     @property
     def pairs(self) -> Pairs:
         """Sample pairs of H."""
-        every = itertools.combinations_with_replacement(range(self.point.D), 2)
-        return [pair for pair in every if self.has("H", pair)]
+        pairs = itertools.combinations_with_replacement(range(self.point.D), 2)
+        return [pair for pair in pairs if self.has("H", pair)]
 
     def H(self, i: int, j: int) -> Array:
         """H_ij;ab of every pair (M, pairs)."""
@@ -100,9 +100,9 @@ class LayerColumns:
     def measured(
         self, tensor: str, groups: Sequence[tuple[tuple[int, ...], ...]], estimate: Estimate, theory: Array
     ) -> Measured:
-        """The natural size of a component is that of the largest."""
+        """The record of an estimate, in which the natural size of all components is that of the largest."""
         size = np.abs(theory).max()
-        if size < 1e-9:  # predicted to vanish: the size that the mean has
+        if size < 1e-9:  # all are predicted to vanish, so that the natural size is that of the mean
             Theta = self.point.flow(TENSORS).Theta
             assert Theta is not None
             size = self.layer * np.abs(Theta[self.layer - 1]).max()
@@ -160,10 +160,12 @@ def A(point: Point, layers: Layers) -> Iterator[Measured]:
         X, k = predicted(point, "A", TENSORS, at.layer), len(at.pairs)
         both = np.concatenate([at.H(0, 0), at.H(1, 1)], axis=1)
         chosen = list(itertools.combinations_with_replacement(range(k), 2))
-        there = estimators.covariance(both, [(p, k + q) for p, q in chosen])
-        back = estimators.covariance(both, [(q, k + p) for p, q in chosen])
+        straight = estimators.covariance(both, [(p, k + q) for p, q in chosen])
+        exchanged = estimators.covariance(both, [(q, k + p) for p, q in chosen])
         groups = [(at.pairs[p], at.pairs[q]) for p, q in chosen]
-        yield at.measured("A", groups, estimators.average(there, back), np.array([X[(*p, *q)] for p, q in groups]))
+        yield at.measured(
+            "A", groups, estimators.average(straight, exchanged), np.array([X[(*p, *q)] for p, q in groups])
+        )
 
 
 @measure(

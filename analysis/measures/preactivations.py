@@ -21,7 +21,7 @@ def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
     for layer in chosen_layers(point, "g", layers):
         predicted = np.array([[V[(layer - 1, *a, *b)] for b in pairs] for a in pairs])
         estimate = estimators.covariance(point.read("g", layer), components).scaled(point.widths[layer - 2])
-        own = np.sqrt(predicted.diagonal())
+        size = np.sqrt(predicted.diagonal())
         yield Measured(
             tensor="V",
             layer=layer,
@@ -29,7 +29,7 @@ def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
             samples=[label_of(pairs[p], pairs[q]) for p, q in components],
             estimate=estimate,
             theory=np.array([predicted[c] for c in components]),
-            scale=np.array([own[p] * own[q] for p, q in components]),
+            scale=np.array([size[p] * size[q] for p, q in components]),
         )
 
 
@@ -89,7 +89,7 @@ def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
             products.append(estimators.distinct_neurons(m2[:, p], m2[:, q], same, n))
         estimate = estimators.connected(np.stack(products, axis=1), m2, components).scaled(point.widths[layer - 2])
         predicted = np.array([V[(layer - 1, *pairs[p], *pairs[q])] for p, q in components])
-        own = {p: math.sqrt(V[(layer - 1, *pairs[p], *pairs[p])]) for p in range(len(pairs))}
+        size = {p: math.sqrt(V[(layer - 1, *pairs[p], *pairs[p])]) for p in range(len(pairs))}
         yield Measured(
             tensor="V of neurons",
             layer=layer,
@@ -97,7 +97,7 @@ def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
             samples=[label_of(pairs[p], pairs[q]) for p, q in components],
             estimate=estimate,
             theory=predicted,
-            scale=np.array([own[p] * own[q] for p, q in components]),
+            scale=np.array([size[p] * size[q] for p, q in components]),
         )
 
 

@@ -72,10 +72,10 @@ def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
     rule = rule_of(point)
     predicted = nearly_kernel.ntk_change_of_step(point.flow(nearly_kernel.TENSORS), targets(point), rule["eta"])
     pairs = [(a, b) for _, _, a, b in point.columns("H")]
-    there = np.array([predicted[pair] for pair in pairs])
+    expected = np.array([predicted[pair] for pair in pairs])
     change = point.read("H", point.depth, 1) - point.read("H", point.depth, 0)
-    estimate, size = estimators.mean(change).scaled(point.n), np.full(len(pairs), np.abs(there).max())
-    yield measured_at_end("n dH", point, [label_of(pair) for pair in pairs], estimate, there, size)
+    estimate, size = estimators.mean(change).scaled(point.n), np.full(len(pairs), np.abs(expected).max())
+    yield measured_at_end("n dH", point, [label_of(pair) for pair in pairs], estimate, expected, size)
 
 
 def _size(point: Point, family: str, tensor: str, layers: Layers) -> Iterator[Measured]:

@@ -11,13 +11,13 @@ from analysis.points import Point
 
 
 def solved(point: Point) -> bool:
-    """Whether the point was trained by an algorithm whose infinite-width end and way there are known."""
+    """Whether the training of the point has a closed form at infinite width."""
     rule = point.settings["dynamics"]
     return bool(point.trained and rule["name"] in theory.CLOSED_FORMS and rule["loss"] == "mse" and not rule["rules"])
 
 
 def _unsolved(rule: Mapping[str, Any]) -> str:
-    """Why there is no closed form: what there is, and what is needed."""
+    """Why there is no closed form: the settings, and those that have one."""
     settings = [f"dynamics={rule['name']}", f"loss={rule['loss']}", *[f"rules={rule['rules']}"] * bool(rule["rules"])]
     return f"{', '.join(settings)}: one of {', '.join(theory.CLOSED_FORMS)} with loss=mse and without rules is needed"
 

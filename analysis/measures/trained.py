@@ -77,9 +77,9 @@ def trained_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E z_i;a after training, train and test samples, in units of the targets (docs/theory.md (5.2), PDLT ch. 10)."""
     mean, _ = closed_form(point, last_step(point))
     kept, _ = _spread(point, ROUNDING)
-    every, unit = point.columns("z"), np.sqrt((targets(point) ** 2).mean())
-    columns = [(i, a) for i, a in every if a in kept]
-    z = point.read("z", point.depth, last_step(point))[:, [every.index(column) for column in columns]]
+    all_columns, unit = point.columns("z"), np.sqrt((targets(point) ** 2).mean())
+    columns = [(i, a) for i, a in all_columns if a in kept]
+    z = point.read("z", point.depth, last_step(point))[:, [all_columns.index(column) for column in columns]]
     yield measured_at_end(
         "z",
         point,
@@ -104,8 +104,8 @@ def trained_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     _, covariance = closed_form(point, last_step(point))
     kept, _ = _spread(point, ROUNDING)
     columns = point.columns("z")
-    there = [k for k, (_, a) in enumerate(columns) if a in kept]
-    chosen = [(p, q) for p in there for q in there if p <= q and columns[p][0] == columns[q][0]]
+    spread = [k for k, (_, a) in enumerate(columns) if a in kept]
+    chosen = [(p, q) for p in spread for q in spread if p <= q and columns[p][0] == columns[q][0]]
     size = np.sqrt(point.flow(("K", "Theta")).K[-1].diagonal())
     ab = [(columns[p][1], columns[q][1]) for p, q in chosen]
     yield measured_at_end(
@@ -122,7 +122,8 @@ def trained_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     "trained_skewness", tensor="skewness", symbol="skewness", families=("z",), steps="end", needs=closed_form_known
 )
 def trained_skewness(point: Point, layers: Layers) -> Iterator[Measured]:
-    """Third cumulant of a trained output over its infinite-width deviation cubed: zero at infinite width."""
+    """Third cumulant of a trained output over its infinite-width deviation cubed, which vanishes for the Gaussian of
+    docs/theory.md (5.2)."""
     test, variance = _spread(point, SPREAD)
     z = outputs(point, last_step(point))[:, 0, test]
     estimate = estimators.third_cumulant(z).scaled(variance**-1.5)
@@ -133,7 +134,8 @@ def trained_skewness(point: Point, layers: Layers) -> Iterator[Measured]:
     "trained_kurtosis", tensor="kurtosis", symbol="kurtosis", families=("z",), steps="end", needs=closed_form_known
 )
 def trained_kurtosis(point: Point, layers: Layers) -> Iterator[Measured]:
-    """Fourth cumulant over the infinite-width variance squared: zero at infinite width, where p(f*) is Gaussian."""
+    """Fourth cumulant of a trained output over its infinite-width variance squared, which vanishes for the Gaussian of
+    docs/theory.md (5.2)."""
     test, variance = _spread(point, SPREAD)
     z = outputs(point, last_step(point))[:, 0, test]
     estimate = estimators.fourth_cumulant(z).scaled(variance**-2)
@@ -184,6 +186,6 @@ def trained_mean_coefficient(point: Point, layers: Layers) -> Iterator[Measured]
     difference = outputs(point, last_step(point)) - linear_in_z(point, last_step(point))
     columns = [(i, a) for i in range(difference.shape[1]) for a in range(N, point.D)]
     estimate = estimators.mean(np.stack([difference[:, i, a] for i, a in columns], axis=1)).scaled(point.n)
-    theory_there = np.array([predicted[a, i] for i, a in columns])
+    expected = np.array([predicted[a, i] for i, a in columns])
     labels = [label_of((i,), (a,)) for i, a in columns]
-    yield measured_at_end("n dz", point, labels, estimate, theory_there, np.abs(theory_there))
+    yield measured_at_end("n dz", point, labels, estimate, expected, np.abs(expected))

@@ -1,4 +1,4 @@
-"""Which figures a claim has, and their files."""
+"""The figures of a claim and their files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from analysis.report.trained import trained
 from analysis.result import Claim, Result
 
 matplotlib.use("Agg")
-# For claims whose points differ in width alone, and for those with several variants.
+# Figures of claims whose points differ in width alone; OF_VARIANTS holds those of claims with several variants.
 FIGURES: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
     "collapse": (
         collapse,
@@ -47,13 +47,13 @@ OF_VARIANTS: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
 
 
 def write_all(result: Result, folder: Path) -> list[Drawn]:
-    """Every figure that the claims have data for, as SVG and PNG."""
+    """Write every figure for which the claims have data, as SVG and PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     out = []
 
     def save(figure: Figure, claim: str, name: str, caption: str) -> None:
         for kind in ("svg", "png"):
-            # No date in the file: the same data draw the same bytes.
+            # The file holds no date, so that the same data give the same bytes.
             figure.savefig(folder / f"{claim}-{name}.{kind}", metadata={"Date": None} if kind == "svg" else None)
         plt.close(figure)
         out.append(Drawn(claim, caption, folder / f"{claim}-{name}.svg"))

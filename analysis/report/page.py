@@ -12,7 +12,7 @@ from analysis.report.terminal import figures_of, share
 from analysis.result import Result
 from simulate.store.sets import DataSet
 
-ROWS = 400  # of the estimates that the page shows; the parquet file has all
+ROWS = 400  # the page shows so many estimates; the parquet file holds all
 
 
 def render(result: Result, figures: Sequence[Drawn]) -> str:

@@ -72,7 +72,7 @@ def density(claim: Claim, result: Result) -> Figure | None:
     top.plot(fine, nearly(fine), color="black", label="nearly Gaussian, order $1/n$")
     top.set(ylabel=r"$\sqrt{K}\,p(z)$", yscale="log", ylim=(max(p[p > 0].min() / 3, 1e-7), 1))
     top.legend(loc="lower center")
-    seen = (count > 20) & (np.abs(middle) < 4)  # beyond, order 1/n^2 shows in a density divided by nearly nothing
+    seen = (count > 20) & (np.abs(middle) < 4)  # further out, order 1/n^2 shows in the ratio
     g = gaussian(middle)
     bottom.errorbar(middle[seen], p[seen] / g[seen], error[seen] / g[seen], fmt="o", color=colour)
     bottom.axhline(1, color="0.55", linestyle="--")
@@ -116,7 +116,7 @@ def depths(claim: Claim, result: Result) -> Figure | None:
         return None
     figure, axes = plt.subplots(figsize=(6.0, 4.4))
     for variant, point, (colour, marker) in zip(claim.variants, points, looks(claim.variants), strict=True):
-        layers, every = point.layers("g"), np.arange(1, point.depth + 1)
+        layers, all_layers = point.layers("g"), np.arange(1, point.depth + 1)
         K = point.flow(False).K
         for a in range(point.D):
             column = point.columns("g").index((a, a))
@@ -124,7 +124,7 @@ def depths(claim: Claim, result: Result) -> Figure | None:
             label = f"{variant.label}, $n={point.n}$" if a == 0 else None
             value, error = [m.value[0] for m in mean], [m.error[0] for m in mean]
             axes.errorbar(layers, value, error, fmt=marker, color=colour, label=label)
-            axes.plot(every, K[:, a, a], color=colour, linewidth=0.9)
+            axes.plot(all_layers, K[:, a, a], color=colour, linewidth=0.9)
     axes.set(xlabel=r"$\ell$", ylabel=r"$\mathrm{E}\,g_{aa}$", xscale="log", yscale="log")
     axes.legend()
     return figure

@@ -1,4 +1,4 @@
-"""How figures look. Widths are ordered, so they get a sequential, colour-blind safe scale; theory is black."""
+"""The look of figures: widths have a sequential scale that is safe for the colour-blind; theory is black."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class Drawn:
     svg: Path
 
 
-# Variants have no order: Okabe and Ito's colours, each also with a marker of its own.
+# Variants have no order, so that they get the colours of Okabe and Ito, each with a marker.
 CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#b2a800")
 MARKERS = "osD^v<>P"
 
 
 def looks(variants: Sequence[Variant]) -> list[tuple[str, str]]:
-    """A colour and a marker each."""
+    """A colour and a marker for each variant."""
     return [(CATEGORIES[k % len(CATEGORIES)], MARKERS[k % len(MARKERS)]) for k in range(len(variants))]
 
 
@@ -35,7 +35,7 @@ def colours(points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
 
 
 def width_axis(axes: Axes, widths: Sequence[float]) -> None:
-    """A logarithmic width axis that names the widths there are."""
+    """Make the x axis logarithmic, with ticks at these widths."""
     axes.set_xscale("log")
     axes.set_xticks(list(widths), [f"{n:.0f}" for n in widths])
     axes.minorticks_off()

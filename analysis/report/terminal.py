@@ -7,7 +7,7 @@ from analysis.result import Result
 
 
 def share(value: float) -> str:
-    """In percent, and what is exact but for rounding as a number."""
+    """A relative deviation in percent, or as a number where it is as small as rounding."""
     return f"{value:.2%}" if value >= 1e-4 else f"{value:.1e}"
 
 

@@ -37,8 +37,8 @@ class Parameters:
 
 
 def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
-    """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale a network's
-    standard normals; they do not change them."""
+    """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale the standard
+    normals of a network, which are the same for all values of them."""
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     W, b = [], []
     for layer, (n, m) in enumerate(itertools.pairwise(settings.network.sizes(n_0)), start=1):

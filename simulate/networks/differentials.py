@@ -19,12 +19,12 @@ Functions = tuple[Callable[[Tensor], Tensor], ...]  # s and its first four deriv
 
 @dataclass(frozen=True)
 class _Layer:
-    """What one layer needs, with W of this layer and s of the layer below; n is n_{l-1}."""
+    """The arrays of one layer: W and u are its own, s belongs to the layer below, and n is n_{l-1}."""
 
     W: Tensor  # (M, n_l, n)
     s: Tensor  # (M, P, n) activations below at each output's own sample
     u: Tensor  # (M, P, n_l) dz_p / dz(l)
-    w: Tensor  # (M, P, n) u W, before it meets s'
+    w: Tensor  # (M, P, n) u W, not yet multiplied by s'
     rate_b: float  # lambda_b
     rate_W: float  # lambda_W / n
     UU: Tensor  # (M, P, P)
@@ -47,8 +47,8 @@ def differentials(
     """
     M, D, outputs = z[-1].shape
     own = torch.arange(D, device=z[-1].device).repeat(outputs)  # the sample of each output p = (i, a)
-    z = [one.double() for one in z]
-    slopes = [[f(one) for f in functions[1:4]] for one in z[:-1]]
+    z = [layer.double() for layer in z]
+    slopes = [[f(layer) for f in functions[1:4]] for layer in z[:-1]]
     layers = _backward(parameters, signals, [d[0] for d in slopes], own, outputs, lambda_b, lambda_W)
 
     # Forward tangents at every output's own sample: ds[k, p] = derivative of s_p below along v_k, (M, K, P, n).
@@ -71,7 +71,7 @@ def differentials(
                 pulled = layer.rate_W * torch.einsum("mkj,mlpj->mklp", layer.s, below)
                 half = torch.einsum("mkn,mklp->mklpn", layer.u, pulled)
                 twice = half + half.transpose(1, 2)
-                twice = twice + torch.einsum("mklpj,mij->mklpi", _there(dds[-1]), layer.W)
+                twice = twice + torch.einsum("mklpj,mij->mklpi", _known(dds[-1]), layer.W)
             ddz.append(twice)
             dds.append(s2[:, None, None] * moved[:, :, None] * moved[:, None] + s1[:, None, None] * twice)
         dz.append(moved)
@@ -100,7 +100,7 @@ def differentials(
                 ddII += layer.rate_W * torch.einsum("mpq,mpqkl->mpqkl", layer.UU, dsds)
                 mixed = layer.rate_W * torch.einsum("mpkr,mplr->mpklr", duu, dss)
                 ddI += mixed + mixed.transpose(2, 3)
-                curved = torch.einsum("mklpj,mrj->mpklr", _there(dds[at]), layer.s)
+                curved = torch.einsum("mklpj,mrj->mpklr", _known(dds[at]), layer.s)
                 ddI += layer.rate_W * torch.einsum("mpr,mpklr->mpklr", layer.UU, curved)
         if at == 0:
             break
@@ -135,8 +135,8 @@ def fourth(
     of z_p(theta + t v_p) in t, layer by layer."""
     _, D, outputs = z[-1].shape
     own = torch.arange(D, device=z[-1].device).repeat(outputs)
-    z = [one.double() for one in z]
-    slopes = [[f(one) for f in functions[1:]] for one in z[:-1]]
+    z = [layer.double() for layer in z]
+    slopes = [[f(layer) for f in functions[1:]] for layer in z[:-1]]
     layers = _backward(parameters, signals, [d[0] for d in slopes], own, outputs, lambda_b, lambda_W)
     jet = [layers[0].s, *([torch.zeros_like(layers[0].s)] * 4)]  # derivatives of s below, (M, P, n) each
     for at, layer in enumerate(layers):
@@ -184,6 +184,6 @@ def _backward(
     return layers[::-1]
 
 
-def _there(value: Tensor | None) -> Tensor:
+def _known(value: Tensor | None) -> Tensor:
     assert value is not None
     return value

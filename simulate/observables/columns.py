@@ -83,7 +83,7 @@ class Observable:
 
     @property
     def slots(self) -> int:
-        """Samples in a component of a choosable one."""
+        """Number of samples in a component of a choosable observable."""
         return self.families[0].slots
 
 

@@ -52,11 +52,11 @@ class Family:
                 raise ValueError(f"column {self.prefix!r}: {right}")
 
     def rows(self, D: int, outputs: int) -> int:
-        """How many values an index has."""
+        """The number of values that an index takes."""
         return D if self.of == "sample" else outputs * D
 
     def size(self, D: int, outputs: int) -> int:
-        """How many components the whole tensor has."""
+        """The number of components of the whole tensor."""
         return max(1, len(self.labels)) * self.rows(D, outputs) ** self.slots
 
     def _free(self) -> list[int]:
@@ -72,7 +72,7 @@ class Family:
         return _indices(self, D, outputs, chosen)
 
     def count(self, D: int, outputs: int) -> int:
-        """How many columns those are, which may be more than could be listed."""
+        """The number of columns, which may be more than could be listed."""
         rows, groups = self.rows(D, outputs), len(self.symmetry)
         symmetric = comb(rows ** self._group_size() + groups - 1, groups) if groups else 1
         return max(1, len(self.labels)) * rows ** len(self._free()) * symmetric
@@ -109,7 +109,7 @@ class Family:
 
 @lru_cache(maxsize=64)
 def _indices(family: Family, D: int, outputs: int, chosen: tuple[Index, ...] | None) -> tuple[Index, ...]:
-    """Rises in the free slots, then in the groups, each group no smaller than the one before."""
+    """The index tuples in rising order of the free slots, then of the groups, no group smaller than the one before."""
     rows, free = range(family.rows(D, outputs)), family._free()
     groups = list(product(rows, repeat=family._group_size()))
     filled = [*free, *chain.from_iterable(family.symmetry)]  # the slots in the order in which they are filled

@@ -9,9 +9,11 @@ import torch
 from simulate.settings.training import ALGORITHMS, Dynamics
 from simulate.training.algorithms import STEPS, Training
 
-# On a CUDA device a step of small networks takes less time than its launches, one by one: where its algorithm allows,
-# it is captured once and replayed. Not so what depends on the number of the step, as batches and bias corrections do.
-GRAPH, EAGER = 16, 3  # steps to go from which on it pays; steps that are made before, so that all buffers are there
+# On a CUDA device a step of small networks takes less time than launching its kernels one by one. A step of an
+# algorithm that is replayable is captured once and replayed. Steps that depend on their number (batches, bias
+# corrections) are not.
+GRAPH = 16  # a graph pays for runs of at least so many steps
+EAGER = 3  # so many steps run before the capture and allocate the buffers
 
 
 def replays(dynamics: Dynamics, steps: int, cuda: bool) -> bool:
@@ -20,7 +22,7 @@ def replays(dynamics: Dynamics, steps: int, cuda: bool) -> bool:
 
 
 def trajectory(training: Training, steps: tuple[int, ...]) -> Iterator[int]:
-    """Trains in place and yields each chosen step when the parameters have reached it."""
+    """Train in place; yields each chosen step when the parameters have reached it."""
     once: Callable[[], object] = partial(_step, training)
     graphed = replays(training.dynamics, steps[-1], training.x.is_cuda)
     for step in steps:
@@ -33,7 +35,7 @@ def trajectory(training: Training, steps: tuple[int, ...]) -> Iterator[int]:
 
 
 def _step(training: Training) -> None:
-    """One step; networks that had arrived when it began are where they were."""
+    """One step, which leaves networks that had arrived before it unchanged."""
     algorithm, start, training.resting = ALGORITHMS[training.dynamics.name], None, None
     if training.dynamics.tolerance and not algorithm.rests:
         start = [theta.clone() for theta in training.parameters.tensors]
