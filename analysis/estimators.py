@@ -44,7 +44,7 @@ class Estimate:
 
 
 def join(estimates: Sequence[Estimate]) -> Estimate:
-    """One estimate of the components of all, which must come from the same networks."""
+    """The components of several estimates, which must come from the same networks, in one estimate."""
     return Estimate(
         np.concatenate([e.value for e in estimates]), np.concatenate([e.replicates for e in estimates], axis=1)
     )

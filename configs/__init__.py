@@ -1,4 +1,4 @@
-"""Every choice that a user makes: one folder a choice, one file an option. `compose` puts them together.
+"""The choices of a user, one folder a choice and one file an option. `compose` makes one config of them.
 
 This package is the only one that knows Hydra; both command lines and the notebook functions go through it. Its files
 may be joined by those of a user's own folder (`configs.folder`).
@@ -16,8 +16,8 @@ from configs.folder import ConfigError, broken, checked, keys, options, own_opti
 __all__ = ["ConfigError", "checked", "compose", "keys", "options", "own_options", "points"]
 
 Folder = str | Path | None
-UNSWEPT = ("cluster", "plugins")  # one for all points of a sweep
-# Hydra's own settings, and what does their work here.
+UNSWEPT = ("cluster", "plugins")  # all points of a sweep share these
+# Settings of Hydra itself, and the settings that replace them here.
 INSTEAD = {
     "hydra/launcher": "use cluster=",
     "hydra.searchpath": "use --config-dir=DIR",
@@ -31,7 +31,7 @@ FORMULA = "activation.expression"  # its value has parentheses, which Hydra's gr
 
 
 def _quoted(overrides: Sequence[str]) -> list[str]:
-    """The overrides with formulas in quotes, as a shell passes them on without; a comma list stays one."""
+    """The overrides with formulas in quotes, which a shell takes away; a comma list stays one."""
 
     def quoted(text: str) -> str:
         key, _, value = text.partition("=")
@@ -43,7 +43,7 @@ def _quoted(overrides: Sequence[str]) -> list[str]:
 
 
 def compose(name: str, overrides: Sequence[str], config_dir: Folder = None) -> dict[str, Any]:
-    """One config as plain dicts: primary config `name` with the overrides, in Hydra's grammar.
+    """The config `name` with the overrides, in Hydra's grammar, as plain dicts.
 
     config_dir: a folder whose option files are found in addition to the package's. Raises ConfigError for an unknown
     key or option, a missing value, a comma sweep, or a folder that cannot be used.
@@ -60,15 +60,15 @@ def compose(name: str, overrides: Sequence[str], config_dir: Folder = None) -> d
 def points(
     name: str, overrides: Sequence[str], config_dir: Folder = None
 ) -> list[tuple[dict[str, str], dict[str, Any]]]:
-    """All points of a sweep: (what is special to the point, its config), in the order of the product.
+    """All points of a sweep in the order of the product, each as (its values of the swept settings, its config).
 
-    Swept are the comma lists among the overrides, and the `sweep:` of the experiment's file unless an override
-    sets the same key. The cluster and the plugins are one for all points. Raises ConfigError as `compose`.
+    The comma lists among the overrides are swept, and the `sweep:` of the experiment's file unless an override sets the
+    same key. All points share the cluster and the plugins. Raises ConfigError as `compose` does.
     """
     folder = checked(config_dir)
     fixed, swept = _split(_quoted(overrides))
     _refuse_unswept(swept)
-    # With the first value of each comma list: of `dynamics=a,b dynamics.eta=1` the second needs the first.
+    # The base has the first value of each comma list: in `dynamics=a,b dynamics.eta=1` the second needs the first.
     base = _compose(name, [*fixed, *(f"{key}={values[0]}" for key, values in swept.items())], folder)
     named = {override.partition("=")[0].lstrip("+~") for override in fixed} | set(swept)
     from_file = base.get("sweep") or {}
@@ -105,8 +105,8 @@ def _text(value: Any) -> str:
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Overrides with one value, and those with several. Of a key that is given twice the last one counts, as in Hydra;
-    but two launchers or two lists of plugins are a ConfigError."""
+    """The overrides with one value, and those with several. The last of two values of a key counts, as in Hydra, but
+    two launchers or two lists of plugins are a ConfigError."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -158,13 +158,13 @@ def _compose(name: str, overrides: Sequence[str], folder: Path | None, whole: bo
 def _search_path(folder: Path | None) -> list[str]:
     if folder is None:
         return []
-    # In Hydra's quotes a backslash stands for itself, except before a quote.
+    # A backslash in Hydra's quotes stands for itself unless a quote follows.
     quoted = re.sub(r"(\\+)(?='|$)", r"\1\1", str(folder)).replace("'", "\\'")
     return [f"hydra.searchpath=['file://{quoted}']"]
 
 
 def _plain(error: Exception, overrides: Sequence[str], name: str = "", folder: Path | None = None) -> ConfigError:
-    """One line that names the setting; with a suggestion where a key is unknown."""
+    """The error in one line that names the setting, with a suggestion where a key is unknown."""
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
         given = next((o for o in overrides if o.partition("=")[0] == match[1]), match[1])
@@ -186,7 +186,7 @@ def _plain(error: Exception, overrides: Sequence[str], name: str = "", folder: P
 
 
 def _hint(key: str, name: str, folder: Path | None) -> str:
-    """What an unknown key may have meant: one that another option of its group has, or one of nearly the same name."""
+    """A suggestion for an unknown key: an option of its group that has it, or a key of nearly the same name."""
     group, known = key.partition(".")[0], _keys(_compose(name, [], folder, whole=False))
     for option in options(group, folder) if group in known and "." in key else []:
         try:

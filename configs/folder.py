@@ -68,7 +68,7 @@ def checked(config_dir: str | Path | None) -> Path | None:
 
 
 def broken(folder: Path) -> str:
-    """What is wrong with the first file of the folder that is not a mapping in YAML, in one line; or nothing."""
+    """The fault of the first file of the folder that is not a mapping in YAML, in one line; empty if there is none."""
     from omegaconf import OmegaConf
     from yaml import MarkedYAMLError, YAMLError
 

@@ -1,4 +1,4 @@
-"""From overrides to data sets, for notebooks and the command line alike."""
+"""The functions of notebooks and of the command line, which make data sets from overrides."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ def prepared(settings: Sequence[Settings]) -> list[Job]:
 def make(settings: Sequence[Settings], progress: Progress, shard: tuple[int, int] = (0, 1)) -> list[DataSet]:
     """Prepare every point, so that nothing is written if one is wrong; then run them in this process.
 
-    Raises SettingsError where the claim of the sweep could not be judged. Who submits a shard has checked the claim.
+    Raises SettingsError where the claim of the sweep could not be judged. The claim of a shard was checked when the
+    shards were submitted.
     """
     from simulate.running import runner
 
@@ -130,7 +131,7 @@ def _with_claim(folder: Path, name: str) -> Iterator[DataSet]:
 
 
 def forecast(settings: Sequence[Settings]) -> list[str]:
-    """What the sweep will take, in words; it measures for some ten seconds and writes nothing."""
+    """The operations, memory and time of the sweep in words. It measures for some ten seconds and writes nothing."""
     from simulate.running.forecast import lines, network_seconds
     from simulate.running.memory import fitting
     from simulate.running.workers import workers

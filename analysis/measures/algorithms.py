@@ -23,7 +23,7 @@ def _both(point: Point, reference: Point) -> tuple[Array, Array, list[int]]:
 
 
 def two_flows(point: Point, reference: Point) -> Iterator[str]:
-    """Where no difference is predicted: two flows are one algorithm, and differ by the error of their solver."""
+    """Two flows are one algorithm: they differ by the error of their solver alone, and no difference is predicted."""
     if all(trained.settings["dynamics"]["name"] == "gradient_flow" for trained in (point, reference)):
         yield "dynamics=gradient_flow: two flows are one algorithm"
 
@@ -47,7 +47,8 @@ def algorithm_difference(point: Point, reference: Point, layers: Layers) -> Iter
 
 
 def _difference(point: Point, reference: Point) -> tuple[Estimate, Array, list[tuple[int, int]]]:
-    """Of trained test outputs, network by network: its mean, what it is at infinite width, and the (output, sample)."""
+    """The mean difference of trained test outputs of the same networks, its infinite-width value, and the (output,
+    sample) of each component."""
     a, b, test = _both(point, reference)
     columns = [(i, t) for i in range(a.shape[1]) for t in test]
     estimate = estimators.mean(np.stack([a[:, i, t] - b[:, i, t] for i, t in columns], axis=1))
@@ -64,7 +65,7 @@ def _descents(*points: Point) -> list[float | None]:
 
 
 def no_two_descents(point: Point, reference: Point) -> Iterator[str]:
-    """Where no coefficient is predicted: the two are not descents of two eta, or descent and flow."""
+    """No coefficient is predicted unless the two are descents of two eta, or descent and flow."""
     if not (solved(point) and solved(reference)):
         return  # `arrived` tells what is needed
     first, second = _descents(point, reference)

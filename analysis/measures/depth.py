@@ -22,13 +22,13 @@ from analysis.points import Point
 
 
 def off_criticality(point: Point) -> Iterator[str]:
-    """Where the power law of the critical kernel is not predicted."""
+    """No power law of the kernel is predicted off criticality."""
     if not point.critical:
         yield f"{_initialization(point)}: K falls as a power of l at criticality only"
 
 
 def at_criticality(point: Point) -> Iterator[str]:
-    """Where no exponential flow is predicted."""
+    """No exponential flow of the kernel is predicted at criticality."""
     if point.critical:
         yield f"{_initialization(point)}: at criticality K has no exponential flow"
 

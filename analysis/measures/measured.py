@@ -71,8 +71,8 @@ class Measure:
     undefined: Undefined = _no_more
 
     def __call__(self, point: Point, *others: Point | Layers) -> Iterator[Measured]:
-        """What the function yields, nothing where it is undefined; ValueError where the point does not have what it
-        needs."""
+        """The components that the function measures, none where it is undefined. ValueError where the point lacks
+        something."""
         layers = others[-1]
         assert not isinstance(layers, Point)
         if any(True for _ in self.undefined(point, *others[:-1])):

@@ -16,7 +16,7 @@ Tensors = dict[str, Array]
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """What layer 1 is made of, docs/theory.md section 0: distinct inputs (D, n_0), C_b, C_W and the rates."""
+    """The givens of layer 1, docs/theory.md section 0: distinct inputs (D, n_0), C_b, C_W and the rates."""
 
     inputs: Array
     C_b: float
@@ -27,8 +27,8 @@ class FirstLayer:
 
 @dataclass(frozen=True)
 class Layer:
-    """A step from layer l to l + 1 has these, docs/theory.md section 0: expectations at K(l), C_b, C_W and the rates
-    of layer l + 1, and the width ratio rho = n_l / n_{l-1}."""
+    """The givens of a step from layer l to l + 1, docs/theory.md section 0: expectations at K(l), C_b, C_W and the
+    rates of layer l + 1, and the width ratio rho = n_l / n_{l-1}."""
 
     expectations: Expectations
     C_b: float

@@ -81,7 +81,7 @@ def nearly_kernel(k: Array, mu: Array, y: Array) -> tuple[Array, Array]:
     """
     N = len(y)
     weights = np.linalg.solve(k[:N], y)
-    bent = (mu[:, :N] @ weights) @ weights / 2  # from psi at the test input
-    moved = np.einsum("axc,a,c->x", mu[:N], weights, weights)  # from theta, which leaves the span of the features
+    bent = (mu[:, :N] @ weights) @ weights / 2  # contribution of psi at the test input
+    moved = np.einsum("axc,a,c->x", mu[:N], weights, weights)  # contribution of theta outside the span of the features
     raw = bent + moved
     return k @ weights, raw - k @ np.linalg.solve(k[:N], raw[:N])

@@ -14,12 +14,14 @@ from analysis.theory.activations import Array
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """How an algorithm of that name trains networks that are linear in their parameters, docs/theory.md (5.1).
+    """The training, by the algorithm of this name, of networks that are linear in their parameters, docs/theory.md
+    (5.1).
 
-    remaining(values, eta, steps, **options): share of the error along eigenvectors of the NTK of those values that is
-    left after so many steps. bound(**options): training converges where eta lambda_max(Theta) is below it. options: the
-    names of those options of the algorithm on which the two depend. descent(eta): the step size of the gradient descent
-    that it is at order 1/n, docs/theory.md (5.21), for the flow zero; None where order 1/n is not known.
+    remaining(values, eta, steps, **options): share of the error that is left after so many steps along the eigenvectors
+    of the NTK with these eigenvalues. bound(**options): training converges where eta lambda_max(Theta) is below it.
+    options: names of the algorithm's options on which the two depend. descent(eta): step size of the gradient descent
+    that agrees with the algorithm at order 1/n, docs/theory.md (5.21), zero for the flow; None where order 1/n is not
+    known.
     """
 
     name: str
@@ -50,7 +52,7 @@ def _flow(values: Array, eta: float, steps: int) -> Array:
 
 
 def _momentum(values: Array, eta: float, steps: int, momentum: float = 0.0) -> Array:
-    """By the algorithm's recursion, a velocity that starts at zero."""
+    """The recursion of the algorithm, with a velocity that starts at zero."""
     left, velocity = np.ones_like(values), np.zeros_like(values)
     for _ in range(steps):
         velocity = momentum * velocity + values * left

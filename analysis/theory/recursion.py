@@ -18,7 +18,7 @@ from analysis.theory.gaussian import Expectations
 from analysis.theory.layer import FirstLayer, Layer, Tensors
 from analysis.theory.tensors import RECURSIONS, closure, in_order
 
-TENSORS = ("K", "Theta", "G1", "V")  # what `flow` computes unless it is asked for others
+TENSORS = ("K", "Theta", "G1", "V")  # the tensors that `flow` computes by default
 LARGE = 1e70  # four-point expectations of a larger kernel may overflow
 
 

@@ -25,7 +25,7 @@ RESERVED = ("chi_parallel", "chi_perp", "others")  # `Flow` uses these names for
 
 @dataclass(frozen=True)
 class Recursion:
-    """How one tensor passes from layer l to layer l + 1, and what has to be known to do so.
+    """The recursion of one tensor from layer l to layer l + 1, and the tensors that it reads.
 
     step(here, old, new): the tensor of layer l + 1, shape (D,) * indices. `old` holds layer l: the tensor itself and
         `needs`; `new` holds layer l + 1: `same_layer`. Nothing else is visible to the step.

@@ -1,4 +1,4 @@
-"""How every tensor grows with depth at criticality, by universality class: docs/theory.md (4.2), (4.3) and (4.4)."""
+"""The growth of tensors with depth at criticality, by universality class: docs/theory.md (4.2), (4.3) and (4.4)."""
 
 from dataclasses import dataclass
 

@@ -37,7 +37,7 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Observable:
-    """What `observables.record` can name. ValueError for a record that contradicts itself.
+    """An option of `observables.record`. ValueError for a record that contradicts itself.
 
     families: the columns, each computed by a function that `simulate.observables.measure` registers by their prefix.
     needs: names among NEEDS. refusals(settings): yields (setting, its value, what would be right) for whatever else
@@ -178,7 +178,7 @@ OBSERVABLES.add(
         "fourth",
         (Family("d4", "output_layers", "fourth derivative of z_i;a along lambda grad z_i;a", 1, "output"),),
         needs=("weights",),
-        pulled=lambda D, outputs: 8 * D,
+        pulled=lambda D, outputs: 8 * outputs * D,
     )
 )
 OBSERVABLES.add(

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, bytes of its working set, operations, normals, rows.
+"""The cost of a network: parameters, bytes of its working set, operations, normals and rows.
 
 The counts are leading orders. Block sizes follow from `network_bytes`, so a change there makes other data sets.
 """
@@ -22,8 +22,8 @@ def _copies(dynamics: Dynamics) -> int:
     if dynamics.name == "none":
         return 0
     algorithm = ALGORITHMS[dynamics.name]
-    start = bool(dynamics.tolerance) and not algorithm.rests  # kept of networks that may have to be put back
-    terms = 2 if dynamics.rules else 0  # of a rule, and their sum
+    start = bool(dynamics.tolerance) and not algorithm.rests  # a copy of networks that may have to be put back
+    terms = 2 if dynamics.rules else 0  # the term of a rule, and the sum of all terms
     return algorithm.copies + start + terms
 
 
@@ -64,8 +64,8 @@ NOMINAL = {"operations": 5e10, "normals": 1e9, "touched": 1e10, "rows": 3e7}
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one network, to leading order. rows: bytes of its rows before compression; touched: bytes of its arrays that
-    are passed over."""
+    """The cost of one network to leading order. touched: bytes of the arrays that are read and written. rows: bytes of
+    its rows before compression."""
 
     operations: float
     normals: float
@@ -73,7 +73,7 @@ class Counts:
     rows: float
 
     def seconds(self) -> float:
-        """On a nominal core."""
+        """Seconds on a nominal core."""
         return sum(getattr(self, name) / rate for name, rate in NOMINAL.items())
 
 
@@ -101,7 +101,7 @@ def counts(job: Job) -> Counts:
 
 
 def gradients(job: Job) -> int:
-    """Of one network."""
+    """Number of gradients that the training of one network takes."""
     dynamics = job.settings.dynamics
     return dynamics.steps * ALGORITHMS[dynamics.name].gradients if dynamics.steps else 0
 

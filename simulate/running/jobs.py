@@ -48,7 +48,8 @@ class Job:
         return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}"
 
     def identity(self) -> Mapping[str, Any]:
-        """What the data set is. One that is continued keeps the identity that its parts carry a digest of."""
+        """The identity of the data set. A data set that is continued keeps the identity whose digest its parts
+        carry."""
         if self.recorded is not None:
             return self.recorded
         x = np.ascontiguousarray(self.samples.x)
@@ -60,7 +61,7 @@ class Job:
         return out
 
     def digest(self) -> str:
-        """Of the identity, as part files carry it."""
+        """The digest of the identity, which part files carry."""
         return digest(self.identity())
 
     def manifest(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def fresh() -> int:
 
 
 def fitting(jobs: Sequence[Job], wanted: int) -> int:
-    """How many of `wanted` processes, including this one, fit into the free memory.
+    """The number of processes, at most `wanted` and including this one, that fit into the free memory.
 
     Raises SettingsError, which names the setting to change, where not even one fits.
     """

@@ -1,4 +1,4 @@
-"""From settings to a job: checks that need the machine or the inputs are made here, and nothing is written."""
+"""Prepare a job from settings, with the checks that need the machine or the inputs; nothing is written."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""From jobs to data sets: missing networks are planned, computed and committed, under locks on their addresses."""
+"""The runner plans, computes and commits the missing networks of data sets, under locks on their addresses."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack

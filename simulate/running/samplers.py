@@ -57,7 +57,8 @@ def snapshots(job: Job, index: int, arrays: streams.Arrays | None) -> "Iterator[
 
 
 def _common(job: Job, stream: streams.Stream) -> dict[str, Any]:
-    """What all snapshots of a block have: settings and samples, on the device and in the precision of the ensemble."""
+    """The settings and samples that all snapshots of a block share, on the device and in the precision of the
+    ensemble."""
     where: dict[str, Any] = {"dtype": stream.dtype, "device": stream.device}
     samples, settings = job.samples, job.settings
     return {

@@ -32,7 +32,7 @@ def workers(settings: Settings) -> int:
 
 
 class Buffers:
-    """What the last block of a data set has left to the next; of another data set, nothing."""
+    """Weight buffers that a block passes to the next, dropped when the data set changes."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
@@ -103,7 +103,7 @@ def _start_worker(parent: int, numbers: Any, to_load: Sequence[tuple[str, str]])
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    atexit.register(os._exit, 0)  # at once: to take down what torch has set up costs more than half a second
+    atexit.register(os._exit, 0)  # without torch's own clean-up, which takes more than half a second
     torch.set_num_threads(1)
     keep_memory()
     try:

@@ -92,7 +92,7 @@ def _descent(state: State, I: Tensor, II: Tensor, targets: Tensor, train: Tensor
 
 @model_step("gradient_flow")
 def _flow(state: State, I: Tensor, II: Tensor, targets: Tensor, train: Tensor, eta: float) -> State:
-    """By the stages of the network's own flow."""
+    """One step by the stages with which the network itself follows the flow."""
     velocity: State | None = None
     for A, B in STAGES:
         slope = _slope(state, I, II, state[0][:, train] - targets, train)

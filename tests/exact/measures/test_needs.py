@@ -129,7 +129,7 @@ def test_a_step_of_training(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["trained_mean_coefficient", "algorithm_coefficient"])
 def test_few_train_samples(name: str) -> None:
-    """The sums of (5.12) have N^6 terms."""
+    """The sums of docs/theory.md (5.12) have N^6 terms."""
 
     def data(train: int) -> Rows:
         x = np.linspace(0.5, 2.0, 8)[:, None] ** np.arange(8) * np.eye(8)
