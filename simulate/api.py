@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,10 +32,21 @@ Folder = str | Path | None
 def point_name(special: dict[str, str]) -> str:
     """The folder of a sweep point: network.width=64, network.depth=8 -> width-64_depth-8.
 
-    Without = and comma, which would have to be quoted in output= and data=.
+    It has no = and no comma, which would have to be quoted in output= and data=.
     """
     text = "_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in special.items())
     return "".join(c if c.isalnum() or c in ".-_" else "-" for c in text)
+
+
+def point_names(points: Sequence[dict[str, str]]) -> list[str]:
+    """The folders of all points of a sweep. Where values differ in symbols alone, as z*tanh(z) and z+tanh(z) do, their
+    points are told apart by a digest of the values."""
+    names = [point_name(special) for special in points]
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    return [
+        f"{name}-{hashlib.sha256(json.dumps(special).encode()).hexdigest()[:8]}" if name in shared else name
+        for name, special in zip(names, points, strict=True)
+    ]
 
 
 def read_all(overrides: Sequence[str], sweeping: bool, config_dir: Folder = None) -> tuple[list[Settings], Cluster]:
@@ -46,9 +60,9 @@ def read_all(overrides: Sequence[str], sweeping: bool, config_dir: Folder = None
     loaded = plugins.load(points[0][1].get("plugins"), config_dir)
     out = []
     with plugins.hidden_but(loaded):
-        for special, config in points:
+        for name, (special, config) in zip(point_names([special for special, _ in points]), points, strict=True):
             if special:
-                config["output"] = str(Path(str(config["output"])) / point_name(special))
+                config["output"] = str(Path(str(config["output"])) / name)
             out.append(read(config | {"plugins": plugins.deciding_rows(loaded)}))
         launchers = {name: launcher.settings for name, launcher in LAUNCHERS.items()}
         cluster = read_cluster(Reader(points[0][1]["cluster"], "cluster"), launchers)

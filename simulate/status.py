@@ -1,6 +1,6 @@
 """The state of data sets: networks done, missing and being written, damaged parts, rate and time left.
 
-    python -m simulate.status DIR [--verify]
+    python -m simulate.status DIR [--verify] [plugins=[my.py]] [--config-dir=DIR]
 
 Repeat the simulation's command to compute the missing networks and nothing else.
 """
@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import configs
+from configs.arguments import valued
+from simulate import plugins
 from simulate.launchers import LAUNCHERS
-from simulate.settings.reader import printable
+from simulate.settings.reader import SettingsError, printable
 from simulate.store import locks
 from simulate.store.files import StoreError
 from simulate.store.manifest import digest
 from simulate.store.parts import committed, damage, gaps, part_name
 from simulate.store.sets import DataSet, find
 
+USAGE = "usage: python -m simulate.status DIR [--verify] [plugins=[my.py]] [--config-dir=DIR]"
 RATE_SECONDS = 600.0  # parts older than this do not count for the rate
 
 
@@ -84,22 +88,27 @@ def failed(root: Path) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code: 0 if all is complete, 1 if networks are missing or damaged, 2 if there is no data set."""
-    flags, folders = [a for a in arguments if a.startswith("-")], [a for a in arguments if not a.startswith("-")]
-    if "--help" in flags or "-h" in flags or len(folders) != 1 or set(flags) - {"--verify"}:
-        print("usage: python -m simulate.status DIR [--verify]", file=sys.stderr)
-        return 0 if "--help" in flags or "-h" in flags else 2
+    """The exit code: 0 if all is complete, 1 if networks are missing or damaged, 2 if there is no data set to read."""
     try:
-        sets = find(Path(folders[0]))
-    except StoreError as error:
+        config_dir, rest = valued(arguments, "--config-dir")
+        named = [argument for argument in rest if argument.startswith("plugins=")]
+        flags = [argument for argument in rest if argument.startswith("-")]
+        folders = [argument for argument in rest if argument not in (*named, *flags)]
+        if "--help" in flags or "-h" in flags or len(folders) != 1 or set(flags) - {"--verify"}:
+            print(USAGE, file=sys.stderr)
+            return 0 if "--help" in flags or "-h" in flags else 2
+        plugins.load(
+            configs.compose("analysis", ["data=.", *named], config_dir)["plugins"] if named else [], config_dir
+        )
+        whole = True
+        for data in find(Path(folders[0])):
+            for line in lines(data, "--verify" in flags):
+                print(line)
+                whole = whole and not line.startswith("  damaged")
+            whole = whole and data.complete
+    except (configs.ConfigError, SettingsError, StoreError) as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
-    whole = True
-    for data in sets:
-        for line in lines(data, "--verify" in flags):
-            print(line)
-            whole = whole and not line.startswith("  damaged")
-        whole = whole and data.complete
     for line in failed(Path(folders[0])):
         print(f"failed: {line}")
     return 0 if whole else 1

@@ -57,6 +57,17 @@ def test_a_sweep_has_one_folder_a_point() -> None:
     assert "/" not in point_name({"inputs.path": "../../etc"})
 
 
+def test_values_that_differ_in_symbols_have_folders_of_their_own() -> None:
+    """z*tanh(z) and z+tanh(z) would both be z-tanh-z-; the third, which shares its name with no other, keeps it."""
+    sweep = ["activation=expression", "activation.expression=z*tanh(z),z+tanh(z),tanh(z)", "initialization=gaussian",
+             "output=o"]  # fmt: skip
+    names = [Path(point.output).name for point in read_sweep(sweep)]
+    assert len(set(names)) == 3
+    assert names[2] == "expression--tanh-z--"
+    assert [name[:-8] for name in names[:2]] == ["expression--z-tanh-z---"] * 2
+    assert names == [Path(point.output).name for point in read_sweep(sweep)], "the same in every run"
+
+
 def test_width_lists_and_layerwise_rates() -> None:
     s = read_one(["network.width=[8,16,4]", "dynamics.lambda_b=[1,2,3,4]"])
     assert s.network.widths == (8, 16, 4)
