@@ -37,7 +37,7 @@ types: venv
 	$(BIN)/mypy
 
 test: venv lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 soak: venv
 	$(BIN)/python -m pytest -m long -rP tests/behaviour/test_soak.py

@@ -43,16 +43,17 @@ def _recording(job: Job, *steps: int) -> Job:
 def block_seconds(job: Job, patience: float) -> float:
     """Seconds of one block and its share of a commit, measured.
 
-    Measuring takes some `patience` seconds, or as long as one block that is trained for MEASURED_STEPS steps.
+    Measuring takes some `patience` seconds, or as long as compiling and two blocks, each trained for MEASURED_STEPS
+    steps.
     """
     deadline = time.perf_counter() + patience
     untrained = _recording(job, 0)
     arrays: Arrays = {}
-    drawn = _timed(untrained, 0, arrays)  # the first block also compiles
-    tries: list[float] = []
-    while time.perf_counter() < deadline - drawn and len(tries) < 5:
+    _timed(untrained, 0, arrays)  # the first block also compiles, which may take longer than all else
+    tries = [_timed(untrained, 1, arrays)]
+    while time.perf_counter() < deadline - tries[0] and len(tries) < 5:
         tries.append(_timed(untrained, 1 + len(tries), arrays))
-    drawn = float(np.median(tries)) if tries else drawn
+    drawn = float(np.median(tries))
     seconds = drawn + _commit(job)
     recorded, total = job.layout.steps, job.layout.steps[-1]
     if total:

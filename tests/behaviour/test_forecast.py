@@ -95,6 +95,13 @@ def test_time_is_put_together_from_what_is_measured(monkeypatch: pytest.MonkeyPa
     assert network_seconds([untrained]) == pytest.approx([(1.25 + 0.125) / untrained.block])
 
 
+def test_compiling_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first block of a process may compile for longer than the patience; it is never taken for the work."""
+    monkeypatch.setattr(forecast, "_timed", lambda job, index, arrays: 0.25 if index else 600.0)
+    monkeypatch.setattr(forecast, "_commit", lambda job: 0.0)
+    assert block_seconds(job("network.width=64"), 3.0) == 0.25
+
+
 def test_what_is_not_measured_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without patience only the cheapest job is measured; the others have the ratio of its time to its counts."""
     jobs = [job(f"network.width={n}", "ensemble.sampler=dense", "network.depth=8") for n in (1024, 64, 256)]
