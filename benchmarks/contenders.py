@@ -24,6 +24,7 @@ from torch import nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from simulate.api import read_one
+from simulate.running import runner
 from simulate.running.prepare import prepare
 from simulate.running.process import keep_memory
 from simulate.running.progress import Progress
@@ -98,7 +99,7 @@ def ours(case: Case, *overrides: str) -> Contender:
     def run() -> Array:
         out = folder / "data"
         ensemble = replace(settings.ensemble, first=next(ranges) * size, networks=size)
-        (data,) = run([prepare(replace(settings, ensemble=ensemble, output=str(out)))], Progress(quiet=True))
+        (data,) = runner.run([prepare(replace(settings, ensemble=ensemble, output=str(out)))], Progress(quiet=True))
         values = data.read(family)[:, 0, -1, 0].astype(float)
         shutil.rmtree(out)
         return values

@@ -1,0 +1,47 @@
+"""The benchmarks run on tiny cases, and a contender that draws other networks than ours is void."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import race, tables
+from benchmarks.contenders import Case, ours
+
+ROOT = Path(__file__).parents[2]
+TINY = (Case("ntk", 8, 3, 2), Case("train", 8, 3, 2, 4))
+
+
+@pytest.mark.parametrize("case", TINY, ids=lambda case: case.work)
+def test_a_race(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every contender makes networks of the same statistics, with a false alarm of FALSE_ALARM a contender."""
+    monkeypatch.setattr(race, "BATCH", {8: 16})
+    outcome = race.race(case, None, rounds=2, seconds=0.05)
+    rows = {row["contender"]: row for row in outcome["rows"]}
+    assert set(rows) == set(race.contenders(case, None))
+    assert all(row["networks/s"] > 0 for row in rows.values())
+    assert not any(row["void"] for row in rows.values()), rows
+    name = next(iter(rows))
+    assert all(share > 0 for share in race.binding(case, name, 1.0, {top: 1.0 for top in race.ceilings()}).values())
+
+
+def test_other_networks_are_void() -> None:
+    """The control: networks of another width have another mean square."""
+    case, other = TINY[0], Case("ntk", 32, 3, 2)
+    values = {str(c.n): ours(c, "ensemble.sampler=law")(0.05)[1] for c in (case, other)}
+    assert race.disagreement(values)["32"] > 10
+    same = {"first": values["8"][::2], "second": values["8"][1::2]}
+    assert race.disagreement(same)["second"] < 5
+
+
+def test_memory_and_start_up() -> None:
+    measured = race.memory(TINY[0], "law")
+    assert measured["many"]["networks"] == 4 * measured["few"]["networks"]
+    assert np.isfinite(measured["few"]["over"])
+    assert race.start_up(1) > 0
+
+
+def test_the_tables_of_the_docs_are_those_of_the_results() -> None:
+    text = tables.render(json.loads((ROOT / "docs" / "performance.json").read_text()))
+    assert text.strip() in (ROOT / "docs" / "performance.md").read_text()
