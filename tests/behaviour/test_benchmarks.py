@@ -23,7 +23,7 @@ def test_a_race(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(row["networks/s"] > 0 for row in rows.values())
     assert not any(row["void"] for row in rows.values()), rows
     name = next(iter(rows))
-    assert all(share > 0 for share in race.binding(case, name, 1.0, {top: 1.0 for top in race.ceilings()}).values())
+    assert all(share > 0 for share in race.binding(case, name, 1.0, dict.fromkeys(race.ceilings(), 1.0)).values())
 
 
 def test_other_networks_are_void() -> None:
