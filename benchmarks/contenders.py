@@ -1,8 +1,8 @@
-"""The contenders of the race, each with one thread and in float32.
+"""The contenders of the race. Each uses one thread and float32.
 
-A contender is prepared for a case once; then a call runs for some seconds and returns networks per second and values
-(networks,). Each contender draws its own networks, and mean and mean square of the values must agree between all
-contenders of a case, or the row is void.
+A contender is prepared once for a case. After that each call runs for some seconds and returns networks per second and
+values (networks,). Each contender draws its own networks. The mean and mean square of its values must agree with those
+of the first contender of the case, or its row is void.
 """
 
 import itertools
@@ -35,9 +35,9 @@ Contender = Callable[[float], tuple[float, Array]]  # takes seconds; returns net
 
 @dataclass(frozen=True)
 class Case:
-    """One case of the race: networks n wide and L deep on N digits.
+    """A case of the race, with networks of width n and depth L on N digits.
 
-    work: ntk, the NTK at the output at initialisation, or train, T steps of gradient descent.
+    work: "ntk" is the NTK at the output at initialisation, "train" is T steps of gradient descent.
     """
 
     work: str
@@ -61,12 +61,12 @@ class Case:
 
     def overrides(self) -> list[str]:
         """The case as settings of `python -m simulate`."""
-        out = [f"network.width={self.n}", f"network.depth={self.L}", f"inputs.count={self.N}", "ensemble.device=cpu"]
-        out += ["ensemble.networks=1", "workers=1", f"dynamics.lambda_b={self.rates[0]}"]
+        common = [f"network.width={self.n}", f"network.depth={self.L}", f"inputs.count={self.N}"]
+        common += ["ensemble.device=cpu", "ensemble.networks=1", "workers=1", f"dynamics.lambda_b={self.rates[0]}"]
         if self.work == "ntk":
-            return [*out, "observables=ntk", "observables.record=[ntk]"]
+            return [*common, "observables=ntk", "observables.record=[ntk]"]
         training = [f"dynamics.steps={self.T}", f"dynamics.eta={self.eta}", f"observables.steps=[{self.T}]"]
-        return [*out, "dynamics=gradient_descent", *training, "observables.record=[outputs]"]
+        return [*common, "dynamics=gradient_descent", *training, "observables.record=[outputs]"]
 
     def samples(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The inputs x (N, 64) and targets y (N, 1), on the default device."""
@@ -77,18 +77,18 @@ class Case:
 
 
 def timed(batch: Callable[[], Array], seconds: float) -> tuple[float, Array]:
-    """Repeat `batch` for some seconds; networks per second, and all values."""
-    rows, began = [], time.perf_counter()
-    while not rows or time.perf_counter() - began < seconds:
-        rows.append(batch())
-    return sum(map(len, rows)) / (time.perf_counter() - began), np.concatenate(rows)
+    """Repeat `batch` for some seconds. Returns networks per second, and all values."""
+    values, began = [], time.perf_counter()
+    while not values or time.perf_counter() - began < seconds:
+        values.append(batch())
+    return sum(map(len, values)) / (time.perf_counter() - began), np.concatenate(values)
 
 
 # ------------------------------------------------------------------------------------------- ours
 
 
 def ours(case: Case, *overrides: str) -> Contender:
-    """A whole run of this project in this process: it draws, trains and measures, commits rows and reads them."""
+    """Complete runs of this project in this process, which draw, train, measure, commit rows and read them."""
     settings = read_one([*case.overrides(), *overrides])
     keep_memory()
     family = "H" if case.work == "ntk" else "z"
@@ -105,7 +105,8 @@ def ours(case: Case, *overrides: str) -> Contender:
         return values
 
     run()  # the first run compiles the loops, or loads compiled ones
-    while size < 2**19:  # a part takes at least a quarter of a second, as in a real run
+    # A part must take at least a quarter of a second, as in a real run.
+    while size < 2**19:
         began = time.perf_counter()
         run()
         if time.perf_counter() - began > 0.25:
@@ -127,16 +128,16 @@ def network(case: Case) -> nn.Sequential:
 
 
 def draw(case: Case, names: list[tuple[str, torch.Size]], M: int | None) -> dict[str, torch.Tensor]:
-    """Parameters at the critical initialisation, stacked for M networks, or of one where M is None."""
-    lead = () if M is None else (M,)
+    """Parameters at the critical initialisation: stacked for M networks, or of a single one if M is None."""
+    stack = () if M is None else (M,)
     return {
-        name: torch.randn(*lead, *shape) / shape[1] ** 0.5 if len(shape) == 2 else torch.zeros(*lead, *shape)
+        name: torch.randn(*stack, *shape) / shape[1] ** 0.5 if len(shape) == 2 else torch.zeros(*stack, *shape)
         for name, shape in names
     }
 
 
 def torch_func(case: Case, M: int) -> Contender:
-    """torch.func as its tutorials use it: stacked modules, vmap over networks, jacrev or grad."""
+    """torch.func as its tutorials use it, with stacked modules, vmap over networks, and jacrev or grad."""
     model, (x, y) = network(case).to("meta"), case.samples()
     names = [(name, p.shape) for name, p in model.named_parameters()]
 
@@ -167,7 +168,7 @@ def torch_func(case: Case, M: int) -> Contender:
 
 
 def modules(case: Case) -> Contender:
-    """A loop over networks of nn.Module, with autograd and torch.optim.SGD with groups of rates."""
+    """A loop over networks as nn.Module, with autograd, and torch.optim.SGD with a group for each rate."""
     model, (x, y) = network(case), case.samples()
     names = [(name, p.shape) for name, p in model.named_parameters()]
     rates = [
@@ -201,22 +202,22 @@ def modules(case: Case) -> Contender:
 
 
 class Jax:
-    """A process of benchmarks/peers_jax.py in its own environment, which answers over a pipe."""
+    """A process that runs benchmarks/peers_jax.py in its own environment and answers over a pipe."""
 
     def __init__(self, python: str):
         script = str(Path(__file__).with_name("peers_jax.py"))
-        quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         self.process = subprocess.Popen(
             [python, script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=quiet,
+            env=environment,
         )
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request. Raises RuntimeError where the process has ended."""
+        """The answer to one request. Raises RuntimeError if the process has ended."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(request) + "\n")

@@ -1,9 +1,9 @@
-"""Forecast time and peak memory against measured ones over a grid of settings, each in a process of its own.
+"""Compare forecast time and peak memory with measurements over a grid of settings, each in a process of its own.
 
     python -m benchmarks.forecast [--seconds 5]
 
-By its forecast each data set takes `--seconds`. A table is printed; a good forecast is within a factor 1.5 in time and
-within 20 % in the memory of the process.
+The number of networks is chosen so that each data set takes `--seconds` by its forecast. The command prints a table. A
+good forecast is within a factor 1.5 in time and within 20 % in the memory of the process.
 """
 
 import argparse
@@ -48,15 +48,16 @@ with tempfile.TemporaryDirectory() as folder:
     job = prepare(read_one([*settings, f"output={folder}/a"]))
     bytes_forecast = memory.resident() + sum(memory.peak_bytes(job))
     with one_thread():
-        (each,) = forecast.network_seconds([job])
-    networks = max(int(seconds / each / part_size(job)), 1) * part_size(job)
+        (network_seconds,) = forecast.network_seconds([job])
+    networks = max(int(seconds / network_seconds / part_size(job)), 1) * part_size(job)
     job = prepare(read_one([*settings, f"ensemble.networks={networks}", f"output={folder}/a"]))
     began = time.perf_counter()
     runner.run([job], Progress(quiet=True))
     took = time.perf_counter() - began
 status = Path("/proc/self/status").read_text().splitlines()
 peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-figures = {"networks": networks, "forecast": networks * each, "took": took, "memory": bytes_forecast, "peak": peak}
+forecast_seconds = networks * network_seconds
+figures = {"networks": networks, "forecast": forecast_seconds, "took": took, "memory": bytes_forecast, "peak": peak}
 print(json.dumps(figures))
 """
 
@@ -65,26 +66,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args()
-    print("| settings | networks | s, forecast | s | ratio | MiB, forecast | MiB | ratio |")
+    print("| settings | networks | s, forecast | s, measured | ratio | MiB, forecast | MiB, measured | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     times, memories = [], []
     for settings in GRID:
         command = [sys.executable, "-c", CHILD, str(options.seconds), *settings.split()]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        r = json.loads(done.stdout.splitlines()[-1])
-        times.append(r["forecast"] / r["took"])
-        memories.append(r["memory"] / r["peak"])
+        figures = json.loads(done.stdout.splitlines()[-1])
+        times.append(figures["forecast"] / figures["took"])
+        memories.append(figures["memory"] / figures["peak"])
         short = settings.replace("network.", "").replace("observables.", "").replace("ensemble.", "")
         print(
-            f"| {short} | {r['networks']:,} | {r['forecast']:.1f} | {r['took']:.1f} | {times[-1]:.2f} "
-            f"| {r['memory'] / 2**20:.0f} | {r['peak'] / 2**20:.0f} | {memories[-1]:.2f} |",
+            f"| {short} | {figures['networks']:,} | {figures['forecast']:.1f} | {figures['took']:.1f} "
+            f"| {times[-1]:.2f} | {figures['memory'] / 2**20:.0f} | {figures['peak'] / 2**20:.0f} "
+            f"| {memories[-1]:.2f} |",
             flush=True,
         )
-    for name, ratios, most in (("time", times, 1.5), ("memory", memories, 1.2)):
-        beyond = sum(not 1 / most <= ratio <= most for ratio in ratios)
+    for name, ratios, limit in (("time", times, 1.5), ("memory", memories, 1.2)):
+        beyond = sum(not 1 / limit <= ratio <= limit for ratio in ratios)
         print(
-            f"\n{name}: forecast over measured {min(ratios):.2f} to {max(ratios):.2f}, median "
-            f"{statistics.median(ratios):.2f}; {beyond} of {len(ratios)} beyond a factor {most}"
+            f"\n{name}: forecast over measured is {min(ratios):.2f} to {max(ratios):.2f}, with median "
+            f"{statistics.median(ratios):.2f}; {beyond} of {len(ratios)} are beyond a factor {limit}"
         )
 
 

@@ -1,9 +1,9 @@
-"""Networks per second on a CUDA device, against torch.func on the same device, with its measured ceilings.
+"""Measure networks per second on a CUDA device, against torch.func on the same device, and the limits of the device.
 
     python -m benchmarks.gpu [--rounds 5] [--networks 10000]
 
-Without a device it says so and stops. Blocks are timed without writing rows; the device is synchronised at both ends of
-a measured time.
+Without a device the command says so and stops. Blocks are timed without writing rows. The device is synchronised at the
+start and end of each measured time.
 """
 
 import argparse
@@ -25,22 +25,22 @@ CASES = {
     "law NTK": (Case("ntk", 1024, 32, 2), "law"),
     "training": (Case("train", 256, 3, 8, 200), "dense"),
 }
-BATCH = {"dense NTK": 32, "law NTK": 16, "training": 512}  # networks that torch.func takes at a time
+BATCH = {"dense NTK": 32, "law NTK": 16, "training": 512}  # the number of networks in a batch of torch.func
 
 
 def seconds(action: Callable[[], float]) -> float:
-    """Seconds of one unit of an action that returns how many units it did."""
+    """Seconds for one unit of work by an action that returns how many units it did."""
     torch.cuda.synchronize()
     began = time.perf_counter()
-    done = action()
+    units = action()
     torch.cuda.synchronize()
-    return (time.perf_counter() - began) / done
+    return (time.perf_counter() - began) / units
 
 
 def ours(case: Case, sampler: str, networks: int) -> Callable[[], float]:
     """An action that computes about `networks` networks and returns how many they were."""
-    where = ["ensemble.device=cuda", f"ensemble.sampler={sampler}"]
-    job = prepare(read_one([o for o in case.overrides() if o != "ensemble.device=cpu"] + where))
+    overrides = [o for o in case.overrides() if o != "ensemble.device=cpu"]
+    job = prepare(read_one([*overrides, "ensemble.device=cuda", f"ensemble.sampler={sampler}"]))
     count, index = max(1, networks // job.block), itertools.count()
 
     def run() -> float:
@@ -65,7 +65,7 @@ def peer(name: str, case: Case) -> Callable[[], float]:
 
 
 def ceilings() -> dict[str, float]:
-    """The measured rates of the device: products, copies and normals, medians of five."""
+    """The measured rates of the device for products, copies and normals. Each is a median of five."""
     a, b = (torch.randn(8192, 8192, device="cuda") for _ in range(2))
     source, target = (torch.empty(2**28, device="cuda") for _ in range(2))
 
@@ -81,11 +81,11 @@ def ceilings() -> dict[str, float]:
         source.normal_()
         return 2**28 / 1e9
 
-    out = {}
+    rates = {}
     for name, action in {"GEMM TFLOP/s": gemm, "copy GB/s": copy, "normals G/s": normals}.items():
         action()
-        out[name] = 1 / statistics.median(seconds(action) for _ in range(5))
-    return out
+        rates[name] = 1 / statistics.median(seconds(action) for _ in range(5))
+    return rates
 
 
 def main() -> None:
@@ -101,15 +101,15 @@ def main() -> None:
         runs = {"ours": ours(case, sampler, options.networks), "torch.func": peer(name, case)}
         for run in runs.values():
             run()
-        times: dict[str, list[float]] = {who: [] for who in runs}
+        times: dict[str, list[float]] = {contender: [] for contender in runs}
         for _ in range(options.rounds):
-            for who, run in runs.items():
-                times[who].append(seconds(run))
-        rates = {who: 1 / statistics.median(t) for who, t in times.items()}
-        line = ", ".join(f"{who} {rate:,.1f} networks/s" for who, rate in rates.items())
+            for contender, run in runs.items():
+                times[contender].append(seconds(run))
+        rates = {contender: 1 / statistics.median(t) for contender, t in times.items()}
+        line = ", ".join(f"{contender} {rate:,.1f} networks/s" for contender, rate in rates.items())
         if case.T:
             line += f"; {rates['ours'] * case.T * operations(case) / 1e12:.1f} TFLOP/s"
-        print(f"{name} {case.name}: {line}; {rates['ours'] / rates['torch.func']:.1f} times", flush=True)
+        print(f"{name} {case.name}: {line}; {rates['ours'] / rates['torch.func']:.1f} times as fast", flush=True)
 
 
 if __name__ == "__main__":

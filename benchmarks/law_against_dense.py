@@ -1,10 +1,11 @@
-"""The two samplers against each other at millions of networks, where 1/n effects are large (n = 8 and 16).
+"""Compare the two samplers with millions of networks at n = 8 and 16, where 1/n effects are large.
 
     python -m benchmarks.law_against_dense [--networks 4000000]
 
-Compared are means of moments of H up to third order, of H g, of H z z and of moments of z, for two inputs and two
-outputs, tanh and ReLU with biases. tests/statistical/test_samplers.py makes the same comparison at 60,000 networks. The
-largest |z| of a case should lie below the limit, which a true equality exceeds with probability 1e-3 (Bonferroni).
+The command compares the means of moments of H up to third order, of H g, of H z z, and of moments of z, for two inputs
+and two outputs, tanh and ReLU with biases. tests/statistical/test_samplers.py makes the same comparison with 60,000
+networks. The largest |z| of a case should lie below the limit. If the samplers are equal it exceeds the limit with
+probability 1e-3 (Bonferroni).
 """
 
 import argparse
@@ -37,7 +38,7 @@ CASE = (
 
 
 def moments(activation: str, width: int, sampler: str, networks: int) -> tuple[np.ndarray, np.ndarray]:
-    """The means and squared standard errors of all statistics of one case and sampler."""
+    """The means of all statistics of one case and sampler, and their squared standard errors."""
     torch.set_num_threads(1)
     job = prepare(
         read_one([*CASE, f"activation={activation}", f"network.width={width}", f"ensemble.sampler={sampler}"])
@@ -61,7 +62,7 @@ def main() -> None:
     networks = parser.parse_args().networks
     cases = list(product(("tanh", "relu"), (8, 16)))
     with ProcessPoolExecutor() as pool:
-        futures = {(*c, s): pool.submit(moments, *c, s, networks) for c in cases for s in ("dense", "law")}
+        futures = {(*case, s): pool.submit(moments, *case, s, networks) for case in cases for s in ("dense", "law")}
         for activation, width in cases:
             (a, va), (b, vb) = (futures[activation, width, s].result() for s in ("dense", "law"))
             z = np.abs(a - b) / np.sqrt(va + vb)

@@ -1,8 +1,8 @@
-"""The JAX side of the race, in an environment of its own (`make bench-peers`).
+"""The JAX contenders of the race, which run in an environment of their own (`make bench-peers`).
 
-neural-tangents makes the NTK at initialisation, vmap and scan train. Cases come as JSON lines on stdin, and rates with
-values go back on stdout. The code is what a user of the library would write: one network, batched by vmap, compiled by
-jit, with structured derivatives.
+neural-tangents computes the NTK at initialisation; vmap and scan train networks. The process reads cases as JSON lines
+from stdin and writes rates and values to stdout. The code is what a user of the libraries would write: one network,
+batched by vmap, compiled by jit, with structured derivatives.
 """
 
 import itertools
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-CONTENDERS: dict[str, object] = {}  # the compiled function and batch of each case asked for so far
+CONTENDERS: dict[str, object] = {}  # the compiled function and batch size of each case so far
 
 
 def ntk(n: int, depth: int, x: np.ndarray, batch: int):
@@ -27,7 +27,8 @@ def ntk(n: int, depth: int, x: np.ndarray, batch: int):
     import neural_tangents as nt
     from jax._src.interpreters import ad as private
 
-    # neural-tangents 0.6.5 looks here for names that JAX 0.4.30, the last version it imports with, keeps elsewhere.
+    # neural-tangents 0.6.5 looks for these names in jax.interpreters.ad. JAX 0.4.30, the last version that it imports
+    # with, keeps them elsewhere.
     public.source_info_util, public.config = private.source_info_util, jax.config
 
     sizes = [x.shape[1], *[n] * (depth - 1), 1]
@@ -37,7 +38,8 @@ def ntk(n: int, depth: int, x: np.ndarray, batch: int):
         keys = jax.random.split(key, depth)
         return [jax.random.normal(k, shape) for k, shape in zip(keys, itertools.pairwise(sizes), strict=True)]
 
-    def f(params, s):  # W = w / sqrt(n), so that gradients by w have PDLT's lambda_W / n
+    # With W = w / sqrt(n), gradients with respect to w have PDLT's rate lambda_W / n.
+    def f(params, s):
         for w in params[:-1]:
             s = jnp.tanh(s @ w / np.sqrt(len(w)))
         return s @ params[-1] / np.sqrt(n)
@@ -45,12 +47,12 @@ def ntk(n: int, depth: int, x: np.ndarray, batch: int):
     kernel = nt.empirical_ntk_fn(
         f, trace_axes=(-1,), vmap_axes=0, implementation=nt.NtkImplementation.STRUCTURED_DERIVATIVES
     )
-    many = jax.jit(jax.vmap(lambda key: kernel(inputs, None, init(key))))
-    return lambda seed: np.asarray(many(jax.random.split(jax.random.PRNGKey(seed), batch)))
+    batched = jax.jit(jax.vmap(lambda key: kernel(inputs, None, init(key))))
+    return lambda seed: np.asarray(batched(jax.random.split(jax.random.PRNGKey(seed), batch)))
 
 
 def train(n: int, depth: int, x: np.ndarray, y: np.ndarray, steps: int, eta: float, rates: tuple, batch: int):
-    """A function of a seed that draws `batch` networks and trains them on all samples; outputs are (batch, N)."""
+    """A function of a seed that draws `batch` networks, trains them on all samples and returns outputs (batch, N)."""
     sizes = [x.shape[1], *[n] * (depth - 1), 1]
     inputs, targets = jnp.asarray(x), jnp.asarray(y)
     lambda_b, lambda_W = rates
@@ -84,12 +86,12 @@ def train(n: int, depth: int, x: np.ndarray, y: np.ndarray, steps: int, eta: flo
         params, _ = jax.lax.scan(step, init(key), None, length=steps)
         return f(params)[:, 0]
 
-    many = jax.jit(jax.vmap(trained))
-    return lambda seed: np.asarray(many(jax.random.split(jax.random.PRNGKey(seed), batch)))
+    batched = jax.jit(jax.vmap(trained))
+    return lambda seed: np.asarray(batched(jax.random.split(jax.random.PRNGKey(seed), batch)))
 
 
 def prepare(case: dict):
-    """The function of a case: from a seed to values of `batch` networks."""
+    """The function of a case, which takes a seed and returns values of `batch` networks."""
     x = np.asarray(case["x"], dtype=np.float32)
     if case["work"] == "ntk":
         return ntk(case["n"], case["L"], x, case["batch"])

@@ -1,10 +1,10 @@
-"""The race: this project against the libraries that a user would pick instead, and against the machine's ceilings.
+"""The race compares this project with the libraries that a user would pick instead, and with the machine's limits.
 
     python -m benchmarks.race [--rounds 5] [--seconds 0.5] [--jax PYTHON] [--write]
 
-`make bench` runs it; `make bench-peers` makes the environment with JAX and neural-tangents and runs it with them.
-Rounds are interleaved (A B C A B C ...), each contender has one thread, and medians are quoted: machines are shared and
-noisy, so trust ratios. --write puts tables, JSON and figure into docs/.
+`make bench` runs it. `make bench-peers` also makes the environment with JAX and neural-tangents, and includes them.
+Rounds are interleaved (A B C A B C ...), each contender has one thread, and medians are quoted. Machines are shared and
+noisy, so ratios are more reliable than rates. --write puts tables, JSON and a figure into docs/.
 """
 
 import argparse
@@ -32,23 +32,23 @@ TRAIN = (
     Case("train", 256, 3, 8, 20),
     Case("train", 512, 6, 8, 100),
 )
-# BATCH: networks that a peer takes at a time, by width; of 1 to 256 the fastest, or within a few percent of it.
+# The number of networks in a batch of a peer, by width. Of 1 to 256 it is the fastest, or within a few percent of it.
 BATCH = {64: 64, 256: 16, 512: 4, 1024: 1}
-FALSE_ALARM = 1e-4  # probability that a row is void although its statistics are equal
-COMPARED_FROM = 30  # number of values from which a contender's statistics are compared
+FALSE_ALARM = 1e-4  # the probability that a row is void although its statistics are equal
+COMPARED_FROM = 30  # with fewer values a contender's statistics are not compared
 
 
 def contenders(case: Case, jax: Jax | None) -> dict[str, Contender]:
-    """The contenders of a case by name, ours first."""
+    """The contenders of a case by name. Ours come first."""
     batch = BATCH[case.n]
-    out: dict[str, Contender] = {}
+    found: dict[str, Contender] = {}
     if case.work == "ntk":
-        out |= {f"ours, {s}": ours(case, f"ensemble.sampler={s}") for s in ("law", "dense")}
+        found |= {f"ours, {s}": ours(case, f"ensemble.sampler={s}") for s in ("law", "dense")}
     else:
-        out["ours"] = ours(case)
+        found["ours"] = ours(case)
     if jax:
-        out["neural-tangents" if case.work == "ntk" else "JAX vmap + scan"] = jax.contender(case, batch)
-    return out | {"torch.func": torch_func(case, batch), "loop of nn.Module": modules(case)}
+        found["neural-tangents" if case.work == "ntk" else "JAX vmap + scan"] = jax.contender(case, batch)
+    return found | {"torch.func": torch_func(case, batch), "loop of nn.Module": modules(case)}
 
 
 # ------------------------------------------------------------------------------------------- ceilings
@@ -57,14 +57,14 @@ def contenders(case: Case, jax: Jax | None) -> dict[str, Contender]:
 def rate(action: Callable[[], float], seconds: float = 0.3) -> float:
     """Units per second of an action that returns how many units it did."""
     action()
-    done, began = 0.0, time.perf_counter()
+    units, began = 0.0, time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds:
-        done += action()
-    return done / spent
+        units += action()
+    return units / spent
 
 
 def ceilings() -> dict[str, Callable[[], float]]:
-    """Actions that measure the machine: products, copies, torch's normals and ours."""
+    """Actions that measure the machine by products, copies, torch's normals and ours."""
     from simulate.numerics.normals import normal
 
     a, b, c = (torch.randn(1024, 1024) for _ in range(3))
@@ -91,16 +91,17 @@ def ceilings() -> dict[str, Callable[[], float]]:
 
 
 def normals(case: Case, sampler: str) -> int:
-    """Normals that one network needs."""
+    """The number of normals that one network needs."""
     hidden = [case.n] * (case.L - 1)
-    if sampler == "law":  # every sample goes forward and back, but the top layer's one vector serves all samples
+    if sampler == "law":
+        # Every sample goes forward and back, but the top layer has one vector for all samples.
         return case.N * sum(hidden) + case.N * sum(hidden[:-1]) + hidden[-1]
     sizes = [64, *hidden, 1]
     return sum(m * (k + 1) for k, m in itertools.pairwise(sizes))
 
 
 def operations(case: Case) -> int:
-    """Operations (two a multiply-add) of a training step: forward, update, and backward above the first layer."""
+    """Operations of a training step, two for each multiply-add: forward, update, and backward above the first layer."""
     sizes = [64, *[case.n] * (case.L - 1), 1]
     weights = [a * b for a, b in itertools.pairwise(sizes)]
     return 2 * case.N * (3 * sum(weights) - weights[0])
@@ -110,25 +111,25 @@ def operations(case: Case) -> int:
 
 
 def disagreement(values: dict[str, Array]) -> dict[str, float]:
-    """The largest |z| of mean and mean square of each contender against the first; NaN for too few values."""
-    first, out = next(iter(values.values())), {}
+    """The largest |z| of mean and mean square of each contender against the first, or NaN if it has too few values."""
+    first, largest = next(iter(values.values())), {}
     for name, x in values.items():
         if len(x) < COMPARED_FROM:
-            out[name] = float("nan")
+            largest[name] = float("nan")
             continue
         z = []
         for power in (1, 2):
             a, b = first**power, x**power
             z.append(abs(a.mean() - b.mean()) / np.sqrt(a.var() / len(a) + b.var() / len(b)))
-        out[name] = float(max(z))
-    return out
+        largest[name] = float(max(z))
+    return largest
 
 
 def race(case: Case, jax: Jax | None, rounds: int, seconds: float) -> dict[str, Any]:
     """The rates of all contenders of a case in interleaved rounds, and how far their values agree."""
     runs = contenders(case, jax)
     for run in runs.values():
-        run(0.0)  # each is warm when the first round begins
+        run(0.0)  # warms it up for the first round
     rates: dict[str, list[float]] = {name: [] for name in runs}
     values: dict[str, list[Array]] = {name: [] for name in runs}
     for _ in range(rounds):
@@ -162,7 +163,7 @@ def _jax_name(names: Any) -> str | None:
 
 
 def binding(case: Case, name: str, networks: float, top: dict[str, float]) -> dict[str, float]:
-    """Our rate as fractions of the ceilings that bind it."""
+    """Our rate as fractions of the ceilings that limit it."""
     if case.work == "train":
         return {"of GEMM": networks * case.T * operations(case) / 1e9 / top["GEMM GFLOP/s"]}
     count = normals(case, name.rpartition(" ")[2]) * networks / 1e6
@@ -197,8 +198,8 @@ def status(key):
 
 with tempfile.TemporaryDirectory() as folder:
     small = {overrides} + ["network.width=2"]
-    runner.run([prepare(read_one(small + [f"output={{folder}}/0"]))], Progress(quiet=True))  # all is loaded
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    runner.run([prepare(read_one(small + [f"output={{folder}}/0"]))], Progress(quiet=True))  # loads all modules
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     base = status("VmRSS")
     job = prepare(read_one({overrides}))
     run({blocks} * job.block, folder + "/1")
@@ -210,25 +211,25 @@ print(json.dumps({{"over": status("VmHWM") - base, "rule": held, "networks": {bl
 def memory(case: Case, sampler: str) -> dict[str, Any]:
     """MiB that four and sixteen blocks add to a process that has drawn a tiny network."""
     overrides = [*case.overrides(), f"ensemble.sampler={sampler}"]
-    out = [_child(MEMORY_CHILD.format(overrides=overrides, N=case.N, blocks=blocks)) for blocks in (4, 16)]
-    return {"case": case.name, "sampler": sampler, "few": out[0], "many": out[1]}
+    few, many = [_child(MEMORY_CHILD.format(overrides=overrides, N=case.N, blocks=blocks)) for blocks in (4, 16)]
+    return {"case": case.name, "sampler": sampler, "few": few, "many": many}
 
 
 def start_up(rounds: int) -> float:
-    """The median of the seconds of `python -m simulate --help`."""
-    out = []
+    """The median time of `python -m simulate --help` in seconds."""
+    times = []
     for _ in range(rounds):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "simulate", "--help"], capture_output=True, check=True)
-        out.append(time.perf_counter() - began)
-    return statistics.median(out)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 def processes(rounds: int) -> dict[str, float]:
     """Median seconds of a run by one and by two worker processes, and their ratio.
 
-    The two halves of the run are also made at once by two runs of one process each: "ideal" is what the machine gives
-    to two processes that share nothing.
+    "ideal" is the ratio for two runs of one process each, which make the two halves at the same time. They share
+    nothing, so it is the most that the machine can give.
     """
     networks = 1_000_000
     base = [*INIT[1].overrides(), "ensemble.sampler=law"]
@@ -243,8 +244,8 @@ def processes(rounds: int) -> dict[str, float]:
         script.write_text(code)
 
         def start(name: str, workers: int, first: int, count: int) -> subprocess.Popen[str]:
-            where = [f"output={folder}/{name}", f"workers={workers}", f"ensemble.first={first}"]
-            command = [sys.executable, str(script), *base, *where, f"ensemble.networks={count}"]
+            overrides = [*base, f"output={folder}/{name}", f"workers={workers}", f"ensemble.first={first}"]
+            command = [sys.executable, str(script), *overrides, f"ensemble.networks={count}"]
             return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
         for k in range(rounds):
@@ -265,7 +266,7 @@ AXES: dict[str, tuple[int, ...]] = {"n": (128, 256, 512, 1024), "L": (4, 8, 16, 
 
 def scaling(seconds: float) -> list[dict[str, Any]]:
     """The cost of a network against n, L and N_D around (256, 8, 4), and its exponent at the upper end."""
-    out = []
+    curves = []
     for sampler in ("law", "dense"):
         for axis, points in AXES.items():
             cost = []
@@ -274,12 +275,13 @@ def scaling(seconds: float) -> list[dict[str, Any]]:
                 run = ours(Case("ntk", sizes["n"], sizes["L"], sizes["N_D"]), f"ensemble.sampler={sampler}")
                 cost.append(1 / run(seconds)[0])
             slope = float(np.polyfit(np.log(points[-3:]), np.log(cost[-3:]), 1)[0])
-            out.append({"sampler": sampler, "axis": axis, "points": list(points), "seconds": cost, "exponent": slope})
-    return out
+            curve = {"sampler": sampler, "axis": axis, "points": list(points), "seconds": cost, "exponent": slope}
+            curves.append(curve)
+    return curves
 
 
 def machine() -> str:
-    """The processor and the versions of libraries, in words."""
+    """The processor and the versions of libraries as text."""
     name = platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
@@ -302,12 +304,12 @@ def main() -> None:
     torch.set_num_threads(1)
     jax = Jax(options.jax) if options.jax else None
     if not jax:
-        print("without JAX and neural-tangents: `make bench-peers` has them", flush=True)
-    tops = ceilings()
-    measured: dict[str, list[float]] = {name: [] for name in tops}
+        print("JAX and neural-tangents are left out; `make bench-peers` includes them", flush=True)
+    actions = ceilings()
+    measured: dict[str, list[float]] = {name: [] for name in actions}
     races = []
     for case in (*INIT, *TRAIN):
-        for name, action in tops.items():
+        for name, action in actions.items():
             measured[name].append(rate(action))
         races.append(race(case, jax, options.rounds, options.seconds))
         print(

@@ -44,10 +44,10 @@ def _race(races: list[dict[str, Any]], unit: str) -> list[str]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The tables of docs/performance.md from what `benchmarks.race` measured."""
+    """The tables of docs/performance.md from the results of `benchmarks.race`."""
     top = ", ".join(f"{name} {value:,.1f}" for name, value in result["ceilings"].items())
     races = result["races"]
-    out = [
+    lines = [
         f"{result['machine']}; one core; medians of {result['rounds']} interleaved rounds, {result['seconds']} s each.",
         "",
         f"Ceilings in the same run: {top}.",
@@ -60,26 +60,27 @@ def render(result: dict[str, Any]) -> str:
         "",
         *_race([r for r in races if r["work"] == "train"], "networks x steps/s"),
         "",
-        "*spread*: range over rounds, relative. *z*: the larger |z| of mean and mean square of the first number "
-        "against the first contender of the case; beyond 4.06 (false alarm 1e-4 of a row) the row is void.",
+        "*spread* is the range over rounds, relative to the median. *z* is the larger |z| of mean and mean square of "
+        "the first number, against the first contender of the case. Beyond 4.06 (a false-alarm rate of 1e-4 for each "
+        "row) the row is void.",
         "",
-        "### Memory over the idle process, MiB",
+        "### Memory in addition to the idle process, MiB",
         "",
-        "| case | sampler | 4 blocks | 16 blocks | networks | rule's working set |",
+        "| case | sampler | 4 blocks | 16 blocks | networks in 16 blocks | rule's working set |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for m in result["memory"]:
-        out.append(
+        lines.append(
             f"| {m['case']} | {m['sampler']} | {m['few']['over']:.0f} | {m['many']['over']:.0f} | "
             f"{m['many']['networks']:,} | {m['many']['rule']:.1f} |"
         )
     p = result["processes"]
-    out += [
+    lines += [
         "",
-        f"Start-up of `python -m simulate --help`: {result['start-up']:.2f} s. "
-        f"Two worker processes against one, {p['networks']:,} networks of {races[1]['case']}: {p['one']:.1f} s and "
-        f"{p['two']:.1f} s, {p['ratio']:.2f} times as fast, start-up of the processes included. Two runs at once that "
-        f"share nothing and make a half each are {p['ideal']:.2f} times as fast, the most that this machine can give.",
+        f"`python -m simulate --help` takes {result['start-up']:.2f} s. One worker process takes {p['one']:.1f} s for "
+        f"{p['networks']:,} networks of {races[1]['case']} and two take {p['two']:.1f} s, start-up included: "
+        f"{p['ratio']:.2f} times as fast. Two runs at once that share nothing and make a half each are "
+        f"{p['ideal']:.2f} times as fast, which is the most that this machine can give.",
         "",
         "### Cost of a network with its NTK around (256, 8, 4): exponents at the upper end",
         "",
@@ -88,8 +89,8 @@ def render(result: dict[str, Any]) -> str:
     ]
     for sampler in ("law", "dense"):
         exponents = [f"{s['exponent']:.2f}" for s in result["scaling"] if s["sampler"] == sampler]
-        out.append(f"| {sampler} | " + " | ".join(exponents) + " |")
-    return "\n".join(out)
+        lines.append(f"| {sampler} | " + " | ".join(exponents) + " |")
+    return "\n".join(lines)
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
@@ -109,7 +110,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
             panel.set_xticks(curve["points"], [str(point) for point in curve["points"]], minor=False)
             panel.minorticks_off()
             panel.legend()
-        axes[0].set_ylabel("seconds a network")
+        axes[0].set_ylabel("seconds per network")
         figure.savefig(path, dpi=110)
         plt.close(figure)
 

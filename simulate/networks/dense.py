@@ -1,7 +1,7 @@
 """Dense ensembles: stacked parameters, batched matrix products. M networks, D samples, n neurons.
 
 Preactivations z and activations s of a layer have shape (M, D, n). Weights are stored by incoming neuron, as
-`simulate.gemm` wants them: W is a view of V = W^T.
+`simulate.numerics.products` wants them: W is a view of V = W^T.
 """
 
 import itertools
