@@ -48,6 +48,7 @@ DOORS = {
     },
     "simulate.running.prepare": {"analysis.theory.activations"},  # both sides of an expression are compared
     "simulate.__main__": {"configs"},
+    "simulate.status": {"configs"},  # it takes plugins as the command line does
     "simulate.api": {"configs", "analysis.claims", "analysis.points"},  # a claim is checked before anything is drawn
     "analysis": {
         "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",
