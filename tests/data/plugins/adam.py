@@ -1,10 +1,10 @@
-"""Adam: D. P. Kingma and J. Ba, arXiv:1412.6980, algorithm 1. PDLT does not predict it.
+"""Adam: D. P. Kingma and J. Ba, arXiv:1412.6980, algorithm 1. PDLT makes no prediction for it.
 
     python -m simulate plugins=[adam.py] dynamics=gradient_descent dynamics.name=adam dynamics.eta=0.01 \
         +dynamics.beta1=0.9 +dynamics.beta2=0.999 +dynamics.epsilon=1e-8 observables=training output=outputs/adam
 
 The moments m and v are those of the bare gradient dLoss/dtheta, and the learning-rate tensor lambda multiplies the
-step: theta <- theta - eta lambda m_hat / (sqrt(v_hat) + epsilon). In the moments it would cancel.
+step: theta <- theta - eta lambda m_hat / (sqrt(v_hat) + epsilon). Lambda in the moments would cancel.
 """
 
 from simulate.settings.reader import real
@@ -20,7 +20,8 @@ ALGORITHMS.add(
             Option("beta2", below_one, "a number from 0 to below 1"),
             Option("epsilon", lambda value: real(value, 0.0, strict=True), "a number > 0"),
         ),
-        copies=3,  # g, m and v; it is not replayable: the bias correction depends on the number of the step
+        # The copies of the parameters are g, m and v. Adam is not replayable: its bias correction depends on the step.
+        copies=3,
     )
 )
 

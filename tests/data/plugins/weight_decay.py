@@ -1,4 +1,4 @@
-"""Weight decay: every algorithm descends the loss plus (value / 2) |theta|^2, biases included.
+"""Weight decay: every algorithm minimises the loss plus (value / 2) |theta|^2, biases included.
 
     python -m simulate plugins=[weight_decay.py] dynamics=momentum dynamics.rules={weight_decay: 0.1} \
         dynamics.eta=0.1 observables=training output=outputs/decay
