@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +25,17 @@ def untested(names: Iterable[str]) -> list[str]:
     return [name for name in names if f"test_{name}" not in found]
 
 
+def cites(text: str | None) -> bool:
+    """Whether a docstring cites an equation or a chapter."""
+    return bool(text and re.search(r"docs/theory\.md \(\d+\.\d+\)|PDLT ch\. \d", text))
+
+
+def test_a_docstring_without_a_source_is_found() -> None:
+    assert cites("V is docs/theory.md (1.3).")
+    assert not cites("V is known, see (1.3).")
+    assert not cites(None)
+
+
 def test_every_measure_has_a_unit_test() -> None:
     assert untested(MEASURES) == []
     assert untested(["V", "a_measure_that_is_new"]) == ["a_measure_that_is_new"], "negative control"
@@ -40,7 +52,7 @@ def test_records_are_whole(name: str) -> None:
     assert record.families
     assert record.steps in ("start", "end", "both")
     assert record.table in ("never", "start", "untrained", "trained")
-    assert record.function.__doc__
+    assert cites(record.function.__doc__)
 
 
 def test_a_name_is_entered_once() -> None:
