@@ -41,8 +41,10 @@ def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
     families=("g",),
 )
 def vertex_over_theory(point: Point, layers: Layers) -> Iterator[Measured]:
-    """V_(aa)(aa) over its prediction at the same layer, docs/theory.md (1.5): one at leading order, and for all layers a
-    function of l/n."""
+    """V_(aa)(aa) over its prediction at the same layer, docs/theory.md (1.5).
+
+    It is one at leading order, and for all layers a function of l/n.
+    """
     diagonal = [(k, a) for k, (a, b) in enumerate(point.columns("g")) if a == b]
     V, one = point.flow(True).V, np.ones(len(diagonal))
     assert V is not None
