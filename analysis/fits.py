@@ -8,7 +8,7 @@ import lsqfit
 import numpy as np
 
 from analysis.estimators import Array
-from analysis.models import MODELS, Series
+from analysis.models import MODELS, Curve, Prior, Series
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,82 @@ class Fit:
 
 
 def fit(series: Series, prior_width: float) -> Fit:
-    """Fit one series. Raises ValueError below four widths: one width is never compared with the leading order."""
+    """Fit one series, in units in which its values are of order one.
+
+    Raises ValueError below four widths (one width is never compared with the leading order), for values that are not
+    finite or have no spread, and where the fit did not reach its optimum.
+    """
     model = MODELS[series.model]
     if model.build is None:
         return _exact(series)
     widths = len(set(series.n.tolist()))
     if widths < model.fewest_widths:
         raise ValueError(f"{series.name}: {widths} widths; a fit in 1/n needs at least {model.fewest_widths}")
-    prior, value = model.build(series, prior_width)
-    y = gvar.gvar(series.value, series.covariance)
+    _check(series)
+    unit, origin = _units(series)
+    scaled = replace(
+        series,
+        value=(series.value - origin) / unit,
+        covariance=series.covariance / unit / unit,
+        prediction=series.prediction / unit,
+        scale=series.scale / unit,
+    )
+    prior, value = model.build(scaled, prior_width)
+    y = gvar.gvar(scaled.value, scaled.covariance)
     result = lsqfit.nonlinear_fit(
         data=(0, y), fcn=lambda _, p: value(p, series.n, series.l), prior=prior, svdcut=1e-12, tol=1e-10
     )
-    coefficient = result.p["c"]
+    coefficient, error = float(gvar.mean(result.p["c"])), float(gvar.sdev(result.p["c"]))
+    best, best_error = _optimum(scaled, prior, value)
+    if not (np.isfinite(result.chi2) and abs(coefficient - best) < 0.01 * error and abs(error / best_error - 1) < 0.01):
+        raise ValueError(f"{series.name}: the fit did not reach its optimum (chi2 = {result.chi2:.3g})")
 
     def curve(n: Array, layers: Array) -> tuple[Array, Array]:
         out = value(result.p, np.asarray(n, dtype=float), np.asarray(layers, dtype=float))
-        return gvar.mean(out), gvar.sdev(out)
+        return origin + unit * gvar.mean(out), unit * gvar.sdev(out)
 
-    return Fit(
-        series, float(gvar.mean(coefficient)), float(gvar.sdev(coefficient)), result.chi2, result.dof, result.Q, curve
-    )
+    return Fit(series, unit * coefficient, unit * error, result.chi2, result.dof, result.Q, curve)
+
+
+def _check(series: Series) -> None:
+    """ValueError for a series that cannot be fitted."""
+    variance = series.covariance.diagonal()
+    if not (np.isfinite(series.value).all() and np.isfinite(series.covariance).all()):
+        raise ValueError(f"{series.name}: an estimate or its error is not a finite number")
+    if not (variance > 0).all():
+        raise ValueError(f"{series.name}: an error bar is zero: the values of the networks do not spread")
+    if not (np.isfinite(series.scale) and series.scale > 0 and np.isfinite(series.prediction)):
+        raise ValueError(
+            f"{series.name}: the prediction {series.prediction:.3g} has no finite scale ({series.scale:.3g})"
+        )
+
+
+def _units(series: Series) -> tuple[float, float]:
+    """The unit and the origin of a series in a fit: values are divided by a power of two near their scale, without any
+    rounding, and logarithms are counted from the first."""
+    if MODELS[series.model].logarithmic:
+        return 1.0, float(series.value[0])
+    return float(np.ldexp(1.0, int(np.frexp(series.scale)[1]))), 0.0
+
+
+def _optimum(series: Series, prior: Prior, value: Curve) -> tuple[float, float]:
+    """The judged coefficient and its error by normal equations, since all models are linear in their parameters.
+
+    They are held against the iterative fit, which ends without a word where it does not move.
+    """
+    names = list(prior)
+    zero = dict.fromkeys(names, 0.0)
+    at_zero = np.asarray(value(zero, series.n, series.l), dtype=float)
+    columns = [np.asarray(value(zero | {name: 1.0}, series.n, series.l), dtype=float) - at_zero for name in names]
+    design = np.stack([np.broadcast_to(column, at_zero.shape) for column in columns], axis=1)
+    width = np.array([prior[name].sdev for name in names])
+    error = np.sqrt(series.covariance.diagonal())
+    inverse = np.linalg.pinv(series.covariance / np.outer(error, error), rcond=1e-12, hermitian=True)
+    left = design / error[:, None] * width  # in units of the priors, whose means are zero
+    information = left.T @ inverse @ left + np.eye(len(names))
+    solution = np.linalg.solve(information, left.T @ inverse @ ((series.value - at_zero) / error))
+    k = names.index("c")
+    return float(width[k] * solution[k]), float(width[k] * np.sqrt(np.linalg.inv(information)[k, k]))
 
 
 def _exact(series: Series) -> Fit:

@@ -170,11 +170,13 @@ def _exponential(series: Series, w: float) -> tuple[Prior, Curve]:
 class Model:
     """build(series, prior width) returns (prior, curve), in which the judged coefficient is called c; None stands for a
     statement that is exact at every width and is judged by its largest deviation, without a fit. joint: whether one
-    series runs over all layers, instead of one series a layer."""
+    series runs over all layers, instead of one series a layer. logarithmic: whether values are logarithms, with a free
+    constant among the parameters."""
 
     name: str
     build: Build | None
     joint: bool = False
+    logarithmic: bool = False
 
     @property
     def fewest_widths(self) -> int:
@@ -185,12 +187,12 @@ class Model:
 MODELS: Registry[Model] = Registry("fit model", rows=False)
 for model in (
     Model("powers", _powers),
-    Model("exponent", _exponent),
-    Model("network_exponent", _network_exponent),
+    Model("exponent", _exponent, logarithmic=True),
+    Model("network_exponent", _network_exponent, logarithmic=True),
     Model("collapse", _collapse, joint=True),
     Model("asymptote", _asymptote, joint=True),
-    Model("power_law", _power_law, joint=True),
-    Model("exponential", _exponential, joint=True),
+    Model("power_law", _power_law, joint=True, logarithmic=True),
+    Model("exponential", _exponential, joint=True, logarithmic=True),
     Model("tolerance", None),
 ):
     MODELS.add(model)

@@ -81,3 +81,56 @@ def test_three_widths_are_refused() -> None:
     few = replace(series, n=series.n[at], l=series.l[at], value=series.value[at], covariance=np.eye(int(at.sum())))
     with pytest.raises(ValueError, match="at least 4"):
         fits.fit(few, 3.0)
+
+
+def in_units(series: Series, factor: float) -> Series:
+    """The same series measured in other units: values, or their logarithms, as a unit of 1 / factor gives them."""
+    if MODELS[series.model].logarithmic:
+        return replace(series, value=series.value + np.log(factor))
+    return replace(
+        series,
+        value=factor * series.value,
+        covariance=factor * (factor * series.covariance),
+        prediction=factor * series.prediction,
+        scale=factor * series.scale,
+    )
+
+
+@pytest.mark.parametrize("power", [-200, -100, -40, -10, 1, 10, 47, 53, 100, 200])
+@pytest.mark.parametrize("model", [m.name for m in MODELS.values() if m.build])
+def test_a_fit_has_no_units(model: str, power: int) -> None:
+    """Pull, Q and relative error are the same in all units; so they are where the prediction is wrong."""
+    for wrong in (1.0, 1.1):
+        series = made(model, 1.0)
+        series = replace(series, prediction=wrong) if model != "exponential" else series
+        here, there = fits.fit(series, 3.0), fits.fit(in_units(series, 2.0**power), 3.0)
+        assert there.pull == pytest.approx(here.pull, rel=1e-6, abs=1e-6)
+        assert pytest.approx(here.Q, rel=1e-6) == there.Q
+        assert there.error / there.series.scale == pytest.approx(here.error / here.series.scale, rel=1e-6)
+
+
+def test_the_curve_is_in_the_units_of_the_data() -> None:
+    for model in ("powers", "exponent"):
+        series = in_units(made(model, 1.0), 2.0**60)
+        assert np.abs(fits.fit(series, 3.0).residual_pulls).max() < 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": np.array([1.0, np.nan, 1.0, 1.0, 1.0])}, "not a finite number"),
+        ({"covariance": np.diag([1e-6, 1e-6, 0.0, 1e-6, 1e-6])}, "an error bar is zero"),
+        ({"scale": 0.0}, "no finite scale"),
+        ({"prediction": np.inf}, "no finite scale"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fits.fit(replace(made("powers", 1.0), **change), 3.0)  # type: ignore[arg-type]
+
+
+def test_a_fit_that_stays_where_it_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The iteration is cut off after no step: its coefficient is that of the prior, and is not reported."""
+    monkeypatch.setitem(fits.lsqfit.nonlinear_fit.DEFAULTS, "maxit", 1)
+    with pytest.raises(ValueError, match="did not reach its optimum"):
+        fits.fit(made("exponential", 1.0), 3.0)
