@@ -26,11 +26,13 @@ class Activation:
     slopes: (a_plus, a_minus) where s is scale-invariant (PDLT sec. 2.2), s = a_plus z for z > 0 and
         a_minus z for z < 0; None otherwise. Where a_plus != a_minus, s has a kink, its second
         derivative is (a_plus - a_minus) delta(z), and `derivatives` holds s and s' only.
+    sine: whether s is the sine, whose Gaussian averages have a closed form.
     """
 
     name: str
     derivatives: tuple[Callable[[Array], Array], ...]
     slopes: tuple[float, float] | None = None
+    sine: bool = False
 
     def __post_init__(self) -> None:
         wanted = 6 if self.slopes is None else 2
@@ -77,7 +79,7 @@ def _tanh() -> Activation:
 
 
 def _sin() -> Activation:
-    return Activation("sin", (np.sin, np.cos, lambda z: -np.sin(z), lambda z: -np.cos(z), np.sin, np.cos))
+    return Activation("sin", (np.sin, np.cos, lambda z: -np.sin(z), lambda z: -np.cos(z), np.sin, np.cos), sine=True)
 
 
 def _erf() -> Activation:
@@ -118,7 +120,7 @@ def _gelu() -> Activation:
 def _logistic(order: int) -> Callable[[Array], Array]:
     def derivative(z: Array) -> Array:
         sigma = expit(z)
-        p, q = sigma * expit(-z), 1 - 2 * sigma
+        p, q = sigma * expit(-z), -np.tanh(z / 2)  # 1 - 2 sigma would lose its digits near zero
         return (sigma, p, p * q, p * (1 - 6 * p), p * q * (1 - 12 * p), p * (1 - 30 * p + 120 * p**2))[order]
 
     return derivative

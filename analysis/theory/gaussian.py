@@ -5,15 +5,35 @@ by `analysis.theory.kinks`. Inputs are assumed distinct: `analysis.theory.recurs
 """
 
 import itertools
+import math
+from collections.abc import Callable
 
 import numpy as np
 
 from analysis.theory.activations import Activation, Array
 from analysis.theory.kinks import kinked_mean, kinked_pair
-from analysis.theory.quadrature import Grid, calibrate_step
+from analysis.theory.quadrature import Grid, calibrate_step, sine_mean
 
 # Key: the samples of a product, each with the orders of the derivatives of s that it carries.
 Key = tuple[tuple[int, tuple[int, ...]], ...]
+
+
+SMALL = 0.01  # covariances are centred for kernels up to this
+NEAR = 2e-3  # |z| up to which a function less its value at zero is summed as a Taylor series
+
+
+def rest(s: Activation, order: int) -> Callable[[Array], Array]:
+    """The function s^(order)(z) - s^(order)(0), without cancellation at small z, docs/theory.md section 8."""
+    f, *higher = s.derivatives[order:]
+    coefficients = [float(g(np.zeros(1))[0]) / math.factorial(k) for k, g in enumerate(higher, start=1)]
+
+    def value(z: Array) -> Array:
+        series = np.zeros_like(z)
+        for coefficient in reversed(coefficients):
+            series = (series + coefficient) * z
+        return np.where(np.abs(z) < NEAR, series, f(z) - f(np.zeros(1)))
+
+    return value
 
 
 class Expectations:
@@ -27,7 +47,8 @@ class Expectations:
     def __init__(self, s: Activation, K: Array):
         self.s, self.K, self.D = s, K, len(K)
         self.top = float(K.diagonal().max(initial=0.0))
-        self.step = 0.5 if s.kinked or self.top <= 0 else calibrate_step(s, self.top)
+        self.step, self.graded = (0.5, False) if s.kinked or self.top <= 0 else calibrate_step(s, self.top)
+        self.functions = (*s.derivatives, *(rest(s, order) for order in range(2)))
         self.cache: dict[Key, float] = {}
         self.grids: dict[tuple[int, ...], Grid] = {}
 
@@ -49,11 +70,36 @@ class Expectations:
             out[samples] = self.cache[key]
         return out
 
+    def connected(self, i: int, j: int, k: int, l: int) -> Array:
+        """The covariance <s^(i)_a s^(j)_b s^(k)_c s^(l)_d> - <s^(i)_a s^(j)_b><s^(k)_c s^(l)_d>, (D, D, D, D), for
+        orders 0 and 1.
+
+        At small K the two terms agree in most digits. There each product is taken less its value at z = 0, which drops
+        out of the covariance and is subtracted before averaging.
+        """
+        if self.s.kinked or self.top > SMALL:
+            return self.tensor(i, j, k, l) - np.multiply.outer(self.tensor(i, j), self.tensor(k, l))
+        n = len(self.s.derivatives)
+        at_zero = [float(f(np.zeros(1))[0]) for f in self.s.derivatives]
+        c, e = at_zero[i], at_zero[k]
+        # s^(i)_a s^(j)_b - its value at zero is r^(i)_a s^(j)_b + c r^(j)_b, with r = s - s(0).
+        product = (
+            self.tensor(n + i, j, n + k, l)
+            + e * self.tensor(n + i, j, n + l)[:, :, None, :]
+            + c * self.tensor(n + j, n + k, l)[None]
+            + c * e * self.tensor(n + j, n + l)[None, :, None, :]
+        )
+        first = self.tensor(n + i, j) + c * self.tensor(n + j)
+        second = self.tensor(n + k, l) + e * self.tensor(n + l)
+        return product - np.multiply.outer(first, second)
+
     def _mean(self, key: Key) -> float:
         support = tuple(sample for sample, _ in key)
+        if self.s.sine and self.graded:
+            return sine_mean(self.K[np.ix_(support, support)], [carried for _, carried in key])
         if support not in self.grids:
             block = self.K[np.ix_(support, support)]
-            self.grids[support] = Grid(self.s, block, self.top, self.step)
+            self.grids[support] = Grid(self.functions, block, self.top, self.step, self.graded)
         orders = [carried for _, carried in key]
         return kinked_mean(self.s, self.grids[support], orders) if self.s.kinked else self.grids[support].mean(orders)
 

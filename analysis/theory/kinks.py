@@ -14,6 +14,8 @@ from analysis.theory.activations import Activation, Array
 from analysis.theory.quadrature import REACH, Grid
 
 PANEL_NODES = 64  # Gauss-Legendre nodes on each side of a kink
+CLOSE = 0.99  # correlation from which averages over three and four inputs are held against more nodes
+TOLERANCE = 1e-6  # the difference at which they are refused
 
 
 def kinked_pair(s: Activation, Kaa: float, Kab: float, Kbb: float, same: bool) -> Array:
@@ -61,7 +63,24 @@ def kinked_mean(s: Activation, grid: Grid, orders: list[tuple[int, ...]]) -> flo
     if any(order > 1 for carried in orders for order in carried):
         raise ValueError(f"{s.name}: its second derivative is a delta function; products of more than two have none")
     factors = [(len(orders[k]), orders[k].count(0)) for k in grid.order]
-    return _sectors(s, grid.C, factors) if grid.rank <= 2 else _panels(s, grid.C, factors)
+    if grid.rank <= 2:
+        return _sectors(s, grid.C, factors)
+    value = _panels(s, grid.C, factors)
+    if (nearest := _nearest(grid.C)) > CLOSE:
+        finer = _panels(s, grid.C, factors, panel=3 * PANEL_NODES // 2)
+        if abs(finer - value) > TOLERANCE * abs(finer):
+            raise ValueError(
+                f"{s.name}: averages over {grid.size} inputs, two of which have a correlation of {nearest:.6f}, do not "
+                f"converge to {TOLERANCE:g}"
+            )
+        return finer
+    return value
+
+
+def _nearest(C: Array) -> float:
+    """The largest size of a correlation between two inputs z = C xi."""
+    unit = C / np.linalg.norm(C, axis=1, keepdims=True)
+    return float(np.abs(np.triu(unit @ unit.T, 1)).max())
 
 
 def _factor(s: Activation, z: Array, factor: tuple[int, int]) -> Array:

@@ -45,6 +45,10 @@ class Layer:
         """The expectation <s^(i)_a s^(j)_b s^(k)_c s^(l)_d> at K(l), docs/theory.md section 0, is (D, D, D, D)."""
         return self.expectations.tensor(i, j, k, l)
 
+    def connected(self, i: int, j: int, k: int, l: int) -> Array:
+        """The covariance of s^(i)_a s^(j)_b and s^(k)_c s^(l)_d at K(l), docs/theory.md section 0, is (D, D, D, D)."""
+        return self.expectations.connected(i, j, k, l)
+
     def second(self, order: int, X: Array) -> Array:
         """The contraction sum_pq X_pq <d_p d_q (s^(order)_a s^(order)_b)> of docs/theory.md (1.4).
 

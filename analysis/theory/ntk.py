@@ -47,8 +47,7 @@ def _D(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The covariance D_abcd of NTK and preactivations, docs/theory.md (2.6), follows from docs/theory.md (2.9); for one
     input this is docs/theory.md (2.14)."""
     Theta, C_W, M11 = old["Theta"], here.C_W, here.M(1, 1)
-    joint = here.lambda_W * here.E(0, 0, 0, 0) + C_W * here.E(0, 0, 1, 1) * Theta
-    source = C_W * (joint - np.multiply.outer(here.M(0, 0), here.Omega(Theta)))
+    source = C_W * (here.lambda_W * here.connected(0, 0, 0, 0) + C_W * here.connected(0, 0, 1, 1) * Theta)
     flow = here.on_first(here.L, here.on_last(lambda X: here.LO(Theta, X), old["V"])) / 2
     return source + here.rho * (flow + C_W * M11 * here.on_first(here.L, old["D"]))
 
@@ -58,12 +57,11 @@ def _A(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The NTK's covariance A_(ab)(cd) of docs/theory.md (2.5) follows from docs/theory.md (2.10); for one input this is
     docs/theory.md (2.15)."""
     Theta, C_W, M11 = old["Theta"], here.C_W, here.M(1, 1)
-    Omega = here.Omega(Theta)
-    mixed = here.E(0, 0, 1, 1) * Theta
-    product = (
-        here.lambda_W**2 * here.E(0, 0, 0, 0)
+    mixed = here.connected(0, 0, 1, 1) * Theta
+    source = (
+        here.lambda_W**2 * here.connected(0, 0, 0, 0)
         + here.lambda_W * C_W * (mixed + mixed.transpose(2, 3, 0, 1))
-        + C_W**2 * np.einsum("ab,cd,abcd->abcd", Theta, Theta, here.E(1, 1, 1, 1))
+        + C_W**2 * np.einsum("ab,cd,abcd->abcd", Theta, Theta, here.connected(1, 1, 1, 1))
     )
 
     def LO(X: Array) -> Array:
@@ -75,7 +73,7 @@ def _A(here: Layer, old: Tensors, new: Tensors) -> Array:
         + C_W**2 * np.einsum("ab,cd,abcd->abcd", M11, M11, old["A"])
         + C_W / 2 * (cross + cross.transpose(2, 3, 0, 1))
     )
-    return product - np.multiply.outer(Omega, Omega) + here.rho * flow
+    return source + here.rho * flow
 
 
 @recursion("Theta1", indices=2, needs=("Theta", "G1", "V", "D", "F"), same_layer=("G1",))

@@ -27,8 +27,7 @@ def _K(here: Layer, old: Tensors, new: Tensors) -> Array:
 def _V(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The four-point vertex V_(ab)(cd) of docs/theory.md (1.3) follows from docs/theory.md (1.5); for one input this is
     docs/theory.md (1.10)."""
-    connected = here.E(0, 0, 0, 0) - np.multiply.outer(here.M(0, 0), here.M(0, 0))
-    return here.C_W**2 * connected + here.rho * here.on_first(here.L, here.on_last(here.L, old["V"]))
+    return here.C_W**2 * here.connected(0, 0, 0, 0) + here.rho * here.on_first(here.L, here.on_last(here.L, old["V"]))
 
 
 @recursion("G1", indices=2, needs=("V",), units=(1, 0))

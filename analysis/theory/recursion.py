@@ -100,15 +100,16 @@ def flow(
 
     Accuracy: 1e-9 relative for smooth activations, and for one or two distinct inputs of kinked ones;
     three and four distinct inputs of kinked ones reach 1e-8 where no two are closer than 0.99 in
-    correlation (`tests/exact/theory/test_gaussian.py`).
+    correlation, and 1e-6 or an error elsewhere (`tests/exact/theory/test_gaussian.py`). Kernels may be as small as
+    1e-12; up to two distinct inputs may have kernels as large as 1e12, and more than two as large as some hundred.
 
     Kinked activations (relu, leaky_relu): K, Theta, V, B, F, D, A are finite for all inputs; G1 and Theta1 too,
     unless two different inputs are parallel. P and Q are finite but for their deltas, which automatic
     differentiation and so any measurement drops, and R, S, T, U diverge where inputs coincide: all six are refused.
 
     Raises ValueError for an unknown activation or tensor, a depth below 1, inputs that are not a finite
-    (D, n_0) array, rates or ratios of the wrong length, for what a kinked activation does not have, and for numbers
-    that are not finite.
+    (D, n_0) array, rates or ratios of the wrong length, for what a kinked activation does not have, for averages that
+    do not converge, and for numbers that are not finite.
     """
     s = named(activation)
     x = np.asarray(inputs, dtype=np.float64)
@@ -127,6 +128,8 @@ def flow(
     if ratios.shape != (depth - 1,) or np.any(ratios <= 0):
         raise ValueError(f"width_ratios={width_ratios!r}: {depth - 1} numbers > 0, n_l / n_(l-1) for l = 1..L-1")
     x, which = _distinct(x)
+    if s.kinked and C_b == 0 and not x.any(axis=1).all():
+        raise ValueError(f"inputs: one is zero everywhere, where {s.name} has no slope at C_b=0")
     first = FirstLayer(x, C_b, C_W, float(lambdas_b[0]), float(lambdas_W[0]))
     current = {name: _first(name, first) for name in order}
     layers: list[Tensors] = []

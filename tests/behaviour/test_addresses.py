@@ -182,7 +182,7 @@ def command(output: Path, *extra: str) -> list[str]:
         "network.width=256",
         "network.depth=6",
         "ensemble.sampler=dense",
-        "ensemble.networks=4096",
+        "ensemble.networks=2048",
         "ensemble.block=4",
     ]
     return [sys.executable, "-m", "simulate", *slow, f"output={output}", "ensemble.device=cpu", *extra]
@@ -208,7 +208,7 @@ def test_killed_and_resumed(stop: signal.Signals, workers: int, undisturbed: pd.
     os.killpg(process.pid, stop)
     _, stderr = process.communicate(timeout=60)
     done = len(committed(tmp_path / "a"))
-    assert open_data_set(tmp_path / "a").networks < 4096, "the run must be stopped on its way"
+    assert open_data_set(tmp_path / "a").networks < 2048, "the run must be stopped on its way"
     assert done >= 3
     if stop == signal.SIGINT:
         assert process.returncode == 130
@@ -221,7 +221,7 @@ def test_killed_and_resumed(stop: signal.Signals, workers: int, undisturbed: pd.
 
 def test_a_killed_training_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """SIGKILL of all processes of a run with two workers loses no bit; SGD draws its batches from addressed streams."""
-    training = ["network.width=64", "network.depth=3", "ensemble.networks=4096", "ensemble.block=16", "dynamics=sgd",
+    training = ["network.width=64", "network.depth=3", "ensemble.networks=2048", "ensemble.block=16", "dynamics=sgd",
                 "dynamics.steps=60", "dynamics.eta=0.1", "inputs.count=4", "observables=training"]  # fmt: skip
     simulation = [sys.executable, "-m", "simulate", *training, "ensemble.device=cpu"]
     command = [*simulation, f"output={tmp_path}/a", "workers=2"]
@@ -231,7 +231,7 @@ def test_a_killed_training_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert 0 < open_data_set(tmp_path / "a").networks < 4096, "the run must be stopped on its way"
+    assert 0 < open_data_set(tmp_path / "a").networks < 2048, "the run must be stopped on its way"
     for name in ("a", "b"):
         subprocess.run([*simulation, f"output={tmp_path}/{name}", "workers=1"], check=True, capture_output=True)
     assert same(open_data_set(tmp_path / "a").table(), open_data_set(tmp_path / "b").table())

@@ -117,17 +117,17 @@ def test_as_many_tasks_as_it_takes(
     monkeypatch.setattr(slurm_launcher, "MARGIN", 4.0)
     work = ["network.width=512", "network.depth=6", "ensemble.sampler=dense", "observables=ntk", "ensemble.device=cpu"]
     where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1"]
-    assert main([*work, "ensemble.networks=12000", f"output={tmp_path}/s", *where]) == 0
+    assert main([*work, "ensemble.networks=5000", f"output={tmp_path}/s", *where]) == 0
     words = capsys.readouterr().out.split()
     job, tasks = words[2].rstrip(","), int(words[3])
-    assert 2 <= tasks <= 20
+    assert 2 <= tasks <= 60, "a loaded machine needs more tasks, but fewer than there are parts"
     wait_for(lambda: ended(job, tasks))
     assert open_data_set(tmp_path / "s").complete
     logs = [path.read_text() for path in (tmp_path / "s" / "slurm").glob("*.log")]
     times = [float(line.split()[-2]) for text in logs for line in text.splitlines() if "1 data set, " in line[-30:]]
     assert len(times) == tasks
     assert max(times) < 60
-    assert main([*work, "ensemble.networks=12000", f"output={tmp_path}/t", "cluster.memory=1", "hydra/launcher=slurm",
+    assert main([*work, "ensemble.networks=5000", f"output={tmp_path}/t", "cluster.memory=1", "hydra/launcher=slurm",
                  "network.width=16384"]) == 2  # fmt: skip
     assert "cluster.memory gives 1.0" in capsys.readouterr().err
     assert not (tmp_path / "t").exists()
