@@ -7,7 +7,8 @@ may be joined by those of a user's own folder (`configs.folder`).
 import difflib
 import itertools
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def compose(name: str, overrides: Sequence[str], config_dir: Folder = None) -> d
     key or option, a missing value, a comma sweep, or a folder that cannot be used.
     """
     folder = checked(config_dir)
-    fixed, swept = _split(_quoted(overrides))
+    fixed, swept = _split(_quoted(overrides), folder)
     if swept:
         _refuse_unswept(swept)
         key, values = next(iter(swept.items()))
@@ -63,29 +64,49 @@ def points(
     """All points of a sweep in the order of the product, each as (its values of the swept settings, its config).
 
     The comma lists among the overrides are swept, and the `sweep:` of the experiment's file unless an override sets the
-    same key. All points share the cluster and the plugins. Raises ConfigError as `compose` does.
+    same key. Each of several experiments has its own. All points share the cluster and the plugins. Raises ConfigError
+    as `compose` does.
     """
     folder = checked(config_dir)
-    fixed, swept = _split(_quoted(overrides))
+    fixed, swept = _split(_quoted(overrides), folder)
     _refuse_unswept(swept)
     # The base has the first value of each comma list: in `dynamics=a,b dynamics.eta=1` the second needs the first.
     base = _compose(name, [*fixed, *(f"{key}={values[0]}" for key, values in swept.items())], folder)
     named = {override.partition("=")[0].lstrip("+~") for override in fixed} | set(swept)
-    from_file = base.get("sweep") or {}
-    if not isinstance(from_file, dict) or not all(isinstance(v, list) for v in from_file.values()):
-        raise ConfigError(f"sweep={from_file!r}: a mapping of settings to lists of values")
-    axes = {key: [_text(v) for v in values] for key, values in from_file.items() if key not in named} | swept
-    _refuse_unswept(axes)
+    groups = {key: values for key, values in swept.items() if "." not in key}
+    sweeps: dict[tuple[str, ...], dict[str, list[str]]] = {}  # by options of the swept groups, what their files sweep
+    for chosen in itertools.product(*groups.values()):
+        first = {key: values[0] for key, values in swept.items()} | dict(zip(groups, chosen, strict=True))
+        whole = _compose(name, [*fixed, *(f"{k}={v}" for k, v in first.items())], folder) if groups else base
+        from_file = whole.get("sweep") or {}
+        if not isinstance(from_file, dict) or not all(isinstance(v, list) for v in from_file.values()):
+            raise ConfigError(f"sweep={from_file!r}: a mapping of settings to lists of values")
+        sweeps[chosen] = {key: [_text(v) for v in vs] for key, vs in from_file.items() if key not in named}
+        _refuse_unswept(sweeps[chosen])
     out = []
-    for values in itertools.product(*axes.values()):
-        special = dict(zip(axes, values, strict=True))
+    for special in _product(groups, swept, sweeps):
         point = [*fixed, *(f"{k}={v}" for k, v in special.items())]
-        out.append((special, _compose(name, point, folder) if axes else base))
+        out.append((special, _compose(name, point, folder) if special else base))
     for special, config in out:
         for key in UNSWEPT:
             if config.get(key) != base.get(key):
                 raise ConfigError(f"{key}={config.get(key)!r} at {special}: {key} is one for the whole sweep")
     return out
+
+
+def _product(
+    groups: dict[str, list[str]], swept: dict[str, list[str]], sweeps: dict[tuple[str, ...], dict[str, list[str]]]
+) -> Iterator[dict[str, str]]:
+    """The values of the swept settings at each point. sweeps: by options of the swept groups, what their files
+    sweep."""
+    if len({tuple((key, *values) for key, values in sweep.items()) for sweep in sweeps.values()}) == 1:
+        axes = next(iter(sweeps.values())) | swept
+        yield from (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+        return
+    for chosen, sweep in sweeps.items():
+        axes = sweep | swept | {key: [option] for key, option in zip(groups, chosen, strict=True)}
+        for values in itertools.product(*axes.values()):
+            yield dict(zip(axes, values, strict=True))
 
 
 def _refuse_unswept(axes: dict[str, list[str]]) -> None:
@@ -104,14 +125,34 @@ def _text(value: Any) -> str:
     return "[" + ",".join(map(_text, value)) + "]" if isinstance(value, list) else str(value)
 
 
-def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The overrides with one value, and those with several. The last of two values of a key counts, as in Hydra, but
-    two launchers or two lists of plugins are a ConfigError."""
+def _values(parsed: Any, text: str, folder: Path | None) -> list[str]:
+    """The values of a sweep: of a comma list, choice(), range(), or glob() over the options of a group."""
+    from hydra.core.override_parser.types import Glob
+
+    if parsed.is_interval_sweep():
+        raise ConfigError(f"{text}: an interval has no list of values; give them, as 1,2,3 or range(1,4)")
+    if not isinstance(parsed.value(), Glob):
+        return list(parsed.sweep_string_iterator())
+    known = options(parsed.key_or_group, folder)
+    found = list(parsed.value().filter(known))
+    if not found:
+        there = f"there are {', '.join(known)}" if known else f"{parsed.key_or_group} is no group of options"
+        raise ConfigError(f"{text}: no option matches; {there}")
+    return found
+
+
+def _split(overrides: Sequence[str], folder: Path | None = None) -> tuple[list[str], dict[str, list[str]]]:
+    """The overrides with one value, and those with several.
+
+    The last of two values of a key counts, as in Hydra. ConfigError for two launchers or two lists of plugins, for a
+    comma list next to another value of its key, and for a comma list with a value twice.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     fixed: list[tuple[str, str]] = []  # key, override
     swept: dict[str, list[str]] = {}
+    lists: list[tuple[str, str]] = []  # key, override with several values
     for typed in overrides:
         text = "cluster=" + typed.removeprefix(LAUNCHER) if typed.startswith(LAUNCHER) else typed
         try:
@@ -124,11 +165,15 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
             raise ConfigError(f"{text}: settings of Hydra itself have no effect here; {instead}")
         if group in UNSWEPT and (earlier := [given for other, given in fixed if other == key and given != text]):
             raise ConfigError(f"{earlier[0]}, {text}: {group} is given twice")
+        others = [given for other, given in [*fixed, *lists] if other == key and given != text]
+        if others and (parsed.is_sweep_override() or key in swept):
+            raise ConfigError(f"{others[0]}, {text}: {key} is given twice")
         if parsed.is_sweep_override():
-            fixed = [(other, given) for other, given in fixed if other != key]
-            swept[key] = list(parsed.sweep_string_iterator())
+            lists.append((key, text))
+            swept[key] = _values(parsed, text, folder)
+            if repeated := [value for value, count in Counter(swept[key]).items() if count > 1]:
+                raise ConfigError(f"{text}: {repeated[0]} is there twice, and a sweep has each point once")
         else:
-            swept.pop(key, None)
             fixed.append((key, text))
     return [text for _, text in fixed], swept
 

@@ -1,5 +1,6 @@
 """Every file of every group composes; everything wrong gets one line, exit code 2, and nothing is written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,33 @@ def test_values_that_differ_in_symbols_have_folders_of_their_own() -> None:
     assert names[2] == "expression--tanh-z--"
     assert [name[:-8] for name in names[:2]] == ["expression--z-tanh-z---"] * 2
     assert names == [Path(point.output).name for point in read_sweep(sweep)], "the same in every run"
+
+
+def test_hydras_sweeps() -> None:
+    """choice(), range() and glob() are Hydra's; an interval has no points."""
+    assert [p.network.widths[0] for p in read_sweep(["network.width=choice(8,16)"])] == [8, 16]
+    assert [p.network.depth for p in read_sweep(["network.depth=range(2,5)"])] == [2, 3, 4]
+    found = read_sweep(["activation=glob([re*,t*])", "initialization=gaussian"])
+    assert [p.activation.name for p in found] == ["relu", "tanh"]
+    everything = read_sweep(["initialization=glob(*)"])
+    assert len(everything) == len(configs.options("initialization"))
+    for typed, right in (
+        ("network.depth=interval(0,3)", "an interval has no list of values"),
+        ("activation=glob(q*)", "no option matches; there are erf, "),
+        ("network.width=glob(*)", "network.width is no group of options"),
+    ):
+        with pytest.raises(configs.ConfigError) as error:
+            read_sweep([typed])
+        assert str(error.value).startswith(f"{typed}: ")
+        assert right in str(error.value)
+
+
+def test_each_experiment_has_its_own_sweep() -> None:
+    """Criticality sweeps C_W and has its own widths; it had those of preactivations."""
+    both = read_sweep(["experiment=preactivations,criticality", "output=o"])
+    alone = [point for name in ("preactivations", "criticality") for point in read_sweep([f"experiment={name}"])]
+    assert [replace(point, output="") for point in both] == [replace(point, output="") for point in alone]
+    assert len({point.output for point in both}) == len(both)
 
 
 def test_width_lists_and_layerwise_rates() -> None:
