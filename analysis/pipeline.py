@@ -109,7 +109,7 @@ def write(result: Result, folder: Path) -> Path:
     for path in (folder, *folder.rglob("*")):
         if path.is_symlink():
             raise ValueError(f"output={folder}: {path} is a link, and a report is not written through links")
-    (folder / "verdicts.json").write_text(json.dumps(verdict_json(result), indent=1) + "\n")
+    (folder / "verdicts.json").write_text(json.dumps(verdict_json(result), indent=1, allow_nan=False) + "\n")
     result.estimates.to_parquet(folder / "estimates.parquet", index=False)
     figures = write_all(result, folder / "figures") if result.options.figures else []
     path = folder / "report.html"

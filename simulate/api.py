@@ -27,15 +27,22 @@ if TYPE_CHECKING:
     from simulate.running.progress import Progress
 
 Folder = str | Path | None
+LONGEST_NAME = 200  # bytes of the name of a sweep point's folder
 
 
 def point_name(special: dict[str, str]) -> str:
     """The folder of a sweep point: network.width=64, network.depth=8 -> width-64_depth-8.
 
-    It has no = and no comma, which would have to be quoted in output= and data=.
+    It has no = and no comma, which would have to be quoted in output= and data=. A name that is too long for a folder
+    ends in a digest of the values.
     """
     text = "_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in special.items())
-    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in text)
+    name = "".join(c if c.isalnum() or c in ".-_" else "-" for c in text)
+    return name if len(name.encode()) <= LONGEST_NAME else f"{name[:60]}-{_digest(special)}"
+
+
+def _digest(special: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(special).encode()).hexdigest()[:8]
 
 
 def point_names(points: Sequence[dict[str, str]]) -> list[str]:
@@ -44,8 +51,7 @@ def point_names(points: Sequence[dict[str, str]]) -> list[str]:
     names = [point_name(special) for special in points]
     shared = {name for name, count in Counter(names).items() if count > 1}
     return [
-        f"{name}-{hashlib.sha256(json.dumps(special).encode()).hexdigest()[:8]}" if name in shared else name
-        for name, special in zip(names, points, strict=True)
+        f"{name}-{_digest(special)}" if name in shared else name for name, special in zip(names, points, strict=True)
     ]
 
 

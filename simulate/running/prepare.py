@@ -20,7 +20,7 @@ from simulate.settings import Settings
 from simulate.settings.reader import SettingsError
 from simulate.settings.training import LOSSES
 from simulate.store.layout import MOST_COLUMNS, layout_of
-from simulate.store.manifest import check
+from simulate.store.manifest import MANIFEST, check
 from simulate.store.parts import committed
 from simulate.training.algorithms import GRADIENT_TERMS, STEPS
 from simulate.training.losses import VALUE_AND_SLOPE
@@ -58,6 +58,7 @@ def prepare(settings: Settings) -> Job:
     return replace(job, recorded=check(job.path, job.manifest()))
 
 
+LONGEST_NAME = 255  # bytes of a file's name on common systems
 NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "taylor"}  # families of columns
 RANGE = 10.0  # |z| up to which both sides of an expression are compared
 CLOSE = 1e-8  # relative distance at which they agree
@@ -110,8 +111,18 @@ def _device(wanted: str) -> str:
 
 
 def _check_output(job: Job) -> None:
-    """Raises SettingsError where the output cannot be a folder, cannot be written to, or has too little room."""
+    """Raises SettingsError where the output cannot be a folder, cannot be written to, or has too little room, and where
+    one data set would lie within another, which nobody who reads the outer one would find."""
     path = job.path
+    if long := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), None):
+        right = f"a folder's name has at most {LONGEST_NAME} bytes, this one {len(os.fsencode(long))}: {long[:20]}..."
+        raise SettingsError("output", "...", right)
+    if outer := next((p for p in path.absolute().parents if (p / MANIFEST).exists()), None):
+        raise SettingsError("output", str(path), f"{outer} is a data set itself; choose a folder outside it")
+    if not (path / MANIFEST).exists() and (inner := next(path.glob(f"*/{MANIFEST}"), None)):
+        raise SettingsError(
+            "output", str(path), f"it holds other data sets ({inner.parent.name}); choose another folder"
+        )
     parent = next(p for p in (path, *path.absolute().parents) if p.exists())
     if path.is_symlink():
         raise SettingsError("output", str(path), "a link; give the folder that it points to")

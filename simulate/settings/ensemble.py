@@ -9,6 +9,8 @@ from simulate.settings.observables import Observables
 from simulate.settings.reader import Reader, SettingsError, boolean, integer
 from simulate.settings.training import Dynamics
 
+MOST_NETWORKS = 10**12  # numbers of networks have twelve digits in the names of parts
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -36,9 +38,9 @@ def read_ensemble(r: Reader, observables: Observables, dynamics: Dynamics) -> En
     if sampler == "law" and heavy:
         raise SettingsError("ensemble.sampler", "law", f"{', '.join(heavy)} needs the weights: choose auto or dense")
     out = Ensemble(
-        networks=r.integer("networks", 1, 10**12),
+        networks=r.integer("networks", 1, MOST_NETWORKS),
         seed=r.integer("seed", 0),
-        first=r.integer("first", 0, 10**12),
+        first=r.integer("first", 0, MOST_NETWORKS),
         sampler=sampler if sampler != "auto" else "dense" if heavy else "law",
         dtype=r.choice("dtype", ("float32", "float64")),
         device=r.choice("device", ("auto", "cpu", "cuda")),
@@ -46,4 +48,7 @@ def read_ensemble(r: Reader, observables: Observables, dynamics: Dynamics) -> En
         tf32=r.get("tf32", boolean, "true or false"),
     )
     r.close()
+    if out.first + out.networks >= MOST_NETWORKS:
+        right = f"first + networks = {out.first + out.networks:,} must be less than {MOST_NETWORKS:,}"
+        raise SettingsError(r.key("networks"), out.networks, right)
     return out

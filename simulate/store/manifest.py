@@ -75,7 +75,7 @@ def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any
         table |= {f"x_{k}": column for k, column in enumerate(x.T)}
         table |= {f"y_{k}": column for k, column in enumerate(y.T)} if y is not None else {}
         commit(path / "samples.parquet", lambda stream: pq.write_table(pa.table(table), stream))
-    text = json.dumps(manifest, indent=1, sort_keys=True)
+    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
     if (path / MANIFEST).exists() and (path / MANIFEST).read_text() == text + "\n":
         return  # the other shards of a run find it as it should be
     commit(path / MANIFEST, lambda stream: stream.write((text + "\n").encode()))
@@ -83,7 +83,7 @@ def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any
 
 def digest(identity: Mapping[str, Any]) -> str:
     """The SHA-256 of a data set's identity, which every part carries."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
