@@ -1,4 +1,4 @@
-"""Shared fixtures: one thread for every test, and small runs in one process."""
+"""Fixtures of all tests: a single thread, small runs in one process, and registries that are restored."""
 
 import runpy
 from collections.abc import Callable, Iterator
@@ -28,16 +28,16 @@ def run(tmp_path: Path) -> Callable[..., DataSet]:
     """A function run("network.width=8", ...) that runs in this process, into a new folder unless output= is given."""
     count = iter(range(1000))
 
-    def go(*overrides: str) -> DataSet:
+    def run_here(*overrides: str) -> DataSet:
         extra = [] if any(o.startswith("output=") for o in overrides) else [f"output={tmp_path}/{next(count)}"]
         return simulate.run(*overrides, *extra, "workers=1", "ensemble.device=cpu")
 
-    return go
+    return run_here
 
 
 @pytest.fixture
 def registries() -> Iterator[None]:
-    """What a test registers is there until it ends."""
+    """Everything that a test registers is removed when it ends."""
     kinds: tuple[dict[str, Any], ...] = (ALGORITHMS, LOSSES, RULES, STEPS, VALUE_AND_SLOPE, GRADIENT_TERMS)
     before = [dict(kind) for kind in kinds]
     yield
@@ -48,5 +48,5 @@ def registries() -> Iterator[None]:
 
 @pytest.fixture
 def plugin(registries: None) -> Callable[[str], object]:
-    """plugin("adam"): what tests/data/plugins/adam.py registers is there until the test ends."""
+    """plugin("adam") runs tests/data/plugins/adam.py; what that registers is removed when the test ends."""
     return lambda name: runpy.run_path(str(Path(__file__).parent / "data" / "plugins" / f"{name}.py"))

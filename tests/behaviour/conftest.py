@@ -1,4 +1,4 @@
-"""The project as a user has it: a wheel that is installed in another folder, and no checkout. Built once a session."""
+"""Fixtures with the project as a user has it: a wheel, built once, is installed in a folder without a checkout."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of packages that the wheel is installed in."""
+    """The folder of packages in which the wheel is installed."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # a copy: building leaves files behind
     for name in ("simulate", "analysis", "configs"):

@@ -1,4 +1,4 @@
-"""A network depends on its address alone, not on range, order, worker or interruption."""
+"""A network depends on its address alone, and not on ranges, order, workers or interruptions."""
 
 import multiprocessing
 import os
@@ -47,10 +47,10 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 @pytest.mark.parametrize("case", CASES)
 def test_two_halves_that_cut_a_block(case: str, run: Callable[..., DataSet]) -> None:
     """Networks 0..99 of one run are 0..49 and 50..99 of two runs; 50 lies inside block 1."""
-    whole = run(*CASES[case], "ensemble.networks=100").table()
+    all_rows = run(*CASES[case], "ensemble.networks=100").table()
     first = run(*CASES[case], "ensemble.networks=50").table()
     second = run(*CASES[case], "ensemble.networks=50", "ensemble.first=50").table()
-    assert same(whole, pd.concat([first, second], ignore_index=True))
+    assert same(all_rows, pd.concat([first, second], ignore_index=True))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -65,7 +65,7 @@ def test_any_order_of_blocks(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_weights_that_a_block_leaves_to_the_next(case: str) -> None:
+def test_arrays_that_a_block_leaves_to_the_next(case: str) -> None:
     """A block that draws over the weights of the last one has the rows of a block with new arrays.
 
     The arrays stay the same from block to block, and no row changes when they are drawn over.
@@ -138,7 +138,7 @@ def test_the_block_is_part_of_the_identity(run: Callable[..., DataSet], tmp_path
         assert block_size(64, 2, "cpu", other) == block_size(64, 2, "cpu", s)
 
 
-def test_a_training_that_differs_trains_the_same_networks(run: Callable[..., DataSet]) -> None:
+def test_another_step_size_trains_the_same_networks(run: Callable[..., DataSet]) -> None:
     a = run(*CASES["training"], "ensemble.networks=32", "dynamics.eta=0.1").table()
     b = run(*CASES["training"], "ensemble.networks=32", "dynamics.eta=0.2").table()
     start = a["step"] == 0
@@ -146,7 +146,7 @@ def test_a_training_that_differs_trains_the_same_networks(run: Callable[..., Dat
     assert not same(a[~start], b[~start])
 
 
-def test_a_run_that_is_there_is_not_computed_again(run: Callable[..., DataSet], tmp_path: Path) -> None:
+def test_a_completed_run_is_not_computed_again(run: Callable[..., DataSet], tmp_path: Path) -> None:
     run(*CASES["law"], "ensemble.networks=100", f"output={tmp_path}/a")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").glob("part-*")}
     run(*CASES["law"], "ensemble.networks=100", f"output={tmp_path}/a")

@@ -1,4 +1,4 @@
-"""From data sets to the report: tables, files, exit codes."""
+"""The analysis of data sets: tables, files of the report, and exit codes."""
 
 import json
 import re
@@ -43,9 +43,9 @@ def report(data: Path) -> Path:
 
 
 def test_verdicts_json(report: Path) -> None:
-    said = json.loads((report / "verdicts.json").read_text())
-    assert [c["claim"] for c in said["claims"]] == sorted(SMALL)
-    for claim in said["claims"]:
+    written = json.loads((report / "verdicts.json").read_text())
+    assert [c["claim"] for c in written["claims"]] == sorted(SMALL)
+    for claim in written["claims"]:
         assert claim["verdict"] in ("agrees", "disagrees", "underpowered")
         assert claim["verdict"] != "disagrees", claim["reason"]
         for test in claim["tests"]:
@@ -107,13 +107,13 @@ def test_names_from_data_are_escaped(data: Path, tmp_path: Path) -> None:
 
 
 def test_strict_exit_code(tmp_path: Path) -> None:
-    """A claim about tanh tested on data that say they are tanh but were made by sin."""
+    """A claim fails on data of sin that are labelled tanh; only with strict=true does that change the exit code."""
     arguments = [*SMALL["preactivations"], "activation=sin", f"output={tmp_path}/s", "workers=1"]
     assert simulate_main(arguments) == 0
     for manifest in tmp_path.glob("s/*/dataset.json"):
-        said = json.loads(manifest.read_text())
-        said["settings"]["activation"]["name"] = "tanh"
-        manifest.write_text(json.dumps(said))
+        content = json.loads(manifest.read_text())
+        content["settings"]["activation"]["name"] = "tanh"
+        manifest.write_text(json.dumps(content))
     assert main([f"data={tmp_path}/s", "figures=false"]) == 0
     assert main([f"data={tmp_path}/s", "figures=false", "strict=true"]) == 3
 
@@ -143,7 +143,7 @@ def test_figures_may_be_left_out(data: Path, tmp_path: Path) -> None:
 )
 def test_wrong_settings(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    assert message in said
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
+    assert message in stderr

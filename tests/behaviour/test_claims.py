@@ -1,4 +1,7 @@
-"""A claim is checked before anything is drawn; in old data what cannot be judged is not tested, and the rest is."""
+"""A claim is checked before anything is drawn.
+
+In data sets of versions without this check, what cannot be judged is reported as not tested and the rest is judged.
+"""
 
 import json
 from pathlib import Path
@@ -22,7 +25,7 @@ NTK = ["experiment=ntk", *FEW, WIDTHS]
 TRAINED = ["experiment=representation_learning", *FEW, WIDTHS, "network.depth=2"]
 ALGORITHMS = ["experiment=algorithm_dependence", *FEW, WIDTHS, "dynamics.eta=0.1"]
 
-# What was typed, and what the refusal says.
+# Overrides, and a part of the message that refuses them.
 REFUSED = [
     ([*NTK, "network.outputs=1"], "claim.tests.A: network.outputs=1: A needs 2 outputs"),
     (["experiment=ntk_mean", *FEW, "network.width=8,16,24"],
@@ -69,7 +72,7 @@ REFUSED = [
 def test_what_cannot_be_judged_is_not_drawn(
     overrides: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line with the setting, its value and what would be right, and nothing on the disk."""
+    """The refusal is one line with the setting, its value and what is needed, and nothing is written."""
     assert main([*overrides, f"output={tmp_path}/s"]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -80,7 +83,7 @@ def test_what_cannot_be_judged_is_not_drawn(
 
 
 def test_without_its_claim_it_is_drawn(tmp_path: Path) -> None:
-    """The control: the same settings with claim=null run, and with what the refusal asks for the claim is judged."""
+    """Control: the same settings run with claim=null, and the claim is judged with a fourth width."""
     refused = ["experiment=ntk_mean", *FEW, "network.width=8,16,24", f"output={tmp_path}/s"]
     with pytest.raises(simulate.SettingsError, match="at least 4 widths"):
         simulate.sweep(*refused)
@@ -90,7 +93,7 @@ def test_without_its_claim_it_is_drawn(tmp_path: Path) -> None:
 
 
 def test_points_that_are_there_count(tmp_path: Path) -> None:
-    """A width that is added to three others completes the claim."""
+    """Points of an earlier sweep count: two further widths, too few for a fit, are added to four."""
     settings = ["experiment=ntk_mean", *FEW, f"output={tmp_path}/s"]
     simulate.sweep(*settings, "network.width=8,12,16,24")
     added = simulate.sweep(*settings, "network.width=32,48")
@@ -99,11 +102,11 @@ def test_points_that_are_there_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", configs.options("experiment"))
 def test_every_experiment_can_be_judged(name: str, tmp_path: Path) -> None:
-    """As it stands in configs/, at its own size; the points are prepared, not drawn."""
+    """Each experiment of configs/ can be judged at its own size. Its points are prepared and not drawn."""
     settings = api.read_sweep([f"experiment={name}", f"output={tmp_path}/s", "ensemble.device=cpu", "workers=1"])
-    eta = {"auto": [], "given": [s for s in settings if s.dynamics.name == "none" or s.dynamics.eta]}
+    with_known_eta = [s for s in settings if s.dynamics.name == "none" or s.dynamics.eta]
     points = []
-    for s in eta["given"] or settings[:4]:
+    for s in with_known_eta or settings[:4]:
         job = prepare(s)
         given = job.samples.x, job.samples.y, job.samples.train
         points.append(Point(Planned(job.path, plain(job.settings), job.layout, given)))
@@ -112,14 +115,14 @@ def test_every_experiment_can_be_judged(name: str, tmp_path: Path) -> None:
 
 
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data sets as versions before the check made them."""
+    """Turn the check off, as in versions that did not have it."""
     monkeypatch.setattr(api, "check_claims", lambda jobs: None)
 
 
 def test_old_data_with_one_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A and B are not tested, and say why; Theta1 and the NTK's mean are judged, and so is another claim."""
+    """A and B are not tested, for a stated reason; Theta1, the NTK's mean and another claim are judged."""
     unchecked(monkeypatch)
     simulate.sweep(*NTK, "network.outputs=1", f"output={tmp_path}/one")
     simulate.sweep("experiment=ntk_mean", *FEW, WIDTHS, f"output={tmp_path}/good")
@@ -129,17 +132,17 @@ def test_old_data_with_one_output(
         "\n", " "
     )
     found = json.loads((tmp_path / "report" / "verdicts.json").read_text())
-    ntk, good = sorted(found["claims"], key=lambda claim: claim["claim"])
+    ntk, mean = sorted(found["claims"], key=lambda claim: claim["claim"])
     assert {test["test"] for test in ntk["tests"]} == {"ntk_mean", "Theta1"}
     assert [entry["test"] for entry in ntk["not_tested"]] == ["A", "B"]
-    assert good["not_tested"] == []
-    assert {test["test"] for test in good["tests"]} == {"ntk_mean", "ntk_variance"}
+    assert mean["not_tested"] == []
+    assert {test["test"] for test in mean["tests"]} == {"ntk_mean", "ntk_variance"}
     page = (tmp_path / "report" / "report.html").read_text()
     assert "not tested: network.outputs=1: A needs 2 outputs" in page
 
 
 def test_old_data_at_three_widths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A claim none of whose tests can be judged is not tested, and its report is written all the same."""
+    """A claim without any test that can be judged is not tested, and its report is written nevertheless."""
     unchecked(monkeypatch)
     sets = simulate.sweep("experiment=ntk_mean", *FEW, "network.width=8,16,32", f"output={tmp_path}/s")
     result = analysis.analyze(sets, output=tmp_path / "report")
@@ -152,21 +155,21 @@ def test_old_data_at_three_widths(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_series_of_one_name_do_not_replace_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A measure whose labels repeat is not tested where they do; the control is the same measure with its labels."""
+    """Series with the same label are not tested. Control: with different labels they are."""
     settings = ["experiment=ntk_mean", *FEW, WIDTHS, f"output={tmp_path}/s"]
     sets = simulate.sweep(*settings)
-    (whole,) = analysis.analyze(sets).verdicts
-    assert whole.not_tested == ()
+    (complete,) = analysis.analyze(sets).verdicts
+    assert complete.not_tested == ()
     monkeypatch.setattr("analysis.measures.ntk.label_of", lambda *groups: "00")
     (verdict,) = analysis.analyze(sets).verdicts
     assert {entry.reason for entry in verdict.not_tested} == {
         "the measure yields two series of this name; its labels have to differ"
     }
-    assert 0 < len(verdict.judged) < len(whole.judged)
-    assert len(verdict.judged) + len(verdict.not_tested) == len(whole.judged)
+    assert 0 < len(verdict.judged) < len(complete.judged)
+    assert len(verdict.judged) + len(verdict.not_tested) == len(complete.judged)
 
 
-def test_a_misspelt_test_takes_nothing_else_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_test_leaves_the_others_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unchecked(monkeypatch)
     sets = simulate.sweep(
         "experiment=preactivations", *FEW, WIDTHS, "~claim.tests.V", "+claim.tests.Vx={precision: 0.1}",
@@ -179,7 +182,7 @@ def test_a_misspelt_test_takes_nothing_else_down(tmp_path: Path, monkeypatch: py
 
 
 def test_theory_out_of_its_range_is_not_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kinked activation at parallel inputs: G1 has no theory, V is judged."""
+    """With a kinked activation and parallel inputs, G1 has no theory and is not tested, and V is judged."""
     unchecked(monkeypatch)
     sets = simulate.sweep(
         "experiment=preactivations", *FEW, WIDTHS, "network.depth=3", "activation=relu", "inputs=ray",

@@ -1,4 +1,4 @@
-"""Every file of every group composes; everything wrong gets one line, exit code 2, and nothing is written."""
+"""Every option file composes. A wrong setting gives one line and exit code 2, and nothing is written."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_command_line_wins_over_the_experiment() -> None:
     assert len(read_sweep(["experiment=preactivations", "network.width=8"])) == 1
 
 
-def test_a_sweep_has_one_folder_a_point() -> None:
+def test_each_point_of_a_sweep_has_its_folder() -> None:
     points = read_sweep(["network.width=4,8", "network.depth=3,5", "output=o"])
     assert [p.output for p in points] == [f"o/width-{w}_depth-{d}" for w in (4, 8) for d in (3, 5)]
     assert "/" not in point_name({"inputs.path": "../../etc"})
@@ -183,9 +183,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "named", "right"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+@pytest.mark.parametrize(("overrides", "named", "hint"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
 def test_wrong_settings(
-    overrides: list[str], named: str, right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str], named: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -195,11 +195,13 @@ def test_wrong_settings(
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1, "one line"
     assert named in captured.err
-    assert right in captured.err
+    assert hint in captured.err
     assert list(tmp_path.iterdir()) == [], "nothing written"
 
 
-def test_no_cuda_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cuda_device_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["ensemble.device=cuda", f"output={tmp_path}/o"]) == 2
     assert "no CUDA device" in capsys.readouterr().err

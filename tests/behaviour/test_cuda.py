@@ -1,4 +1,4 @@
-"""A CUDA device draws and trains the networks of the CPU. Without a device the tests skip themselves, saying so."""
+"""A CUDA device draws and trains the same networks as a CPU. Without a device the tests skip themselves and say so."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ pytestmark = [
 @pytest.mark.parametrize(
     "overrides",
     [["observables=kernel"], ["observables=ntk"], ["observables=training", "dynamics=gradient_descent"]],
-    ids=["law", "dense", "training"],
+    ids=["law", "law with NTK", "training"],
 )
 def test_cuda_has_the_law_of_the_cpu(overrides: list[str], tmp_path: Path) -> None:
     """The means of all columns agree, by two-sample z with Bonferroni at a false-alarm rate of 1e-4."""
@@ -65,7 +65,7 @@ def test_cuda_rows_repeat(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", [name for name, algorithm in ALGORITHMS.items() if algorithm.replayable])
 def test_a_replayed_step_is_the_step(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CUDA graph gives the same bits as launches one by one. A capture that fails warns, which is an error here."""
+    """A CUDA graph gives the same bits as single launches. A failed capture warns, and warnings are errors in tests."""
     tables = []
     for graph in (trajectory.GRAPH, 10**9):
         monkeypatch.setattr(trajectory, "GRAPH", graph)

@@ -1,4 +1,4 @@
-"""Runs on a disk that fails: at each step that touches it, at a limit, when full, and when read-only."""
+"""Runs on a disk that fails at any step that touches it, at a limit on file sizes, when full, or when read-only."""
 
 import errno
 import os
@@ -82,7 +82,7 @@ def test_each_step_that_touches_the_disk(
 
     Committed parts are whole, and the same command resumes. The four errors take turns over all steps.
     """
-    whole = run(*MANY).table()
+    all_rows = run(*MANY).table()
     counting = Disk(tmp_path / "c")
     with counting.installed():
         assert main([*MANY, f"output={tmp_path}/c"]) == 0
@@ -99,16 +99,17 @@ def test_each_step_that_touches_the_disk(
         assert not list(out.glob(".*tmp"))
         if (out / MANIFEST).exists() and committed(out):
             data = open_data_set(out)
-            assert data.table().equals(whole[whole["network"].isin(data.table()["network"])].reset_index(drop=True))
+            expected = all_rows[all_rows["network"].isin(data.table()["network"])].reset_index(drop=True)
+            assert data.table().equals(expected)
             stopped.add(data.networks)
         assert main([*MANY, f"output={out}"]) == 0
-        assert open_data_set(out).table().equals(whole)
+        assert open_data_set(out).table().equals(all_rows)
         capsys.readouterr()
     assert len(stopped) >= 4, "faults must fall between parts, too"
 
 
 def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet]) -> None:
-    """A part cannot grow to its size under a limit of the system, as under a quota."""
+    """A run whose parts exceed the limit on the size of files stops with one line, and can be resumed."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
@@ -126,7 +127,7 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A new file system of eight megabytes; the test skips itself, saying so, where none may be mounted."""
+    """A new file system of eight megabytes. Where none can be mounted, the test skips itself and says so."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]

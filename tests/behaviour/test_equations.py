@@ -1,4 +1,4 @@
-"""The index of equations, docs/equations.md: complete, true, and in one form of citation."""
+"""The index of equations, docs/equations.md, is complete and true, and citations have one form."""
 
 import importlib.util
 import sys
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def index() -> ModuleType:
-    """docs/equations.py, which is a script and no part of a package."""
+    """The module docs/equations.py, which is a script outside all packages."""
     spec = importlib.util.spec_from_file_location("equations", ROOT / "docs" / "equations.py")
     assert spec is not None
     assert spec.loader is not None
@@ -28,7 +28,7 @@ def known(index: ModuleType) -> list[str]:
 
 
 def test_every_equation_is_found(index: ModuleType, known: list[str]) -> None:
-    """In each section they are numbered without a gap, and each has its section and its place in the book."""
+    """Equations are numbered without a gap in each section, and each has its section and its chapter of PDLT."""
     assert len(known) >= 94
     assert known == list(dict.fromkeys(known))
     for section in {number.partition(".")[0] for number in known}:
@@ -44,12 +44,12 @@ def test_the_page_is_what_the_script_makes(index: ModuleType) -> None:
 
 
 def wrong_places(index: ModuleType, known: list[str], code: dict, tests: dict, open_parts: dict) -> list[str]:
-    """Equations that nobody cites and that are not open, that are open as a whole and cited, or that do not exist."""
+    """Equations that are neither cited nor open, that are cited although all of them is open, or that do not exist."""
     wrong = [f"({n}) does not exist" for n in {**code, **tests, **open_parts} if n not in known]
     for number in known:
-        whole = any(part == "all" for part, _ in open_parts.get(number, []))
-        if whole == (number in code or number in tests):
-            wrong.append(f"({number}) is {'open and cited' if whole else 'neither cited nor open'}")
+        entirely_open = any(part == "all" for part, _ in open_parts.get(number, []))
+        if entirely_open == (number in code or number in tests):
+            wrong.append(f"({number}) is {'open and cited' if entirely_open else 'neither cited nor open'}")
     return wrong
 
 
@@ -70,7 +70,7 @@ def test_each_equation_is_cited_or_open(index: ModuleType, known: list[str]) -> 
 
 
 def test_the_theory_names_its_equations(index: ModuleType) -> None:
-    """Every public function of analysis/theory, and every registered recursion."""
+    """Every public function of analysis/theory cites an equation or a section."""
     for path in sorted((ROOT / "analysis" / "theory").glob("*.py")):
         assert index.without_citation(path.read_text()) == [], path.name
     control = 'def f():\n    """(2.10)"""\nclass A:\n    """docs/theory.md (1.1)"""\n    def g(self): ...\n'
@@ -89,8 +89,8 @@ def sources() -> list[Path]:
     found = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     for folder in ("simulate", "analysis", "configs", "tests", "benchmarks", "docs"):
         found += [p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".md", ".yaml", ".jinja")]
-    own = {"theory.md", "equations.md", "theory_checks.md"}
-    return sorted(path for path in found if path.name not in own)
+    excluded = {"theory.md", "equations.md", "theory_checks.md"}
+    return sorted(path for path in found if path.name not in excluded)
 
 
 def test_citations_have_one_form(index: ModuleType, known: list[str]) -> None:

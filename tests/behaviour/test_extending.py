@@ -1,4 +1,4 @@
-"""Every example of docs/extending.md is complete: its files and commands are extracted and run in an empty folder."""
+"""Every example of docs/extending.md is complete: its files are extracted and its commands run in an empty folder."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_a_measure_and_its_claim_run(tmp_path: Path) -> None:
     assert "kernel_spread" in printed
     assert re.search(r"spread: (agrees|underpowered)", printed)
     assert len(find(tmp_path / "out" / "spread")) == 4
-    with pytest.raises(Exception, match=r"plugins"):  # the control: the data set does not load what made it
+    with pytest.raises(Exception, match=r"plugins"):  # control: a data set does not load its plugin
         analysis.analyze(tmp_path / "out" / "spread", plugins=["nowhere.py"])
 
 

@@ -1,6 +1,6 @@
 """Forecasts of operations, memory and time, and refusal of sweeps that do not fit.
 
-benchmarks/forecast.py holds forecast times to measured ones.
+benchmarks/forecast.py compares forecast times with measured ones.
 """
 
 import json
@@ -47,17 +47,16 @@ def job(*overrides: str) -> Job:
     ],
 )
 def test_operations_are_those_that_torch_counts(overrides: list[str]) -> None:
-    """Products with weights, in torch's form (narrow layers), count within a tenth of what torch counts."""
+    """The operations of narrow layers, whose products torch computes, are within a tenth of torch's own count."""
     counted = job(*overrides, "network.width=40", "ensemble.block=8", "dynamics.lambda_b=1.0")
-    update = {
-        torch.ops.aten.baddbmm_: lambda T, a, b, **named: 2 * math.prod(a) * b[2]
-    }  # torch does not count this one
+    # torch does not count the update of weights.
+    update = {torch.ops.aten.baddbmm_: lambda T, a, b, **named: 2 * math.prod(a) * b[2]}
     with FlopCounterMode(display=False, custom_mapping=update) as counter, torch.inference_mode():
         compute.compute_block(counted, 0)
     assert counts(counted).operations == pytest.approx(counter.get_total_flops() / 8, rel=0.1)
 
 
-def test_normals_are_those_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_normals_are_as_many_as_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both samplers draw as many normals as counted, within a tenth.
 
     The count leaves out biases and counts the layer next to the outputs for every sample.
@@ -77,8 +76,8 @@ def test_normals_are_those_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> No
         assert counts(counted).normals == pytest.approx(sum(drawn), rel=0.1)
 
 
-def test_time_is_put_together_from_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block that costs 1 to draw, 0.25 a record and 0.5 a step is forecast as such for 100 steps and 3 records."""
+def test_time_is_composed_of_measured_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that takes 1 s to draw, 0.25 s a record and 0.5 s a step is forecast so for 100 steps and 3 records."""
     seen: list[tuple[int, ...]] = []
 
     def timed(job: Job, index: int, arrays: Arrays) -> float:
@@ -103,7 +102,7 @@ def test_compiling_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_not_measured_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without patience only the cheapest job is measured; the others have the ratio of its time to its counts."""
+    """Without patience only the cheapest job is measured, and the other times are scaled from it by their counts."""
     jobs = [job(f"network.width={n}", "ensemble.sampler=dense", "network.depth=8") for n in (1024, 64, 256)]
     monkeypatch.setattr(forecast, "block_seconds", lambda job, patience: 3.0)
     seconds = network_seconds(jobs, 0.0)
@@ -140,7 +139,7 @@ print(json.dumps([expected, next(int(line.split()[1]) * 1024 for line in status 
     ],
 )  # fmt: skip
 def test_memory(overrides: list[str], tmp_path: Path) -> None:
-    """Forecast and measured peak of the process agree within 20 %; benchmarks/forecast.py has the grid."""
+    """Forecast and measured peak memory of the process agree within 20 %; benchmarks/forecast.py tests more cases."""
     where = [f"output={tmp_path}/a", "workers=1", "ensemble.device=cpu"]
     done = subprocess.run(
         [sys.executable, "-c", MEMORY_CHILD, *overrides, *where], capture_output=True, text=True, check=True
@@ -153,7 +152,7 @@ GIB = 2**30
 
 
 @pytest.mark.parametrize(
-    ("overrides", "have", "named", "right"),
+    ("overrides", "free", "named", "hint"),
     [
         (["network.width=16384", "network.depth=4", "ensemble.sampler=dense"], GIB, "network.width",
          "one network needs 2."),
@@ -164,14 +163,14 @@ GIB = 2**30
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(
-    overrides: list[str], have: int, named: str, right: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str], free: int, named: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(memory, "available", lambda: have)
+    monkeypatch.setattr(memory, "available", lambda: free)
     assert main([*overrides, "ensemble.device=cpu", f"output={tmp_path}/x"]) == 2
     stderr = capsys.readouterr().err
     assert named in stderr
-    assert right in stderr
+    assert hint in stderr
     assert stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -208,7 +207,7 @@ UNCHECKED = (
 )
 
 
-def test_a_limit_of_the_process_is_seen(tmp_path: Path) -> None:
+def test_a_limit_on_the_memory_of_the_process_is_respected(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "simulate", *BIG, f"output={tmp_path}/a"]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited(2000))
     assert done.returncode == 2, done.stderr
@@ -259,8 +258,8 @@ def test_forecast_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parts_are_short_enough_to_lose() -> None:
-    """A part of a long training is one block, so that a kill costs little, unless there were too many files."""
+def test_parts_of_long_trainings_are_one_block() -> None:
+    """A part of a long training is one block, so that a kill loses little, unless that makes too many files."""
     long = job("network.width=512", "dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100000",
                "ensemble.networks=100000", "observables=training")  # fmt: skip
     assert part_size(long) == long.block

@@ -1,7 +1,7 @@
-"""Data sets of format 1, as commit e02c776 wrote them: they stay readable, and can be continued (docs/data.md).
+"""Data sets of format 1, written by commit e02c776, stay readable and can be continued (docs/data.md).
 
 `golden-1` was trained by gradient descent, `golden-2` by momentum with a tolerance, with a leaky ReLU, hidden output
-layers and chosen samples. Never write them again: a format that cannot read them needs a reader that can.
+layers and chosen samples. Never write these files again: a later format has to come with a reader for them.
 """
 
 import json
@@ -48,7 +48,7 @@ def rows(name: str, table: pd.DataFrame) -> pd.DataFrame:
 
 @golden
 def test_the_first_format_is_read(name: str) -> None:
-    """Manifest, samples and rows, number for number, and checksums."""
+    """The manifest, samples and rows are read number for number, and the checksums are right."""
     data = open_data_set(DATA / name)
     assert data.manifest["format"] == 1
     assert data.complete
@@ -63,9 +63,9 @@ def test_the_first_format_is_read(name: str) -> None:
 
 
 @golden
-def test_the_first_format_is_analysed(name: str, tmp_path: Path) -> None:
+def test_the_first_format_is_analyzed(name: str, tmp_path: Path) -> None:
     data = DATA / name
-    if name == "golden-2":  # enough networks for error bars
+    if name == "golden-2":  # an error bar needs more networks than the files hold
         data = tmp_path / name
         shutil.copytree(DATA / name, data)
         simulate.run(*OVERRIDES[name], "ensemble.networks=40", f"output={data}", "workers=1", "ensemble.device=cpu")
@@ -75,8 +75,8 @@ def test_the_first_format_is_analysed(name: str, tmp_path: Path) -> None:
 
 
 @golden
-def test_its_networks_are_still_the_same(name: str, run: Callable[..., DataSet]) -> None:
-    """Drawn and trained again, by whatever machine and library: the same networks but for rounding."""
+def test_networks_of_the_first_format_stay_the_same(name: str, run: Callable[..., DataSet]) -> None:
+    """The same settings give the same networks up to rounding, with any machine and library."""
     again, old = run(*OVERRIDES[name]), open_data_set(DATA / name)
     for group in ("network", "activation", "initialization", "dynamics", "observables"):
         assert again.settings[group] == old.settings[group]
@@ -88,8 +88,8 @@ def test_its_networks_are_still_the_same(name: str, run: Callable[..., DataSet])
 
 
 @golden
-def test_it_grows(name: str, run: Callable[..., DataSet], tmp_path: Path) -> None:
-    """With more networks a copy keeps its parts and its identity, and all of it verifies."""
+def test_a_data_set_of_the_first_format_grows(name: str, run: Callable[..., DataSet], tmp_path: Path) -> None:
+    """A copy that is given more networks keeps its parts and its identity, and all its parts verify."""
     folder = tmp_path / name
     shutil.copytree(DATA / name, folder)
     before = {part.name: part.read_bytes() for part in folder.glob("part-*.parquet")}
@@ -123,8 +123,8 @@ class Later(Settings):
 
 
 @golden
-def test_a_setting_that_comes_later_is_inert(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new field at its default leaves an old data set the same; at another value it is named, with its default."""
+def test_a_later_setting_is_inert_at_its_default(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new setting does not change the identity of an old data set; any value but its default is refused by name."""
     folder = tmp_path / name
     shutil.copytree(DATA / name, folder)
     job = prepare(settings_of(name, folder))

@@ -1,6 +1,6 @@
-"""Settings and files of inputs that mean ill: each gets one clear line; nothing is run, nothing is written.
+"""Malicious settings and input files: each is refused in one line, and nothing is run or written.
 
-Beside the wrong settings of test_config.py and the bad files of test_inputs.py; data sets are test_hostile_data.py's.
+test_config.py has settings that are merely wrong, test_inputs.py such input files, test_hostile_data.py data sets.
 """
 
 import copy
@@ -23,8 +23,8 @@ from simulate.settings.reader import SettingsError
 
 # ------------------------------------------------------------------- settings
 
-WHOLE = configs.compose("simulate", [])
-LEAVES = [k for k in configs._keys(WHOLE) if k]
+DEFAULTS = configs.compose("simulate", [])
+LEAVES = [k for k in configs._keys(DEFAULTS) if k]
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -49,15 +49,15 @@ def changed(config: dict[str, Any], key: str, value: object) -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from([*LEAVES, "network.nothing", "_target_"]), VALUES), min_size=1, max_size=3))
 def test_any_config_is_read_or_refused_in_one_line(changes: list[tuple[str, object]]) -> None:
-    config = copy.deepcopy(WHOLE)
+    config = copy.deepcopy(DEFAULTS)
     for key, value in changes:
         changed(config, key, value)
-    said = "read"
+    message = "read"
     try:
         assert isinstance(read(config), Settings)
     except SettingsError as error:
-        said = str(error)
-    assert len(said.splitlines()) == 1
+        message = str(error)
+    assert len(message.splitlines()) == 1
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
@@ -66,12 +66,12 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from([*LEAVES, "+new", "~network", "hydra.run.dir", "++a.b"]), WORDS), max_size=2))
 def test_any_override_is_read_or_refused_in_one_line(overrides: list[tuple[str, str]]) -> None:
-    said = "read"
+    message = "read"
     try:
         api.read_sweep([f"{key}={value}" for key, value in overrides])
     except (configs.ConfigError, SettingsError) as error:
-        said = str(error)
-    assert len(said.splitlines()) == 1
+        message = str(error)
+    assert len(message.splitlines()) == 1
 
 
 HOSTILE = [
@@ -120,38 +120,38 @@ HOSTILE = [
 def test_hostile_settings(
     overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = [] if any("output=" in o for o in overrides) else [f"output={tmp_path}/x"]
+    output = [] if any("output=" in o for o in overrides) else [f"output={tmp_path}/x"]
     monkeypatch.chdir(tmp_path)
-    assert main([*overrides, *where, "workers=1"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
+    assert main([*overrides, *output, "workers=1"]) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_names_of_sweep_points_stay_inside(tmp_path: Path) -> None:
-    """Whatever is swept over: the folder of a point is one plain name below `output`."""
+    """The folder of a point has a plain name and lies directly in `output`, whatever values are swept."""
     hostile = ["../../up", "/etc/x.npy", "a/../../b.npy", "c d.npy", "~root.npy"]
     swept = api.read_sweep(
         ["inputs=file", "inputs.path=" + ",".join(f"'{name}'" for name in hostile), f"output={tmp_path}/s"]
     )
-    for one in swept:
-        assert Path(one.output).parent == tmp_path / "s"
-        assert Path(one.output).name not in ("..", ".")
+    for point in swept:
+        assert Path(point.output).parent == tmp_path / "s"
+        assert Path(point.output).name not in ("..", ".")
 
 
 # ------------------------------------------------------------------- files of inputs
 
 
 def huge_npy(path: Path) -> None:
-    """A header that promises 8 TB."""
+    """Write a header that announces 8 TB."""
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), }"
     header += b" " * (117 - len(header)) + b"\n"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 64)
 
 
 def bomb_npz(path: Path) -> None:
-    """Sixty kilobytes that unpack to more than the limit."""
+    """Write sixty kilobytes that unpack to more than the limit."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", b"\0" * 2**26)
 
@@ -189,7 +189,7 @@ def fifo(path: Path) -> None:
 
 
 def header_runs(path: Path) -> None:
-    """A header that would be code if it were evaluated."""
+    """Write a header that would run a command if it were evaluated."""
     header = b"{'descr': __import__('os').system('touch pwned'), 'fortran_order': False, 'shape': (1, 1), }\n"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 8)
 
@@ -224,7 +224,7 @@ def test_hostile_inputs(
     make(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert main(["inputs=file", f"inputs.path={tmp_path / name}", f"output={tmp_path}/x"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: inputs.path=")
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("error: inputs.path=")
+    assert stderr.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == [name]

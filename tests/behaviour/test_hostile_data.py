@@ -1,4 +1,4 @@
-"""Data sets from elsewhere that mean ill: nothing of them is run, rendered, or followed out of their folder."""
+"""Malicious data sets: nothing in them is run or rendered, and no link leads out of their folder."""
 
 import io
 import json
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.__main__ import main as analyse
+from analysis.__main__ import main as analysis_main
 from analysis.pipeline import analyze
 from simulate import status
 from simulate.__main__ import main
@@ -62,7 +62,7 @@ def test_hostile_manifests(
     data = run(*SMALL, f"output={tmp_path}/a")
     rewrite(data, MANIFESTS[case])
     before = tree(tmp_path)
-    for command in (lambda: status.main([str(data.path)]), lambda: analyse([f"data={data.path}"]),
+    for command in (lambda: status.main([str(data.path)]), lambda: analysis_main([f"data={data.path}"]),
                     lambda: main([*SMALL, f"output={data.path}"])):  # fmt: skip
         assert command() == 2
         assert capsys.readouterr().err.count("\n") == 1
@@ -70,7 +70,7 @@ def test_hostile_manifests(
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format": 1}', "\0", "NaN"])
-def test_manifests_that_are_none(text: str, tmp_path: Path) -> None:
+def test_files_that_are_no_manifests(text: str, tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(StoreError, match=r"not a data set|data format"):
         open_data_set(tmp_path)
@@ -81,13 +81,13 @@ def other_schema(name: Path) -> None:
 
 
 def row_groups(name: Path) -> None:
-    """The right rows, each in a group of its own."""
+    """Write the right rows, each in its own row group."""
     table = pq.read_table(name, partitioning=None)
     pq.write_table(table, name, row_group_size=1, write_page_checksum=True)
 
 
 def many_rows(name: Path) -> None:
-    """The right columns and three million rows in a few kilobytes."""
+    """Write the right columns with three million rows in a few kilobytes."""
     table = pq.read_table(name, partitioning=None)
     with pq.ParquetWriter(name, table.schema, compression="zstd") as writer:
         zeros = [pa.array(np.zeros(10**6, dtype=field.type.to_pandas_dtype())) for field in table.schema]
@@ -113,7 +113,7 @@ def other_types(name: Path) -> None:
 
 
 def object_metadata(name: Path) -> None:
-    """pandas metadata and another identity."""
+    """Replace the metadata by malformed metadata of pandas and another identity."""
     table = pq.read_table(name, partitioning=None)
     pq.write_table(table.replace_schema_metadata({"pandas": b"{\xff", "identity": b"\xff\xfe"}), name)
 
@@ -123,16 +123,16 @@ PARTS = [other_schema, row_groups, many_rows, a_link, a_folder, other_types, obj
 
 @pytest.mark.parametrize("fault", PARTS, ids=[fault.__name__ for fault in PARTS])
 def test_hostile_parts(fault: Callable[[Path], None], run: Callable[..., DataSet], tmp_path: Path) -> None:
-    """Found, set aside and computed again; where a reader looks at one, it says so in one line."""
+    """A malicious part is found, set aside and computed again, and a reader refuses it in one line."""
     data = run(*SMALL, f"output={tmp_path}/a")
-    whole = data.table()
+    all_rows = data.table()
     name = data.path / part_name(*committed(data.path)[0])
     fault(name)
     assert len(status.status(data, verify=True)["damaged"]) == 1
-    if fault is not object_metadata:  # whose columns are right; only its identity is another's
+    if fault is not object_metadata:  # a part whose identity alone is wrong can be read
         with pytest.raises(StoreError, match="is damaged: it"):
             data.table()
-    assert run(*SMALL, f"output={tmp_path}/a").table().equals(whole)
+    assert run(*SMALL, f"output={tmp_path}/a").table().equals(all_rows)
     assert os.path.lexists(name.with_name(name.name + ".damaged-1"))
 
 
@@ -148,18 +148,18 @@ def test_hostile_samples(run: Callable[..., DataSet], tmp_path: Path) -> None:
             data.samples()
 
 
-def test_names_on_disk_that_are_not_ours(run: Callable[..., DataSet], tmp_path: Path) -> None:
-    """Leftovers with odd names, locks that hold nonsense, parts with impossible numbers."""
+def test_files_with_names_of_another_form(run: Callable[..., DataSet], tmp_path: Path) -> None:
+    """Temporary files with odd names, a malformed lock and parts with impossible numbers do no harm."""
     data = run(*SMALL, f"output={tmp_path}/a")
-    whole = data.table()
+    all_rows = data.table()
     odd = [".x.tmp", ".a.99999999999999999999.tmp", ".-1.tmp", "part-000000000000-0.parquet", "part-x.parquet"]
     for name in odd:
         (data.path / name).write_text("?")
     (data.path / ".writer-0-40-host-1").write_text('{"first": "a"}')
     assert locks.writers(data.path) == []
     again = run(*SMALL, f"output={tmp_path}/a")
-    assert again.table().equals(whole)
-    assert (data.path / ".x.tmp").exists(), "what is not ours is not removed"
+    assert again.table().equals(all_rows)
+    assert (data.path / ".x.tmp").exists(), "a file that no process of ours has written is not removed"
 
 
 LINKS = ["dataset.json", "samples.parquet", "part-000000000000-000000000040.parquet", ".writers"]
@@ -169,7 +169,7 @@ LINKS = ["dataset.json", "samples.parquet", "part-000000000000-000000000040.parq
 def test_nothing_is_written_through_links(
     name: str, run: Callable[..., DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A data directory that somebody prepared: links in the places of files to be written."""
+    """In a folder with links in the places of files to be written, the targets of the links stay unchanged."""
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (tmp_path / "a").mkdir()
@@ -181,7 +181,7 @@ def test_nothing_is_written_through_links(
         assert open_data_set(tmp_path / "a").table().equals(run(*SMALL).table())
 
 
-def test_a_link_is_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_link_as_output_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "width-8").symlink_to(tmp_path / "elsewhere")
@@ -202,7 +202,7 @@ def claimed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_html_in_names_stays_text(claimed: Path, tmp_path: Path) -> None:
-    """In everything of a manifest that reaches the report."""
+    """Texts of a manifest that the report shows are escaped."""
     evil = "<script>alert('x')</script><img src=x onerror=alert(1)>"
     shutil.copytree(claimed, tmp_path / "c<b>")
     for path in (tmp_path / "c<b>").glob(f"*/{MANIFEST}"):
@@ -219,7 +219,7 @@ def test_html_in_names_stays_text(claimed: Path, tmp_path: Path) -> None:
     assert "<img src=x" not in html
     written = set(tree(tmp_path)) - before
     assert written
-    assert all(name.startswith("report/") for name in written), "a claim's name is no path"
+    assert all(name.startswith("report/") for name in written), "the name of a claim is not used as a path"
 
 
 def test_a_report_is_not_written_through_links(
@@ -231,14 +231,14 @@ def test_a_report_is_not_written_through_links(
     out.mkdir(parents=True)
     for link in (tmp_path / "out" / "report.html", out / "x.svg"):
         link.symlink_to(victim)
-        assert analyse([f"data={claimed}", f"output={tmp_path}/out"]) == 2
+        assert analysis_main([f"data={claimed}", f"output={tmp_path}/out"]) == 2
         assert "is a link" in capsys.readouterr().err
         link.unlink()
     assert victim.read_text() == "mine"
 
 
 def test_a_claim_of_another_kind(claimed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tests that do not exist, options of another kind: one line, and no report."""
+    """A claim with unknown tests or with options of a wrong type gives one line and no report."""
     for claim in (
         {"name": "a", "statement": "b", "tests": {"__class__": {}}},
         {"name": "a", "statement": "b", "tests": {"V": {"precision": "all"}}},
@@ -251,10 +251,10 @@ def test_a_claim_of_another_kind(claimed: Path, tmp_path: Path, capsys: pytest.C
             manifest = json.loads(path.read_text())
             manifest["settings"]["claim"] = claim
             path.write_text(json.dumps(manifest))
-        assert analyse([f"data={tmp_path}/c"]) == 2
-        said = capsys.readouterr().err
-        assert said.startswith("error: ")
-        assert said.count("\n") == 1
+        assert analysis_main([f"data={tmp_path}/c"]) == 2
+        stderr = capsys.readouterr().err
+        assert stderr.startswith("error: ")
+        assert stderr.count("\n") == 1
         assert not (tmp_path / "c" / "analysis").exists()
         shutil.rmtree(tmp_path / "c")
 

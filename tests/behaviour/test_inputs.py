@@ -1,4 +1,4 @@
-"""Inputs of every source, and the messages about bad files."""
+"""Inputs of every source, and messages about files that cannot be read."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_seeds_choose_and_repeat(source: str) -> None:
 
 
 @pytest.mark.parametrize("normalization", ["unit", "centered"])
-def test_normalised_inputs_lie_on_the_sphere(normalization: str) -> None:
+def test_normalized_inputs_lie_on_the_sphere(normalization: str) -> None:
     x = load(settings("digits", normalization=normalization)).x
     np.testing.assert_allclose((x**2).mean(axis=1), 1, rtol=1e-12)
 
@@ -66,7 +66,7 @@ def test_files(tmp_path: Path) -> None:
 
 
 def bad_files(folder: Path) -> list[tuple[str, str]]:
-    """Write files that cannot be read as inputs; their names, each with a part of the message."""
+    """Write files that cannot be read as inputs, and return their names, each with a part of the message."""
     np.save(folder / "nan.npy", np.array([[1.0, np.nan]]))
     np.save(folder / "flat.npy", np.ones(3))
     np.save(folder / "zero.npy", np.array([[1.0, 2.0], [0.0, 0.0]]))

@@ -1,4 +1,4 @@
-"""From a built wheel, in another directory: the command line, the configs and the report's template come along."""
+"""A wheel that is installed in another folder contains the command line, the configs and the report's template."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where a sweep runs is a choice in configs like any other. The tests with a real Slurm are in tests/cluster."""
+"""Launchers are options of the group `cluster` in configs. The tests with a real Slurm are in tests/cluster."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from simulate.store.sets import DataSet, open_data_set
 
 SMALL = ["network.width=4", "ensemble.networks=8", "ensemble.device=cpu"]
 SBATCH = """#!/bin/bash
-# Stands for Slurm: runs the tasks of the array one after the other.
+# A stand-in for Slurm that runs the tasks of the array one after another.
 for last in "$@"; do :; done
 tasks=$(sed -n 's/^#SBATCH --array=0-//p' "$last")
 for task in $(seq 0 "$tasks"); do SLURM_ARRAY_TASK_ID=$task bash "$last" >&2 || exit 1; done
@@ -77,14 +77,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "named", "right"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+@pytest.mark.parametrize(("arguments", "named", "hint"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
 def test_wrong_settings(
-    arguments: list[str], named: str, right: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], named: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, f"output={tmp_path}/x"]) == 2
     line = capsys.readouterr().err
     assert named in line
-    assert right in line
+    assert hint in line
     assert line.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -113,7 +113,10 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_submitted_is_the_same_command(
     sbatch: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], run: Callable[..., DataSet]
 ) -> None:
-    """With --config-dir and all, each task with --shard, which never submits again; rows are those of one process."""
+    """Each task runs the given command, --config-dir included, with --shard, and therefore never submits again.
+
+    The rows are those of one process.
+    """
     folder = tmp_path / "own folder"
     (folder / "activation").mkdir(parents=True)
     (folder / "activation" / "steep.yaml").write_text("name: leaky_relu\nslope: 0.3\n")
@@ -134,7 +137,7 @@ def test_what_is_submitted_is_the_same_command(
     assert "cluster" not in data.manifest["identity"]
 
 
-def test_nothing_that_is_typed_is_dropped(sbatch: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_argument_is_dropped(sbatch: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster=slurm", *SMALL, "workers=3", "output=o"]) == 2
     assert "workers=3: a task of Slurm is one process" in capfd.readouterr().err
     assert main(["cluster=slurm", *SMALL, "--forecast", "output=o"]) == 0
@@ -159,7 +162,7 @@ def test_local_is_worker_processes(tmp_path: Path, run: Callable[..., DataSet]) 
     assert "cluster" not in data.manifest["settings"]
 
 
-def test_logs_are_where_the_launcher_says(
+def test_logs_are_read_where_the_launcher_writes_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, run: Callable[..., DataSet]
 ) -> None:
     run(*SMALL, f"output={tmp_path}/o")

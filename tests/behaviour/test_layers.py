@@ -1,4 +1,4 @@
-"""The layering of the project, read from the imports; and what must never be in the source."""
+"""The imports follow the layering of the project, and the source never executes data."""
 
 import ast
 import subprocess
@@ -19,8 +19,8 @@ OUTSIDE = {
     "analysis": {"numpy", "scipy", "pandas", "lsqfit", "gvar", "matplotlib", "jinja2", "rich"},
     "configs": {"hydra", "omegaconf", "yaml"},
 }
-# The rooms of each package, ground first: a room imports itself and those before it.
-ROOMS = {
+# The layers of each package from the lowest: a layer may import itself and the layers before it.
+LAYERS = {
     "simulate": (
         "simulate.registry", "simulate.numerics", "simulate.observables.family", "simulate.observables.columns",
         "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
@@ -34,17 +34,17 @@ ROOMS = {
     ),
     "configs": ("configs",),
 }  # fmt: skip
-# The theory, one file a section of docs/theory.md, ground first.
+# The modules of the theory from the lowest.
 THEORY = (
     "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality", "preactivations",
     "ntk", "differentials", "recursion", "universality", "linear_training", "nearly_kernel", "linear_model",
     "finite_width", "__init__",
 )  # fmt: skip
-# From one package into another, by name.
-DOORS = {
+# The imports from one package into another that are allowed.
+ALLOWED = {
     "simulate.settings": {
-        "analysis.theory.criticality",  # to tune an initialisation
-        "configs.keys", "configs.options",  # names of activations are those of their files
+        "analysis.theory.criticality",  # to tune an initialization
+        "configs.keys", "configs.options",  # activations are named after their option files
     },
     "simulate.running.prepare": {"analysis.theory.activations"},  # both sides of an expression are compared
     "simulate.__main__": {"configs"},
@@ -76,32 +76,32 @@ def module(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
 
 
-def within(name: str, room: str) -> bool:
-    return name == room or name.startswith(room + ".")
+def within(name: str, layer: str) -> bool:
+    return name == layer or name.startswith(layer + ".")
 
 
-def room_of(name: str) -> int:
-    """The number of the most special room of its package that holds a module, or a name in one."""
-    rooms = ROOMS[name.split(".")[0]]
-    return max((k for k, room in enumerate(rooms) if within(name, room)), key=lambda k: len(rooms[k]))
+def layer_of(name: str) -> int:
+    """The index of the most specific layer that contains a module or a name in it."""
+    layers = LAYERS[name.split(".")[0]]
+    return max((k for k, layer in enumerate(layers) if within(name, layer)), key=lambda k: len(layers[k]))
 
 
 def refused(name: str, imported: str) -> bool:
-    """Whether a module must not import that."""
+    """Whether the module `name` must not import `imported`."""
     package, other = name.split(".")[0], imported.split(".")[0]
     if other in STANDARD:
         return False
-    if other not in ROOMS:
+    if other not in LAYERS:
         part = max((p for p in OUTSIDE if within(name, p.replace("/", "."))), key=len)
         return not any(within(imported, library) for library in OUTSIDE[part])
     if other != package:
         return within(name, "analysis.theory") or not any(
-            within(imported, ok) for room, doors in DOORS.items() if within(name, room) for ok in doors
+            within(imported, target) for layer, allowed in ALLOWED.items() if within(name, layer) for target in allowed
         )
-    return room_of(imported) > room_of(name)
+    return layer_of(imported) > layer_of(name)
 
 
-SOURCES = [p for rule in ("simulate", "analysis", "configs") for p in sorted((ROOT / rule).rglob("*.py"))]
+SOURCES = [p for package in ("simulate", "analysis", "configs") for p in sorted((ROOT / package).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -119,7 +119,7 @@ def test_theory_is_in_order() -> None:
 
 
 def cycle(graph: dict[str, set[str]]) -> list[str]:
-    """Modules that import each other in a circle, or none."""
+    """Modules that import each other in a circle, or an empty list."""
     done: set[str] = set()
 
     def walk(name: str, way: list[str]) -> list[str]:
@@ -151,7 +151,7 @@ def test_no_circle() -> None:
 
 
 def test_the_check_would_catch() -> None:
-    """Negative control: what the rules refuse is refused by the same comparison."""
+    """Negative control: the rules refuse imports that break the layering."""
     for name, imported in (
         ("analysis.theory.ntk", "torch"),
         ("analysis.theory.ntk", "simulate.registry.Registry"),
@@ -165,7 +165,7 @@ def test_the_check_would_catch() -> None:
 
 
 def test_torch_comes_late() -> None:
-    """--help, wrong settings and the whole analysis do without torch."""
+    """--help, refusals of wrong settings and the analysis do not import torch."""
     code = (
         "import sys, simulate, simulate.store, analysis, analysis.pipeline; "
         "from simulate.__main__ import main; main(['--help']); main(['network.width=0']); "
@@ -186,6 +186,6 @@ def test_nothing_executes_data(path: Path) -> None:
 
 
 def test_files_fit_in_one_reading() -> None:
-    """Loops that inline each other share a file (its head says why)."""
+    """Files have at most 300 lines; gram.py, whose docstring explains why its loops share a file, has at most 420."""
     for path in SOURCES:
         assert len(path.read_text().splitlines()) <= (420 if path.name == "gram.py" else 300), path

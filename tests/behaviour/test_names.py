@@ -1,4 +1,4 @@
-"""Every module can be reached by its dotted name: no function of a package hides one of its modules."""
+"""Every module can be reached by its dotted name, since no function of a package hides one of its modules."""
 
 import importlib
 import pkgutil
@@ -14,7 +14,7 @@ import simulate
 
 
 def hidden(package: ModuleType) -> list[str]:
-    """Modules below a package that are not attributes of the package around them, once imported."""
+    """Modules of a package that are not attributes of their parent package after their import."""
     found = []
     for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         parent, _, leaf = info.name.rpartition(".")
@@ -41,8 +41,8 @@ def test_a_hidden_module_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert hidden(importlib.import_module("hiding_package")) == ["hiding_package.flow"]
 
 
-def test_the_theory_is_whole_at_once() -> None:
-    """`from analysis import theory` is enough: every module of it is there by name."""
+def test_the_theory_is_imported_at_once() -> None:
+    """`from analysis import theory` imports every module of the theory."""
     folder = Path(analysis.__file__).parent / "theory"
     names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
     code = f"from types import ModuleType; from analysis import theory; missing = [n for n in {names} "

@@ -1,4 +1,4 @@
-"""Progress of a run: plain lines in a log, a bar on a terminal."""
+"""Progress of a run is printed as plain lines in a log and as a bar on a terminal."""
 
 import io
 import time
@@ -14,7 +14,7 @@ class Terminal(io.StringIO):
 
 
 def printed(stream: io.StringIO, interval: float = 0.0) -> str:
-    """All that is printed about a run of two data sets, of which one was begun before."""
+    """Everything that is printed about a run of two data sets, one of which was begun earlier."""
     progress = Progress(stream, interval)
     progress.start("a", 300, 200, 1.0)
     progress.start("b", 100, 100, 4.0)

@@ -1,4 +1,4 @@
-"""The promises of docs/reliability.md, each held under the fault that it names."""
+"""Each promise of docs/reliability.md holds under the fault that it names."""
 
 import errno
 import os
@@ -71,7 +71,7 @@ def test_damaged_parts_are_set_aside_and_computed_again(
     fault: Callable[[Path, Path], None], run: Callable[..., DataSet], tmp_path: Path, many_parts: None
 ) -> None:
     data = run(*SMALL, f"output={tmp_path}/a")
-    whole, names = data.table(), sorted(data.path.glob("part-*.parquet"))
+    all_rows, names = data.table(), sorted(data.path.glob("part-*.parquet"))
     assert len(names) == 20
     kept = {name: name.stat().st_mtime_ns for name in names}
     fault(names[3], names[7])
@@ -82,7 +82,7 @@ def test_damaged_parts_are_set_aside_and_computed_again(
             data.table()
     damaged = {name: name.read_bytes() for name in bad}
     again = run(*SMALL, f"output={tmp_path}/a")
-    assert again.table().equals(whole)
+    assert again.table().equals(all_rows)
     for name, raw in damaged.items():
         assert name.with_name(f"{name.name}.damaged-1").read_bytes() == raw, "a damaged part is set aside, not deleted"
     assert all(name.stat().st_mtime_ns == when for name, when in kept.items() if name not in bad)
@@ -115,7 +115,7 @@ def test_a_second_writer_stops_and_names_the_holder(tmp_path: Path, capsys: pyte
             pass
         assert time.monotonic() - began < 2
         with locks.writing(tmp_path / "a", 20000, 30000), locks.writing(tmp_path / "b", 0, job.last):
-            pass  # neither other addresses nor another data set are in conflict
+            pass  # other addresses and another data set do not conflict
         assert main(["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=20000",
                      "ensemble.device=cpu", f"output={tmp_path}/a"]) == 2  # fmt: skip
         assert f"process {holder}" in capsys.readouterr().err
@@ -128,9 +128,9 @@ def test_a_second_writer_stops_and_names_the_holder(tmp_path: Path, capsys: pyte
 
 
 def test_ten_writers_twenty_rounds(tmp_path: Path) -> None:
-    """Ten processes take the same range twenty times each, and add the next part while they hold it.
+    """Ten processes lock the same range twenty times each, and add the next part while they hold the lock.
 
-    Each gets its turns, never two at a time, and no network is missing or there twice.
+    Each process gets its turns, no two hold the lock at a time, and each network is written exactly once.
     """
     code = f"""
 import time
@@ -164,17 +164,17 @@ def test_ranges_of_different_runs_are_one_data_set(
     run: Callable[..., DataSet], tmp_path: Path, many_parts: None
 ) -> None:
     """A data set that grew in two runs equals one that was made in one."""
-    whole = run(*SMALL).table()
+    all_rows = run(*SMALL).table()
     out = f"output={tmp_path}/s"
     run(*SMALL[:1], "ensemble.block=20", "ensemble.networks=150", out)
     data = run(*SMALL, out)
-    assert data.table().equals(whole)
+    assert data.table().equals(all_rows)
 
 
 def test_shards_of_separate_processes_are_one_data_set(
     run: Callable[..., DataSet], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Five shards run at once, of which one is killed and made again: the data set is that of one run.
+    """Five shards run at once, and one of them is killed and run again: the data set is that of one run.
 
     A shard beyond the last is refused.
     """
@@ -250,7 +250,7 @@ def test_shards_cover_each_network_once() -> None:
 def test_a_kill_in_each_step_of_a_commit_loses_nothing(
     step: str, run: Callable[..., DataSet], tmp_path: Path, many_parts: None
 ) -> None:
-    """After SIGKILL while a part is written, flushed or renamed, all parts before it are there, and it is not."""
+    """SIGKILL while a part is written, flushed or renamed loses this part and none of those before it."""
     code = f"""
 import os, signal, sys
 from simulate.running import plan

@@ -1,4 +1,7 @@
-"""SIGKILL at 200 random times, which takes minutes: `make soak` runs it; docs/reliability.md has the last result."""
+"""Runs that are killed with SIGKILL at 200 random times lose nothing.
+
+The test takes minutes. `make soak` runs it, and docs/reliability.md has the last result.
+"""
 
 import os
 import random
@@ -17,7 +20,7 @@ from simulate.store.sets import DataSet, open_data_set
 KILLS = 200
 SEED = 20261124
 MANY = ["network.width=24", "ensemble.networks=12000", "ensemble.block=10", "observables=ntk", "ensemble.device=cpu"]
-# SCRIPT: a simulation with parts of one block, so that there is a commit every few milliseconds.
+# A simulation with parts of one block, which commits every few milliseconds.
 SCRIPT = (
     "import sys\nfrom simulate.running import plan\n"
     "if __name__ == '__main__':\n"
@@ -29,14 +32,14 @@ SCRIPT = (
 
 @pytest.mark.long
 def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> None:
-    """Runs of a data set, each killed with its whole process group, until one gets through, lose nothing.
+    """Each data set is run again and again, and its processes are killed, until one run completes.
 
-    The data set has the bits of an undisturbed one, no committed part is written a second time, and each worker leaves
-    at most one part that it began in vain.
+    The data set equals an undisturbed one bit for bit, no committed part is written a second time, and each worker
+    leaves at most one unfinished part.
     """
     script, rng = tmp_path / "run.py", random.Random(SEED)
     script.write_text(SCRIPT)
-    whole = run(*MANY).table()
+    undisturbed = run(*MANY).table()
     kills = sets = caught = 0
     while kills < KILLS:
         out, workers, stamps = tmp_path / f"set-{sets}", 1 + sets % 2, {}
@@ -63,6 +66,6 @@ def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> N
         assert stamps.items() <= done.items()
         assert len(committed(out)) == 1200
         assert not list(out.glob("*.damaged-*"))
-        assert open_data_set(out).table().equals(whole)
+        assert open_data_set(out).table().equals(undisturbed)
     print(f"{kills} kills, {caught} of them after a part was committed, {sets} data sets, losses 0")
     assert caught > KILLS / 10, "kills come too early to test anything"

@@ -69,7 +69,7 @@ def test_an_unfinished_sweep_is_not_judged(run: Callable[..., DataSet], tmp_path
         analysis.analyze(tmp_path / "s")
 
 
-def test_other_folders_are_no_data_sets(tmp_path: Path) -> None:
+def test_other_folders_are_not_data_sets(tmp_path: Path) -> None:
     for call in (open_data_set, find):
         with pytest.raises(StoreError):
             call(tmp_path / "nowhere")

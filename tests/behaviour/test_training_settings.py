@@ -1,4 +1,4 @@
-"""Settings of training: options of algorithms and rules, those of plugins too; each mistake gets one line."""
+"""Options of algorithms and rules, also of those from plugins, are read, and each mistake gives one line."""
 
 from pathlib import Path
 
@@ -45,9 +45,9 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("overrides", "named", "right"), WRONG, ids=[" ".join(wrong[0]) for wrong in WRONG])
+@pytest.mark.parametrize(("overrides", "named", "hint"), WRONG, ids=[" ".join(wrong[0]) for wrong in WRONG])
 def test_wrong_settings(
-    overrides: list[str], named: str, right: str, plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str], named: str, hint: str, plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     plugin("adam")
@@ -61,12 +61,12 @@ def test_wrong_settings(
     assert error.startswith("error: ")
     assert error.count("\n") == 1, "one line"
     assert named in error
-    assert right in error
+    assert hint in error
     assert list(tmp_path.iterdir()) == [], "nothing written"
 
 
 def test_right_settings_are_read(plugin) -> None:
-    """The control of the list above, and what an algorithm does not have is at its default."""
+    """Control of the list above. Settings that an algorithm does not have are at their defaults."""
     plugin("adam")
     plugin("weight_decay")
     adam = read_one([*ADAM, "dynamics.rules={weight_decay: 0.1}"]).dynamics
@@ -83,7 +83,7 @@ def test_without_a_plugin_no_rule_is_known(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_rules_are_swept(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the command line and by an experiment's file, each in its own folder."""
+    """Rules are swept by the command line and by an experiment's file, and each point has its own folder."""
     plugin("weight_decay")
     by_line = read_sweep([*DECAY, "dynamics.rules=none,{weight_decay: 0.1},{weight_decay: 0.2}"])
     compose = configs._compose

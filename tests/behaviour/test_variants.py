@@ -1,4 +1,4 @@
-"""Claims over variants: points grouped by all but width, each group with fits of its own."""
+"""Claims over variants: points that differ in width alone form a variant, and each variant has its own fits."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_widths_alone_are_one_variant(tmp_path: Path) -> None:
 
 
 def test_the_activation_names_what_follows_from_it(tmp_path: Path) -> None:
-    """relu and tanh differ in C_W too, which need not be said."""
+    """relu and tanh differ in C_W, too, which follows from the activation and is left out of the label."""
     got = labels(tmp_path, "activation=relu,tanh", "network.width=4,8")
     assert got == {"relu": [4, 8], "tanh": [4, 8]}
 
@@ -60,14 +60,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_claims_over_variants_to_the_report(swept: Path) -> None:
-    """Three experiments at small size: none disagrees, every variant has series, and the figures are drawn."""
+    """Three small experiments do not disagree with the theory, every variant has series, and the figures are drawn."""
     result = analysis.analyze(swept, output=swept / "report")
-    said = {verdict.claim: verdict for verdict in result.verdicts}
-    assert set(said) == {"universality", "ntk_universality", "criticality"}
-    for verdict in said.values():
+    by_claim = {verdict.claim: verdict for verdict in result.verdicts}
+    assert set(by_claim) == {"universality", "ntk_universality", "criticality"}
+    for verdict in by_claim.values():
         assert verdict.verdict != "disagrees", verdict.reason
     by_test: dict[str, set[str]] = {}
-    for verdict in said.values():
+    for verdict in by_claim.values():
         for j in verdict.judged:
             by_test.setdefault(j.fit.series.test, set()).add(j.fit.series.variant)
     assert by_test["V_slope"] == by_test["V_collapse"] == by_test["D_exponent"] == {"relu", "tanh"}
@@ -79,7 +79,7 @@ def test_claims_over_variants_to_the_report(swept: Path) -> None:
 
 
 def test_another_activation_under_the_name_is_found(swept: Path) -> None:
-    """Negative control: tanh's data under the name of sin, of the same class and slope, so that the curves differ."""
+    """Negative control: data of tanh are labelled sin, which has the same class and slope and another curve."""
     sets = [data for data in simulate.find(swept / "universality") if data.settings["activation"]["name"] == "tanh"]
     for data in sets:
         data.settings["activation"]["name"] = "sin"
@@ -89,7 +89,7 @@ def test_another_activation_under_the_name_is_found(swept: Path) -> None:
 
 
 def test_another_rate_of_the_flow_is_found(swept: Path) -> None:
-    """Negative control: C_W said to be 6 % larger than it was, below criticality."""
+    """Negative control: below criticality the settings state a C_W that is 6 % too large."""
     sets = [data for data in simulate.find(swept / "criticality") if data.settings["initialization"]["C_W"] == 0.8]
     for data in sets:
         data.settings["initialization"]["C_W"] = 0.85
@@ -99,7 +99,7 @@ def test_another_rate_of_the_flow_is_found(swept: Path) -> None:
 
 
 def test_scale_of_inputs(tmp_path: Path) -> None:
-    """scale=critical puts every sample at K*, a number multiplies |x|^2."""
+    """inputs.scale=critical puts every sample at K*, and a number multiplies |x|^2."""
     point = analysis.theory.critical("gelu")
     data = simulate.run(*TINY, "activation=gelu", "inputs.scale=critical", f"output={tmp_path}/a")
     x = data.samples()[0]
@@ -125,18 +125,18 @@ def test_scaled_rates_are_what_the_theory_says(tmp_path: Path) -> None:
 
 
 def test_layers_and_tuples_of_the_columns(tmp_path: Path) -> None:
-    """Only the samples asked for are columns; the values are those of the whole table, to the bit."""
+    """Only the chosen samples have columns, and their values are bit for bit those of the full table."""
     base = [*TINY, "network.width=6", "network.outputs=2", "inputs.count=3", "inputs.classes=[0,1,2]"]
     record = ["observables.record=[outputs,ntk,dntk]", "observables.output_layers=[2,3]", "ensemble.block=64"]
-    every = simulate.run(*base, *record, f"output={tmp_path}/all")
-    chosen = "observables.tuples={ntk: [[1,0],[2,2]], dntk: [[0,0,1]]}"
-    some = simulate.run(*base, *record, chosen, f"output={tmp_path}/some")
-    assert {tuple(sorted(c[2:])) for c in some.layout.indices(some.family("H"))} == {(0, 1), (2, 2)}
+    full = simulate.run(*base, *record, f"output={tmp_path}/all")
+    choice = "observables.tuples={ntk: [[1,0],[2,2]], dntk: [[0,0,1]]}"
+    part = simulate.run(*base, *record, choice, f"output={tmp_path}/some")
+    assert {tuple(sorted(c[2:])) for c in part.layout.indices(part.family("H"))} == {(0, 1), (2, 2)}
     for prefix in ("H", "dH", "z"):
-        names = every.layout.names(every.family(prefix))
-        at = [names.index(name) for name in some.layout.names(some.family(prefix))]
-        assert len(at) < len(names) or prefix == "z"
-        np.testing.assert_array_equal(every.read(prefix)[..., at], some.read(prefix))
+        names = full.layout.names(full.family(prefix))
+        columns = [names.index(name) for name in part.layout.names(part.family(prefix))]
+        assert len(columns) < len(names) or prefix == "z"
+        np.testing.assert_array_equal(full.read(prefix)[..., columns], part.read(prefix))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Array jobs, faults and refusals on a real Slurm of one node (tests/cluster/slurm.sh).
 
-The tests start it where they run as root with Debian's slurm-wlm and munge, and skip themselves, saying so, elsewhere.
+The tests start it where they run as root with Debian's slurm-wlm and munge. Elsewhere they skip themselves and say so.
 `make cluster` runs only these tests.
 """
 
@@ -51,7 +51,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 def states(job: str) -> list[str]:
-    """The states of all tasks of a job, including ended ones; none while Slurm does not answer."""
+    """The states of all tasks of a job, including ended ones. The list is empty while Slurm does not answer."""
     command = ["squeue", "-h", "-r", "-t", "all", "-j", job, "-o", "%T"]
     return subprocess.run(command, capture_output=True, text=True).stdout.split()
 
@@ -67,9 +67,9 @@ def ended(job: str, tasks: int) -> bool:
 def test_twelve_tasks_a_requeue_and_a_drained_node(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After a requeue of one task and a drain of the node the data sets are those of one process."""
-    where = ["cluster=slurm", "cluster.shards=12", "cluster.minutes=10", "cluster.memory=1"]
-    assert main(["-m", *SWEEP, *where, "ensemble.device=cpu", f"output={tmp_path}/s"]) == 0
+    """After one task is requeued and the node is drained, the data sets are those of one process."""
+    launcher = ["cluster=slurm", "cluster.shards=12", "cluster.minutes=10", "cluster.memory=1"]
+    assert main(["-m", *SWEEP, *launcher, "ensemble.device=cpu", f"output={tmp_path}/s"]) == 0
     job = capsys.readouterr().out.split()[2].rstrip(",")
     folders = [tmp_path / "s" / f"width-{width}" for width in (128, 192)]
     wait_for(lambda: any(committed(folder) for folder in folders))
@@ -113,7 +113,7 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
 def test_as_many_tasks_as_it_takes(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """cluster.shards=auto measures time; of two minutes a margin of 4 leaves a task five seconds."""
+    """cluster.shards=auto forecasts times: with a margin of 4, a task of two minutes is given five seconds of work."""
     monkeypatch.setattr(slurm_launcher, "MARGIN", 4.0)
     work = ["network.width=512", "network.depth=6", "ensemble.sampler=dense", "observables=ntk", "ensemble.device=cpu"]
     where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1"]

@@ -1,4 +1,4 @@
-"""The dense passes and the law sampler against slow, obvious references in float64."""
+"""The dense passes and the law sampler agree with slow, obvious references in float64."""
 
 import dataclasses
 import itertools
@@ -53,7 +53,7 @@ def network(name: str, n_0: int = 4, M: int = 3, D: int = 3) -> tuple[dense.Para
 
 
 def reference(W: list[Tensor], b: list[Tensor], x: Tensor, s: activations.Function) -> Tensor:
-    """One network, one sample, written out."""
+    """The outputs of one network for one sample, written out."""
     z = W[0] @ x + b[0]
     for weight, bias in zip(W[1:], b[1:], strict=True):
         z = weight @ s(z) + bias
@@ -68,8 +68,8 @@ def test_forward(name: str) -> None:
     z, signals = dense.forward(parameters, x, s)
     for m in range(3):
         for a in range(len(x)):
-            one = reference([W[m] for W in parameters.W], [b[m] for b in parameters.b], x[a], s)
-            torch.testing.assert_close(z[-1][m, a], one, rtol=1e-12, atol=1e-13)
+            want = reference([W[m] for W in parameters.W], [b[m] for b in parameters.b], x[a], s)
+            torch.testing.assert_close(z[-1][m, a], want, rtol=1e-12, atol=1e-13)
     assert [t.shape[-1] for t in signals] == [4, 5, 7]
 
 
@@ -118,27 +118,27 @@ def test_ntk_follows_the_forward_equation(name: str) -> None:
 
 
 def test_truncated_networks() -> None:
-    """Layer 2's first neurons as outputs: the NTK and differentials of the network that ends there."""
+    """With the first neurons of layer 2 as outputs, NTK and differentials are those of a network that ends there."""
     parameters, x, setting = network("tanh")
     functions = activations.derivatives(setting.activation)
-    whole = dense.forward(parameters, x, functions[0])
+    full_pass = dense.forward(parameters, x, functions[0])
     shorter = dense.Parameters([parameters.W[0], parameters.W[1][:, :2]], [parameters.b[0], parameters.b[1][:, :2]])
     alone = dense.forward(shorter, x, functions[0])
-    cut = dense.truncated(parameters, *whole, 2, 2)
+    cut = dense.truncated(parameters, *full_pass, 2, 2)
     rates = LAMBDA_B[:2], LAMBDA_W[:2]
     _, slope = activations.functions(setting.activation)
     want = dense.ntk(shorter, *alone, slope, *rates)
     torch.testing.assert_close(dense.ntk(*cut, slope, *rates), want, rtol=1e-12, atol=1e-13)
-    for got, right in zip(
+    for got, want in zip(
         differentials(*cut, functions, LAMBDA_B, LAMBDA_W, True),
         differentials(shorter, *alone, functions, *rates, True),
         strict=True,
     ):
         assert got is not None
-        torch.testing.assert_close(got, right, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own, at its first jvp
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch warns at its first jvp
 @pytest.mark.parametrize("name", ["tanh", "gelu", "sin"])
 def test_differentials_are_nested_directional_derivatives(name: str) -> None:
     """dH, ddI and ddII of docs/theory.md (3.1) to (3.3), and d4, by torch.func on the definition: directions
@@ -160,7 +160,7 @@ def test_differentials_are_nested_directional_derivatives(name: str) -> None:
             return reference(list(theta[:3]), list(theta[3:]), x[a], s)[i]
 
         gradients = [torch.func.grad(partial(output, p), argnums=tuple(range(6)))(*theta) for p in range(4)]
-        v = [tuple(r * g for r, g in zip(rates, one, strict=True)) for one in gradients]
+        v = [tuple(r * g for r, g in zip(rates, gradient, strict=True)) for gradient in gradients]
 
         def along(f: Callable[..., Any], k: int, v: list[tuple[Tensor, ...]] = v) -> Callable[..., Any]:
             return lambda *at: torch.func.jvp(f, at, v[k])[1]
@@ -182,8 +182,8 @@ def test_differentials_are_nested_directional_derivatives(name: str) -> None:
             torch.testing.assert_close(d4[m, p], want, rtol=1e-10, atol=1e-11)
 
 
-def test_it_is_what_torch_modules_compute() -> None:
-    """The stacked network m is the nn.Module with its weights: what a user would have written."""
+def test_networks_are_what_torch_modules_compute() -> None:
+    """Network m of a stack has the outputs of an nn.Module with its weights."""
     parameters, x, _ = network("tanh")
     layers = [torch.nn.Linear(n, m, dtype=torch.float64) for n, m in ((4, 5), (5, 7), (7, 2))]
     module = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Tanh(), layers[2])
@@ -240,11 +240,11 @@ def test_equal_inputs_stay_equal(sampler: str, run, tmp_path) -> None:
     assert np.allclose(frame[f"g_{a}_{a}"], frame[f"g_{b}_{b}"], rtol=1e-6, atol=1e-12)
     assert np.allclose(frame[f"g_{a}_{a}"], frame[f"g_{a}_{b}"], rtol=1e-6, atol=1e-12)
     assert (frame["status"] == 0).all()
-    assert (frame[f"g_{a}_{a}"] == 0).any(), "at width 2 some ReLU networks are dead, and they are rows like any"
+    assert (frame[f"g_{a}_{a}"] == 0).any(), "at width 2 some ReLU networks are dead, and their rows are kept"
 
 
 def test_law_ntk_survives_equal_inputs_and_dead_networks(run) -> None:
-    """D = 4 of which two are one sample by seed of a one-dimensional sphere; width 2 kills some ReLU networks."""
+    """Of four samples on a one-dimensional sphere two are equal, and at width 2 some ReLU networks are dead."""
     data = run(
         "inputs=sphere", "inputs.dimension=1", "inputs.count=4", "activation=relu", "network.width=2",
         "observables=ntk", "ensemble.sampler=law", "ensemble.networks=500", "dynamics.lambda_b=0.1",
@@ -261,6 +261,6 @@ def test_law_ntk_survives_equal_inputs_and_dead_networks(run) -> None:
 
 
 def test_architectures_with_one_seed_are_independent() -> None:
-    """Widths of a sweep are fitted as independent: their streams must differ though their seed is one."""
+    """Widths of a sweep are fitted as independent, so their streams must differ although they share a seed."""
     jobs = [prepare(settings(f"network.width={w}")) for w in ("[5,7]", "[5,8]")]
     assert jobs[0].law_in_words() != jobs[1].law_in_words()

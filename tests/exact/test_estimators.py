@@ -47,8 +47,8 @@ def test_third_cumulant_is_the_k_statistic() -> None:
 
 
 def test_connected_is_unbiased_by_enumeration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The estimate is unbiased, docs/theory.md (7.7): over all samples of three networks from a population of four its
-    mean is the population's value."""
+    """The estimate of docs/theory.md (7.7) is unbiased: its mean over all samples of three networks from a population
+    of four is the population's value."""
     monkeypatch.setattr(estimators, "FEWEST", 2)
     x = np.array([[1.0, 2.0], [0.0, 1.0], [3.0, -1.0], [2.0, 2.0]])
     products = np.array([[2.0], [1.0], [0.0], [5.0]])
@@ -68,10 +68,10 @@ def test_distinct_neurons() -> None:
     z = np.random.default_rng(3).standard_normal((6, 4))
     a, b, c, d = z.T
     brute = np.mean([a[i] * b[i] * c[j] * d[j] for i in range(6) for j in range(6) if i != j])
-    one = [np.array([v]) for v in (np.mean(a * b), np.mean(c * d), np.mean(a * b * c * d))]
-    assert estimators.distinct_neurons(*one, 6)[0] == pytest.approx(brute, rel=1e-12)
+    means = [np.array([v]) for v in (np.mean(a * b), np.mean(c * d), np.mean(a * b * c * d))]
+    assert estimators.distinct_neurons(*means, 6)[0] == pytest.approx(brute, rel=1e-12)
     with pytest.raises(ValueError, match="distinct neurons"):
-        estimators.distinct_neurons(*one, 1)
+        estimators.distinct_neurons(*means, 1)
 
 
 def test_jackknife_error_of_a_mean() -> None:
@@ -110,7 +110,7 @@ def test_fit_recovers_an_exact_series() -> None:
 
 
 def test_fit_against_scipy() -> None:
-    """curve_fit with the priors entered as data, absolute_sigma: the same coefficient and error."""
+    """curve_fit with the priors as further data and absolute_sigma gives the same coefficient and error."""
     r = 4 / np.array([32.0, 64, 128, 256, 512])
     y, e = 1 + 0.5 * r + 0.01 * np.array([1, -1, 0.5, 0.2, -0.4]), np.full(5, 0.01)
     fit = fits.fit(series(y, e), 3.0)
@@ -140,13 +140,13 @@ def test_three_widths_are_too_few() -> None:
 
 
 def test_holm() -> None:
-    """0.01 passes at 0.05/4, 0.013 at 0.05/3, 0.04 fails at 0.05/2 and takes the rest with it."""
+    """0.01 is rejected at 0.05/4 and 0.013 at 0.05/3; 0.04 is not at 0.05/2, and so neither is the rest."""
     assert verdicts.holm(np.array([0.04, 0.01, 0.045, 0.013]), 0.05).tolist() == [False, True, False, True]
     assert not verdicts.holm(np.array([0.04, 0.05]), 0.05).any()
 
 
 def test_verdict_words() -> None:
-    good = fits.fit(series(np.ones(5), np.full(5, 0.001)), 3.0)
+    precise = fits.fit(series(np.ones(5), np.full(5, 0.001)), 3.0)
     blind = fits.fit(series(np.ones(5), np.full(5, 0.5)), 3.0)
     wrong = fits.fit(series(np.full(5, 1.2), np.full(5, 0.001)), 3.0)
 
@@ -154,15 +154,15 @@ def test_verdict_words() -> None:
         judged = verdicts.judge([fit], 0.01, 0.95)
         return verdicts.verdict("c", "s", judged, 100, diverged, 0.01).verdict
 
-    assert word(good) == "agrees"
+    assert word(precise) == "agrees"
     assert word(blind) == "underpowered"
     assert word(wrong) == "disagrees"
-    assert word(good, diverged=0.02) == "underpowered"
+    assert word(precise, diverged=0.02) == "underpowered"
     assert verdicts.verdict("c", "s", [], 0, 0.0, 0.01).verdict == "not tested"
 
 
 def test_gvar_means_absolute_errors() -> None:
-    """The errors given are the errors used: a perfect fit does not shrink them (statsmodels' trap)."""
+    """The fit uses the given errors as they are: a perfect fit does not shrink them."""
     fit = fits.fit(series(np.ones(5), np.full(5, 0.01)), 1e-3)
     assert fit.error == pytest.approx(0.01 / np.sqrt(5), rel=1e-3)
     assert gvar.gvar(fit.coefficient, fit.error).mean == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""Each model of scaling finds the coefficient of data made by its law, and is surprised by those of another."""
+"""Each model of scaling finds the coefficient of data that follow its law, and rejects a wrong one."""
 
 from dataclasses import replace
 
@@ -13,8 +13,9 @@ ERROR = 2e-3
 
 
 def made(model: str, c: float, drift: float = 0.0) -> Series:
-    """Noiseless values by a law with corrections that no model has as a parameter, c the judged coefficient. drift: of
-    what grows as l^2/n."""
+    """A noiseless series with coefficient c and with corrections that no model has as parameters.
+
+    drift: the coefficient of a correction that grows as l^2/n."""
     n, l = (grid.reshape(-1) for grid in np.meshgrid(WIDTHS, LAYERS, indexing="ij"))
     wide = np.expm1(0.8 * l / n) + 0.5 / n + drift * l**2 / n
     value = {
@@ -27,8 +28,8 @@ def made(model: str, c: float, drift: float = 0.0) -> Series:
         "exponential": -c * l + np.log1p(0.5 * np.exp(-c * (l - 4))) + wide,
     }[model]
     if model in ("powers", "exponent", "network_exponent"):
-        one = l == 8
-        n, l, value = n[one], l[one], value[one]
+        chosen = l == 8
+        n, l, value = n[chosen], l[chosen], value[chosen]
     return Series(
         "V", "V", None, None, "00", model, n, l, value, np.diag(np.full(len(n), ERROR**2)), c, max(c, 1.0), 0.1, 255
     )
@@ -41,26 +42,26 @@ def test_models_find_their_coefficient(model: str, c: float) -> None:
     fit = fits.fit(series, 3.0)
     assert abs(fit.pull) < 1, "noiseless data: the fit's bias lies within its error"
     assert fit.Q > 0.01
-    assert fit.error < 0.5 * series.scale, "and the error says something"
+    assert fit.error < 0.5 * series.scale, "the error is small enough to test the coefficient"
 
 
 @pytest.mark.parametrize("model", ["asymptote", "power_law", "exponential"])
 def test_a_drift_with_depth_does_no_harm(model: str) -> None:
-    """As at the K* of half-stable activations, where kernels drift: corrections of order l^2/n."""
+    """Corrections of order l^2/n, as where kernels drift near the K* of half-stable activations, are absorbed."""
     fit = fits.fit(made(model, 1.0, drift=0.03), 3.0)
     assert abs(fit.pull) < 1
     assert fit.Q > 0.01
 
 
 @pytest.mark.parametrize("model", [m.name for m in MODELS.values() if m.joint])
-def test_models_are_surprised(model: str) -> None:
-    """Negative control: a coefficient said to be ten errors away is found wrong."""
+def test_models_reject_a_wrong_coefficient(model: str) -> None:
+    """Negative control: a claimed coefficient that is ten errors away is rejected."""
     fit = fits.fit(made(model, 1.0), 3.0)
     assert abs(fit.coefficient - (1 + 10 * fit.error)) / fit.error > 4
 
 
 def test_a_statistic_of_networks_needs_half_integer_powers() -> None:
-    """Why there are two models of exponents: whole powers are fooled by what falls as (l/n)^(1/2)."""
+    """Exponents have two models, since one with whole powers alone errs where corrections fall as (l/n)^(1/2)."""
     series = made("network_exponent", 1.0)
     series = replace(series, covariance=series.covariance / 100)
     assert abs(fits.fit(series, 3.0).pull) < 1
@@ -77,8 +78,10 @@ def test_what_is_exact_is_judged_by_its_tolerance() -> None:
 
 def test_three_widths_are_refused() -> None:
     series = made("asymptote", 1.0)
-    at = series.n < 100
-    few = replace(series, n=series.n[at], l=series.l[at], value=series.value[at], covariance=np.eye(int(at.sum())))
+    narrow = series.n < 100
+    few = replace(
+        series, n=series.n[narrow], l=series.l[narrow], value=series.value[narrow], covariance=np.eye(int(narrow.sum()))
+    )
     with pytest.raises(ValueError, match="at least 4"):
         fits.fit(few, 3.0)
 

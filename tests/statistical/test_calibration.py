@@ -1,4 +1,4 @@
-"""The verdicts are what they say: false alarms, power and mutants, on the exact deep-linear law and on real runs."""
+"""Verdicts have the error rates that they state, on the exact law of deep linear networks and on real runs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +18,7 @@ from simulate.networks import law
 
 WIDTHS, DEPTH, TRIALS = (64, 128, 256, 512), 4, 400
 NOMINAL = 0.05
-SURE = 1e-4  # false-alarm rate of each test here
+FALSE_ALARM = 1e-4  # of each test in this file
 
 
 def measured(rng: np.random.Generator, networks: int, layer: int = DEPTH) -> tuple[np.ndarray, np.ndarray]:
@@ -43,18 +43,18 @@ def judged(value: np.ndarray, error: np.ndarray, prediction: float, alpha: float
 
 
 def test_false_alarm_rate() -> None:
-    """400 true claims at 5 %: at most what is said (priors make it less), and no fewer than a fifth of it."""
+    """Of 400 true claims tested at 5 %, about 5 % or less are rejected, since priors make alarms rarer."""
     rng = np.random.default_rng(20)
     pulls = [judged(*measured(rng, 4000), 2 * (DEPTH - 1), NOMINAL) for _ in range(TRIALS)]
     alarms = sum(j.p_pull < NOMINAL for j in pulls)
-    assert alarms <= binom.isf(SURE, TRIALS, NOMINAL)
-    assert alarms >= binom.ppf(SURE, TRIALS, NOMINAL / 5)
-    assert sum(j.rejected for j in pulls) <= binom.isf(SURE, TRIALS, NOMINAL)
+    assert alarms <= binom.isf(FALSE_ALARM, TRIALS, NOMINAL)
+    assert alarms >= binom.ppf(FALSE_ALARM, TRIALS, NOMINAL / 5)
+    assert sum(j.rejected for j in pulls) <= binom.isf(FALSE_ALARM, TRIALS, NOMINAL)
     assert abs(np.mean([j.fit.pull for j in pulls])) < 4 / np.sqrt(TRIALS)
 
 
 def test_power_is_what_is_promised() -> None:
-    """A coefficient wrong by the visible deviation is found with 95 % power; here about 5 %, by design."""
+    """A coefficient that is wrong by the visible deviation, here about 5 %, is found with 95 % power."""
     rng = np.random.default_rng(21)
     networks = 20_000
     truth = 2.0 * (DEPTH - 1)
@@ -62,11 +62,11 @@ def test_power_is_what_is_promised() -> None:
     assert 0.04 < visible < 0.06
     trials = 200
     found = sum(judged(*measured(rng, networks), truth / (1 + visible), 0.01).rejected for _ in range(trials))
-    assert found >= binom.ppf(SURE, trials, 0.95)
+    assert found >= binom.ppf(FALSE_ALARM, trials, 0.95)
 
 
 def test_one_width_against_the_leading_order_would_alarm() -> None:
-    """Why the fit: at n = 64 alone the exact V differs from the leading order by more than its error."""
+    """Claims are fitted over widths because at n = 64 alone V differs from the leading order by more than its error."""
     value, error = measured(np.random.default_rng(22), 40_000)
     assert (value[0] - 2 * (DEPTH - 1)) / error[0] > 3
 
@@ -96,12 +96,12 @@ law_sample = law.sample
 
 @pytest.mark.parametrize("mutant", [*MUTANTS, "off by one layer"])
 def test_mutants_through_the_whole_pipeline(mutant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulation with one mistake, analysis with none: every mutant gets "disagrees", the original "agrees"."""
+    """A simulation with one mistake gets the verdict "disagrees", and the simulation without a mistake "agrees"."""
     if mutant == "off by one layer":
         monkeypatch.setattr(law, "sample", one_layer_late)
     else:
-        right, change = law.kernel, MUTANTS[mutant]
-        monkeypatch.setattr(law, "kernel", lambda s, C_b, C_W: right(s, *change(s, C_b, C_W)))
+        kernel, mistake = law.kernel, MUTANTS[mutant]
+        monkeypatch.setattr(law, "kernel", lambda s, C_b, C_W: kernel(s, *mistake(s, C_b, C_W)))
     sets = simulate.sweep(
         "experiment=demo/preactivations",
         "network.depth=4",
@@ -128,9 +128,9 @@ def test_mutants_through_the_whole_pipeline(mutant: str, tmp_path: Path, monkeyp
 @pytest.mark.parametrize("wrong", [False, True])
 def test_every_ntk_tensor_through_the_pipeline(wrong: bool, tmp_path: Path) -> None:
     """G1 of docs/theory.md (1.2), A, B, D and F of docs/theory.md (2.5) and (2.6) by the law sampler, P to U of
-    docs/theory.md (3.4) to (3.6) by differentiation, estimated as in docs/theory.md (7.3) to (7.6) and (7.9): none
-    disagrees. Negative control: with a lambda_W that is 15 % too large in the settings each claim does. Family-wise
-    false-alarm rate 0.01."""
+    docs/theory.md (3.4) to (3.6) by differentiation, estimated as in docs/theory.md (7.3) to (7.6) and (7.9), do not
+    disagree with the theory. Negative control: each claim disagrees where the settings state a lambda_W that is 15 %
+    too large. The family-wise false-alarm rate is 0.01."""
     common = ["network.width=12,16,24,32,64", "network.depth=3", "workers=1", "ensemble.device=cpu"]
     sets = simulate.sweep(
         "experiment=tensors", "inputs.count=2", "inputs.classes=[0,1]", "ensemble.networks=20000",
@@ -142,9 +142,9 @@ def test_every_ntk_tensor_through_the_pipeline(wrong: bool, tmp_path: Path) -> N
             data.settings["dynamics"]["lambda_W"] = [1.15 * rate for rate in data.settings["dynamics"]["lambda_W"]]
     result = analysis.analyze(sets)
     assert set("VABDFPQRSTU") | {"Theta1", "G1"} <= set(result.estimates["tensor"])
-    said = {verdict.claim: verdict for verdict in result.verdicts}
-    assert set(said) == {"tensors", "derivatives"}
-    tested = {j.fit.series.test for verdict in said.values() for j in verdict.judged}
+    by_claim = {verdict.claim: verdict for verdict in result.verdicts}
+    assert set(by_claim) == {"tensors", "derivatives"}
+    tested = {j.fit.series.test for verdict in by_claim.values() for j in verdict.judged}
     assert set("VABDFPQRSTU") | {"Theta1", "G1"} <= tested
-    for verdict in said.values():
+    for verdict in by_claim.values():
         assert (verdict.verdict == "disagrees") == wrong, verdict.reason

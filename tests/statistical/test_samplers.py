@@ -1,4 +1,7 @@
-"""Dense and law are one law; both are what theory says. Fixed seeds, stated false-alarm rates, negative controls."""
+"""The dense and the law sampler draw from one distribution, which is that of the theory.
+
+Seeds are fixed, false-alarm rates are stated, and comparisons have negative controls.
+"""
 
 from collections.abc import Callable
 
@@ -12,7 +15,7 @@ from analysis.theory.finite_width import kernel_moments, ntk_moments
 from simulate.networks import law
 from simulate.store.sets import DataSet
 
-FALSE_ALARM = 1e-4  # of each test below, shared by its statistics (Bonferroni)
+FALSE_ALARM = 1e-4  # of each test in this file; its statistics share it (Bonferroni)
 BASE = (
     "network.width=8",
     "network.depth=3",
@@ -29,7 +32,7 @@ BASE = (
 
 
 def statistics(data: DataSet) -> np.ndarray:
-    """(M, 31): per-network numbers whose means see the law to third order in g and fourth in z, and across outputs."""
+    """(M, 31): numbers of each network whose means test g to third order and z to fourth, also across outputs."""
     g2, g3 = (data.read("g")[:, 0, k].astype(float) for k in (1, 2))
     m2, m4 = (data.read(p)[:, 0, 1].astype(float) for p in ("m2", "m4"))
     z = data.read("z")[:, 0, 2].astype(float)
@@ -47,8 +50,8 @@ def largest_z(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_dense_and_law_are_one_law(activation: str, run: Callable[..., DataSet]) -> None:
-    """docs/theory.md (10.1) and (10.2) are exact: width 8, where corrections in 1/n are large, with biases; some thirty
-    statistics."""
+    """docs/theory.md (10.1) and (10.2) are exact: the samplers agree in some thirty statistics at width 8, where
+    corrections in 1/n are large, with biases."""
     dense = run(*BASE, f"activation={activation}", "ensemble.sampler=dense")
     drawn = run(*BASE, f"activation={activation}", "ensemble.sampler=law")
     z, limit = largest_z(statistics(dense), statistics(drawn))
@@ -58,14 +61,14 @@ def test_dense_and_law_are_one_law(activation: str, run: Callable[..., DataSet])
 @pytest.mark.parametrize("mutant", ["infinite width", "n - 1", "no bias"])
 def test_the_comparison_catches(mutant: str, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative controls: a law sampler with an error of order 1/n must fail."""
-    right = law.kernel
+    kernel = law.kernel
 
     def wrong(s: torch.Tensor, C_b: float, C_W: float) -> torch.Tensor:
         n = s.shape[-1]
-        if mutant == "infinite width":  # every network has the mean kernel: Gaussian outputs
-            g = right(s, C_b, C_W)
+        if mutant == "infinite width":  # every network has the mean kernel, so that outputs are Gaussian
+            g = kernel(s, C_b, C_W)
             return g.mean(dim=0, keepdim=True).expand_as(g)
-        return right(s, C_b, C_W * n / (n - 1)) if mutant == "n - 1" else right(s, 0.0, C_W)
+        return kernel(s, C_b, C_W * n / (n - 1)) if mutant == "n - 1" else kernel(s, 0.0, C_W)
 
     dense = run(*BASE, "ensemble.sampler=dense")
     monkeypatch.setattr(law, "kernel", wrong)
@@ -89,7 +92,7 @@ NTK = (
 
 
 def ntk_statistics(data: DataSet) -> np.ndarray:
-    """(M, 56): moments of H up to third order, H g, H z z within and across outputs, for two inputs and two outputs."""
+    """(M, 56): moments of H to third order, H g and H z z, within and across outputs, of two inputs and two outputs."""
     H, z = data.read("H")[:, 0, 1].astype(float), data.read("z")[:, 0, 1].astype(float)
     g = data.read("g")[:, 0, 1].astype(float)
     names = data.layout.names(data.family("H"))
@@ -102,8 +105,8 @@ def ntk_statistics(data: DataSet) -> np.ndarray:
 @pytest.mark.parametrize("width", [8, 16])
 @pytest.mark.parametrize(("activation", "C_b"), [("tanh", 0.3), ("relu", 0.3), ("relu", 0.0)])
 def test_dense_and_law_ntk_are_one_law(activation: str, C_b: float, width: int, run: Callable[..., DataSet]) -> None:
-    """docs/theory.md (10.1) to (10.4) are exact: forward and backward pass without weights, with and without biases,
-    layer-wise rates."""
+    """docs/theory.md (10.1) to (10.4) are exact: a forward and a backward pass without weights agree with the dense
+    sampler, with and without biases, at rates that differ between layers."""
     case = [*NTK, f"activation={activation}", f"initialization.C_b={C_b}", f"network.width={width}"]
     dense, drawn = (run(*case, f"ensemble.sampler={sampler}") for sampler in ("dense", "law"))
     z, limit = largest_z(ntk_statistics(dense), ntk_statistics(drawn))
@@ -112,23 +115,23 @@ def test_dense_and_law_ntk_are_one_law(activation: str, C_b: float, width: int, 
 
 @pytest.mark.parametrize("mutant", ["fresh weights in the backward pass", "known directions drawn again", "no bias"])
 def test_the_ntk_comparison_catches(mutant: str, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative controls: the gradient-independence shortcut and smaller slips, all right at infinite width."""
+    """Negative controls: gradient independence and smaller mistakes, none of which matters at infinite width."""
     case = [*NTK, "activation=tanh", "initialization.C_b=0.3", "network.width=8"]
     dense = run(*case, "ensemble.sampler=dense")
     loops, pull_back = law.pull_back, law._pull_back
 
     def fresh(u, square, C, *rest):  # type: ignore[no-untyped-def]
-        """No direction is known to it."""
+        """The backward pass ignores the directions that the forward pass has seen."""
         return loops(u, square, 0 * C, *rest)
 
-    def again(u, square, *rest):  # type: ignore[no-untyped-def]
-        """What is known, and fresh weights whose component along known directions is not removed."""
+    def not_removed(u, square, *rest):  # type: ignore[no-untyped-def]
+        """The component of fresh weights along the directions that the forward pass has seen is not removed."""
         return loops(u, 0 * square, *rest) + fresh(u, square, *rest)
 
     if mutant == "no bias":
-        monkeypatch.setattr(law, "_pull_back", lambda *of: pull_back(*of[:4], 0.0, *of[5:]))
+        monkeypatch.setattr(law, "_pull_back", lambda *arguments: pull_back(*arguments[:4], 0.0, *arguments[5:]))
     else:
-        monkeypatch.setattr(law, "pull_back", fresh if mutant == "fresh weights in the backward pass" else again)
+        monkeypatch.setattr(law, "pull_back", fresh if mutant == "fresh weights in the backward pass" else not_removed)
     drawn = run(*case, "ensemble.sampler=law")
     z, limit = largest_z(ntk_statistics(dense), ntk_statistics(drawn))
     assert z > limit
@@ -138,7 +141,7 @@ DEEP = [*NTK, "observables.output_layers=[2,3,4]", "activation=tanh", "initializ
 
 
 def layer_statistics(data: DataSet) -> np.ndarray:
-    """(M, 80): H at layers 2, 3, 4, its covariances across layers, H z z with a hidden layer's first neurons."""
+    """(M, 80): H at layers 2, 3 and 4, its covariances across layers, and H z z with a hidden layer's first neurons."""
     H, z = data.read("H")[:, 0].astype(float), data.read("z")[:, 0].astype(float)
     c = H - H.mean(axis=0)
     out = [*H.transpose(1, 0, 2), c[:, 0] * c[:, 1], c[:, 1] * c[:, 2], c[:, 0] * c[:, 2]]
@@ -149,17 +152,17 @@ def layer_statistics(data: DataSet) -> np.ndarray:
 def test_law_ntk_at_hidden_layers_is_one_law_with_dense(
     run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Jointly over layers: their vectors are pulled back through the same weights. Negative control: each layer with
-    a backward pass of its own, which is right at every single layer and wrong between them."""
+    """NTKs of several layers have their joint law, since their vectors are pulled back through the same weights.
+    Negative control: a backward pass for each layer alone is right at every layer and wrong between layers."""
     dense, drawn = (run(*DEEP, f"ensemble.sampler={sampler}") for sampler in ("dense", "law"))
     z, limit = largest_z(layer_statistics(dense), layer_statistics(drawn))
     assert z < limit
-    right = law.ntk
+    ntk = law.ntk
 
-    def apart(settings, layers, at, *rest):  # type: ignore[no-untyped-def]
-        return {layer: right(settings, layers, (layer,), *rest)[layer] for layer in at}
+    def layer_by_layer(settings, layers, chosen, *rest):  # type: ignore[no-untyped-def]
+        return {layer: ntk(settings, layers, (layer,), *rest)[layer] for layer in chosen}
 
-    monkeypatch.setattr(law, "ntk", apart)
+    monkeypatch.setattr(law, "ntk", layer_by_layer)
     z, limit = largest_z(
         layer_statistics(dense), layer_statistics(run(*DEEP, "ensemble.sampler=law", "ensemble.seed=3"))
     )
@@ -169,8 +172,8 @@ def test_law_ntk_at_hidden_layers_is_one_law_with_dense(
 @pytest.mark.parametrize("sampler", ["dense", "law"])
 @pytest.mark.parametrize("activation", ["linear", "relu"])
 def test_exact_finite_width_law(activation: str, sampler: str, run: Callable[..., DataSet]) -> None:
-    """E g, E g^2 and E g^3 of docs/theory.md (1.11) at unequal widths by the exact law of docs/theory.md (6.4), for
-    linear networks docs/theory.md (6.2). Negative control: another width of one layer."""
+    """E g, E g^2 and E g^3 of docs/theory.md (1.11) at unequal widths are those of the exact law of docs/theory.md
+    (6.4), for linear networks docs/theory.md (6.2). Negative control: another width of one layer."""
     widths = [16, 12, 20]
     data = run(
         "network.depth=4",
@@ -190,14 +193,14 @@ def test_exact_finite_width_law(activation: str, sampler: str, run: Callable[...
     for k, value in enumerate(want, start=1):
         z = (np.mean(g**k) - value) / (np.std(g**k) / np.sqrt(len(g)))
         assert abs(z) < limit, k
-    # negative control: another width of one layer is seen
+    # Negative control: another width of one layer is found.
     second = kernel_moments(activation, [16, 12, 8], C_W, C_W)[1]
     assert abs(np.mean(g**2) - second) / (np.std(g**2) / np.sqrt(len(g))) > limit
 
 
 @pytest.mark.parametrize("sampler", ["dense", "law"])
 def test_exact_ntk_of_relu(sampler: str, run: Callable[..., DataSet]) -> None:
-    """E H and E H^2 of the NTK at n = 16 by the exact law of docs/theory.md (6.7), two outputs."""
+    """E H and E H^2 of the NTK of two outputs at n = 16 are those of the exact law of docs/theory.md (6.7)."""
     data = run(
         "network.depth=4",
         "network.width=16",
@@ -224,8 +227,8 @@ def test_exact_ntk_of_relu(sampler: str, run: Callable[..., DataSet]) -> None:
 
 @pytest.mark.parametrize("sampler", ["dense", "law"])
 def test_relu_mean_ntk_off_the_diagonal_alone(sampler: str, run: Callable[..., DataSet]) -> None:
-    """At n = 8, E H_ab of ReLU is the frozen NTK for one input, docs/theory.md (6.7), and differs from it for two, by
-    Theta1 / n of docs/theory.md (2.11) up to the next order."""
+    """At n = 8, E H_ab of ReLU is the frozen NTK for a = b, docs/theory.md (6.7). For a != b it differs by Theta1 / n
+    of docs/theory.md (2.11) up to the next order."""
     n, depth = 8, 4
     data = run(
         f"network.width={n}",

@@ -1,4 +1,7 @@
-"""Predictions of order 1/n for training, from run to fit. Fixed seeds, stated false-alarm rates, negative controls."""
+"""Predictions of order 1/n for training hold from the run to the fit.
+
+Seeds are fixed, false-alarm rates are stated, and tests have negative controls.
+"""
 
 from pathlib import Path
 
@@ -14,12 +17,12 @@ from analysis.theory import nearly_kernel
 from simulate.store.sets import DataSet
 from simulate.training import taylor
 
-FALSE_ALARM = 1e-3  # of each test below, shared by its series
+FALSE_ALARM = 1e-3  # of each test in this file; its series share it
 SMALL = ("network.width=16,24,32,48", "workers=1", "ensemble.device=cpu", "dynamics.lambda_b=1.0")
 
 
 def largest_pull(name: str, sets: list[DataSet], **options: object) -> tuple[float, float]:
-    """Over the series of one test, and what it must stay below."""
+    """The largest |pull| over the series of one test, and the limit that it must stay below."""
     found, not_tested = series(name, {"precision": 1.0} | options, variants([Point(data) for data in sets]))
     assert not_tested == []
     return max(abs(fits.fit(s, 3.0).pull) for s in found), float(norm.isf(FALSE_ALARM / (2 * len(found))))
@@ -36,10 +39,10 @@ def test_the_ntk_moves_as_predicted(represented: list[DataSet], monkeypatch: pyt
     """n E[H(T) - H(0)] of gradient flow is docs/theory.md (5.9). Negative control: the sign of the curvature's part."""
     pull, limit = largest_pull("ntk_change", represented)
     assert pull < limit
-    right = nearly_kernel.ntk_change_of_flow
+    predicted = nearly_kernel.ntk_change_of_flow
 
     def wrong(flow, target, layer=-1):  # type: ignore[no-untyped-def]
-        return 2 * right(flow, 0.0, layer) - right(flow, target, layer)
+        return 2 * predicted(flow, 0.0, layer) - predicted(flow, target, layer)
 
     monkeypatch.setattr(nearly_kernel, "ntk_change_of_flow", wrong)
     pull, limit = largest_pull("ntk_change", represented)
@@ -47,8 +50,8 @@ def test_the_ntk_moves_as_predicted(represented: list[DataSet], monkeypatch: pyt
 
 
 def test_one_step_moves_the_ntk_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """n E[H_ab(1) - H_ab(0)] on two samples after a large step is docs/theory.md (5.10). Negative control: its first
-    order alone."""
+    """n E[H_ab(1) - H_ab(0)] on two samples after a large step is docs/theory.md (5.10). Negative control: the first
+    order in eta alone."""
     small = [
         *SMALL,
         "network.depth=3",
@@ -61,27 +64,27 @@ def test_one_step_moves_the_ntk_as_predicted(tmp_path: Path, monkeypatch: pytest
                           "observables.record=[ntk]", "observables.steps=[0,1]", f"output={tmp_path}/a")  # fmt: skip
     pull, limit = largest_pull("ntk_change_of_step", sets)
     assert pull < limit
-    right = nearly_kernel.ntk_change_of_step
-    linear = {"eta": 1e-6}
+    predicted = nearly_kernel.ntk_change_of_step
+    small_eta = 1e-6
     monkeypatch.setattr(
-        nearly_kernel, "ntk_change_of_step", lambda flow, y, eta: right(flow, y, linear["eta"]) * eta / linear["eta"]
+        nearly_kernel, "ntk_change_of_step", lambda flow, y, eta: predicted(flow, y, small_eta) * eta / small_eta
     )
     pull, limit = largest_pull("ntk_change_of_step", sets)
     assert pull > limit
 
 
 def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Descent with a large step and flow on the same networks differ by docs/theory.md (5.21). Negative control:
-    another step."""
+    """Gradient descent with a large step and gradient flow on the same networks differ by docs/theory.md (5.21).
+    Negative control: another step size."""
     small = [*SMALL, "network.depth=2", "ensemble.networks=6000", f"output={tmp_path}/a"]
     both = "dynamics=gradient_descent,gradient_flow"
-    how = [both, "dynamics.eta=0.4", "dynamics.steps=30", "observables.steps=[0,30]"]
-    sets = simulate.sweep("experiment=algorithm_dependence", "claim=null", *small, *how)
+    training = [both, "dynamics.eta=0.4", "dynamics.steps=30", "observables.steps=[0,30]"]
+    sets = simulate.sweep("experiment=algorithm_dependence", "claim=null", *small, *training)
     for name in ("algorithm_difference", "algorithm_coefficient"):
         pull, limit = largest_pull(name, sets, reference="gradient_flow")
         assert pull < limit
-    right = nearly_kernel.trained_mean
-    monkeypatch.setattr(nearly_kernel, "trained_mean", lambda flow, y, eta: right(flow, y, eta / 3))
+    predicted = nearly_kernel.trained_mean
+    monkeypatch.setattr(nearly_kernel, "trained_mean", lambda flow, y, eta: predicted(flow, y, eta / 3))
     pull, limit = largest_pull("algorithm_coefficient", sets, reference="gradient_flow")
     assert pull > limit
 
@@ -94,10 +97,10 @@ def test_exponents_of_the_taylor_models(tmp_path: Path, monkeypatch: pytest.Monk
         "taylor_error", simulate.sweep("experiment=taylor_models", *small, f"output={tmp_path}/a")
     )
     assert pull < limit
-    right = taylor.trajectory
+    exact = taylor.trajectory
 
     def wrong(z, H, known, *rest):  # type: ignore[no-untyped-def]
-        return right(z, H, (known[0], known[1], 0 * known[2]), *rest)
+        return exact(z, H, (known[0], known[1], 0 * known[2]), *rest)
 
     monkeypatch.setattr(taylor, "trajectory", wrong)
     pull, limit = largest_pull(
@@ -107,11 +110,11 @@ def test_exponents_of_the_taylor_models(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_one_layer_is_exact(tmp_path: Path) -> None:
-    """Every network ends at the primal and dual solution of docs/theory.md (5.4). Negative control: networks that are
-    not at the end yet."""
+    """Every network ends at the primal and dual solution of docs/theory.md (5.4). Negative control: networks whose
+    training has not ended."""
     small = ["workers=1", "ensemble.networks=64", f"output={tmp_path}/a"]
-    (done,) = simulate.sweep("experiment=linear_model", *small)
-    found, _ = series("one_layer", {"precision": 1e-9}, variants([Point(done)]))
+    (data,) = simulate.sweep("experiment=linear_model", *small)
+    found, _ = series("one_layer", {"precision": 1e-9}, variants([Point(data)]))
     (model,) = {s.model for s in found}
     assert model == "tolerance"
     assert max(s.value.max() for s in found) < 1e-10
@@ -119,13 +122,13 @@ def test_one_layer_is_exact(tmp_path: Path) -> None:
     with pytest.raises(simulate.SettingsError, match="of the error is left"):
         simulate.sweep("experiment=linear_model", *small[:2], *short)
     (early,) = simulate.sweep("experiment=linear_model", *small[:2], *short, "claim=null")
-    nothing, (refused,) = series("one_layer", {"precision": 1e-9}, variants([Point(early)]))
-    assert nothing == []
+    no_series, (refused,) = series("one_layer", {"precision": 1e-9}, variants([Point(early)]))
+    assert no_series == []
     assert "of the error is left" in refused.reason
 
 
 def test_trained_outputs_approach_every_closed_form(tmp_path: Path) -> None:
-    """Mean and covariance of docs/theory.md (5.2) at a step on the way, for descent, flow and momentum."""
+    """Mean and covariance at an early step are those of docs/theory.md (5.2), for descent, flow and momentum."""
     for rule in ("gradient_descent", "gradient_flow", "momentum"):
         small = [
             *SMALL,
@@ -143,7 +146,7 @@ def test_trained_outputs_approach_every_closed_form(tmp_path: Path) -> None:
 
 def test_the_claim_needs_its_reference(represented: list[DataSet]) -> None:
     points = variants([Point(data) for data in represented])
-    nothing, (refused,) = series("algorithm_difference", {"precision": 1.0, "reference": "sgd"}, points)
-    assert nothing == []
+    no_series, (refused,) = series("algorithm_difference", {"precision": 1.0, "reference": "sgd"}, points)
+    assert no_series == []
     assert "reference=sgd: the sweep has dynamics=gradient_flow" in refused.reason
     assert np.isfinite(represented[0].read("moved")).all()

@@ -1,4 +1,4 @@
-"""A user's own folder, and a process that forgets its plugins after each test."""
+"""Fixtures: a user's folder of option files and plugins, and a process that forgets plugins after each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from simulate import plugins
 from simulate.registry import REGISTRIES
 
 LAUNCHER = '''
-"""A launcher that only says what it would start."""
+"""A launcher that only prints what it would start."""
 
 from simulate.launchers import LAUNCHERS, Launch, Launcher
 
@@ -56,7 +56,7 @@ FILES = {
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def user_folder(tmp_path: Path) -> Path:
     """A folder with an experiment, an activation, a launcher and an observable."""
     folder = tmp_path / "own"
     for name, text in FILES.items():

@@ -1,4 +1,4 @@
-"""A user's folder and the wheel, without a checkout: options, an experiment, an observable, a launcher."""
+"""A user's option, experiment, observable and launcher work with the installed wheel, without a checkout."""
 
 import json
 from pathlib import Path
@@ -8,17 +8,17 @@ from tests.behaviour.conftest import Command
 SMALL = ["ensemble.device=cpu", "ensemble.block=16"]
 
 
-def said(installed: Command, *arguments: str) -> str:
+def output_of(installed: Command, *arguments: str) -> str:
     done = installed(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_an_experiment_with_an_observable_of_ones_own(installed: Command, own: Path, tmp_path: Path) -> None:
-    """Two worker processes and one give the same rows, with the new columns; the analysis needs the plugin's name."""
+def test_an_experiment_with_an_observable_of_the_user(installed: Command, user_folder: Path, tmp_path: Path) -> None:
+    """One and two worker processes give the same rows with the new columns; the analysis needs the plugin's name."""
     command = ["-m", "simulate", "--config-dir=own", "experiment=mine", *SMALL]
-    said(installed, *command, "workers=2", "ensemble.networks=4096")
-    said(installed, *command, "workers=1", "ensemble.networks=4096", "output=alone")
+    output_of(installed, *command, "workers=2", "ensemble.networks=4096")
+    output_of(installed, *command, "workers=1", "ensemble.networks=4096", "output=alone")
     code = """
 import sys
 from pathlib import Path
@@ -34,52 +34,54 @@ for width in ("width-8", "width-12"):
     first = table[table["layer"] == 1]
     print(np.mean(first["spread_0"]) / np.sqrt(2 * np.mean(first["g_0_0"]) / np.pi))
 """
-    for ratio in said(installed, "-c", code).split():
+    for ratio in output_of(installed, "-c", code).split():
         assert abs(float(ratio) - 1) < 0.02  # 4096 networks of 8 neurons: a standard error of 0.4 %
     manifest = json.loads((tmp_path / "mine" / "width-8" / "dataset.json").read_text())
     (plugin,) = manifest["identity"]["plugins"]
     assert plugin["name"] == "spread.py"
-    assert str(tmp_path) not in json.dumps(manifest), "where the file lies is not part of it"
+    assert str(tmp_path) not in json.dumps(manifest), "the path of a plugin is not part of the manifest"
     assert manifest["settings"]["activation"]["slope"] == 0.3
 
     refused = installed("-m", "analysis", "data=mine")
     assert refused.returncode == 2
     assert "name it in plugins=[spread.py]" in refused.stderr or "plugins=[my.py]" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    told = said(installed, "-m", "analysis", "data=mine", "plugins=[spread.py]", "--config-dir=own", "figures=false")
-    assert "report: mine/analysis/report.html" in told
+    stdout = output_of(
+        installed, "-m", "analysis", "data=mine", "plugins=[spread.py]", "--config-dir=own", "figures=false"
+    )
+    assert "report: mine/analysis/report.html" in stdout
     assert "spread.py" in (tmp_path / "mine" / "analysis" / "report.html").read_text()
 
 
-def test_help_lists_what_is_ones_own(installed: Command, own: Path) -> None:
-    told = said(installed, "-m", "simulate", "--help", "--config-dir", "own", "plugins=[there.py,spread.py]")
-    assert "softplus, steep*, swish" in told
-    assert "mine*" in told
-    assert "there*" in told
-    assert "there.py registers: launcher there\n" in told
-    assert "spread.py registers: observable spread; column spread\n" in told
-    told = said(installed, "-m", "analysis", "--help", "--config-dir=own", "plugins=[spread.py]")
-    assert "spread.py registers: observable spread; column spread\n" in told
-    without = said(installed, "-m", "simulate", "--help")
+def test_help_lists_options_and_plugins_of_the_user(installed: Command, user_folder: Path) -> None:
+    stdout = output_of(installed, "-m", "simulate", "--help", "--config-dir", "own", "plugins=[there.py,spread.py]")
+    assert "softplus, steep*, swish" in stdout
+    assert "mine*" in stdout
+    assert "there*" in stdout
+    assert "there.py registers: launcher there\n" in stdout
+    assert "spread.py registers: observable spread; column spread\n" in stdout
+    stdout = output_of(installed, "-m", "analysis", "--help", "--config-dir=own", "plugins=[spread.py]")
+    assert "spread.py registers: observable spread; column spread\n" in stdout
+    without = output_of(installed, "-m", "simulate", "--help")
     assert "steep" not in without, "the control"
     assert "there" not in without
 
 
-def test_a_launcher_of_ones_own(installed: Command, own: Path, tmp_path: Path) -> None:
+def test_a_launcher_of_the_user(installed: Command, user_folder: Path, tmp_path: Path) -> None:
     command = ["--config-dir=own", "-m", "network.width=4,8", "output=o", "cluster=there", "plugins=[there.py]"]
-    told = said(installed, "-m", "simulate", *command, "cluster.queue=day")
-    assert "2 data sets, 2 shards in the queue day\n" in told
+    stdout = output_of(installed, "-m", "simulate", *command, "cluster.queue=day")
+    assert "2 data sets, 2 shards in the queue day\n" in stdout
     assert not (tmp_path / "o").exists()
-    again = told.splitlines()[1].removeprefix("python ").split()
-    for shard in ("0/2", "1/2"):  # what the launcher would have its tasks do
-        said(installed, *again, f"--shard={shard}", "ensemble.networks=8", "workers=1", *SMALL)
+    resumed = stdout.splitlines()[1].removeprefix("python ").split()
+    for shard in ("0/2", "1/2"):  # the commands of the launcher's tasks
+        output_of(installed, *resumed, f"--shard={shard}", "ensemble.networks=8", "workers=1", *SMALL)
     code = "import simulate; print(all(data.complete for data in simulate.find('o')))"
-    assert said(installed, "-c", code) == "True\n"
+    assert output_of(installed, "-c", code) == "True\n"
     identity = json.loads((tmp_path / "o" / "width-4" / "dataset.json").read_text())["identity"]
-    assert "plugins" not in identity, "a launcher decides no rows"
+    assert "plugins" not in identity, "a launcher does not change rows"
 
 
-def test_in_a_notebook(installed: Command, own: Path) -> None:
+def test_in_a_notebook(installed: Command, user_folder: Path) -> None:
     code = """
 import analysis, simulate
 if __name__ == "__main__":
@@ -88,4 +90,4 @@ if __name__ == "__main__":
     data = simulate.run("plugins=[own/spread.py]", "observables.record=[spread]", "output=a", "workers=1")
     print(analysis.analyze(data).options.plugins[0].name)
 """
-    assert said(installed, "-c", code) == "[0.3, 0.3] (64, 1, 3, 2)\nspread.py\n"
+    assert output_of(installed, "-c", code) == "[0.3, 0.3] (64, 1, 3, 2)\nspread.py\n"

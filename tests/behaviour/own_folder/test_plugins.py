@@ -1,4 +1,7 @@
-"""Python files named by `plugins=[...]`: found, loaded once, known by their digest, and never loaded for a data set."""
+"""Plugins, Python files named by `plugins=[...]`, are loaded once and are identified by their digest.
+
+A data set never causes the plugins that it names to be loaded.
+"""
 
 import hashlib
 import json
@@ -30,33 +33,35 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_loaded_once(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its digest: a copy elsewhere is the same plugin; the file's name is its base name, links resolved."""
+def test_loaded_once(user_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text is loaded once, from whatever path; a plugin has the base name of its file, behind links."""
     registry: Registry[Plugin] = Registry("thing")
     monkeypatch.setattr("simulate.registry.THINGS", registry, raising=False)
     text = "from simulate import registry\nfrom simulate.plugins import Plugin\nregistry.THINGS.add(Plugin('x', ''))\n"
-    path = write(own / "thing.py", text)
+    path = write(user_folder / "thing.py", text)
     (plugin,) = plugins.load([path])
     assert plugin == Plugin("thing.py", hashlib.sha256(text.encode()).hexdigest())
-    assert plugins.load([str(path)]) == plugins.load(["thing.py"], own) == (plugin,)
-    assert plugins.load([write(own / "copy" / "thing.py", text)]) == (plugin,)
-    (own / "link.py").symlink_to(path)
-    assert plugins.load([own / "link.py"]) == (plugin,)
+    assert plugins.load([str(path)]) == plugins.load(["thing.py"], user_folder) == (plugin,)
+    assert plugins.load([write(user_folder / "copy" / "thing.py", text)]) == (plugin,)
+    (user_folder / "link.py").symlink_to(path)
+    assert plugins.load([user_folder / "link.py"]) == (plugin,)
     assert list(registry) == ["x"]
     assert registry.origin["x"] == "nearly_gaussian_plugin_thing"
     assert plugins.in_words(plugin) == "thing x"
-    assert not list(own.rglob("__pycache__")), "nothing is left in the user's folder"
+    assert not list(user_folder.rglob("__pycache__")), "nothing is left in the user's folder"
 
 
-def test_what_the_package_registers_meanwhile_is_the_packages(own: Path) -> None:
-    """A module of the package that a plugin is the first to import keeps its own records."""
+def test_a_module_that_a_plugin_imports_first_keeps_its_records(user_folder: Path) -> None:
+    """What a module of the package registers, when a plugin imports it first, is not attributed to the plugin."""
     code = (
         "import sys; from simulate import plugins; (plugin,) = plugins.load(sys.argv[1:])\n"
         "print(plugins.in_words(plugin)); from simulate.launchers import LAUNCHERS\n"
         "with plugins.hidden_but(()): print(*LAUNCHERS)\n"
         "print(*LAUNCHERS)"
     )
-    done = subprocess.run([sys.executable, "-c", code, own / "there.py"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, user_folder / "there.py"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines() == ["launcher there", "local slurm", "local slurm there"]
 
 
@@ -99,31 +104,31 @@ def test_a_plugin_that_fails_leaves_nothing_registered(tmp_path: Path) -> None:
     assert "half" not in LAUNCHERS
     path.write_text(first)
     plugins.load([path])
-    assert "half" in LAUNCHERS, "corrected, it loads in the same process"
+    assert "half" in LAUNCHERS, "a corrected plugin loads in the same process"
 
 
-def test_interrupted_while_it_loads(tmp_path: Path) -> None:
+def test_a_plugin_is_interrupted_while_it_loads(tmp_path: Path) -> None:
     path = write(tmp_path / "slow.py", "raise KeyboardInterrupt\n")
     with pytest.raises(KeyboardInterrupt):
         plugins.load([path])
     assert plugins.loaded() == ()
 
 
-def test_where_it_is_looked_for(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The current folder first, then the config folder; in both, and different, it is refused."""
+def test_where_a_plugin_is_looked_for(user_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin is looked for in the current and in the config folder; two different files of a name are refused."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
     with pytest.raises(SettingsError, match=r"plugins='there.py': no such file in .*here or .*own"):
-        plugins.load(["there.py"], own.parent / "own" / "activation")
-    write(here / "there.py", (own / "there.py").read_text())
-    plugins.load(["there.py"], own)
+        plugins.load(["there.py"], user_folder.parent / "own" / "activation")
+    write(here / "there.py", (user_folder / "there.py").read_text())
+    plugins.load(["there.py"], user_folder)
     assert plugins.sources(plugins.loaded())[0][0] == str(here / "there.py")
-    write(here / "there.py", (own / "there.py").read_text() + "# changed\n")
+    write(here / "there.py", (user_folder / "there.py").read_text() + "# changed\n")
     with pytest.raises(SettingsError, match=r"here/there.py and .*own/there.py differ"):
-        plugins.load(["there.py"], own)
+        plugins.load(["there.py"], user_folder)
     with pytest.raises(SettingsError, match="no such file in"):
-        plugins.load(["nowhere.py"], own)
+        plugins.load(["nowhere.py"], user_folder)
 
 
 @pytest.mark.parametrize(
@@ -140,52 +145,55 @@ def test_where_it_is_looked_for(own: Path, tmp_path: Path, monkeypatch: pytest.M
         (["spread.py", "other/spread.py"], "has the same name"),
     ],
 )
-def test_wrong_lists(own: Path, value: object, named: str) -> None:
-    write(own / "spread.txt", "")
-    write(own / "other" / "spread.py", "x = 1\n")
+def test_wrong_lists(user_folder: Path, value: object, named: str) -> None:
+    write(user_folder / "spread.txt", "")
+    write(user_folder / "other" / "spread.py", "x = 1\n")
     with pytest.raises(SettingsError, match=named):
-        plugins.load(value, own)
+        plugins.load(value, user_folder)
     assert plugins.loaded() == ()
 
 
-def test_two_texts_of_a_name_in_a_process(own: Path) -> None:
-    plugins.load(["there.py"], own)
-    write(own / "there.py", (own / "there.py").read_text() + "# changed\n")
+def test_two_texts_of_a_name_in_a_process(user_folder: Path) -> None:
+    plugins.load(["there.py"], user_folder)
+    write(user_folder / "there.py", (user_folder / "there.py").read_text() + "# changed\n")
     with pytest.raises(SettingsError, match=r"another text of that name .* is loaded; start a new process"):
-        plugins.load(["there.py"], own)
+        plugins.load(["there.py"], user_folder)
 
 
-def test_identity(own: Path, run: Callable[..., DataSet]) -> None:
-    """The digest is part of it, the path is not; without plugins nothing is added."""
-    name = f"plugins=[{own}/spread.py]"
+def test_identity(user_folder: Path, run: Callable[..., DataSet]) -> None:
+    """A plugin adds its name and digest to the identity, and not its path; without plugins there is no such entry."""
+    name = f"plugins=[{user_folder}/spread.py]"
     (plugin,) = api.read_one([name, *RECORD]).plugins
-    assert plugin.digest == hashlib.sha256((own / "spread.py").read_bytes()).hexdigest()
-    assert str(own) not in json.dumps(api.read_one([name, *RECORD]).identity())
+    assert plugin.digest == hashlib.sha256((user_folder / "spread.py").read_bytes()).hexdigest()
+    assert str(user_folder) not in json.dumps(api.read_one([name, *RECORD]).identity())
     assert api.read_one([name]).identity()["plugins"] == ({"name": "spread.py", "digest": plugin.digest},)
     assert "plugins" not in api.read_one([]).identity()
     assert "cluster" not in api.read_one([]).identity()
     assert run(*SMALL[:2]).manifest["settings"]["plugins"] == []
 
 
-def test_only_what_decides_rows_is_part_of_the_identity(own: Path) -> None:
-    assert api.read_one([f"plugins=[{own}/there.py]"]).plugins == ()
-    write(own / "empty.py", "x = 1\n")
-    assert [p.name for p in api.read_one([f"plugins=[{own}/empty.py]"]).plugins] == ["empty.py"], (
-        "who knows what it does"
+def test_only_what_decides_rows_is_part_of_the_identity(user_folder: Path) -> None:
+    assert api.read_one([f"plugins=[{user_folder}/there.py]"]).plugins == ()
+    write(user_folder / "empty.py", "x = 1\n")
+    assert [p.name for p in api.read_one([f"plugins=[{user_folder}/empty.py]"]).plugins] == ["empty.py"], (
+        "a plugin that registers nothing may still change rows"
     )
     write(
-        own / "both.py", (own / "there.py").read_text().replace('"there"', '"both"') + (own / "spread.py").read_text()
+        user_folder / "both.py",
+        (user_folder / "there.py").read_text().replace('"there"', '"both"') + (user_folder / "spread.py").read_text(),
     )
-    assert [p.name for p in api.read_one([f"plugins=[{own}/both.py]"]).plugins] == ["both.py"]
+    assert [p.name for p in api.read_one([f"plugins=[{user_folder}/both.py]"]).plugins] == ["both.py"]
 
 
-def test_a_changed_plugin_makes_another_data_set(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Refused by name, with which text it was; also without the plugin, and with one too many."""
-    name, where = f"plugins=[{own}/spread.py]", f"output={tmp_path}/o"
+def test_a_changed_plugin_makes_another_data_set(
+    user_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A data set is continued only with the plugins that made it; a refusal names the plugin and the digests."""
+    name, where = f"plugins=[{user_folder}/spread.py]", f"output={tmp_path}/o"
     assert main([name, *SMALL, *RECORD, where]) == 0
-    assert main([name, *SMALL, *RECORD, where, "ensemble.networks=12"]) == 0, "the control: it grows"
+    assert main([name, *SMALL, *RECORD, where, "ensemble.networks=12"]) == 0, "control: the data set grows"
     capsys.readouterr()
-    old, path = plugins.loaded()[0].digest[:8], own / "spread.py"
+    old, path = plugins.loaded()[0].digest[:8], user_folder / "spread.py"
     plugins._loaded.clear()  # as in another process
     path.write_text(path.read_text().replace("OBSERVABLES.add(", "0 and (").replace('@whole("spread")\n', ""))
     assert main([name, *SMALL, *RECORD, where]) == 2
@@ -200,8 +208,8 @@ def test_a_changed_plugin_makes_another_data_set(own: Path, tmp_path: Path, caps
     assert "made with no spread.py: leave it out of plugins=[...]" in capsys.readouterr().err
 
 
-def test_the_analysis_needs_the_plugin(own: Path, tmp_path: Path) -> None:
-    name, out = f"{own}/spread.py", f"output={tmp_path}/o"
+def test_the_analysis_needs_the_plugin(user_folder: Path, tmp_path: Path) -> None:
+    name, out = f"{user_folder}/spread.py", f"output={tmp_path}/o"
     data = simulate.run(f"plugins=[{name}]", *SMALL, "ensemble.networks=64", out)
     result = analysis.analyze(data)
     assert [plugin.name for plugin in result.options.plugins] == ["spread.py"]
@@ -209,19 +217,19 @@ def test_the_analysis_needs_the_plugin(own: Path, tmp_path: Path) -> None:
     plugins._loaded.clear()  # as in another process
     with pytest.raises(simulate.StoreError, match=r"/o: made with spread.py \(sha256 \w+\): name it in plugins="):
         analysis.analyze(data)
-    write(own / "spread.py", "x = 1\n")
+    write(user_folder / "spread.py", "x = 1\n")
     with pytest.raises(simulate.StoreError, match=r"made with another text of spread.py"):
         analysis.analyze(data, plugins=[name])
-    assert data.read("g").shape[0] == 64, "rows of known observables are read all the same"
+    assert data.read("g").shape[0] == 64, "rows of known observables can be read without the plugin"
 
 
-def test_a_process_hides_what_is_not_named(own: Path) -> None:
-    """What an earlier run of a notebook has loaded cannot slip into a data set whose identity does not tell."""
-    assert api.read_one([f"plugins=[{own}/spread.py]", *RECORD]).observables.record == ("kernel", "spread")
+def test_a_plugin_that_is_not_named_is_hidden(user_folder: Path) -> None:
+    """A plugin that an earlier run of the process loaded is unknown to a run that does not name it."""
+    assert api.read_one([f"plugins=[{user_folder}/spread.py]", *RECORD]).observables.record == ("kernel", "spread")
     assert "spread" in OBSERVABLES
     with pytest.raises(SettingsError, match="different names among"):
         api.read_one(RECORD)
-    assert "spread" in OBSERVABLES, "and it is there again"
+    assert "spread" in OBSERVABLES, "the plugin is registered again after the run"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +248,7 @@ def test_a_data_set_never_loads_a_plugin(
     entry: object, run: Callable[..., DataSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """A hostile manifest names a file that lies right there: nothing runs, and the analysis says one line."""
+    """A malicious manifest names a file of the current folder: the file does not run, and the refusal is one line."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "evil.py", f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
     data = run(*SMALL[:2], f"output={tmp_path}/o")
@@ -258,28 +266,30 @@ def test_a_data_set_never_loads_a_plugin(
     assert line.count("\n") == 1
     assert line.strip("\n").isprintable()
     status([f"{tmp_path}/o"])
-    assert main([*SMALL, f"output={tmp_path}/o"]) == 2, "it is another data set"
+    assert main([*SMALL, f"output={tmp_path}/o"]) == 2, "settings without the plugin are another data set"
     assert not (tmp_path / "ran").exists()
     assert analyze([f"data={tmp_path}/o", "plugins=[evil.py]"]) == 2
-    assert (tmp_path / "ran").exists(), "the control: named by the user, the file runs"
+    assert (tmp_path / "ran").exists(), "control: the file runs when the user names it"
 
 
-def test_workers_refuse_a_file_that_changed_meanwhile(own: Path, tmp_path: Path) -> None:
-    """The parent changes it after it has loaded it and before it starts a worker. The control is in
-    test_from_a_wheel.py, where a worker loads it unchanged."""
+def test_workers_refuse_a_file_that_changed_meanwhile(user_folder: Path, tmp_path: Path) -> None:
+    """The parent process loads a plugin and changes its file before it starts a worker, which refuses the file.
+
+    The control is in test_from_a_wheel.py, where workers load an unchanged file.
+    """
     code = f"""
 import sys
 from pathlib import Path
 from simulate.__main__ import main
 from simulate.running import runner
-path, start = Path({str(own / "spread.py")!r}), runner.in_workers
+path, start = Path({str(user_folder / "spread.py")!r}), runner.in_workers
 def changed(*arguments):
     path.write_text(path.read_text() + "# changed\\n")
     return start(*arguments)
 runner.in_workers = changed
 if __name__ == "__main__":
-    sys.exit(main(["plugins=[{own}/spread.py]", "observables.record=[spread]", "workers=2", "-m", "network.width=4,8",
-                   "ensemble.networks=8", "ensemble.device=cpu", "output={tmp_path}/o"]))
+    sys.exit(main(["plugins=[{user_folder}/spread.py]", "observables.record=[spread]", "workers=2", "-m",
+                   "network.width=4,8", "ensemble.networks=8", "ensemble.device=cpu", "output={tmp_path}/o"]))
 """
     script = write(tmp_path / "run.py", code)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Gaussian expectations and tensors of two layers from them, apart from `analysis.theory`: sums over a fixed grid.
+"""Gaussian expectations as sums over a fixed grid, and tensors of two layers, independent of `analysis.theory`.
 
 In two layers every tensor of order 1/n is one expectation over a neuron of layer 1, which is Gaussian.
 """
@@ -28,7 +28,7 @@ def sin(order: int) -> Callable[[Array], Array]:
 
 
 def sines(K: Array, *orders: int) -> Array:
-    """<s^(i)_a s^(j)_b ...> of s = sin at K, with one axis of samples an order."""
+    """<s^(i)_a s^(j)_b ...> of s = sin at K, with an axis of samples for each order."""
     letters = "abcdefgh"[: len(orders)]
     terms = ",".join(f"{letter}z" for letter in letters)
     return expectation(lambda z: np.einsum(f"{terms}->{letters}z", *(sin(order)(z) for order in orders)), K)

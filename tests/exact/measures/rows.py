@@ -1,6 +1,6 @@
-"""Points made of arrays: rows of networks that never were, whose moments are known exactly.
+"""Points made of arrays instead of simulated networks, whose moments are known exactly.
 
-The M networks are the runs of a full factorial of signs, so that every moment of the signs is exact, not sampled.
+The M networks are the runs of a full factorial design of signs, so that every moment of the signs is exact.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ FACTORS = 7  # 2^7 networks
 
 @dataclass(frozen=True)
 class Rows:
-    """As `DataSet`, without files. values: (M, steps, layers, columns) a family; what is not set is NaN."""
+    """A `DataSet` without files. values: (M, steps, layers, columns) for each family, NaN where nothing was filled in."""
 
     settings: dict[str, Any]
     layout: Layout
@@ -72,19 +72,19 @@ class Rows:
         return self
 
     def scaled(self, prefix: str, factor: float = 1.01) -> "Rows":
-        """The same rows but for one family, which is larger by a factor: what a negative control is given."""
+        """For negative controls: the same rows with one family multiplied by a factor."""
         return replace(self, values=self.values | {prefix: factor * self.values[prefix]})
 
-    def exchanged(self, prefix: str, one: Sequence[int], other: Sequence[int]) -> "Rows":
-        """The same rows with two columns exchanged: what a negative control of the order of indices is given."""
+    def exchanged(self, prefix: str, index: Sequence[int], other: Sequence[int]) -> "Rows":
+        """For negative controls of the order of indices: the same rows with two columns exchanged."""
         columns = self.layout.indices(self.family(prefix))
         order = list(range(len(columns)))
-        first, second = columns.index(tuple(one)), columns.index(tuple(other))
+        first, second = columns.index(tuple(index)), columns.index(tuple(other))
         order[first], order[second] = second, first
         return replace(self, values=self.values | {prefix: self.values[prefix][..., order]})
 
     def with_diverged(self) -> "Rows":
-        """The same networks and five that are not finite, among them one whose last row alone is not."""
+        """The same networks and five that have diverged: their rows are huge, and NaN at the last step."""
         broken = {prefix: np.full((5, *value.shape[1:]), 1e30) for prefix, value in self.values.items()}
         for value in broken.values():
             value[:, -1] = np.nan
@@ -102,7 +102,7 @@ def rows(*overrides: str, x: ArrayLike, y: ArrayLike | None = None, networks: in
     train = len(x)
     if y is not None:
         train = len(np.asarray(y))
-        targets = np.full((len(x), np.shape(y)[1]), np.nan)  # of test samples: no measure may read them
+        targets = np.full((len(x), np.shape(y)[1]), np.nan)  # NaN for test samples, since no measure may read them
         targets[:train] = y
     shape = networks, len(layout.steps), len(layout.layers)
     values = {f.prefix: np.full((*shape, len(layout.indices(f))), np.nan) for f in layout.families()}
@@ -116,15 +116,15 @@ def inputs_of(gram: ArrayLike) -> Array:
 
 
 def signs(count: int, networks: int = NETWORKS) -> Array:
-    """(count, M) signs whose products have mean zero, but for squares: a full factorial."""
+    """(count, M) signs of a full factorial design: products of different signs have mean zero."""
     assert 2**count <= networks
     return np.asarray(hadamard(networks)[[2**k for k in range(count)]], dtype=np.float64)
 
 
 def drawn(mean: ArrayLike, covariance: ArrayLike, networks: int = NETWORKS) -> Array:
-    """(k, M) of exactly this mean and this unbiased covariance."""
+    """(k, M) numbers of exactly this mean and this unbiased covariance."""
     values, vectors = np.linalg.eigh(np.asarray(covariance, dtype=np.float64))
-    assert values[0] > -1e-12, "a covariance"
+    assert values[0] > -1e-12, "not a covariance"
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     orthogonal = hadamard(networks)[1 : len(values) + 1] * np.sqrt((networks - 1) / networks)
     return np.asarray(np.asarray(mean, dtype=np.float64)[:, None] + root @ orthogonal)
@@ -142,7 +142,7 @@ class Wanted:
 
 
 def expect(measured: Sequence[Measured], *wanted: Wanted, rtol: float = 1e-9, atol: float = 1e-12) -> None:
-    """AssertionError where what was measured is not what is wanted, all of it and nothing else, or has no symbol."""
+    """Assert that what was measured is exactly what is wanted, and that each tensor has a symbol."""
     assert [(m.tensor, m.layer, m.step) for m in measured] == [(w.tensor, w.layer, w.step) for w in wanted]
     known = {tensor for measure in claims.tests().values() for tensor in measure.symbols}
     for m, w in zip(measured, wanted, strict=True):
@@ -162,10 +162,10 @@ def expect(measured: Sequence[Measured], *wanted: Wanted, rtol: float = 1e-9, at
 
 
 def holds(check: Callable[[Rows], None], right: Rows, *wrong: Rows) -> None:
-    """The check passes for these rows, also with networks among them that diverged, and for each wrong set it fails."""
+    """Assert that the check passes for these rows, with and without diverged networks, and fails for the wrong ones."""
     check(right)
     check(right.with_diverged())
-    assert wrong, "a test of a measure has a negative control"
+    assert wrong, "a test of a measure needs a negative control"
     for mutant in wrong:
         with pytest.raises(AssertionError):
             check(mutant)

@@ -1,4 +1,4 @@
-"""Measures of two algorithms on the same networks find the differences that rows were made with, and their theory."""
+"""Measures of two algorithms on the same networks find planted differences, and their theory."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def made(algorithm: str, eta: float, *overrides: str, activation: str = "linear"
 
 
 def filled(data: Rows, difference: Array, noise: float) -> Rows:
-    """Outputs that two algorithms have in common, but for this difference of each output's test sample and a noise."""
+    """Fill in outputs that all algorithms share, but for a difference of each output's test sample and a noise."""
     common, last = signs(6).reshape(2, 3, NETWORKS), data.layout.steps[-1]
     data.fill("z", 2, lambda i, a: 9.0)
     return data.fill("z", 2, lambda i, a: common[i, a] + (a == 2) * (difference[i] + noise * signs(7)[6]), step=last)
@@ -39,8 +39,8 @@ def filled(data: Rows, difference: Array, noise: float) -> Rows:
 
 @pytest.mark.parametrize("eta", [0.2, 0.3])
 def test_algorithm_difference(eta: float) -> None:
-    """At infinite width zero but for the error that each has left, here (1 - 2 eta)^t and e^-2eta't of a test sample's
-    K_ta y."""
+    """At infinite width the difference comes from the errors that are left, here (1 - 2 eta)^t and e^(-2 eta' t) of a
+    test sample's K_ta y."""
     found = np.array([0.3, -0.2])
     point = filled(made("gradient_descent", eta), found, 0.2)
     reference = filled(made("gradient_flow", 0.2), 0 * found, 0.1)
@@ -62,14 +62,14 @@ def test_networks_that_diverged_under_either_algorithm_are_left_out() -> None:
     found = np.array([0.3, -0.2])
     point = filled(made("gradient_descent", 0.2), found, 0.2)
     reference = filled(made("gradient_flow", 0.2), 0 * found, 0.1)
-    (whole,) = algorithm_difference(point.point, reference.point, None)
+    (all_networks,) = algorithm_difference(point.point, reference.point, None)
     point.values["z"][3], reference.values["z"][90] = np.nan, np.inf
-    (rest,) = algorithm_difference(point.point, reference.point, None)
-    assert rest.estimate.replicates.shape[0] == NETWORKS - 2
+    (finite,) = algorithm_difference(point.point, reference.point, None)
+    assert finite.estimate.replicates.shape[0] == NETWORKS - 2
     kept = [network for network in range(NETWORKS) if network not in (3, 90)]
     mean = found[0] + (0.2 - 0.1) * signs(7)[6][kept].mean()
-    assert rest.estimate.value[0] == pytest.approx(mean)
-    assert rest.estimate.value[0] != whole.estimate.value[0]
+    assert finite.estimate.value[0] == pytest.approx(mean)
+    assert finite.estimate.value[0] != all_networks.estimate.value[0]
 
 
 def test_other_networks_are_refused() -> None:
@@ -88,7 +88,7 @@ def test_two_flows_are_one_algorithm() -> None:
 
 @pytest.mark.parametrize(("other", "eta", "known"), [("gradient_flow", 0.2, 0.0), ("gradient_descent", 0.1, 0.1)])
 def test_algorithm_coefficient(other: str, eta: float, known: float) -> None:
-    """n times the difference less its infinite-width value, against nearly-kernel regression at both step sizes."""
+    """n times the difference minus its infinite-width value; the theory is nearly-kernel regression at both etas."""
     steps, planted = 120, np.array([0.7, -0.4])
     point = made("gradient_descent", 0.2, activation="sin", steps=steps)
     reference = made(other, eta, activation="sin", steps=steps)
@@ -115,7 +115,7 @@ def test_algorithm_coefficient(other: str, eta: float, known: float) -> None:
 
 
 def test_no_coefficient_where_none_is_predicted() -> None:
-    """Of momentum, and of two algorithms that are predicted to be one."""
+    """No coefficient is measured for momentum, or for two algorithms that agree at order 1/n."""
     descent = made("gradient_descent", 0.2, activation="sin", steps=120)
     for other in (made("momentum", 0.2, activation="sin", steps=120), descent):
         assert not list(algorithm_coefficient(descent.point, other.point, None))

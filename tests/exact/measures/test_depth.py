@@ -1,4 +1,4 @@
-"""Measures of the flow with depth find what rows were made with; rates and coefficients are known in closed form."""
+"""Measures of the flow with depth find planted values, and rates and coefficients that are known in closed form."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ MEANS = {(0, 0): 0.5, (0, 1): 0.3, (1, 1): 0.2}
 
 
 def kernels(*overrides: str) -> Rows:
-    """Layers 1 to 3 of g with means that fall as 1/l."""
+    """Rows of g at layers 1 to 3, with means that fall as 1/l."""
     data = rows(
         "initialization=gaussian",
         "network.depth=3",
@@ -68,7 +68,7 @@ def sine_kernel(K: float, C_W: float) -> float:
 
 
 def test_K_exponential() -> None:
-    """Above it K flows to K* = C_W (1 - e^-2K*)/2, where dK'/dK = C_W e^-2K*: two samples' distance is measured."""
+    """Above criticality K flows to K* = C_W (1 - e^-2K*)/2, and the distance of two samples falls by C_W e^-2K*."""
     C_W = 1.5
     data = kernels("activation=sin", f"initialization.C_W={C_W}")
     K_star = brentq(lambda K: sine_kernel(K, C_W) - K, 0.1, 2.0, xtol=1e-14)
@@ -139,7 +139,7 @@ CLASS = {
 
 
 def in_units(measure: Measure, grown: Grown) -> dict[int, tuple[str, Array]]:
-    """Label and value over K^a Theta^b of the measure's component at each layer, with the replicates of the latter."""
+    """At each layer, the label of the measure's component, and its value and replicates over K^a Theta^b."""
     power_K, power_Theta, _ = CLASS[measure.name]
     found = {}
     for m in measure(grown.data.point, None):
@@ -153,16 +153,16 @@ def in_units(measure: Measure, grown: Grown) -> dict[int, tuple[str, Array]]:
 def test_slope(measure: Measure, grown: Grown) -> None:
     """NAME_slope is the tensor in units of its class over l - 1; a coefficient of zero is quoted relative to one."""
     slope, coefficient = slope_of(measure), CLASS[measure.name][2]
-    right = in_units(measure, grown)
+    reduced = in_units(measure, grown)
 
     def check(data: Rows) -> None:
         found = list(slope(data.point, None))
         wanted = [
             Wanted(measure.name + " slope", l, 0, {label: (x[0] / (l - 1), coefficient, abs(coefficient) or 1.0)})
-            for l, (label, x) in right.items()
+            for l, (label, x) in reduced.items()
         ]
         expect(found, *wanted, rtol=1e-8)
-        for m, (_, x) in zip(found, right.values(), strict=True):
+        for m, (_, x) in zip(found, reduced.values(), strict=True):
             np.testing.assert_allclose(m.estimate.replicates[:, 0], x[1:] / (m.layer - 1), rtol=1e-8)
 
     holds(check, grown.data, grown.data.scaled(measure.families[0]))
@@ -170,14 +170,14 @@ def test_slope(measure: Measure, grown: Grown) -> None:
 
 @pytest.mark.parametrize("measure", GROWING, ids=lambda measure: measure.name)
 def test_exponent(measure: Measure, grown: Grown) -> None:
-    """NAME_exponent is the logarithm of its size, of the coefficient's sign, and nothing where that vanishes."""
+    """NAME_exponent is the logarithm of the tensor's size in these units, and nothing where the coefficient is zero."""
     exponent, coefficient = exponent_of(measure), CLASS[measure.name][2]
-    right = in_units(measure, grown)
+    reduced = in_units(measure, grown)
 
     def check(data: Rows) -> None:
         found = list(exponent(data.point, None))
-        assert [m.layer for m in found] == [*right]
-        for m, (label, x) in zip(found, right.values(), strict=True):
+        assert [m.layer for m in found] == [*reduced]
+        for m, (label, x) in zip(found, reduced.values(), strict=True):
             assert (m.tensor, m.samples, m.theory, m.scale) == (f"log {measure.name}", [label], [-1.0], [1.0])
             np.testing.assert_allclose(m.estimate.value, np.log(np.abs(x[:1])), rtol=1e-8)
             np.testing.assert_allclose(m.estimate.replicates[:, 0], np.log(np.abs(x[1:])), rtol=1e-8)
@@ -195,7 +195,7 @@ def test_every_measure_that_grows_has_its_class() -> None:
 
 
 def test_units_hold_for_one_sample_at_a_time() -> None:
-    """Of two samples, the components of either alone."""
+    """Of two samples, only components of a single sample have units."""
     data = rows(
         "activation=linear", "initialization=critical", "network.depth=2", "network.width=8", x=inputs_of(np.eye(2))
     )

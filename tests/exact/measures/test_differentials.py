@@ -1,6 +1,6 @@
-"""Measures of the NTK's differentials find what rows were made with, and tensors of two layers (`TwoLayers`).
+"""Measures of the NTK's differentials find planted tensors, and tensors of two layers (`TwoLayers`).
 
-Rows are made of the Kronecker structure that each differential has in the outputs (docs/theory.md (3.4) to (3.6)).
+Rows have the Kronecker structure of each differential in the outputs (docs/theory.md (3.4) to (3.6)).
 """
 
 import itertools
@@ -51,8 +51,8 @@ NOISE = 0.1 * signs(7)[6]
 
 
 def dH(i: tuple[int, ...], abc: tuple[int, ...], z: Array) -> Any:
-    """n dH_i0i1i2;abc at outputs z (2, D, M), with P_abcd = p and Q_abcd = q. Of output 0 as its first, 0.2 more of
-    both: the mean over the exchange of outputs is 1.1 times p and q."""
+    """n dH_i0i1i2;abc at outputs z (2, D, M), with P_abcd = p and Q_abcd = q. With output 0 as the first, both are
+    1.2 times as large, so that the mean over the exchange of outputs is 1.1 times p and q."""
     a, b, c = abc
     sum_over_d = np.zeros(NETWORKS)
     for d in range(2):
@@ -98,7 +98,7 @@ def data() -> Rows:
 
 
 def measured_as(measure: Measure, estimate: Array, theory: Array) -> Callable[[Rows], None]:
-    """The check that a measure gives these tensors, by [a, b, c, d], at all samples."""
+    """The check that a measure gives these tensors at all samples [a, b, c, d]."""
 
     def check(data: Rows) -> None:
         size = np.abs(theory).max()
@@ -152,7 +152,7 @@ def test_U(data: Rows) -> None:
 
 @pytest.mark.parametrize("measure", [R, S, T, U])
 def test_chosen_samples(measure: Measure) -> None:
-    """Of samples that were not recorded nothing is measured."""
+    """Nothing is measured for samples that were not recorded."""
     data = filled(made("observables.tuples={ddntk: [[0,0,0,0],[0,0,1,1]]}"))
     (measured,) = measure(data.point, None)
     chosen = {"0000", *("".join(order) for order in itertools.permutations("0011"))}
@@ -160,7 +160,7 @@ def test_chosen_samples(measure: Measure) -> None:
 
 
 def sizes(prefix: str) -> Rows:
-    """One output 0.5 and 0.25 large at samples 0 and 1, the other 1.5 and 0.75, with signs that drop out."""
+    """One output has sizes 0.5 and 0.25 at samples 0 and 1, the other 1.5 and 0.75, with signs that drop out."""
     data = made()
 
     def value(*index: int) -> Any:

@@ -1,4 +1,4 @@
-"""Taylor models and networks of one layer: errors that rows were made with are found."""
+"""Measures of Taylor models and of networks of one layer find planted errors."""
 
 import numpy as np
 
@@ -10,12 +10,12 @@ TARGET = 2.0
 
 
 def share_left(steps: int) -> float:
-    """Of the error of the train sample of K = 1, Theta = 2 K, by descent with eta = 0.1."""
+    """The share of the error of a train sample with K = 1, Theta = 2 K that descent with eta = 0.1 leaves."""
     return float((1 - 0.1 * 2) ** steps)
 
 
 def test_taylor_error() -> None:
-    """The largest error of each model over steps after the first, outputs and samples, network by network."""
+    """For each network, the largest error of each model over the steps after the start, outputs and samples."""
     data = rows(
         "activation=linear",
         "initialization=critical",
@@ -29,7 +29,7 @@ def test_taylor_error() -> None:
         x=inputs_of(GRAM),
         y=[[TARGET]],
     )
-    start, noise = signs(2), np.exp(signs(4)[2:])  # errors of each network: e or 1/e times what they are below
+    start, noise = signs(2), np.exp(signs(4)[2:])  # each network's errors are e or 1/e times those below
     errors: dict[int, Array] = {2: np.array([0.5, 0.2, 0.3, 0.01]), 4: np.array([0.1, 0.4, 0.1, 0.05])}
     data.fill("z", 2, lambda i, a: start[a])
     for step, error in errors.items():
@@ -56,7 +56,7 @@ def test_taylor_error() -> None:
 
 
 def test_one_layer() -> None:
-    """Outputs where least squares in (b, W) sends each network from its start, but for one that is off by 0.3."""
+    """Each network ends where least squares in (b, W) takes it from its start, but for one that is off by 0.3."""
     x, y = np.array([[1.0, 2.0, 0.5], [-0.5, 1.0, 1.0], [0.3, -1.0, 2.0]]), np.array([[1.0, 0.5], [-1.0, 2.0]])
     steps, unit = 2000, np.sqrt(np.mean(y**2))
     data = rows(

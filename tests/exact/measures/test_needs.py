@@ -1,4 +1,4 @@
-"""What a measure needs and a point does not have is told in words, the same before anything is drawn and after."""
+"""A measure states in words what it needs and a point lacks, in the same words before and after networks are drawn."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ TRAINED = [
 TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
 FLOW = [*TRAINED, "dynamics=gradient_flow"]
 ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
-# What each test of trained networks can be judged at: overrides, and the number of train samples of all.
+# Points at which tests of trained networks can be judged: overrides, and the numbers of train samples and samples.
 TRAINABLE = {
     **dict.fromkeys(
         ("trained_mean", "trained_covariance", "trained_skewness", "trained_kurtosis", "trained_mean_coefficient"),
@@ -43,25 +43,25 @@ TRAINABLE = {
 }
 
 
-def trained(*overrides: str, train: int = 1, of: int = 2) -> Rows:
-    return rows(*BASE, *overrides, x=inputs_of(GRAM[:of, :of]), y=np.ones((train, 1)))
+def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
+    return rows(*BASE, *overrides, x=inputs_of(GRAM[:count, :count]), y=np.ones((train, 1)))
 
 
 OFF = ["initialization=gaussian", "initialization.C_W=1.5"]
 
 
-def good(name: str, *changes: str) -> Rows:
-    """A point that has what a test needs, but for these changes."""
+def sufficient(name: str, *changes: str) -> Rows:
+    """A point that has everything that a test needs, with these changes."""
     if name in TRAINABLE:
-        overrides, train, of = TRAINABLE[name]
-        return trained(*overrides, *changes, train=train, of=of)
+        overrides, train, count = TRAINABLE[name]
+        return trained(*overrides, *changes, train=train, count=count)
     if name == "K_exponential":
         return rows(*BASE, EVERYTHING, *OFF, *changes, x=RAY)
     return rows(*BASE, EVERYTHING, *SCALED, *changes, x=inputs_of(GRAM))
 
 
 def reasons(name: str, data: Rows, layers: list[int] | None = None) -> list[str]:
-    """The same of rows and of a data set that is planned; what lacks something and is defined raises the first."""
+    """What a test lacks in these rows. A planned data set gives the same reasons, and the test raises the first one."""
     tested = claims.tests()[name]
     found = list(tested.missing(data.point, layers))
     planned = Planned(data.path, data.settings, data.layout, data.given)
@@ -78,8 +78,8 @@ def reasons(name: str, data: Rows, layers: list[int] | None = None) -> list[str]
 
 @pytest.mark.parametrize("name", claims.tests())
 def test_nothing_is_missing_where_a_test_can_be_judged(name: str) -> None:
-    """The control of all that follow, for every test that a claim can name."""
-    assert reasons(name, good(name)) == []
+    """Control of all tests below, for every test that a claim can name."""
+    assert reasons(name, sufficient(name)) == []
 
 
 UNTRAINED = [name for name in claims.tests() if name not in TRAINABLE]
@@ -95,14 +95,14 @@ def test_two_outputs(name: str) -> None:
 
 @pytest.mark.parametrize("name", UNTRAINED)
 def test_columns(name: str) -> None:
-    """Of families that are not there, and of layer 1 alone, which is Gaussian at every width."""
+    """Missing families are reported, and layer 1 alone does not suffice, since it is Gaussian at every width."""
     record = claims.tests()[name]
     other = "moments" if "m4" not in record.families else "kernel"
-    data = good(name, f"observables.record=[{other}]")
+    data = sufficient(name, f"observables.record=[{other}]")
     needed = f"observables.record=[{other}]: {name} needs columns {' and '.join(record.families)}"
     assert any(reason.startswith(needed) for reason in reasons(name, data))
     if set(record.families) <= {"g", "m2", "m4"}:
-        data = good(name, "observables.layers=[1]")
+        data = sufficient(name, "observables.layers=[1]")
         assert any("together at a layer from 2 on" in reason for reason in reasons(name, data))
 
 
@@ -114,16 +114,16 @@ def test_training(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_activations(name: str) -> None:
-    assert reasons(name, good(name, "activation=relu")) == [
+    assert reasons(name, sufficient(name, "activation=relu")) == [
         f"activation=relu: {name} is defined for smooth activations only"
     ]
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_a_step_of_training(name: str) -> None:
-    """Where nothing but the start is recorded there is no change, and a Taylor model has no error."""
+    """Where the start alone is recorded, nothing changes and a Taylor model has no error."""
     assert f"observables.steps=[0]: {name} needs a step of training" in reasons(
-        name, good(name, "observables.steps=[0]")
+        name, sufficient(name, "observables.steps=[0]")
     )
 
 
@@ -142,42 +142,44 @@ def test_few_train_samples(name: str) -> None:
 
 
 def test_where_theory_predicts_nothing() -> None:
-    """A point is left out there, and its needs are not asked; the control is the other side of each condition."""
+    """Such a point yields nothing, whatever else it lacks. Controls are on the other side of each condition."""
 
-    def said(name: str, *points: Rows) -> list[str]:
+    def undefined(name: str, *points: Rows) -> list[str]:
         measured = claims.tests()[name]
         reasons = list(measured.undefined(*(data.point for data in points)))
         if reasons:
             assert list(measured(*(data.point for data in points), None)) == []
         return reasons
 
-    critical, off = good("K_power_law"), good("K_exponential")
-    assert said("K_power_law", off) == ["initialization: C_b=0.0, C_W=1.5: K falls as a power of l at criticality only"]
-    assert said("K_power_law", critical) == []
-    assert said("K_exponential", critical) == [
+    critical, off = sufficient("K_power_law"), sufficient("K_exponential")
+    assert undefined("K_power_law", off) == [
+        "initialization: C_b=0.0, C_W=1.5: K falls as a power of l at criticality only"
+    ]
+    assert undefined("K_power_law", critical) == []
+    assert undefined("K_exponential", critical) == [
         "initialization: C_b=0.0, C_W=1.0: at criticality K has no exponential flow"
     ]
-    assert said("K_exponential", off) == []
+    assert undefined("K_exponential", off) == []
     flow, descent, momentum = trained(*FLOW), trained(*TRAINED), trained(*TRAINED, "dynamics=momentum")
-    assert said("algorithm_difference", flow, flow) == ["dynamics=gradient_flow: two flows are one algorithm"]
-    assert said("algorithm_difference", descent, flow) == []
-    assert said("algorithm_coefficient", descent, flow) == []
-    assert said("algorithm_coefficient", descent, descent) == [
+    assert undefined("algorithm_difference", flow, flow) == ["dynamics=gradient_flow: two flows are one algorithm"]
+    assert undefined("algorithm_difference", descent, flow) == []
+    assert undefined("algorithm_coefficient", descent, flow) == []
+    assert undefined("algorithm_coefficient", descent, descent) == [
         "dynamics=gradient_descent, gradient_descent: the two are one algorithm at order 1/n"
     ]
-    assert said("algorithm_coefficient", momentum, flow) == [
+    assert undefined("algorithm_coefficient", momentum, flow) == [
         "dynamics=momentum, gradient_flow: the coefficient is known for gradient descent and gradient flow only"
     ]
     linear = ["activation=linear"]
-    assert said("A_slope", good("A_slope", *linear)) == []
-    assert said("P_exponent", good("P_exponent", *linear)) == [
+    assert undefined("A_slope", sufficient("A_slope", *linear)) == []
+    assert undefined("P_exponent", sufficient("P_exponent", *linear)) == [
         "activation=linear: its universality class predicts no growth of P"
     ]
-    assert said("P_exponent", good("P_exponent")) == []
+    assert undefined("P_exponent", sufficient("P_exponent")) == []
 
 
 def test_layers_are_recorded() -> None:
-    data = good("V")
+    data = sufficient("V")
     assert reasons("V", data, [2]) == []
     assert reasons("V", data, [2, 3])[0] == "claim.tests.V.layers=[2, 3]: layer 3 is not recorded"
 
@@ -196,7 +198,7 @@ def test_kinks_do_not_meet(name: str) -> None:
 
 
 def test_the_last_layer() -> None:
-    """The cumulant is that of the network's own outputs."""
+    """The cumulant is measured at the last layer only."""
     data = rows(*BASE, EVERYTHING, "network.depth=3", "observables.output_layers=[2]", x=inputs_of(GRAM))
     assert reasons("cumulant", data) == ["observables.output_layers=[2]: the last layer is needed"]
 
@@ -211,7 +213,7 @@ def test_criticality_and_scaled_rates(name: str) -> None:
 
 
 def test_two_lengths() -> None:
-    """Of the flow to a kernel that is neither zero nor infinite; below criticality the kernel itself flows to zero."""
+    """The flow to K* > 0 needs two samples of different length; below criticality one sample flows to zero."""
 
     def data(C_W: float, x: object) -> Rows:
         return rows(*BASE, "observables=kernel", "initialization=gaussian", f"initialization.C_W={C_W}", x=x)
@@ -224,13 +226,13 @@ def test_two_lengths() -> None:
 
 @pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in ("ntk_change", "taylor_error")])
 def test_a_closed_form(name: str) -> None:
-    """`simulate` itself refuses Taylor models of other algorithms, and ntk_change needs gradient_flow."""
-    overrides, train, of = TRAINABLE[name]
+    """Tests need a closed form of training. `simulate` refuses other Taylor models; ntk_change needs gradient_flow."""
+    overrides, train, count = TRAINABLE[name]
     for change, start in (
         (["dynamics=sgd", "dynamics.batch=1"], "dynamics=sgd, loss=mse: one of gradient_descent"),
         (["dynamics.loss=cross_entropy"], "dynamics=gradient_descent, loss=cross_entropy: one of"),
     ):
-        data = trained(*overrides, *change, train=train, of=of)
+        data = trained(*overrides, *change, train=train, count=count)
         assert any(reason.startswith(start) for reason in reasons(name, data)), change
 
 
@@ -239,15 +241,15 @@ ARRIVED = ["trained_mean_coefficient", "algorithm_difference", "algorithm_coeffi
 
 @pytest.mark.parametrize("name", ARRIVED)
 def test_the_end_of_training(name: str) -> None:
-    overrides, train, of = TRAINABLE[name]
-    data = trained(*overrides, "dynamics.steps=5", "observables.steps=[0,5]", train=train, of=of)
+    overrides, train, count = TRAINABLE[name]
+    data = trained(*overrides, "dynamics.steps=5", "observables.steps=[0,5]", train=train, count=count)
     (reason,) = reasons(name, data)
     assert reason.startswith("dynamics.steps=5: a share ")
     assert reason.endswith("of the error is left, less than 1e-4 is needed")
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "train", "of", "reason"),
+    ("name", "changes", "train", "count", "reason"),
     [
         ("trained_mean_coefficient", ["dynamics=momentum"], 1, 2,
          "dynamics=momentum: the coefficient is known for gradient_descent and gradient_flow only"),
@@ -267,9 +269,9 @@ def test_the_end_of_training(name: str) -> None:
         ("ntk_change_size", ["observables.steps=[60]"], 1, 2, "observables.steps=[60]: ntk_change_size needs step 0"),
     ],
 )  # fmt: skip
-def test_what_one_measure_needs(name: str, changes: list[str], train: int, of: int, reason: str) -> None:
+def test_what_one_measure_needs(name: str, changes: list[str], train: int, count: int, reason: str) -> None:
     overrides = TRAINABLE[name][0]
-    assert reason in reasons(name, trained(*overrides, *changes, train=train, of=of))
+    assert reason in reasons(name, trained(*overrides, *changes, train=train, count=count))
 
 
 def test_one_output() -> None:
@@ -278,7 +280,7 @@ def test_one_output() -> None:
 
 
 def test_needs_of_a_new_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A measure that somebody adds is checked by what its record says, and by nothing else."""
+    """A measure that is added is checked by its record alone."""
     registry: Registry[Measure] = Registry("measure")
     monkeypatch.setattr("analysis.measures.measured.MEASURES", registry)
 

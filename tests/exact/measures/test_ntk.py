@@ -1,4 +1,4 @@
-"""Measures of the NTK find what rows were made with, and tensors of two layers that are expectations (`TwoLayers`)."""
+"""Measures of the NTK find planted values, and tensors of two layers that are expectations (`TwoLayers`)."""
 
 import itertools
 from collections.abc import Callable
@@ -98,14 +98,14 @@ def test_ntk_variance() -> None:
 
 
 def test_Theta1() -> None:
-    """In layer 2 the mean is exact: no Theta1, which is quoted relative to l Theta."""
+    """In layer 2 the mean is exact, so that Theta1 vanishes; it is quoted relative to l Theta."""
     data, means = made(), np.array([0.3, -0.4, 0.2])
 
     def value(outputs: tuple[int, int], pair: tuple[int, int]) -> Any:
         if outputs[0] != outputs[1]:
             return 5.0
-        one = 0.2 if outputs == (0, 0) else -0.2  # one output is above the mean of both, the other below
-        return TWO.Theta[pair] + means[PAIRS.index(pair)] / 8 + one + 0.1 * signs(1)[0]
+        shift = 0.2 if outputs == (0, 0) else -0.2  # one output is above the mean of both, the other below
+        return TWO.Theta[pair] + means[PAIRS.index(pair)] / 8 + shift + 0.1 * signs(1)[0]
 
     ntk(data, value)
 
@@ -119,7 +119,7 @@ def test_Theta1() -> None:
 
 def test_Theta1_of_three_layers() -> None:
     """Theta1 = (lambda_W/C_W) G1 + C_W (Theta V f''/2 + (D + 2 F) f') n_3/n_2, f = <s'^2> as a function of layer 2's
-    kernel: D is the NTK's covariance with the kernel, 2 F comes of the weights that a neuron and its NTK share."""
+    kernel: D is the NTK's covariance with the kernel, 2 F comes from the weights that a neuron and its NTK share."""
     data = rows(
         *SINES,
         "network.depth=3",
@@ -244,7 +244,7 @@ def test_F() -> None:
 
 @pytest.mark.parametrize("measure", [A, B, D, F, Theta1])
 def test_chosen_pairs(measure: Measure) -> None:
-    """Of pairs that were not recorded nothing is measured."""
+    """Nothing is measured for pairs that were not recorded."""
     data = made("observables.tuples={ntk: [[0,0],[1,1]]}")
     for prefix in ("g", "z", "H"):
         data.fill(prefix, 2, lambda *index: signs(1)[0])
@@ -255,7 +255,7 @@ def test_chosen_pairs(measure: Measure) -> None:
 
 @pytest.mark.parametrize("measure", [A, B, D, F, Theta1])
 def test_predictions_of_other_rates_differ(measure: Measure) -> None:
-    """Negative control of the theory: the rates of training are those of the settings."""
+    """Negative control of the theory: other rates in the settings give other predictions."""
 
     def theory(*overrides: str) -> Array:
         data = made(*overrides, "network.depth=3", "network.width=[8,8]", "dynamics.lambda_b=0.1")

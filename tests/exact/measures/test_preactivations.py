@@ -1,4 +1,4 @@
-"""Measures of preactivations at initialisation find what rows were made with, and theory that is known in closed form.
+"""Measures of preactivations at initialization find planted values, and theory that is known in closed form.
 
 Deep linear networks with C_b = 0, C_W = 1 and one width have K of layer 1 in every layer, and in layer l
 V_(ab)(cd) = (l - 1) (K_ac K_bd + K_ad K_bc), G1 = 0.
@@ -32,14 +32,14 @@ def wick(a: tuple[int, ...], b: tuple[int, ...]) -> float:
 
 
 def kernels(data: Rows, layer: int, mean: ArrayLike, covariance: ArrayLike) -> Rows:
-    """g of two samples at a layer."""
+    """Fill in g of two samples at a layer with this mean and covariance."""
     values = drawn(mean, covariance)
     return data.fill("g", layer, lambda *pair: values[PAIRS.index(pair)])
 
 
 def test_V() -> None:
-    """V by the estimator of docs/theory.md (7.3) at two widths: layer l fluctuates by the n_{l-1} neurons below it, and
-    V adds up with n_l/n_{l-1}."""
+    """V by the estimator of docs/theory.md (7.3) at two widths: the n_{l-1} neurons below layer l make it fluctuate, and
+    V grows from layer to layer with the ratio n_l/n_{l-1}."""
     data = rows(*LINEAR, "network.width=[8,12]", x=inputs_of(K))
     shape = np.array([[wick(p, q) for q in PAIRS] for p in PAIRS])
     found = {2: 1.3 * shape, 3: 2.1 * shape + np.outer([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])}
@@ -85,7 +85,7 @@ def test_V_collapse() -> None:
 
 
 def neurons(count: int) -> Array:
-    """(M, count, D) numbers as they come."""
+    """(M, count, D) random numbers."""
     return np.random.default_rng(count).normal(size=(NETWORKS, count, 2))
 
 
@@ -126,7 +126,7 @@ def test_V_of_neurons() -> None:
 
 
 def test_V_of_neurons_needs_two_neurons() -> None:
-    """Of one output there are no distinct neurons, and nothing is measured."""
+    """One output has no distinct neurons, and nothing is measured there."""
     data = rows(*LINEAR, "network.width=[3,4]", x=inputs_of(K))
     moments(moments(data, 2, neurons(4)), 3, neurons(1))
     assert [m.layer for m in vertex_of_neurons(data.point, None)] == [2]
@@ -170,8 +170,8 @@ def metric_of_three_layers(two: TwoLayers) -> Array:
 
 
 def test_G1() -> None:
-    """G1 by the estimator of docs/theory.md (7.4): layer 2 has none, and is quoted relative to l K; layer 3 by the
-    curvature of the kernel's map, docs/theory.md (1.6)."""
+    """G1 by the estimator of docs/theory.md (7.4) vanishes at layer 2, where it is quoted relative to l K. At layer 3 it
+    follows from the curvature of the kernel's map, docs/theory.md (1.6)."""
     data = rows("activation=sin", "initialization=critical", "network.depth=3", "network.width=[8,12]", x=inputs_of(K))
     two = TwoLayers(K, 0 * K, 1.0, 0.0, 1.0)
     kernel = {2: two.K, 3: sines(two.K, 0, 0)}
@@ -240,7 +240,7 @@ def test_K() -> None:
 
 
 def test_K_at_the_next_order() -> None:
-    """K + G1/n_{l-1} where G1 does not vanish; of five samples it is not known."""
+    """The next order is K + G1/n_{l-1} where G1 does not vanish, and is not computed for five samples."""
     overrides = ["activation=sin", "initialization=critical", "network.depth=3", "network.width=[8,12]"]
     data = rows(*overrides, x=inputs_of(K))
     two = TwoLayers(K, 0 * K, 1.0, 0.0, 1.0)

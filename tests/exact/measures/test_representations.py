@@ -1,5 +1,8 @@
-"""Measures of what training does to kernels and the NTK find what rows were made with; their theory is derived from the
-equations of motion of linear networks of two layers, apart from the tensors that `analysis.theory` composes it of."""
+"""Measures of how training changes kernels and the NTK find planted changes.
+
+Their theory is derived here from the equations of motion of linear networks of two layers, and not from the tensors of
+`analysis.theory`.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -81,7 +84,7 @@ def test_ntk_change_of_step() -> None:
 def moved(
     prefix: str, layers: tuple[int, ...], diagonal: Callable[[tuple[int, ...]], float | None], outputs: int = 1
 ) -> Rows:
-    """A family whose diagonal components move by that, up or down."""
+    """Rows of a family whose diagonal components move up or down by `diagonal` of their index."""
     k = np.array([[1.0, 0.3], [0.3, 0.8]])
     given = ["observables.output_layers=[2,3]", "network.depth=3", f"network.outputs={outputs}"]
     data = made(*given, x=inputs_of(k), y=np.ones((2, outputs)))
@@ -119,7 +122,7 @@ def test_ntk_change_size() -> None:
 
 
 def test_ntk_change_size_of_two_outputs() -> None:
-    """All outputs are averaged, in one series a sample: 0.5^2 is the mean of 0.7^2 and 0.1^2."""
+    """Outputs are averaged in one series for each sample: 0.5^2 is the mean of 0.7^2 and 0.1^2."""
     sizes = {(0, 0, 0, 0): 0.7, (1, 1, 0, 0): 0.1, (0, 0, 1, 1): 0.2, (1, 1, 1, 1): 0.2}
     data = moved("H", (2, 3), sizes.get, outputs=2)
     swapped = data.exchanged("H", (0, 0, 0, 0), (0, 1, 0, 0))

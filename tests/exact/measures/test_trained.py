@@ -1,4 +1,4 @@
-"""Measures of trained outputs find what rows were made with, and the closed form of two orthogonal train samples.
+"""Measures of trained outputs find planted values, and the closed form of two orthogonal train samples.
 
 Linear networks of two layers with lambda_W = 1 have Theta = 2 K. Train samples of K = 1 keep a share
 left = (1 - 2 eta)^t of their error, and a test sample with K_ta ends at M_a = (1 - left) K_ta of the targets.
@@ -55,7 +55,7 @@ def of_rule(algorithm: str, steps: int = 4) -> Rows:
 
 
 def momentum_left(steps: int, beta: float) -> float:
-    """By the eigenvalues of the recursion of one error: the next is (1 + beta - 2 eta) of it less beta of the last."""
+    """The share of an error e that is left, by its recursion e(t+1) = (1 + beta - 2 eta) e(t) - beta e(t-1)."""
     step = np.array([[1 + beta - 2 * ETA, -beta], [1.0, 0.0]])
     return float((np.linalg.matrix_power(step, steps) @ np.ones(2))[0])
 
@@ -114,7 +114,7 @@ def test_what_is_learnt_to_rounding_is_left_out(measure: Measure, steps: int, le
 
 
 def test_trained_skewness() -> None:
-    """Of numbers that are 3 for a quarter of the networks and else -1, third cumulant 6 but for 1/M."""
+    """Numbers that are 3 for a quarter of the networks and else -1 have the third cumulant 6 up to 1/M."""
     data, left = of_rule("gradient_descent"), (1 - 2 * ETA) ** 4
     third = signs(2)[0] * signs(2)[1] + signs(2)[0] + signs(2)[1]
     sizes = np.array([0.5, 0.3, 0.8])
@@ -132,7 +132,7 @@ def test_trained_skewness() -> None:
 
 
 def test_trained_kurtosis() -> None:
-    """Of signs, k_4 = -2 M^2 / ((M - 1)(M - 3))."""
+    """Signs have k_4 = -2 M^2 / ((M - 1)(M - 3))."""
     data, left = of_rule("gradient_descent"), (1 - 2 * ETA) ** 4
     sizes = np.array([0.5, 0.3, 0.8])
     data.fill("z", 2, lambda i, a: 9.0)
@@ -150,8 +150,8 @@ def test_trained_kurtosis() -> None:
 
 @pytest.mark.parametrize(("algorithm", "eta"), [("gradient_descent", ETA), ("gradient_flow", 0.0)])
 def test_trained_mean_coefficient(algorithm: str, eta: float) -> None:
-    """n times the mean of z(T) less z(0) - M (z_train(0) - y). Its theory is that of nearly-kernel regression
-    (tests/exact holds it against brute force) at this activation, depth, targets and, of descent, eta."""
+    """n times the mean of z(T) - z(0) + M (z_train(0) - y). Its theory is nearly-kernel regression (tests/exact/theory
+    compares it with brute force) at this activation, depth, targets and, for descent, eta."""
     data = made(f"dynamics={algorithm}", activation="sin", steps=120)
     flow = theory.flow("sin", 2, 0.0, 1.0, inputs_of(GRAM), 0.0, 1.0, tensors=nearly_kernel.TENSORS)
     assert flow.Theta is not None

@@ -1,4 +1,4 @@
-"""Theory and simulation each have their activations; both are held to each other and to differentiation."""
+"""The activations of the theory and of the simulation agree with each other and with automatic differentiation."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_simulation_equals_theory(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in ACTIVATIONS if n not in ("relu", "leaky_relu")])
 def test_derivatives_to_fifth_order(name: str) -> None:
-    """Against automatic differentiation of the simulation's function."""
+    """The theory's derivatives are those of the simulation's function by automatic differentiation."""
     value, _ = functions(simulated(name))
     z = torch.tensor(Z, requires_grad=True)
     current = value(z)
@@ -65,13 +65,13 @@ def test_derivatives_to_fifth_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_which_slopes_follow_from_s(name: str) -> None:
-    """slope(s, s) is slope(z, s), bit for bit, for those that say so, and for no other."""
+    """slope(s, s) is slope(z, s) bit for bit for exactly those activations for which slope_of_s says so."""
     value, slope = functions(simulated(name))
     z = torch.cat([torch.tensor(Z), torch.zeros(1)])
     assert torch.equal(slope(value(z), value(z)), slope(z, value(z))) == slope_of_s(simulated(name))
 
 
-def test_a_leaky_slope_below_zero_does_not() -> None:
+def test_a_slope_below_zero_does_not_follow_from_s() -> None:
     value, slope = functions(folded := Activation("leaky_relu", slope=-0.2))
     z = torch.tensor(Z)
     assert not slope_of_s(folded)
@@ -86,7 +86,7 @@ def test_unknown_names_and_parameters_are_refused() -> None:
 
 @pytest.fixture
 def softsign() -> Iterator[str]:
-    """An activation as a plugin adds it, on both sides, without derivatives beyond the slope on the simulation's."""
+    """An activation that is added to theory and simulation, to the latter without derivatives beyond the slope."""
     name = "softsign"
 
     @simulated_as(name, "width")
@@ -104,7 +104,7 @@ def softsign() -> Iterator[str]:
 
 
 def test_an_activation_of_a_plugin(softsign: str, tmp_path: Path) -> None:
-    """It is drawn, by both samplers, with its parameter in the identity; what it lacks is an error and never zero."""
+    """Networks are drawn, the parameter is part of the identity, and a missing derivative is an error, not zero."""
     choice = [f"activation.name={softsign}", "+activation.width=2.0", "initialization=gaussian"]
     few = ["ensemble.networks=40", "network.width=8", "network.depth=2", "workers=1", "ensemble.device=cpu"]
     data = simulate.run(*choice, *few, "observables=ntk", "ensemble.sampler=dense", f"output={tmp_path}/a")

@@ -1,4 +1,4 @@
-"""Activations as formulas: symbolic derivatives against Taylor series, and what the grammar refuses."""
+"""Activations as formulas: symbolic derivatives agree with Taylor series, and the grammar refuses all else."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ TWINS = {"tanh": "tanh(z)", "sin": "sin(z)", "erf": "erf(z)", "gelu": "z*Phi(z)"
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_derivatives_of_both_sides(text: str) -> None:
-    """Symbolic to the fourth against the series; the series to the fifth against automatic differentiation."""
+    """Symbolic derivatives agree with the series to fourth order, and the series with autograd to fifth order."""
     jets = series.derivatives(text, 5)
     for order, function in enumerate(derivatives(Activation("expression", expression=text))):
         np.testing.assert_allclose(function(torch.tensor(Z)).numpy(), jets[order](Z), rtol=1e-8, atol=1e-10)
@@ -38,7 +38,7 @@ def test_derivatives_of_both_sides(text: str) -> None:
 
 @pytest.mark.parametrize("name", TWINS)
 def test_a_built_in_activation_as_a_formula(name: str) -> None:
-    """Values and slopes in both precisions, and the theory's kernel and vertex, are those of the built-in one."""
+    """Values and slopes in both precisions, and the theory's K and V, are those of the built-in activation."""
     twin = Activation("expression", expression=TWINS[name])
     for dtype, close in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         z = torch.tensor(Z, dtype=dtype)
@@ -56,8 +56,8 @@ def test_a_wrong_rule_would_be_caught(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """Negative control: with a wrong series for tanh the two sides differ, and the run does not start."""
     settings = ["activation=expression", "activation.expression=tanh(z)", "initialization=gaussian", "workers=1",
                 "ensemble.networks=32", f"output={tmp_path}/a"]  # fmt: skip
-    right = series.FUNCTIONS["tanh"]
-    monkeypatch.setitem(series.FUNCTIONS, "tanh", lambda u: [c * (1 + 1e-6 * (k == 3)) for k, c in enumerate(right(u))])
+    rule = series.FUNCTIONS["tanh"]
+    monkeypatch.setitem(series.FUNCTIONS, "tanh", lambda u: [c * (1 + 1e-6 * (k == 3)) for k, c in enumerate(rule(u))])
     with pytest.raises(simulate.SettingsError, match="derivative 3"):
         simulate.run(*settings)
     monkeypatch.undo()
@@ -89,7 +89,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:20])
 def test_what_the_grammar_refuses(text: str, tmp_path: Path) -> None:
-    """One line with the setting, before anything is written."""
+    """The refusal is one line with the setting, before anything is written."""
     quoted = "activation.expression='" + text.replace("'", "\\'") + "'"
     few = ["initialization=gaussian", "ensemble.networks=32", "workers=1", f"output={tmp_path}/a"]
     with pytest.raises(simulate.SettingsError, match=r"activation\.expression=") as caught:

@@ -1,4 +1,4 @@
-"""Gram matrices, factors and pull-backs: the compiled loops against the torch form, and both against definitions."""
+"""Gram matrices, factors and pull-backs: the compiled loops and the torch forms agree, and follow the definitions."""
 
 import numpy as np
 import pytest
@@ -58,17 +58,17 @@ def test_vectors_pulled_back(dtype: torch.dtype, K: int, D: int, biased: bool) -
     torch.testing.assert_close(Q @ Q.mT, torch.eye(D, dtype=torch.float64).expand(M, D, D), rtol=1e-8, atol=1e-8)
     unit = torch.cat([bias.double() / C_b**0.5 if biased else torch.zeros(M, K, 1), x.double() / scale], dim=2)
     fresh = torch.linalg.cholesky(square + 1e-13 * torch.eye(K)) @ (unit - unit @ Q.mT @ Q)
-    whole = scale * (u.double() @ xi.double().mT @ Q + fresh)[:, :, 1:]
+    pulled = scale * (u.double() @ xi.double().mT @ Q + fresh)[:, :, 1:]
     for T in {1, K}:
         slopes = normal(M, T, n, seed=4).to(dtype)
         arguments = (u, square, C, xi, s, x, bias if biased else x[:0], scale, slopes)
         got = pull_back(*arguments)
         torch.testing.assert_close(got, _pull_back_torch(*arguments), **CLOSE[dtype])
-        by_hand = whole * slopes.double().repeat(1, K // T, 1)
+        by_hand = pulled * slopes.double().repeat(1, K // T, 1)
         torch.testing.assert_close(got.double(), by_hand, rtol=1e-5, atol=1e-5 if dtype == torch.float32 else 1e-8)
 
 
-def test_gram_of_what_all_networks_share() -> None:
+def test_gram_of_signals_that_all_networks_share() -> None:
     s = normal(1, 3, 20).expand(7, -1, -1)
     torch.testing.assert_close(gram(s), _gram_torch(s), rtol=1e-12, atol=1e-12)
 
@@ -87,7 +87,7 @@ def test_a_diverged_network_stays_diverged() -> None:
 
 
 def inverse(C: torch.Tensor) -> torch.Tensor:
-    """P of the compiled loops for each factor C."""
+    """The inverse P of each factor C by the compiled loops."""
     P = np.empty(C.shape)
     for m in range(len(C)):
         _inverse(C.numpy(), m, P[m])

@@ -1,4 +1,4 @@
-"""The generator against known answers, its loops against its torch form, and normals against their law."""
+"""The generator gives known answers, its loops agree with its torch form, and normals have their law."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Products with weights: the compiled loops in float32 against torch in float64."""
+"""Products with weights: the compiled loops in float32 agree with torch in float64."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Columns: their order, what symmetry makes equal, and records that contradict themselves."""
+"""Columns: their order, their symmetries, and records that contradict themselves."""
 
 import itertools
 from dataclasses import replace
@@ -51,7 +51,7 @@ def test_order_is_that_of_format_1() -> None:
     assert FAMILIES["taylor"].indices(1, 2) == ((1, 0, 0), (1, 1, 0), (2, 0, 0), (2, 1, 0), (3, 0, 0), (3, 1, 0))
 
 
-# Of D samples and n outputs, as formulas of their own: P = n D.
+# The number of columns for D samples and n outputs, by formulas that do not use the code's.
 COUNTS = {
     "g": lambda D, n: comb(D + 1, 2),
     "m1": lambda D, n: D,
@@ -72,7 +72,7 @@ COUNTS = {
 
 @every_family
 def test_counts(family: Family) -> None:
-    """As many as there are, and without listing them where they are too many for that."""
+    """`count` is the number of columns, also where these are too many to be listed."""
     for D, outputs in itertools.product((1, 2, 3), (1, 2)):
         indices = family.indices(D, outputs)
         assert family.count(D, outputs) == len(indices) == len(set(indices)) == COUNTS[family.prefix](D, outputs)
@@ -80,7 +80,7 @@ def test_counts(family: Family) -> None:
 
 
 def rows_of(family: Family, D: int, outputs: int) -> list[tuple[Row, ...]]:
-    """Every component of the whole tensor, stored or not, by one row a slot."""
+    """Every component of the tensor, stored or not, as one row for each slot."""
     rows: list[Row] = list(range(D)) if family.of == "sample" else list(itertools.product(range(outputs), range(D)))
     return list(itertools.product(rows, repeat=family.slots))
 
@@ -124,7 +124,7 @@ def test_a_swapped_symmetry_is_caught() -> None:
 
 
 def test_chosen_samples() -> None:
-    """Those of the whole list whose samples, in any order, are chosen; in the order of the whole list."""
+    """The columns whose samples are chosen, in any order of the samples, keep the order of the full list."""
     chosen = FAMILIES["dH"].indices(3, 2, ((0, 0, 1), (2, 2, 2)))
     assert chosen == tuple(i for i in FAMILIES["dH"].indices(3, 2) if sorted(i[3:]) in ([0, 0, 1], [2, 2, 2]))
     # At samples 0, 0, 1 outputs are free, and only directions that are both at sample 0 are exchanged: 8 + 6.
@@ -185,7 +185,7 @@ def test_a_name_is_taken_once() -> None:
 
 
 def test_needs_of_the_observables() -> None:
-    """Those that the law sampler gives, and those that need training, by name."""
+    """The names of observables that the law sampler gives, that need training, and whose samples can be chosen."""
     assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == ["kernel", "moments", "outputs", "ntk"]
     assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == ["loss", "moved", "taylor"]
     assert {name: o.slots for name, o in OBSERVABLES.items() if o.choosable} == {"ntk": 2, "dntk": 3, "ddntk": 4}

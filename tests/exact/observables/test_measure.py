@@ -1,4 +1,4 @@
-"""Measures: the gather of components, and observables that a user adds."""
+"""Functions of observables: how components are gathered, and observables that a plugin adds."""
 
 import itertools
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ M, D, OUTPUTS = 2, 3, 2
 
 def test_every_family_is_measured() -> None:
     assert set(MEASURES) == set(FAMILIES)
-    assert len(FAMILIES) == sum(len(o.families) for o in OBSERVABLES.values()), "a prefix twice"
+    assert len(FAMILIES) == sum(len(o.families) for o in OBSERVABLES.values()), "a prefix occurs twice"
 
 
 def layout_with(name: str, tuples: dict[str, list[list[int]]]) -> Layout:
@@ -73,7 +73,7 @@ def test_the_gather_against_a_loop(prefix: str, choice: str, monkeypatch: pytest
 
 
 def test_moments_against_a_loop() -> None:
-    """The recorded components alone, whichever are asked for."""
+    """The function computes the components that are asked for, in their order."""
 
     @dataclass(frozen=True)
     class Neurons:
@@ -99,7 +99,7 @@ def test_a_tensor_of_another_shape_is_refused(shape: tuple[int, ...], monkeypatc
         gather(layout_with("kernel", {}), family, CPU)(None)
 
 
-# What a plugin holds: a record, and a function for each of its families.
+# Records of a plugin; the fixture `plugin` adds a function for each family.
 PARTICIPATION = Observable(
     "participation", (Family("pr", "layers", "participation ratio of the covariance of the activations"),)
 )
@@ -174,7 +174,7 @@ def ratio(gram: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("sampler", ["law", "dense"])
 def test_an_observable_of_a_plugin(sampler: str, tmp_path: Path, plugin: None) -> None:
-    """Recorded, stored and read as any other; its numbers follow from the kernel of the layer above."""
+    """It is recorded, stored and read like any other, and its numbers follow from the kernel of the layer above."""
     record = ["observables.record=[kernel,outputs,ntk,participation,trace]", f"ensemble.sampler={sampler}"]
     data = simulate.run(*COMMON, *record, "network.outputs=2", f"output={tmp_path}/a")
     pr, g, C_W = data.read("pr")[:, 0, :, 0], data.read("g")[:, 0], data.settings["initialization"]["C_W"]
@@ -198,16 +198,16 @@ def test_an_observable_of_a_plugin(sampler: str, tmp_path: Path, plugin: None) -
 
 
 def test_samples_chosen_for_an_observable_of_a_plugin(tmp_path: Path, plugin: None) -> None:
-    """It alone makes the law sampler go back through the layers; only the chosen components are computed."""
+    """It makes the law sampler run its backward pass, and the chosen components are those of the full table."""
     record = ["observables.record=[trace]", "ensemble.sampler=law"]
-    every = simulate.run(*COMMON, *record, f"output={tmp_path}/a")
+    full = simulate.run(*COMMON, *record, f"output={tmp_path}/a")
     chosen = simulate.run(*COMMON, *record, "observables.tuples={trace: [[1,0],[2,2]]}", f"output={tmp_path}/b")
     assert chosen.layout.names(chosen.family("tr")) == ["tr_0_1", "tr_2_2"]
-    np.testing.assert_array_equal(chosen.read("tr"), every.read("tr")[..., [1, 5]])
+    np.testing.assert_array_equal(chosen.read("tr"), full.read("tr")[..., [1, 5]])
 
 
 def test_an_observable_of_weights(tmp_path: Path, plugin: None) -> None:
-    """Trained networks: numbers of the weights themselves, against networks that the test trains."""
+    """Numbers of the trained weights are those of networks that the test trains itself."""
     overrides = [*COMMON, "observables.record=[norms,moved]", "dynamics=gradient_descent", "dynamics.steps=4",
                  "observables.steps=[0,4]", "dynamics.lambda_b=0.5", f"output={tmp_path}/a"]  # fmt: skip
     data = simulate.run(*overrides)
@@ -247,7 +247,7 @@ def test_the_needs_of_a_plugin_are_checked(overrides: list[str], message: str, p
 
 
 def test_columns_of_a_plugin_that_cannot_be_measured(tmp_path: Path, plugin: None) -> None:
-    """No function, a prefix twice: refused in one line before anything is written. A taken prefix: at once."""
+    """A taken prefix is refused at once. A missing function and a prefix of two records are refused before a run."""
     with pytest.raises(ValueError, match="column 'g' is there already"):
         whole("g")(lambda snapshot: snapshot.kernel())
     OBSERVABLES.add(Observable("mute", (Family("mute", "layers", "a test"),)))
@@ -259,7 +259,7 @@ def test_columns_of_a_plugin_that_cannot_be_measured(tmp_path: Path, plugin: Non
 
 
 def test_needs_that_were_not_declared(tmp_path: Path, plugin: None) -> None:
-    """A function that uses what its record does not declare says so."""
+    """A function that uses something its record does not declare raises an error that names it."""
     whole("hidden")(lambda snapshot: snapshot.ntk())
     OBSERVABLES.add(Observable("hidden", (Family("hidden", "output_layers", "a test", 2, of="output"),)))
     with pytest.raises(RuntimeError, match=r"needs=\('ntk',\)"):

@@ -1,4 +1,4 @@
-"""A whole block in the form that other devices run."""
+"""A block in the form that devices other than a CPU run."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Working sets: literal numbers, because block sizes, and so identities of data sets, follow from them."""
+"""Working sets have literal sizes, because block sizes and identities of data sets follow from them."""
 
 from pathlib import Path
 
@@ -29,12 +29,12 @@ SETTINGS = {
 
 @pytest.mark.parametrize("overrides", SETTINGS)
 def test_network_bytes_are_those_of_format_1(overrides: str) -> None:
-    """As commit e02c776 had them: bytes of a network, and the block size, of four samples with n_0 = 64."""
+    """Bytes of a network and the block size for four samples with n_0 = 64 are those of commit e02c776."""
     settings = read_one([*overrides.split(), "ensemble.device=cpu"])
     assert (network_bytes(64, 4, settings), block_size(64, 4, "cpu", settings)) == SETTINGS[overrides]
 
 
-# By what is recorded and how it is trained: bytes of a network for one sample with n_0 = 7 and for four with n_0 = 64.
+# For each record and algorithm: bytes of a network for one sample with n_0 = 7 and for four samples with n_0 = 64.
 RECORDS = {
     ("kernel", "none"): (1600, 6400),
     ("kernel,moments", "gradient_flow"): (7216, 14080),

@@ -21,7 +21,7 @@ from tests.exact.theory.reference import fixed_input
 )
 def test_critical(name: str, C_b: float, C_W: float, K_star: float | None, kind: str) -> None:
     """The critical points are those of docs/theory.md (4.2), (4.3) and (4.4); both susceptibilities are 1 at K*, as
-    docs/theory.md (4.1) wants, and not off it."""
+    docs/theory.md (4.1) requires, and not off it."""
     got = theory.critical(name)
     assert got.universality_class == kind
     assert got.C_b == pytest.approx(C_b, abs=1e-8)
@@ -69,8 +69,8 @@ def test_scale_invariant_closed_forms(name: str, nu: float | None) -> None:
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "sin", "erf", "gelu"])
 def test_equal_shares(name: str) -> None:
-    """With the rates of docs/theory.md (4.5) the NTK at the output is of order one at any depth, and the layers add
-    alike: the lower half gives half of it. Unscaled rates, as a control, give an NTK that grows with depth."""
+    """With the rates of docs/theory.md (4.5) the NTK at the output is of order one at any depth, and layers contribute
+    equally: the lower half gives half of it. Unscaled rates, as a control, give an NTK that grows with depth."""
     point = theory.critical(name)
 
     def output(depth: int, upto: int, scaled: bool = True) -> float:
@@ -96,8 +96,8 @@ def test_equal_shares(name: str) -> None:
     ],
 )
 def test_attractor(name: str, C_b: float, C_W: float, K: float, where: float | None, chi: float | None) -> None:
-    """The fixed point is that in closed form, or that of the flow, and the rate is log chi_parallel of docs/theory.md
-    (1.7) and (4.6), by the distance of two kernels to it."""
+    """The fixed point is that of a closed form or of the flow. The rate is chi_parallel of docs/theory.md (1.7) and (4.6):
+    the factor by which the distance of two kernels changes in a layer."""
     got, rate = theory.attractor(name, C_b, C_W, K)
     depth = int(16 / abs(np.log(rate)))  # distances shrink or grow by e^16, well within double precision
     x = np.sqrt([[K / C_W], [1.01 * K / C_W]])
@@ -112,7 +112,7 @@ def test_attractor(name: str, C_b: float, C_W: float, K: float, where: float | N
 
 
 def test_refusals() -> None:
-    """What docs/theory.md (4.6) rules out is an error."""
+    """Settings that docs/theory.md (4.6) rules out raise errors."""
     with pytest.raises(ValueError, match="does not flow exponentially"):
         theory.attractor("tanh", 0.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="no critical"):
@@ -121,7 +121,7 @@ def test_refusals() -> None:
 
 @pytest.mark.parametrize("name", ["linear", "relu", "leaky_relu(slope=0.5)"])
 def test_scale_invariant_closed_forms_of_the_ntk(name: str) -> None:
-    """A, B, D, F, Theta1, and of linear networks P and Q, at every layer: docs/theory.md (4.2)."""
+    """A, B, D, F and Theta1, and P and Q of linear networks, are those of docs/theory.md (4.2) at every layer."""
     s, point, lb, lW = theory.activation(name), theory.critical(name), 0.3, 0.7
     assert s.slopes is not None
     A2, A4 = ((s.slopes[0] ** k + s.slopes[1] ** k) / 2 for k in (2, 4))
@@ -158,8 +158,8 @@ def test_half_stable_susceptibilities_in_the_kernel(name: str, parallel: float, 
 
 @pytest.mark.parametrize("name", ["tanh", "sin", "erf"])
 def test_perturbations_of_a_vanishing_kernel(name: str) -> None:
-    """Parallel perturbations fall as l^-2 and perpendicular ones as l^-1 for odd s, docs/theory.md (4.3): the products
-    of chi between two depths, nearer at the larger ones."""
+    """Parallel perturbations fall as l^-2 and perpendicular ones as l^-1 for odd s, docs/theory.md (4.3): products of
+    chi between two depths approach these powers as the depths grow."""
     point = theory.critical(name)
     flow = theory.flow(name, 1600, point.C_b, point.C_W, fixed_input(point), tensors=["K"])
 

@@ -1,4 +1,4 @@
-"""P to U against their own symmetries; what kinked activations do not have."""
+"""P to U have their symmetries and follow the scalar equations; kinked activations do not have these tensors."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.exact.theory.reference import KINKED, mean
 
 
 def test_kinked_differentials_are_refused_not_nan() -> None:
-    """docs/theory.md (3.7) to (3.12) hold second derivatives of s, of a kink a delta function; other tensors do not."""
+    """docs/theory.md (3.7) to (3.12) contain second derivatives of s, which are delta functions at a kink."""
     for tensor in ("P", "Q", "R", "S", "T", "U"):
         with pytest.raises(ValueError, match="smooth s only"):
             theory.flow("relu", 3, 0.0, 2.0, np.ones((1, 2)), tensors=[tensor])
@@ -18,8 +18,8 @@ def test_kinked_differentials_are_refused_not_nan() -> None:
 
 
 def test_symmetries_of_the_tensors() -> None:
-    """T_acdb = T_bdca of docs/theory.md (3.12), R under c <-> d of docs/theory.md (3.5), and S under the exchange of
-    the two Hessians of docs/theory.md (3.6) hold by no construction of the code."""
+    """The symmetries T_acdb = T_bdca of docs/theory.md (3.12), of R under c <-> d of docs/theory.md (3.5), and of S under
+    the exchange of the two Hessians of docs/theory.md (3.6) hold although the code does not impose them."""
     x = np.random.default_rng(5).standard_normal((3, 6))
     flow = theory.flow("gelu", 3, 0.1, 1.7, x, 0.4, 0.9, tensors=["T", "R", "S"])
     T, R, S = flow.T[2], flow.R[2], flow.S[2]

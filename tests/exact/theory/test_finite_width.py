@@ -1,4 +1,4 @@
-"""Exact laws at finite width against tables, and against the flow as the width grows."""
+"""Exact laws at finite width agree with tables, and with the flow as the width grows."""
 
 import math
 
@@ -30,7 +30,7 @@ def test_exact_ntk_moments_reference(name: str) -> None:
 
 
 def test_exact_six_point_leading_order() -> None:
-    """n^2 kappa_3(g) of docs/theory.md (6.6) tends to docs/theory.md (1.12), by hand for linear networks at C_W = 1."""
+    """n^2 kappa_3(g) of docs/theory.md (6.6) tends to docs/theory.md (1.12), here iterated by hand for linear networks."""
     W, V = 0.0, 0.0
     for _ in range(4):
         # m' = 1, m'' = 0, v = 2 K^2 so v' = 4, t = <(z^2 - 1)^3> = 8 (K = 1)

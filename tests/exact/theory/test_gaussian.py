@@ -1,4 +1,4 @@
-"""Gaussian expectations against closed forms, and against themselves on finer grids."""
+"""Gaussian expectations agree with closed forms, and do not change on finer grids."""
 
 import itertools
 import math
@@ -56,7 +56,7 @@ def test_erf_pair_is_the_arcsine_kernel() -> None:
 
 
 def test_relu_pair_is_the_arccosine_kernel_and_its_derivatives() -> None:
-    """Entries by central differences of the closed form in K: each d_p d_q f of docs/theory.md (1.4) is twice
+    """Entries agree with central differences of the closed form in K: each d_p d_q f of docs/theory.md (1.4) is twice
     df/dK_pq."""
     s = activation("relu")
     K = random_kernel(2, 3)
@@ -102,7 +102,7 @@ def test_kinked_pairs_of_fourth_order(name: str) -> None:
         degree2 = 3 * math.sin(theta) * rho + (math.pi - theta) * (1 + 2 * rho**2)
         assert got[0, 0, 1, 1] == pytest.approx(K[0, 0] * K[1, 1] * degree2 / (2 * math.pi), rel=1e-12)
     assert got[0, 0, 0, 0] == pytest.approx(3 * K[0, 0] ** 2 * (1 + s.slopes[1] ** 4) / 2, rel=1e-12)
-    # |z|-decomposition by brute-force quadrature in polar panels twice as fine
+    # Brute force in polar coordinates, with a fine rule for the angle.
     nodes, weights = np.polynomial.legendre.leggauss(4000)
     theta = np.pi * (nodes + 1)
     z = np.linalg.cholesky(K) @ np.stack([np.cos(theta), np.sin(theta)])
@@ -113,8 +113,8 @@ def test_kinked_pairs_of_fourth_order(name: str) -> None:
 @pytest.mark.parametrize("name", ["tanh", "gelu", "swish", "softplus", "sigmoid", "erf"])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
 def test_smooth_four_inputs_to_1e9(name: str, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against a grid 1.5 times as fine on every axis, docs/theory.md section 8: with a geometric rule that one has
-    converged if this one has."""
+    """A grid that is 1.5 times as fine on every axis gives the same, docs/theory.md section 8. The rule converges
+    geometrically, so that it has converged where two grids agree."""
     s, K = activation(name), random_kernel(4, 7, scale)
     if not (name in ("tanh", "gelu") and scale == 0.1):  # the fine grid of four inputs takes seconds to minutes
         K = K[:3, :3]
@@ -145,7 +145,7 @@ def test_derivatives_by_stein(name: str) -> None:
 
 @pytest.mark.parametrize(("correlation", "accuracy"), [(0.0, 1e-10), (0.5, 1e-10), (0.9, 1e-9), (0.99, 1e-8)])
 def test_kinked_four_inputs(correlation: float, accuracy: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `flow` promises for three and four distinct inputs of a kinked activation."""
+    """Three and four distinct inputs of a kinked activation have the accuracy that `flow` promises."""
     s = activation("relu")
     K = (1 - correlation) * random_kernel(4, 11) + correlation * np.ones((4, 4))
     coarse = [four_point(s, K)[i] for i in ((0, 1, 2, 3), (0, 0, 1, 2), (1, 2, 3, 3))]
@@ -155,7 +155,7 @@ def test_kinked_four_inputs(correlation: float, accuracy: float, monkeypatch: py
 
 
 def test_kinked_four_inputs_reduce_to_products_when_independent() -> None:
-    """Independent z: <s>^4 = (1/sqrt(2 pi))^4, a value that no quadrature made."""
+    """For independent z the mean is <s>^4 = (1/sqrt(2 pi))^4 in closed form."""
     got = four_point(activation("relu"), np.eye(4))
     assert got[0, 1, 2, 3] == pytest.approx((2 * math.pi) ** -2, rel=1e-12)
     assert got[0, 0, 1, 2] == pytest.approx(0.5 / (2 * math.pi), rel=1e-12)
@@ -164,7 +164,7 @@ def test_kinked_four_inputs_reduce_to_products_when_independent() -> None:
 @pytest.mark.parametrize("name", ["tanh", "relu"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_rank_deficient_kernels(name: str, rank: int) -> None:
-    """Inputs that are combinations of others: the limit of full rank, continuous in the kernel."""
+    """Where inputs are combinations of others, expectations are the limit of those at full rank."""
     s = activation(name)
     x = np.random.default_rng(rank).standard_normal((4, rank))
     K = x @ x.T / rank
@@ -175,7 +175,7 @@ def test_rank_deficient_kernels(name: str, rank: int) -> None:
 
 def test_kinked_slopes() -> None:
     """Orthant probabilities: <s'_a s'_b s'_c> of relu is P(all > 0) = 1/8 + (sum of arcsines) / (4 pi); independent
-    inputs give powers of one half; and what has no meaning is refused."""
+    inputs give powers of one half; second derivatives at a kink are refused."""
     s, K = activation("relu"), random_kernel(3, 12)
     rho = K / np.sqrt(np.outer(K.diagonal(), K.diagonal()))
     angles = math.asin(rho[0, 1]) + math.asin(rho[0, 2]) + math.asin(rho[1, 2])

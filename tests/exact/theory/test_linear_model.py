@@ -1,4 +1,4 @@
-"""Linear and nearly linear models against each other, iterated descent and numerical minimisation."""
+"""Linear and nearly linear models agree with each other, iterated descent and numerical minimization."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def _quadratic(rng: np.random.Generator, D: int, f: int) -> tuple[np.ndarray, np
 
 
 def test_nearly_linear_is_the_minimum_to_first_order() -> None:
-    """Against numerical minimisation at two small epsilon: what is left falls as epsilon^2."""
+    """The difference from a numerical minimum at two small epsilon falls as epsilon^2."""
     rng, N, f, ridge = np.random.default_rng(0), 5, 4, 0.5
     (phi, psi), y = _quadratic(rng, N + 2, f), rng.standard_normal(N)
     z0, z1 = linear_model.nearly_linear(phi, psi, phi[:N], psi[:N], y, ridge)
@@ -70,5 +70,5 @@ def test_nearly_kernel_is_nearly_linear_without_ridge() -> None:
     b = linear_model.nearly_kernel(k, np.einsum("bi,aij,cj->abc", phi, psi, phi[:N]), y)
     np.testing.assert_allclose(b[0][:N], y, rtol=1e-9)
     np.testing.assert_allclose(b[1][:N], 0, atol=1e-9 * np.abs(b[1]).max())
-    for one, other in zip(a, b, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    for from_features, from_kernel in zip(a, b, strict=True):
+        np.testing.assert_allclose(from_features, from_kernel, rtol=1e-4, atol=1e-4)

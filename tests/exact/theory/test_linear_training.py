@@ -1,4 +1,4 @@
-"""Infinite-width training in closed form against iteration."""
+"""Closed forms of training at infinite width agree with iterated steps."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_momentum_is_the_iterated_linear_model() -> None:
     y, eta, mu = np.random.default_rng(1).standard_normal((3, 2)), 0.05, 0.7
     z, v = np.zeros((5, 2)), np.zeros((3, 2))
     for _ in range(25):
-        v = mu * v + z[:3] - y  # of the parameters' velocity what each train sample's gradient carries
+        v = mu * v + z[:3] - y  # the velocity's coefficient along each train sample's gradient
         z = z - eta * Theta[:, :3] @ v
     mean, _ = theory.trained(K, Theta, y, eta, 25, "momentum", momentum=mu)
     np.testing.assert_allclose(mean, z, rtol=1e-9, atol=1e-12)

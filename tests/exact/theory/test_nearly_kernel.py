@@ -1,4 +1,4 @@
-"""Training at order 1/n against reference numbers and against iterated steps."""
+"""Training at order 1/n agrees with reference numbers and with iterated steps."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ def test_nearly_kernel_reference(name: str, depth: int, tolerance: float) -> Non
     """Every piece of docs/theory.md (5.11) to (5.20), and their sum of docs/theory.md (5.21), for one and two outputs,
     flow and two step sizes.
 
-    The tolerance is the error of the reference's integrals over three inputs (Gauss and Hermite, 80 nodes an axis);
-    ours move by less than 1e-9 on a finer grid.
+    The tolerance is the error of the reference's integrals over three inputs (Gauss and Hermite, 80 nodes an axis). The
+    code's integrals change by less than 1e-9 on a finer grid.
     """
     case = REFERENCE[name]
     x, y = np.array(case["X_columns_are_samples"]).T, np.array(case["y_rows_are_outputs"])
@@ -27,8 +27,8 @@ def test_nearly_kernel_reference(name: str, depth: int, tolerance: float) -> Non
     for known in case["cases"]:
         targets = y[: known["n_L"]].T
         pieces = nearly_kernel.trained_mean_pieces(flow, targets, known["eta"])
-        for piece, name_there in PIECES.items():
-            np.testing.assert_allclose(pieces[piece][2], known["projected_pieces_test"][name_there], atol=tolerance)
+        for piece, key in PIECES.items():
+            np.testing.assert_allclose(pieces[piece][2], known["projected_pieces_test"][key], atol=tolerance)
             np.testing.assert_allclose(pieces[piece][:2], 0, atol=1e-12)
         total = nearly_kernel.trained_mean(flow, targets, known["eta"])[2]
         np.testing.assert_allclose(total, known["projected_pieces_test"]["tot"], atol=2 * tolerance)
@@ -50,12 +50,12 @@ def test_ntk_change_of_small_steps_is_that_of_the_flow() -> None:
     first, second, e = P + 2 * Q, S + T + U, K + y**2
     ends = []
     for eta in (2e-3, 1e-3):
-        total, dH, left = 0.0, 0.0, 1.0  # dH e(0) moves by what ddI + 2 ddII make of it
+        total, dH, left = 0.0, 0.0, 1.0  # ddI + 2 ddII change dH e(0)
         for step in range(10_000):
             change = -2 * eta * left * (first + dH) + eta**2 * left**2 * (3 * R + second) * e
             if step == 0:
-                one = nearly_kernel.ntk_change_of_step(flow, np.array([[y]]), eta)[0, 0]
-                assert abs(one / change - 1) < 1e-12
+                first_step = nearly_kernel.ntk_change_of_step(flow, np.array([[y]]), eta)[0, 0]
+                assert abs(first_step / change - 1) < 1e-12
             total += change
             dH -= eta * left * (3 * R + 2 * second) * e
             left *= 1 - eta * Theta

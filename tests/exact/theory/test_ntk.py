@@ -1,4 +1,4 @@
-"""Theta, B, F, D, A and Theta1 against exact laws and their own symmetries."""
+"""Theta, B, F, D, A and Theta1 agree with exact laws and scalar equations, and have their symmetries."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.exact.theory.reference import mean
 
 
 def test_symmetries_of_the_tensors() -> None:
-    """A, D and B have the symmetries of docs/theory.md (2.5) and (2.6) by no construction of the code."""
+    """A, D and B have the symmetries of docs/theory.md (2.5) and (2.6), which the code does not impose."""
     x = np.random.default_rng(5).standard_normal((3, 6))
     flow = theory.flow("gelu", 3, 0.1, 1.7, x, 0.4, 0.9, tensors=["A", "D", "B"])
     A, D, B = flow.A[2], flow.D[2], flow.B[2]

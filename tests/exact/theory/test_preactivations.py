@@ -1,4 +1,4 @@
-"""K, V, G1 and the six-point function against closed forms, exact laws and their own symmetries."""
+"""K, V, G1 and the six-point function agree with closed forms and exact laws, and have their symmetries."""
 
 import numpy as np
 import pytest
@@ -63,8 +63,7 @@ def test_parallel_inputs_of_a_kink_are_refused_not_nan() -> None:
 
 
 def test_six_point_reference() -> None:
-    """The reference took the derivatives of docs/theory.md (1.12) by differences in K, which leaves it 7e-8 off; ours
-    are exact."""
+    """The derivatives of docs/theory.md (1.12) are exact. The reference took differences in K, and is 7e-8 off."""
     case = REFERENCE["tanh"]
     want = [case["layers"][str(layer)]["W6"] for layer in range(1, 9)]
     np.testing.assert_allclose(theory.six_point("tanh", 8, 0.0, 1.0, 1.0), want, rtol=1e-7, atol=1e-12)

@@ -1,4 +1,4 @@
-"""The flow of all tensors against reference numbers, finer grids and its own invariances; the registry of tensors."""
+"""The flow of all tensors agrees with reference numbers and finer grids; the registry of tensors."""
 
 from collections.abc import Iterator
 
@@ -43,24 +43,24 @@ def test_two_input_reference(name: str, accuracy: float) -> None:
 
 
 def test_tensors_of_two_inputs_have_converged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same flow on a grid 1.4 times as fine, docs/theory.md section 8: the differences above are the reference's
-    error, not ours."""
+    """A grid that is 1.4 times as fine gives the same flow, docs/theory.md section 8, so that the differences from the
+    reference are errors of the reference."""
     case = REFERENCE["two_input_tanh"]
     x = np.array(case["X_columns_are_samples"]).T
 
-    def go() -> theory.Flow:
+    def compute() -> theory.Flow:
         return theory.flow("tanh", 4, case["C_b"], case["C_W"], x, case["lambda_b"], case["lambda_W"], tensors=ALL)
 
-    coarse, step = go(), calibrate_step
+    coarse, step = compute(), calibrate_step
     monkeypatch.setattr(gaussian, "calibrate_step", lambda *a: (step(*a)[0] / 1.4, False))
-    fine = go()
+    fine = compute()
     for key in ALL:
         a, b = getattr(coarse, key), getattr(fine, key)
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * np.abs(b).max(), err_msg=key)
 
 
 def test_repeated_inputs_are_one_input() -> None:
-    """The tensors of docs/theory.md (1.5) and (1.6) at a repeated input are those of the one input, bit for bit."""
+    """The tensors of docs/theory.md (1.5) and (1.6) at a repeated input are those of the single input, bit for bit."""
     x = np.random.default_rng(0).standard_normal((2, 5))
     for name in ("tanh", "relu"):
         once = theory.flow(name, 4, 0.1, 1.2, x)
@@ -78,7 +78,7 @@ def test_more_inputs_change_nothing() -> None:
         np.testing.assert_allclose(three.G1[:, :2, :2], two.G1, rtol=1e-9, atol=1e-13)
 
 
-def test_tensors_not_asked_for_are_not_there() -> None:
+def test_tensors_not_asked_for_are_not_computed() -> None:
     flow = theory.flow("tanh", 3, 0.0, 1.0, np.ones((1, 2)), tensors=["K"])
     assert flow.V is None
     assert flow.Theta is None
@@ -100,9 +100,9 @@ def test_tensors_not_asked_for_are_not_there() -> None:
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:
-    good = {"activation": "tanh", "depth": 3, "C_b": 0.0, "C_W": 1.0, "inputs": np.ones((1, 2))}
+    valid = {"activation": "tanh", "depth": 3, "C_b": 0.0, "C_W": 1.0, "inputs": np.ones((1, 2))}
     with pytest.raises(ValueError, match=message):
-        theory.flow(**(good | arguments))
+        theory.flow(**(valid | arguments))
 
 
 def test_a_flow_beyond_the_range_of_numbers_is_refused_not_nan() -> None:
@@ -117,7 +117,7 @@ def test_a_flow_beyond_the_range_of_numbers_is_refused_not_nan() -> None:
 
 @pytest.fixture
 def registry() -> Iterator[None]:
-    """What a test registers is gone after it."""
+    """Everything that a test registers is removed after it."""
     before = dict(RECURSIONS), dict(UNITS)
     yield
     for kept, now in zip(before, (RECURSIONS, UNITS), strict=True):
@@ -129,7 +129,7 @@ def test_every_documented_tensor_is_registered() -> None:
     assert set(RECURSIONS) == set(ALL)
     fields = set(theory.Flow.__dataclass_fields__) - {"chi_parallel", "chi_perp", "others"}
     assert fields == set(RECURSIONS)
-    assert {name for name, one in RECURSIONS.items() if one.smooth_only} == set(ALL) - set(KINKED)
+    assert {name for name, entry in RECURSIONS.items() if entry.smooth_only} == set(ALL) - set(KINKED)
     assert set(UNITS) == set(ALL) - {"K", "Theta", "Theta1"}
 
 
@@ -164,7 +164,7 @@ def test_a_plugin_registers_a_tensor(registry: None) -> None:
 
 
 def test_layer_one_of_a_plugin(registry: None) -> None:
-    """A tensor starts where its recursion says, with the inputs' and rates' numbers."""
+    """A tensor starts at layer 1 with the value that its recursion computes from the inputs and rates."""
 
     @recursion("sum", indices=1, first=lambda layer: layer.inputs.sum(axis=1) + layer.lambda_b)
     def total(here, old, new):  # type: ignore[no-untyped-def]
@@ -181,7 +181,7 @@ def test_a_taken_name_is_refused(name: str, registry: None) -> None:
 
 
 def test_the_order_of_registration_does_not_matter(registry: None) -> None:
-    """docs/theory.md (2.11) and (3.8) read G1 and F of the same layer; registered last, these are still made first."""
+    """docs/theory.md (2.11) and (3.8) read G1 and F of the same layer; these are computed first even if they are registered last."""
     x = np.random.default_rng(2).standard_normal((2, 3))
     want = theory.flow("gelu", 3, 0.1, 1.5, x, 0.3, 0.9, tensors=ALL)
     for backwards in (False, True):

@@ -1,4 +1,4 @@
-"""Depth exponents and coefficients against the recursions themselves, iterated deep."""
+"""Depth exponents and coefficients are those of the recursions, iterated to large depth."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_scale_invariant(name: str, phi: float) -> None:
 @pytest.mark.parametrize(("name", "a1"), [("tanh", -2.0), ("sin", -1.0)])
 def test_vanishing_kernel(name: str, a1: float) -> None:
     """With the rates of docs/theory.md (4.5) the coefficients of docs/theory.md (4.3) are approached as log l / l:
-    nearer at 1500 layers than at 300, and within 0.01 there."""
+    the tensors are nearer to them at 1500 layers than at 300, and there within 0.01."""
     phi, depth = 0.4, 1500
     # Theta = lambda_b + lambda_W / (-a1) at large l
     layers = np.arange(1, depth + 1)

@@ -1,4 +1,4 @@
-"""Small ensembles to train, and the same networks one by one, written out for automatic differentiation."""
+"""Small ensembles to train, and the same networks one by one in a form for automatic differentiation."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ def normal(seed: int, *shape: int) -> Tensor:
 
 
 def training(algorithm: str, activation: str = "tanh", outputs: int = 2, depth: int = 3, **fields: object) -> Training:
-    """M networks and N samples of four inputs in float64. fields: of the dynamics."""
+    """Training of M networks on N samples with n_0 = 4 in float64. fields: of the dynamics."""
     shape = [f"network.depth={depth}", f"network.width={[5, 6][: depth - 1]}", f"network.outputs={outputs}"]
     settings = read_one([*shape, f"activation={activation}", "dynamics=gradient_descent"])
     stream = streams.Stream(streams.key(1, "test"), 0, M, torch.float64, torch.device("cpu"))
@@ -54,7 +54,7 @@ def outputs(theta: Theta, x: Tensor, s: activations.Function) -> Tensor:
 
 
 def loss(theta: Theta, t: Training, x: Tensor, y: Tensor) -> Tensor:
-    """Of one network, by functions of torch where it has one."""
+    """The loss of one network, by torch's own function where there is one."""
     z = outputs(theta, x, t.s)
     if t.dynamics.loss == "mse":
         return ((z - y) ** 2).sum() / 2
@@ -66,7 +66,7 @@ def loss(theta: Theta, t: Training, x: Tensor, y: Tensor) -> Tensor:
 
 
 def slope(theta: Theta, t: Training, x: Tensor | None = None, y: Tensor | None = None, bare: bool = False) -> Theta:
-    """lambda times the gradient of what is descended: the loss, of a batch N / B times, and weight decay. bare: without
+    """lambda times the gradient of the loss, for a batch N / B times, and of weight decay. bare: the gradient without
     lambda."""
     x, y = t.x if x is None else x, t.y if y is None else y
     decay = t.dynamics.rules.get("weight_decay", 0.0)
@@ -100,7 +100,7 @@ def _shaped(values: np.ndarray, like: Theta) -> Theta:
 
 
 def flow(theta: Theta, t: Training, time: float) -> Theta:
-    """theta after gradient flow for that time, by an adaptive solver."""
+    """theta after gradient flow for this time, by an adaptive solver."""
 
     def velocity(_: float, values: np.ndarray) -> np.ndarray:
         return -_flat(slope(_shaped(values, theta), t))
@@ -110,8 +110,8 @@ def flow(theta: Theta, t: Training, time: float) -> Theta:
 
 
 def assert_same(t: Training, m: int, want: Theta, rtol: float = 1e-10) -> None:
-    """Network m is that; rtol=0: bit for bit."""
+    """Assert that network m has these parameters, with rtol=0 bit for bit."""
     atol = 1e-12 if rtol else 0.0
     for tensors, wanted in zip(network(t, m), want, strict=True):
-        for theta, right in zip(tensors, wanted, strict=True):
-            torch.testing.assert_close(theta, right, rtol=rtol, atol=atol)
+        for theta, value in zip(tensors, wanted, strict=True):
+            torch.testing.assert_close(theta, value, rtol=rtol, atol=atol)

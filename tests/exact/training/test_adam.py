@@ -1,4 +1,4 @@
-"""Adam as a plugin, against torch's, network by network."""
+"""Adam as a plugin agrees with torch's Adam, network by network."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ STEPS = 25
 
 
 def torch_adam(t: Training, theta: Theta, steps: int, **changed: float) -> Theta:
-    """theta after so many steps of torch.optim.Adam on the bare gradient, decay included, with eta lambda as rates."""
+    """theta after `steps` of torch.optim.Adam with the rates eta lambda, on the bare gradient with weight decay."""
     options = OPTIONS | changed
     rates_W = [ETA * rate / W.shape[1] for rate, W in zip(t.dynamics.lambda_W, theta[0], strict=True)]
     rates = [*rates_W, *(ETA * rate for rate in t.dynamics.lambda_b)]
@@ -44,14 +44,14 @@ def test_adam_is_that_of_torch(loss: str, rules: dict[str, float], plugin) -> No
         assert_same(t, m, torch_adam(t, start[m], STEPS), rtol=1e-9)
     wrong = [torch_adam(t, start[0], STEPS - 1), torch_adam(t, start[0], STEPS, beta1=0.801)]
     wrong += [torch_adam(t, start[0], STEPS, **{name: 1.01 * OPTIONS[name]}) for name in ("beta2", "epsilon")]
-    for theta in wrong:  # the controls
+    for theta in wrong:  # controls
         with pytest.raises(AssertionError):
             assert_same(t, 0, theta, rtol=1e-6)
 
 
 @pytest.mark.parametrize("declared", [False, True])
 def test_a_network_that_has_arrived_is_not_carried_on_by_its_moments(declared: bool, plugin) -> None:
-    """The plugin does nothing for it; if it declared that none is needed, the network would move (the control)."""
+    """The network stays without any help of the plugin. Control: it moves if the record declares that it rests."""
     plugin("adam")
     ALGORITHMS["adam"] = dataclasses.replace(ALGORITHMS["adam"], rests=declared)
     t, first = arriving("adam", eta=0.2, options=OPTIONS)
@@ -67,8 +67,8 @@ RUN = ["network.width=8", "network.depth=3", "observables=training", "dynamics=g
 
 
 def test_its_options_are_kept_in_the_data_set(run, tmp_path, plugin, registries) -> None:
-    """They are in the settings and the identity, a resumed run continues it and another option does not, and it is read
-    where nobody knows the plugin."""
+    """Adam's options are part of the settings and of the identity. A run with the same options continues the data set,
+    one with another option is refused, and the data set can be read without the plugin."""
     plugin("adam")
     data = run(*RUN, f"output={tmp_path}/adam")
     assert data.settings["dynamics"]["options"] == OPTIONS

@@ -1,4 +1,7 @@
-"""Every algorithm against automatic differentiation of single networks, and networks that have arrived."""
+"""Algorithms agree with automatic differentiation of single networks, and stop networks that have arrived.
+
+A network has arrived when its loss is below dynamics.tolerance.
+"""
 
 import dataclasses
 
@@ -13,7 +16,7 @@ from simulate.training.losses import VALUE_AND_SLOPE
 from simulate.training.trajectory import trajectory
 from tests.exact.training.networks import ETA, M, N, Theta, assert_same, flow, network, outputs, plus, slope, training
 
-OPTIONS = {"momentum": {"momentum": 0.6}, "sgd": {"batch": N}}  # of the algorithms that have some
+OPTIONS = {"momentum": {"momentum": 0.6}, "sgd": {"batch": N}}  # the other algorithms have none
 
 
 def test_gradient_descent_is_the_gradient() -> None:
@@ -38,7 +41,7 @@ def test_momentum_is_the_heavy_ball() -> None:
         assert_same(t, m, now[m])
 
 
-def test_sgd_draws_batches_of_its_own_for_each_network_and_step() -> None:
+def test_sgd_draws_batches_for_each_network_and_step() -> None:
     t = training("sgd", batch=2)
     now = [network(t, m) for m in range(M)]
     seen = set()
@@ -53,7 +56,7 @@ def test_sgd_draws_batches_of_its_own_for_each_network_and_step() -> None:
     assert len({samples[1:] for samples in seen}) > 3
 
 
-def test_all_samples_in_a_batch_are_gradient_descent() -> None:
+def test_a_batch_of_all_samples_is_gradient_descent() -> None:
     batches, descent = training("sgd", batch=N), training("gradient_descent")
     for t in (batches, descent):
         list(trajectory(t, (5,)))
@@ -62,7 +65,7 @@ def test_all_samples_in_a_batch_are_gradient_descent() -> None:
 
 
 def test_gradient_flow_is_of_order_four() -> None:
-    """Halving eta divides the error by 16; the limit is the flow of a single network, by another solver."""
+    """Halving eta divides the error by 16, and the limit is the flow of a single network by another solver."""
     ends, errors = [], []
     for share in (1, 2, 4, 64):
         t = training("gradient_flow", eta=0.4 / share)
@@ -81,7 +84,7 @@ def test_gradient_flow_is_of_order_four() -> None:
 
 
 def arriving(algorithm: str, **fields: object) -> tuple[Training, int]:
-    """Trained for 31 steps with a tolerance that one network, the second value, is then below, and no other."""
+    """Networks after 31 steps with a tolerance that exactly one of them has reached, and the index of this network."""
     probe = training(algorithm, **fields)
     list(trajectory(probe, (30,)))
     value, _ = VALUE_AND_SLOPE["mse"](dense.forward(probe.parameters, probe.x, probe.s)[0][-1], probe.y)
@@ -94,7 +97,7 @@ def arriving(algorithm: str, **fields: object) -> tuple[Training, int]:
 
 
 def rests(t: Training, m: int) -> bool:
-    """Whether network m is where it was after ten further steps."""
+    """Whether ten further steps leave network m unchanged."""
     before = network(t, m)
     list(trajectory(t, (t.done + 10,)))
     try:
@@ -105,7 +108,7 @@ def rests(t: Training, m: int) -> bool:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_network_that_has_arrived_stays_and_its_neighbours_do_not_notice(name: str) -> None:
+def test_a_network_that_has_arrived_stays_and_the_others_are_unchanged(name: str) -> None:
     fields = {"eta": 0.1, **OPTIONS.get(name, {})}
     held, first = arriving(name, **fields)
     free = training(name, **fields)
@@ -120,7 +123,7 @@ def test_a_network_that_has_arrived_stays_and_its_neighbours_do_not_notice(name:
 
 
 def heavy_ball(t: Training) -> None:
-    """Momentum whose author has not thought of networks that have arrived: their velocity goes on."""
+    """Momentum that would carry on networks that have arrived, since their velocity does not stop."""
     velocity = t.buffer("velocity")
     for v in velocity.tensors:
         v.mul_(0.6)
@@ -129,16 +132,16 @@ def heavy_ball(t: Training) -> None:
 
 
 @pytest.mark.parametrize("declared", [False, True])
-def test_an_algorithm_cannot_forget_them(declared: bool, registries: None) -> None:
-    """It is put back, bit for bit, unless its record declares that this is not needed (the control)."""
+def test_an_algorithm_cannot_move_networks_that_have_arrived(declared: bool, registries: None) -> None:
+    """Such a network is put back bit for bit. Control: it moves if the record declares that this is not needed."""
     ALGORITHMS.add(Algorithm("heavy_ball", "v <- 0.6 v + dLoss/dtheta", copies=1, rests=declared))
     step("heavy_ball")(heavy_ball)
     t, first = arriving("heavy_ball", eta=0.1)
     assert rests(t, first) is not declared
 
 
-def test_it_is_put_back_to_where_it_arrived(registries: None) -> None:
-    """Not to where a later gradient of the same step finds it: its loss is below the tolerance ever after."""
+def test_a_network_is_put_back_to_where_it_arrived(registries: None) -> None:
+    """A later gradient of the same step does not count, so that the loss stays below the tolerance."""
 
     def twice(t: Training) -> None:
         for _ in range(2):
@@ -155,8 +158,7 @@ def test_it_is_put_back_to_where_it_arrived(registries: None) -> None:
         assert (value[t.arrived] <= between).all()
 
 
-def test_steps_change_nothing_but_the_networks_they_are_given() -> None:
-    """The samples, whatever the algorithm."""
+def test_steps_do_not_change_the_samples() -> None:
     for name in STEPS:
         t = training(name, **OPTIONS.get(name, {}))
         x, y = t.x.clone(), t.y.clone()

@@ -1,4 +1,4 @@
-"""Closed forms of algorithms at infinite width: which there are, what they converge for, and what has none."""
+"""Closed forms of algorithms at infinite width: their options, where they converge, and settings without one."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from analysis.theory.linear_training import ClosedForm, remaining
 from simulate.settings.training import ALGORITHMS
 
 OPTIONS = {"momentum": {"momentum": 0.7}}
-VALUES = np.array([0.5, 2.0])  # of the NTK
+VALUES = np.array([0.5, 2.0])  # eigenvalues of the NTK
 
 
 def test_closed_forms_are_of_algorithms_with_their_options() -> None:
@@ -32,7 +32,7 @@ def test_bounds_are_where_training_stops_converging(name: str) -> None:
 
 
 def test_a_closed_form_can_be_added(run) -> None:
-    """Two steps of descent in one: measures of its data find it, and its options, by its name."""
+    """Measures find an added closed form and its options by its name; this one takes two steps of descent in one."""
     data = run("dynamics=sgd", "dynamics.batch=2", "dynamics.eta=0.1", "dynamics.steps=3", "observables=training",
                "network.width=8", "ensemble.networks=4")  # fmt: skip
     with pytest.raises(ValueError, match="dynamics=sgd, loss=mse: one of gradient_descent, gradient_flow, momentum"):
@@ -42,9 +42,9 @@ def test_a_closed_form_can_be_added(run) -> None:
     theory.linear_training.add_closed_form(form)
     try:
         assert options_of(rule_of(Point(data))) == {"batch": 2}
-        K = Point(data).flow(("K", "Theta"))
-        assert K.Theta is not None
-        want = theory.response(K.Theta[-1], 2, 0.1, 6)
+        flow = Point(data).flow(("K", "Theta"))
+        assert flow.Theta is not None
+        want = theory.response(flow.Theta[-1], 2, 0.1, 6)
         np.testing.assert_allclose(response(Point(data), 3), want, rtol=1e-12)
     finally:
         del theory.CLOSED_FORMS["sgd"]
@@ -56,7 +56,7 @@ def test_a_closed_form_can_be_added(run) -> None:
     (["dynamics.rules={weight_decay: 0.1}"], False),
     (["dynamics.loss=cross_entropy"], False),
 ])  # fmt: skip
-def test_what_has_a_closed_form(changed: list[str], known: bool, run, plugin) -> None:
+def test_which_settings_have_a_closed_form(changed: list[str], known: bool, run, plugin) -> None:
     plugin("weight_decay")
     data = run("dynamics=momentum", "dynamics.eta=0.1", "dynamics.steps=2", "observables=training", "network.width=8",
                "ensemble.networks=4", *changed)  # fmt: skip

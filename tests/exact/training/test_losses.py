@@ -1,4 +1,4 @@
-"""Losses against torch's own and against finite differences, a new one included; eta=auto by their curvature."""
+"""Losses, also a new one, agree with torch's and with finite differences, and eta=auto follows from their curvature."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from tests.exact.training.networks import ETA, M, N, assert_same, loss, network,
 
 
 def register_huber() -> None:
-    """Three times the Huber loss with its corner at 1/2, as a plugin would add it."""
+    """Register three times the Huber loss with its corner at 1/2, as a plugin would."""
     LOSSES.add(
         Loss(
             "huber",
@@ -53,12 +53,12 @@ def test_descent_of_a_loss_is_its_gradient(kind: str, n_L: int, activation: str,
     list(trajectory(t, (1,)))
     for m in range(M):
         assert_same(t, m, plus(before[m], slope(before[m], t), -ETA))
-        with pytest.raises(AssertionError):  # the control
+        with pytest.raises(AssertionError):  # control
             assert_same(t, m, plus(before[m], slope(before[m], t), -1.001 * ETA))
 
 
 def sample_of(kind: str, n_L: int) -> Tensor:
-    """Targets of one sample."""
+    """The targets of one sample."""
     y = normal(2, 1, n_L)
     if kind == "cross_entropy":
         return y.sign() if n_L == 1 else torch.nn.functional.one_hot(y.argmax(1), n_L).double()
@@ -66,8 +66,8 @@ def sample_of(kind: str, n_L: int) -> Tensor:
 
 
 def differences(function: ValueAndSlope, y: Tensor) -> tuple[float, float]:
-    """By finite differences in random directions of one sample's outputs, at many z: the largest error of the slope,
-    and the largest second derivative."""
+    """The largest error of the slope and the largest second derivative, by finite differences in random directions of
+    one sample's outputs at many z."""
     z, step = 2 * normal(5, 20_000, 1, y.shape[1]), 1e-4
     directions = normal(6, *z.shape)
     directions /= directions.norm(dim=-1, keepdim=True)
@@ -97,7 +97,7 @@ def test_slopes_and_curvatures_are_those_of_the_value(kind: str, n_L: int, huber
 
 
 def test_eta_auto_is_half_the_stability_bound() -> None:
-    """At twice it linearised descent is on the edge: the largest eigenvalue of eta H is 2."""
+    """At twice this eta linearized descent is at the edge of stability: the largest eigenvalue of eta H is 2."""
     t = training("gradient_descent")
     eta = stable_eta([t])
     z, signals = dense.forward(t.parameters, t.x, t.s)
@@ -127,6 +127,6 @@ def test_a_new_loss_is_a_setting(huber: None, run, tmp_path) -> None:
         run("dynamics=gradient_descent", "dynamics.loss=huber", *files)
 
 
-def test_losses_that_are_not_there_are_refused(run) -> None:
+def test_unknown_losses_are_refused(run) -> None:
     with pytest.raises(SettingsError, match=r"dynamics.loss='huber': one of mse, cross_entropy$"):
         run("dynamics=gradient_descent", "dynamics.loss=huber")

@@ -1,4 +1,4 @@
-"""Records of algorithms, losses and rules: facts and functions agree, and what is not declared is not assumed."""
+"""Records of algorithms, losses and rules have functions that agree with them, and assume nothing undeclared."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -25,8 +25,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def facts_without_functions() -> list[str]:
-    """Records and functions that are not of each other, as `kind name`."""
+def unpaired() -> list[str]:
+    """Records without a function and functions without a record, as `kind name`."""
     followed = {name: algorithm for name, algorithm in ALGORITHMS.items() if algorithm.followed}
     pairs: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         ("algorithm", ALGORITHMS, STEPS), ("loss", LOSSES, VALUE_AND_SLOPE), ("rule", RULES, GRADIENT_TERMS),
@@ -36,14 +36,14 @@ def facts_without_functions() -> list[str]:
 
 
 def test_every_record_has_its_function_and_every_function_its_record(plugin) -> None:
-    assert facts_without_functions() == []
+    assert unpaired() == []
     plugin("adam")
     plugin("weight_decay")
-    assert facts_without_functions() == []
+    assert unpaired() == []
     ALGORITHMS.add(Algorithm("rprop", "by signs", followed=True))
     LOSSES.add(Loss("mae", "sum |z - y|", curvature=lambda outputs: 0.0))
     RULES.add(Rule("lasso", "sum |theta|", float, "a number"))
-    assert facts_without_functions() == ["algorithm rprop", "loss mae", "rule lasso", "followed rprop"], "the control"
+    assert unpaired() == ["algorithm rprop", "loss mae", "rule lasso", "followed rprop"], "the control"
 
 
 def test_every_record_says_what_it_is() -> None:
@@ -60,7 +60,7 @@ def test_every_algorithm_has_a_file_of_settings() -> None:
         assert all(option.name in config for option in algorithm.options)
 
 
-# ------------------------------------------------------------------- what is declared, measured
+# ------------------------------------------------------------------- declared properties are measured
 
 
 @pytest.mark.parametrize("name", [*ALGORITHMS, "adam"])
@@ -76,7 +76,7 @@ def test_copies_and_gradients_are_those_of_a_step(name: str, plugin, monkeypatch
 
 
 def depends_on_its_number(name: str) -> bool:
-    """Whether a step does something else as the first than as the 58th, with the same networks and state."""
+    """Whether the first and the 58th step differ for the same networks and state."""
     steps = [training(name, **OPTIONS.get(name, {})) for _ in range(2)]
     for t, number in zip(steps, (0, 57), strict=True):
         t.done = number
@@ -90,15 +90,15 @@ def depends_on_its_number(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", [*ALGORITHMS, "adam"])
-def test_what_is_replayed_does_not_depend_on_its_number(name: str, plugin) -> None:
-    """sgd and Adam do: the control."""
+def test_replayable_steps_do_not_depend_on_their_number(name: str, plugin) -> None:
+    """Control: the steps of sgd and Adam depend on their number."""
     plugin("adam")
     assert depends_on_its_number(name) == (name in ("sgd", "adam"))
     assert ALGORITHMS[name].replayable is not depends_on_its_number(name)
 
 
 def captured(name: str, monkeypatch: pytest.MonkeyPatch, steps: int = 40, cuda: bool = True) -> int:
-    """How often a run of an algorithm on a device that claims to be one of CUDA would be captured."""
+    """How many steps a run would capture on a device that claims to be a CUDA device."""
     captures = []
     monkeypatch.setattr(trajectory, "_replayed", lambda once: captures.append(once) or once)
     monkeypatch.setattr(trajectory, "_step", lambda t: None)
@@ -107,9 +107,9 @@ def captured(name: str, monkeypatch: pytest.MonkeyPatch, steps: int = 40, cuda: 
     return len(captures)
 
 
-def test_only_what_declares_it_is_captured(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_replayable_algorithms_are_captured(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin("adam")
-    ALGORITHMS.add(Algorithm("undeclared", "descent of whoever did not think of graphs"))
+    ALGORITHMS.add(Algorithm("undeclared", "descent whose record does not declare that it is replayable"))
     assert {name: captured(name, monkeypatch) for name in ALGORITHMS} == {
         "gradient_descent": 1, "gradient_flow": 1, "momentum": 1, "sgd": 0, "adam": 0, "undeclared": 0,
     }  # fmt: skip
@@ -118,7 +118,7 @@ def test_only_what_declares_it_is_captured(plugin, monkeypatch: pytest.MonkeyPat
 
 
 def test_memory_follows_from_the_record(plugin) -> None:
-    """In copies of the parameters; of data sets without rules as before."""
+    """Memory grows by the copies of the parameters that the record declares and that a tolerance and rules need."""
     plugin("adam")
     plugin("weight_decay")
     base = read_one(["network.width=16", "dynamics=gradient_descent", "observables.record=[outputs]"])
@@ -166,7 +166,7 @@ def test_an_algorithm_cannot_take_the_names_of_others() -> None:
 
 
 def test_a_batch_counts_as_the_whole() -> None:
-    """gradient() of equal samples, two of them or all."""
+    """gradient() of a batch of two equal samples is that of all four."""
     whole, part = training("gradient_descent"), training("gradient_descent")
     for t in (whole, part):
         t.x, t.y = t.x[:1].repeat(4, 1), t.y[:1].repeat(4, 1)

@@ -1,4 +1,4 @@
-"""Rules: weight decay as a plugin, against the ridge solution and against automatic differentiation."""
+"""Weight decay as a plugin ends at the ridge solution and agrees with automatic differentiation."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ STEPS = 6
 
 @pytest.mark.parametrize("algorithm", ["gradient_descent", "momentum", "gradient_flow", "sgd"])
 def test_the_end_of_a_one_layer_network_is_the_ridge_solution(algorithm: str, plugin) -> None:
-    """Whatever the start, the learning-rate tensor and the algorithm: the normal equations with ridge = decay."""
+    """The end solves the normal equations with ridge = decay, whatever the start, the rates and the algorithm."""
     plugin("weight_decay")
     t = training(algorithm, "linear", depth=1, eta=0.2, **DECAY, **OPTIONS.get(algorithm, {}))
     list(trajectory(t, (1600,)))
@@ -63,7 +63,7 @@ def test_a_deep_network_descends_the_loss_and_the_decay(algorithm: str, options:
     t = training(algorithm, **DECAY, **options)
     start = [network(t, m) for m in range(M)]
     list(trajectory(t, (STEPS,)))
-    rtol = 1e-6 if algorithm == "gradient_flow" else 1e-10  # its own error is of order eta^4
+    rtol = 1e-6 if algorithm == "gradient_flow" else 1e-10  # the step of the flow errs by order eta^4
 
     def check(t: Training, m: int) -> None:
         wanted = (
@@ -73,33 +73,33 @@ def test_a_deep_network_descends_the_loss_and_the_decay(algorithm: str, options:
 
     for m in range(M):
         check(t, m)
-    for decay in (0.0, 0.301):  # the controls
+    for decay in (0.0, 0.301):  # controls
         t.dynamics = dataclasses.replace(t.dynamics, rules={"weight_decay": decay})
         with pytest.raises(AssertionError):
             check(t, 0)
 
 
 def test_rules_add_up(plugin) -> None:
-    """Two of them are one of their sum; each is asked at the parameters before the step."""
+    """Two rules act as one with the sum of their values, since each is evaluated before the step."""
     plugin("weight_decay")
     RULES.add(Rule("more", "weight decay once more", float, "a number"))
     gradient_term("more")(lambda p, value: Parameters([value * W for W in p.W], [value * b for b in p.b]))
-    both, one = training("momentum", rules={"more": 0.1, "weight_decay": 0.2}), training("momentum", **DECAY)
-    for t in (both, one):
+    both, single = training("momentum", rules={"more": 0.1, "weight_decay": 0.2}), training("momentum", **DECAY)
+    for t in (both, single):
         list(trajectory(t, (STEPS,)))
     for m in range(M):
-        assert_same(both, m, network(one, m))
+        assert_same(both, m, network(single, m))
 
 
-def test_a_rule_that_gives_the_parameters_themselves_does_no_harm(plugin) -> None:
+def test_a_rule_may_return_the_parameters_themselves(plugin) -> None:
     plugin("weight_decay")
     RULES.add(Rule("itself", "weight decay of one", float, "a number"))
     gradient_term("itself")(lambda parameters, value: parameters)
-    itself, one = (training("gradient_descent", rules={name: 1.0}) for name in ("itself", "weight_decay"))
-    for t in (itself, one):
+    itself, decay = (training("gradient_descent", rules={name: 1.0}) for name in ("itself", "weight_decay"))
+    for t in (itself, decay):
         list(trajectory(t, (STEPS,)))
     for m in range(M):
-        assert_same(itself, m, network(one, m))
+        assert_same(itself, m, network(decay, m))
 
 
 @pytest.mark.parametrize("algorithm", ["gradient_descent", "momentum", "gradient_flow", "sgd"])
@@ -118,7 +118,7 @@ RUN = ["network.width=8", "network.depth=3", "observables=training", "dynamics.s
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_neutral_rules_are_no_rules(dtype: str, run, plugin) -> None:
-    """The same rows and the same identity; other decays have others."""
+    """Neutral rules leave rows and identity unchanged, and another decay changes both."""
     plugin("weight_decay")
     rules = ["none", "{}", "{weight_decay: 0}", "{weight_decay: 0.2}"]
     sets = [run("dynamics=momentum", *RUN, f"ensemble.dtype={dtype}", f"dynamics.rules={rule}") for rule in rules]

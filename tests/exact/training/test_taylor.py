@@ -1,4 +1,4 @@
-"""Taylor models where they are exact, docs/theory.md (5.5) to (5.8)."""
+"""Taylor models, docs/theory.md (5.5) to (5.8), equal the network where they are exact."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_every_model_of_a_one_layer_network_is_the_network(algorithm: str) -> No
 
 
 def test_a_model_of_another_algorithm_is_not_the_network() -> None:
-    """The control: the flow's model beside descent."""
+    """Control: the flow's model differs from a network that descends."""
     known, _ = models(training("gradient_flow", "linear", depth=1), (0, 1, 10))
     _, trained = models(training("gradient_descent", "linear", depth=1), (0, 1, 10))
     torch.testing.assert_close(known[0, :, 0], trained[0], rtol=1e-11, atol=1e-12)
@@ -51,7 +51,7 @@ def test_a_model_of_another_algorithm_is_not_the_network() -> None:
 
 def test_two_linear_layers_are_quadratic_in_their_parameters() -> None:
     """After one step of descent the quadratic and cubic models of docs/theory.md (5.5) to (5.7) are exact and the
-    linear one is not; later those that know more are closer."""
+    linear one is not. After more steps the cubic model is closer than the linear one."""
     known, trained = models(training("gradient_descent", "linear", depth=2), (1, 30))
     for k in (1, 2):
         torch.testing.assert_close(known[0, :, k], trained[0], rtol=1e-11, atol=1e-12)
