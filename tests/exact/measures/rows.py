@@ -29,7 +29,8 @@ FACTORS = 7  # 2^7 networks
 
 @dataclass(frozen=True)
 class Rows:
-    """A `DataSet` without files. values: (M, steps, layers, columns) for each family, NaN where nothing was filled in."""
+    """A `DataSet` without files. values: (M, steps, layers, columns) for each family, NaN where nothing was filled
+    in."""
 
     settings: dict[str, Any]
     layout: Layout

@@ -38,8 +38,8 @@ def kernels(data: Rows, layer: int, mean: ArrayLike, covariance: ArrayLike) -> R
 
 
 def test_V() -> None:
-    """V by the estimator of docs/theory.md (7.3) at two widths: the n_{l-1} neurons below layer l make it fluctuate, and
-    V grows from layer to layer with the ratio n_l/n_{l-1}."""
+    """V by the estimator of docs/theory.md (7.3) at two widths: the n_{l-1} neurons below layer l make it fluctuate,
+    and V grows from layer to layer with the ratio n_l/n_{l-1}."""
     data = rows(*LINEAR, "network.width=[8,12]", x=inputs_of(K))
     shape = np.array([[wick(p, q) for q in PAIRS] for p in PAIRS])
     found = {2: 1.3 * shape, 3: 2.1 * shape + np.outer([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])}
@@ -170,8 +170,8 @@ def metric_of_three_layers(two: TwoLayers) -> Array:
 
 
 def test_G1() -> None:
-    """G1 by the estimator of docs/theory.md (7.4) vanishes at layer 2, where it is quoted relative to l K. At layer 3 it
-    follows from the curvature of the kernel's map, docs/theory.md (1.6)."""
+    """G1 by the estimator of docs/theory.md (7.4) vanishes at layer 2, where it is quoted relative to l K. At layer 3
+    it follows from the curvature of the kernel's map, docs/theory.md (1.6)."""
     data = rows("activation=sin", "initialization=critical", "network.depth=3", "network.width=[8,12]", x=inputs_of(K))
     two = TwoLayers(K, 0 * K, 1.0, 0.0, 1.0)
     kernel = {2: two.K, 3: sines(two.K, 0, 0)}

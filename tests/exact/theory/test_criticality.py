@@ -96,8 +96,8 @@ def test_equal_shares(name: str) -> None:
     ],
 )
 def test_attractor(name: str, C_b: float, C_W: float, K: float, where: float | None, chi: float | None) -> None:
-    """The fixed point is that of a closed form or of the flow. The rate is chi_parallel of docs/theory.md (1.7) and (4.6):
-    the factor by which the distance of two kernels changes in a layer."""
+    """The fixed point is that of a closed form or of the flow. The rate is chi_parallel of docs/theory.md (1.7) and
+    (4.6): the factor by which the distance of two kernels changes in a layer."""
     got, rate = theory.attractor(name, C_b, C_W, K)
     depth = int(16 / abs(np.log(rate)))  # distances shrink or grow by e^16, well within double precision
     x = np.sqrt([[K / C_W], [1.01 * K / C_W]])

@@ -18,8 +18,8 @@ def test_kinked_differentials_are_refused_not_nan() -> None:
 
 
 def test_symmetries_of_the_tensors() -> None:
-    """The symmetries T_acdb = T_bdca of docs/theory.md (3.12), of R under c <-> d of docs/theory.md (3.5), and of S under
-    the exchange of the two Hessians of docs/theory.md (3.6) hold although the code does not impose them."""
+    """The symmetries T_acdb = T_bdca of docs/theory.md (3.12), of R under c <-> d of docs/theory.md (3.5), and of S
+    under the exchange of the two Hessians of docs/theory.md (3.6) hold although the code does not impose them."""
     x = np.random.default_rng(5).standard_normal((3, 6))
     flow = theory.flow("gelu", 3, 0.1, 1.7, x, 0.4, 0.9, tensors=["T", "R", "S"])
     T, R, S = flow.T[2], flow.R[2], flow.S[2]

@@ -30,7 +30,8 @@ def test_exact_ntk_moments_reference(name: str) -> None:
 
 
 def test_exact_six_point_leading_order() -> None:
-    """n^2 kappa_3(g) of docs/theory.md (6.6) tends to docs/theory.md (1.12), here iterated by hand for linear networks."""
+    """n^2 kappa_3(g) of docs/theory.md (6.6) tends to docs/theory.md (1.12), here iterated by hand for linear
+    networks."""
     W, V = 0.0, 0.0
     for _ in range(4):
         # m' = 1, m'' = 0, v = 2 K^2 so v' = 4, t = <(z^2 - 1)^3> = 8 (K = 1)

@@ -181,7 +181,8 @@ def test_a_taken_name_is_refused(name: str, registry: None) -> None:
 
 
 def test_the_order_of_registration_does_not_matter(registry: None) -> None:
-    """docs/theory.md (2.11) and (3.8) read G1 and F of the same layer; these are computed first even if they are registered last."""
+    """docs/theory.md (2.11) and (3.8) read G1 and F of the same layer; these are computed first even if they are
+    registered last."""
     x = np.random.default_rng(2).standard_normal((2, 3))
     want = theory.flow("gelu", 3, 0.1, 1.5, x, 0.3, 0.9, tensors=ALL)
     for backwards in (False, True):
