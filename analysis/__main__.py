@@ -64,5 +64,10 @@ def main(arguments: list[str]) -> int:
     return 3 if strict and result.disagrees else 0
 
 
+def command() -> int:
+    """The console command, which does not look for packages in the current folder as `python -m` does."""
+    return main(sys.argv[1:])
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command())

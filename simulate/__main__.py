@@ -115,5 +115,10 @@ def _main(arguments: list[str]) -> Sequence[DataSet]:
     return api.launch(settings, cluster, [*["-m"] * sweeping, *folder, *overrides], progress)
 
 
+def command() -> int:
+    """The console command, which does not look for packages in the current folder as `python -m` does."""
+    return main(sys.argv[1:])
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command())

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulate.launchers.launcher import LAUNCHERS, Launch, Launcher
-from simulate.settings.cluster import Cluster
-from simulate.settings.reader import SettingsError
+from simulate.settings.cluster import SHARED, Cluster
+from simulate.settings.reader import Reader, SettingsError, integer, is_list
 from simulate.store.sets import DataSet
 
 if TYPE_CHECKING:
@@ -32,14 +33,72 @@ MARGIN = 1.5  # the time of a task is so many times its forecast
 START = 10  # seconds that a task needs before it computes
 BEFORE_THE_END = 60  # a task is requeued so many seconds before its time is up
 LOGS = "slurm"
+SITE = ("account", "qos", "constraint", "array_limit", "setup", "options")  # settings that only this launcher has
+# Options of sbatch that the script sets itself, or that have a setting of their own.
+OURS = (
+    *("array", "time", "mem", "cpus-per-task", "output", "open-mode", "signal", "chdir", "partition", "gpus"),
+    *("account", "qos", "constraint", "requeue", "no-requeue", "wait", "parsable", "wrap"),
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The settings of `cluster` that depend on the cluster's rules.
+
+    array_limit: tasks that run at the same time; None for no limit. setup: lines of the script before the command.
+    options: further options of sbatch by their long names.
+    """
+
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    array_limit: int | None = None
+    setup: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def _word(value: Any) -> str:
+    """Text in one line; null is none."""
+    text = "" if value is None else str(value)
+    if isinstance(value, bool | list | dict) or not text.isprintable() or text != text.strip():
+        raise ValueError
+    return text
+
+
+def _lines(value: Any) -> tuple[str, ...]:
+    lines = tuple(value) if is_list(value) else tuple(str(value or "").splitlines())
+    if not all(isinstance(line, str) and line.isprintable() for line in lines):
+        raise ValueError
+    return lines
+
+
+def _options(value: Any) -> Mapping[str, str]:
+    options = {str(name): _word(given) for name, given in value.items()}
+    if any(not re.fullmatch("[a-z][a-z-]*", name) or name in OURS for name in options):
+        raise ValueError
+    return options
+
+
+def read_site(given: Mapping[str, Any]) -> Site:
+    """The settings of the cluster's rules; SettingsError for the first that is wrong."""
+    r = Reader({name: given.get(name) for name in SITE}, "cluster")
+    return Site(
+        r.get("account", _word, "a name in one line"),
+        r.get("qos", _word, "a name in one line"),
+        r.get("constraint", _word, "features in one line"),
+        r.get("array_limit", lambda v: None if v is None else integer(v, 1), "null, or a whole number >= 1"),
+        r.get("setup", _lines, "a line of the script, or a list of lines"),
+        r.get("options", lambda v: _options(v or {}), f"a mapping of sbatch's long options, without {', '.join(OURS)}"),
+    )
 
 
 def script(arguments: Sequence[str], cluster: Cluster, folder: Path) -> str:
     """The script for sbatch, in which a task is `python -m simulate` with the arguments of the sweep and --shard.
-    `folder` keeps the logs of the tasks."""
+    `folder` keeps the logs of the tasks. Raises SettingsError for a wrong setting of the cluster's rules."""
+    site = read_site(cluster.further)
     options = {
         "job-name": "nearly-gaussian",
-        "array": f"0-{cluster.shards - 1}",
+        "array": f"0-{cluster.shards - 1}" + (f"%{site.array_limit}" if site.array_limit else ""),
         "time": str(cluster.minutes),
         "mem": f"{cluster.memory}G",
         "cpus-per-task": "1",
@@ -50,9 +109,14 @@ def script(arguments: Sequence[str], cluster: Cluster, folder: Path) -> str:
     }
     options |= {"partition": cluster.partition} if cluster.partition else {}
     options |= {"gpus": str(cluster.gpus)} if cluster.gpus else {}
+    options |= {name: value for name in ("account", "qos", "constraint") if (value := getattr(site, name))}
+    options |= site.options
     one_process = [] if "workers=1" in arguments else ["workers=1"]
-    command = [sys.executable, "-m", "simulate", *arguments, *one_process]
-    lines = ["#!/bin/bash", *(f"#SBATCH --{name}={value}" for name, value in options.items()), "#SBATCH --requeue"]
+    here = Path(__file__).parents[2] == Path.cwd()  # a checkout that need not be installed
+    safe = [] if here else ["-P"]  # a task does not import what lies in the current folder, as ng-simulate does not
+    command = [sys.executable, *safe, "-m", "simulate", *arguments, *one_process]
+    flags = [f"#SBATCH --{name}={value}" if value else f"#SBATCH --{name}" for name, value in options.items()]
+    lines = ["#!/bin/bash", *flags, "#SBATCH --requeue", *site.setup]
     lines += [
         "# Shortly before the time is up the task stops and is requeued.",
         """trap 'kill $!; wait; scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"; sleep 60' USR1""",
@@ -88,6 +152,7 @@ def submit(launch: Launch) -> tuple[str, int]:
     Slurm's message where it refuses.
     """
     jobs, cluster = launch.jobs, launch.cluster
+    read_site(cluster.further)  # before anything is measured or written
     if shutil.which("sbatch") is None:
         raise SettingsError("cluster", "slurm", "sbatch is not here; choose local, or log in to a cluster")
     if (workers := jobs[0].settings.workers) not in (None, 1):
@@ -115,4 +180,4 @@ def start(launch: Launch) -> Sequence[DataSet]:
     return []
 
 
-LAUNCHERS.add(Launcher("slurm", start, logs=LOGS))
+LAUNCHERS.add(Launcher("slurm", start, settings=(*SHARED, *SITE), logs=LOGS))

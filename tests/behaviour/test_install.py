@@ -1,5 +1,8 @@
 """A wheel that is installed in another folder contains the command line, the configs and the report's template."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.behaviour.conftest import Command
@@ -19,3 +22,23 @@ def test_built_wheel_works_elsewhere(installed: Command, site: Path, tmp_path: P
     python("-m", "simulate", "experiment=demo/ntk_mean", *small)
     assert "report: o/analysis/report.html" in python("-m", "analysis", "data=o")
     assert (tmp_path / "o" / "analysis" / "report.html").stat().st_size > 10_000
+
+
+def test_console_commands_do_not_look_into_the_current_folder(site: Path, tmp_path: Path) -> None:
+    """A user's own analysis.py or configs/ breaks `python -m analysis`, as it breaks any -m, and not ng-analyze."""
+    (tmp_path / "analysis.py").write_text("raise SystemExit('the analysis of another project')\n")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "__init__.py").write_text("raise SystemExit('the configs of another project')\n")
+    environment = os.environ | {"PYTHONPATH": str(site)}
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert "another project" in run("-m", "analysis", "--help").stderr, "the control"
+    scripts = site / "bin"
+    assert run(scripts / "ng-analyze", "--help").stdout.startswith("usage: python -m analysis data=DIR")
+    small = ["network.width=4", "ensemble.networks=8", "workers=2", "ensemble.device=cpu", "output=o"]
+    done = run(scripts / "ng-simulate", *small)
+    assert done.returncode == 0, done.stderr
+    assert run(scripts / "ng-status", "o").stdout == "o: 8 of 8 networks\n"

@@ -133,6 +133,39 @@ def test_as_many_tasks_as_it_takes(
     assert not (tmp_path / "t").exists()
 
 
+def test_what_a_site_asks_for(tmp_path: Path) -> None:
+    """Account, quality of service, features, a limit of tasks, lines before the command, and any other option."""
+    further = {"account": "phys-1", "qos": "long", "constraint": "a100|h100", "array_limit": 4}
+    further |= {"setup": ["module load cuda", "export X=1"], "options": {"mail-type": "END", "exclusive": None}}
+    text = script(["output=a"], Cluster("slurm", 64, further=further), tmp_path)
+    for line in ("--account=phys-1", "--qos=long", "--constraint=a100|h100", "--array=0-63%4", "--mail-type=END"):
+        assert f"#SBATCH {line}\n" in text
+    assert "#SBATCH --exclusive\n" in text
+    lines = text.splitlines()
+    assert lines.index("export X=1") < lines.index("wait $!")
+    assert lines.index("module load cuda") > max(k for k, line in enumerate(lines) if line.startswith("#SBATCH"))
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+    plain = script(["output=a"], Cluster("slurm", 64), tmp_path)
+    assert not any(word in plain for word in ("account", "qos", "constraint", "%4")), "the control"
+
+
+@pytest.mark.parametrize(
+    ("further", "named"),
+    [
+        ({"account": "two\nlines"}, "cluster.account='two"),
+        ({"array_limit": 0}, "cluster.array_limit=0"),
+        ({"options": {"array": "0-3"}}, "cluster.options={'array': '0-3'}"),
+        ({"options": {"-x": "1"}}, "cluster.options={'-x': '1'}"),
+        ({"options": ["exclusive"]}, "cluster.options=['exclusive']"),
+        ({"setup": [1]}, "cluster.setup=[1]"),
+    ],
+)
+def test_wrong_settings_of_a_site(further: dict[str, object], named: str, tmp_path: Path) -> None:
+    with pytest.raises(simulate.SettingsError) as error:
+        script(["output=a"], Cluster("slurm", 2, further=further), tmp_path)
+    assert str(error.value).startswith(named)
+
+
 def test_what_is_submitted_can_be_read(tmp_path: Path) -> None:
     text = script(["output=a b"], Cluster("slurm", 64, 30, "gpu", 8, 1), tmp_path)
     assert "#SBATCH --array=0-63\n" in text
