@@ -1,5 +1,6 @@
 """python -m simulate [-m] [overrides]"""
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -116,7 +117,11 @@ def _main(arguments: list[str]) -> Sequence[DataSet]:
 
 
 def command() -> int:
-    """The console command, which does not look for packages in the current folder as `python -m` does."""
+    """The console command, which does not look for packages in the current folder as `python -m` does.
+
+    SIGTERM, by which batch systems and `timeout` end a process, interrupts it as Ctrl-C does.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return main(sys.argv[1:])
 
 

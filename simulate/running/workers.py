@@ -6,6 +6,7 @@ import atexit
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -96,6 +97,13 @@ def _compute_part(job: Job, first: int, last: int) -> int:
     return compute.compute_part(job, first, last, _buffers.by(job), may_commit=lambda: os.getppid() == _parent)
 
 
+def _leave_with_parent() -> None:
+    """End this process when its parent ends, however that ends: the parent holds the other end of a pipe."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
 def _start_worker(parent: int, numbers: Any, to_load: Sequence[tuple[str, str]]) -> None:
     global _parent, _not_loaded
     _parent = parent
@@ -103,6 +111,7 @@ def _start_worker(parent: int, numbers: Any, to_load: Sequence[tuple[str, str]])
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     atexit.register(os._exit, 0)  # without torch's own clean-up, which takes more than half a second
     torch.set_num_threads(1)
     keep_memory()

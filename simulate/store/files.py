@@ -4,6 +4,7 @@ A kill at any moment leaves either the file or nothing.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import socket
@@ -15,7 +16,8 @@ from typing import IO
 from simulate.settings.reader import printable
 
 _TEMPORARY = re.compile(r"\..*\.([^.]*)\.(\d+)\.tmp")
-REMOTE_SECONDS = 86400.0  # age from which temporary files of other hosts are removed
+YOUNG_SECONDS = 10.0  # temporary files are kept for so long in any case
+REMOTE_SECONDS = 86400.0  # age from which temporary files are removed though it is not known who holds them
 
 
 class StoreError(RuntimeError):
@@ -34,6 +36,8 @@ def commit(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary.unlink(missing_ok=True)
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as stream:
+            with contextlib.suppress(OSError):  # a file system without locks: `sweep_up` goes by age
+                fcntl.flock(stream, fcntl.LOCK_EX)
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -55,25 +59,26 @@ def host() -> str:
 def sweep_up(path: Path) -> None:
     """Remove files that killed processes had begun to write.
 
-    Files of live local processes are kept; on other hosts liveness is unknown, so theirs are kept for a day.
+    A writer locks its file as long as it writes, which tells live from dead across containers, where numbers of
+    processes do not. A file that is younger than YOUNG_SECONDS, or that cannot be locked on this file system and is
+    younger than REMOTE_SECONDS, is kept: its writer may have no lock yet, or none that is seen here.
     """
     for name in path.glob(".*.tmp"):
-        if not (match := _TEMPORARY.fullmatch(name.name)):
+        if not _TEMPORARY.fullmatch(name.name):
             continue
         with contextlib.suppress(FileNotFoundError):  # its owner or another sweep may remove it first
-            if match[1] == host():
-                dead = not _lives(int(match[2]))
-            else:
-                dead = time.time() - name.lstat().st_mtime > REMOTE_SECONDS
-            if dead:
+            age = time.time() - name.lstat().st_mtime
+            if age > REMOTE_SECONDS or (age > YOUNG_SECONDS and _unlocked(name)):
                 name.unlink()
 
 
-def _lives(process: int) -> bool:
+def _unlocked(name: Path) -> bool:
+    """Whether no process holds a lock of the file; False where that cannot be known."""
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        raise
+    except OSError:
         return False
-    except PermissionError:  # the process belongs to another user
-        return True
     return True

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 # PATIENCE: seconds to wait for the list of writers; a thousand shards may enter it at once.
 PATIENCE = 120.0
-_WRITER = re.compile(r"\.writer-(\d+)-(\d+)-.*")
+_WRITER = re.compile(r"\.writer-(\d+)-(\d+)-(.*)-(\d+)")
 
 
 class HeldError(RuntimeError):
@@ -73,14 +73,37 @@ def _entries(path: Path, first: int, last: int) -> Iterator[Path]:
 def writers(path: Path, first: int = 0, last: int = 2**63) -> list[dict[str, Any]]:
     """The live writers whose ranges overlap networks [first, last).
 
-    Each is a mapping of host, pid, first, last (their range [first, last)) and since (seconds since the epoch).
+    Each is a mapping of host, pid, first, last (their range [first, last)) and since (seconds since the epoch). Doubt
+    means that a writer lives: an entry that cannot be opened or read is told by the name of its file.
     """
     found = []
     for name in _entries(path, first, last):
-        with contextlib.suppress(OSError, ValueError), open(name, "r+", opener=_open_no_link) as stream:
-            if not _locked(stream):  # its owner lives
-                found.append(_checked(json.load(stream)))
+        try:
+            with open(name, "r+", opener=_open_no_link) as stream:
+                if not _locked(stream):  # its owner lives
+                    found.append(_entry(name, stream))
+        except FileNotFoundError:
+            continue  # its owner has just left
+        except OSError:
+            found.append(_of_name(name))
     return found
+
+
+def _entry(name: Path, stream: IO[str]) -> dict[str, Any]:
+    try:
+        return _checked(json.load(stream))
+    except ValueError:  # empty as yet, or not ours
+        return _of_name(name)
+
+
+def _of_name(name: Path) -> dict[str, Any]:
+    """What the name of a writer's file says of it."""
+    match = _WRITER.fullmatch(name.name)
+    assert match
+    since = 0.0
+    with contextlib.suppress(OSError):
+        since = name.lstat().st_mtime
+    return {"first": int(match[1]), "last": int(match[2]), "host": match[3], "pid": int(match[4]), "since": since}
 
 
 @contextmanager

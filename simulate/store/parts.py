@@ -8,6 +8,7 @@ Pages carry checksums, which are verified when they are read.
 
 import itertools
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,19 @@ def gaps(done: list[tuple[int, int]], first: int, last: int) -> Iterator[tuple[i
 def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of networks [first, last) in `columns`, or all; every page is held against its checksum.
 
-    Raises StoreError where the file is not that part. Its metadata is checked before any page is read: a small file can
-    claim any number of rows.
+    Raises StoreError where the file is not that part, and OSError or MemoryError where it cannot be read now, which
+    says nothing about the part. Its metadata is checked before any page is read: a small file can claim any number of
+    rows.
     """
+    for pause in (0.1, 0.5, 2.0):
+        try:
+            return _read_part(path, layout, first, last, columns)
+        except OSError:
+            time.sleep(pause)  # network file systems have errors that pass
+    return _read_part(path, layout, first, last, columns)
+
+
+def _read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequence[str] | None) -> pa.Table:
     name = path / part_name(first, last)
     rows = (last - first) * len(layout.steps) * len(layout.layers)
     try:
@@ -60,7 +71,9 @@ def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequen
             if sum(metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)) != rows:
                 raise StoreError("has groups that do not make its rows")
             return file.read(None if columns is None else list(columns))
-    except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system; those of parquet have no number
+            raise
         raise StoreError(f"cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from None
 
 
@@ -76,9 +89,20 @@ def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> 
     recorded = (table.schema.metadata or {}).get(b"identity", b"").decode(errors="replace")
     if recorded != identity:
         return "belongs to another data set"
-    rows = len(layout.steps) * len(layout.layers)
-    if not np.array_equal(table["network"].to_numpy(), np.repeat(np.arange(first, last), rows)):
+    S, L, M = len(layout.steps), len(layout.layers), last - first
+    if not np.array_equal(table["network"].to_numpy(), np.repeat(np.arange(first, last), S * L)):
         return "holds other networks than its name says"
+    if not np.array_equal(table["step"].to_numpy(), np.tile(np.repeat(layout.steps, L), M)):
+        return "holds other steps than were recorded"
+    if not np.array_equal(table["layer"].to_numpy(), np.tile(layout.layers, M * S)):
+        return "holds other layers than were recorded"
+    numbers = [table[name] for family in layout.families() for name in layout.names(family)]
+    finite = np.ones(M * S * L, dtype=bool)
+    for column in numbers:  # null stands for what is not defined at a layer
+        finite &= np.isfinite(column.to_numpy()) | column.is_null().to_numpy()
+    whole = np.repeat(finite.reshape(-1, L).all(axis=1), L)
+    if not np.array_equal(table["status"].to_numpy(), np.where(whole, 0, 1)):
+        return "has a status that its numbers do not have"
     return None
 
 

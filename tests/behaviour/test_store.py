@@ -1,7 +1,10 @@
 """The data format: schema, metadata, damage, and data sets that are refused."""
 
+import errno
+import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,12 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import analysis
 import simulate
-from simulate.store.files import REMOTE_SECONDS, StoreError, host
+from simulate.__main__ import main
+from simulate.store import locks, parts
+from simulate.store.files import REMOTE_SECONDS, StoreError
+from simulate.store.manifest import digest
 from simulate.store.sets import DataSet, find, open_data_set
 
 
@@ -92,17 +100,113 @@ def test_run_refuses_a_sweep(tmp_path: Path) -> None:
 def test_temporary_files_of_dead_processes_are_removed_and_of_live_ones_kept(
     run: Callable[..., DataSet], tmp_path: Path
 ) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (tmp_path / "a").mkdir()
-    old = time.time() - 2 * REMOTE_SECONDS
-    names = [f"{host()}.{dead.pid}", f"{host()}.{os.getpid()}", f"elsewhere.{dead.pid}", f"elsewhere.{os.getpid()}"]
-    left, kept, recent, ancient = (tmp_path / "a" / f".part-x.parquet.{name}.tmp" for name in names)
-    for path in (left, kept, recent, ancient):
+    """A live writer holds a lock, whatever its number and its container; the youngest may not hold it yet."""
+    folder = tmp_path / "a"
+    folder.mkdir()
+    now = time.time()
+    ages = {"dead": 100.0, "held": 100.0, "young": 1.0, "ancient": 2 * REMOTE_SECONDS, "of-no-process": 100.0}
+    paths = {name: folder / f".part-x.parquet.{name}.{k + 2**22}.tmp" for k, name in enumerate(ages)}
+    paths["of-no-process"] = folder / ".x.tmp"
+    for name, path in paths.items():
         path.touch()
-    os.utime(ancient, (old, old))
-    run("ensemble.networks=10", f"output={tmp_path}/a")
-    assert not left.exists()
-    assert recent.exists(), "liveness on other hosts is unknown"
-    assert not ancient.exists()
-    assert kept.exists()
+        os.utime(path, (now - ages[name], now - ages[name]))
+    with open(paths["held"]) as held:  # by another description of the file, as another process has it
+        fcntl.flock(held, fcntl.LOCK_EX)
+        run("ensemble.networks=10", f"output={folder}")
+        kept = {name for name, path in paths.items() if path.exists()}
+    assert kept == {"held", "young", "of-no-process"}
+    run("ensemble.networks=20", f"output={folder}")
+    assert not paths["held"].exists(), "its writer is dead by now"
+
+
+def test_key_columns_and_status_are_held_against_what_they_must_be(run: Callable[..., DataSet]) -> None:
+    """A part whose checksums are good and whose keys are not is damaged; the control is the same file written again."""
+    data = run("network.width=8", "ensemble.networks=20", "observables=kernel")
+    (name,) = data.path.glob("part-*")
+    whole, identity = pq.read_table(name), digest(data.manifest["identity"])
+
+    def why(**changed: object) -> str | None:
+        table = whole
+        for column, values in changed.items():
+            place = table.column_names.index(column)
+            field = table.schema.field(column)
+            table = table.set_column(place, field, pa.array(values, type=field.type))
+        pq.write_table(table, name, write_page_checksum=True)
+        return parts.damage(data.path, data.layout, identity, 0, 20)
+
+    assert why() is None
+    step, layer, status = (whole[column].to_numpy() for column in ("step", "layer", "status"))
+    assert why(step=step + 1) == "holds other steps than were recorded"
+    assert why(layer=layer[::-1]) == "holds other layers than were recorded"
+    assert why(status=np.roll(np.arange(len(status)) == 0, 0)) == "has a status that its numbers do not have"
+    g = whole["g_0_0"].to_numpy().copy()
+    g[-1] = np.nan
+    assert why(g_0_0=g) == "has a status that its numbers do not have"
+
+
+def test_errors_of_the_disk_are_not_damage(
+    run: Callable[..., DataSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error that passes is tried again; one that stays ends the run and leaves the part where it is."""
+    settings = ["network.width=8", "ensemble.networks=20", f"output={tmp_path}/a", "workers=1", "ensemble.device=cpu"]
+    assert main(settings) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "a").glob("part-*")}
+    whole, failures = pq.ParquetFile, [2]
+
+    def failing(*arguments: object, **named: object) -> pq.ParquetFile:
+        if failures[0]:
+            failures[0] -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(parts.pq, "ParquetFile", failing)
+    monkeypatch.setattr(parts.time, "sleep", lambda seconds: None)
+    assert main(settings) == 0, "two failures pass"
+    failures[0] = 1000
+    capsys.readouterr()
+    assert main(settings) == 1
+    assert "Input/output error" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "a").glob("part-*")} == before
+    assert not list((tmp_path / "a").glob("*damaged*"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"first": "x"}'])
+def test_a_lock_that_cannot_be_read_is_held(text: str, tmp_path: Path) -> None:
+    """Its file's name tells who holds which networks; without a holder it is nobody's."""
+    name = tmp_path / ".writer-0-50-some-host-4711"
+    name.write_text(text)
+    with open(name) as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        (writer,) = locks.writers(tmp_path, 10, 20)
+        assert (writer["first"], writer["last"], writer["host"], writer["pid"]) == (0, 50, "some-host", 4711)
+        assert locks.writers(tmp_path, 50, 60) == []
+        with pytest.raises(locks.HeldError, match="process 4711 on some-host"), locks.writing(tmp_path, 40, 60):
+            pass
+    assert locks.writers(tmp_path, 10, 20) == [], "the control"
+
+
+LONG = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=100000",
+        "ensemble.block=4", "ensemble.device=cpu", "workers=3"]  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_do_not_outlive_their_parent(stop: signal.Signals, tmp_path: Path) -> None:
+    """Batch systems and `timeout` signal the parent alone."""
+    command = [sys.executable, "-m", "simulate", *LONG, f"output={tmp_path}/a"]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def children() -> list[int]:
+        return [child.pid for child in psutil.Process(parent.pid).children(recursive=True)]
+
+    deadline = time.monotonic() + 60
+    while (len(children()) < 2 or not parts.committed(tmp_path / "a")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    workers = [psutil.Process(pid) for pid in children()]
+    assert len(workers) >= 2
+    os.kill(parent.pid, stop)
+    _, stderr = parent.communicate(timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert [process.pid for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+    if stop == signal.SIGTERM:
+        assert parent.returncode == 130
+        assert "interrupted: committed parts are kept" in stderr
