@@ -144,15 +144,14 @@ def _values(parsed: Any, text: str, folder: Path | None) -> list[str]:
 def _split(overrides: Sequence[str], folder: Path | None = None) -> tuple[list[str], dict[str, list[str]]]:
     """The overrides with one value, and those with several.
 
-    The last of two values of a key counts, as in Hydra. ConfigError for two launchers or two lists of plugins, for a
-    comma list next to another value of its key, and for a comma list with a value twice.
+    The last of two values of a key counts, as in Hydra, be they lists or not. ConfigError for two launchers or two
+    lists of plugins, and for a comma list with a value twice.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     fixed: list[tuple[str, str]] = []  # key, override
     swept: dict[str, list[str]] = {}
-    lists: list[tuple[str, str]] = []  # key, override with several values
     for typed in overrides:
         text = "cluster=" + typed.removeprefix(LAUNCHER) if typed.startswith(LAUNCHER) else typed
         try:
@@ -165,15 +164,13 @@ def _split(overrides: Sequence[str], folder: Path | None = None) -> tuple[list[s
             raise ConfigError(f"{text}: settings of Hydra itself have no effect here; {instead}")
         if group in UNSWEPT and (earlier := [given for other, given in fixed if other == key and given != text]):
             raise ConfigError(f"{earlier[0]}, {text}: {group} is given twice")
-        others = [given for other, given in [*fixed, *lists] if other == key and given != text]
-        if others and (parsed.is_sweep_override() or key in swept):
-            raise ConfigError(f"{others[0]}, {text}: {key} is given twice")
         if parsed.is_sweep_override():
-            lists.append((key, text))
+            fixed = [(other, given) for other, given in fixed if other != key]
             swept[key] = _values(parsed, text, folder)
             if repeated := [value for value, count in Counter(swept[key]).items() if count > 1]:
                 raise ConfigError(f"{text}: {repeated[0]} is there twice, and a sweep has each point once")
         else:
+            swept.pop(key, None)
             fixed.append((key, text))
     return [text for _, text in fixed], swept
 

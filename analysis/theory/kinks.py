@@ -15,7 +15,8 @@ from analysis.theory.quadrature import REACH, Grid
 
 PANEL_NODES = 64  # Gauss-Legendre nodes on each side of a kink
 CLOSE = 0.99  # correlation from which averages over three and four inputs are held against more nodes
-TOLERANCE = 1e-6  # the difference at which they are refused
+FINER = (96, 144, 216)  # nodes that are tried in turn until two agree
+TOLERANCE = 1e-6  # relative difference at which two of them agree
 
 
 def kinked_pair(s: Activation, Kaa: float, Kab: float, Kbb: float, same: bool) -> Array:
@@ -66,15 +67,16 @@ def kinked_mean(s: Activation, grid: Grid, orders: list[tuple[int, ...]]) -> flo
     if grid.rank <= 2:
         return _sectors(s, grid.C, factors)
     value = _panels(s, grid.C, factors)
-    if (nearest := _nearest(grid.C)) > CLOSE:
-        finer = _panels(s, grid.C, factors, panel=3 * PANEL_NODES // 2)
-        if abs(finer - value) > TOLERANCE * abs(finer):
-            raise ValueError(
-                f"{s.name}: averages over {grid.size} inputs, two of which have a correlation of {nearest:.6f}, do not "
-                f"converge to {TOLERANCE:g}"
-            )
-        return finer
-    return value
+    if (nearest := _nearest(grid.C)) <= CLOSE:
+        return value
+    for panel in FINER:
+        coarser, value = value, _panels(s, grid.C, factors, panel)
+        if abs(value - coarser) <= TOLERANCE * abs(value):
+            return value
+    raise ValueError(
+        f"{s.name}: averages over {grid.size} inputs, two of which have a correlation of {nearest:.6f}, do not "
+        f"converge to {TOLERANCE:g}"
+    )
 
 
 def _nearest(C: Array) -> float:

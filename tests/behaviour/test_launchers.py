@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import simulate
 from simulate import api, status
 from simulate.__main__ import main
 from simulate.launchers import LAUNCHERS, Launch, Launcher
-from simulate.launchers.slurm import script, submit
+from simulate.launchers.slurm import Site, read_site, script, submit
 from simulate.running.progress import Progress
 from simulate.settings.cluster import Cluster, read_cluster
 from simulate.settings.reader import Reader, SettingsError
@@ -33,7 +34,9 @@ def test_launchers_are_the_files_of_the_group() -> None:
         cluster = configs.compose("simulate", [f"cluster={name}"])["cluster"]
         assert set(cluster) == {"name", *launcher.settings}
         defaults = Cluster(name)
-        assert read_cluster(Reader(cluster, "cluster"), {name: launcher.settings}) == defaults, "yaml and record agree"
+        read = read_cluster(Reader(cluster, "cluster"), {name: launcher.settings})
+        assert replace(read, further={}) == defaults, "yaml and record agree"
+        assert read_site(read.further) == Site()
 
 
 def test_a_plugin_cannot_take_a_name() -> None:
@@ -44,7 +47,7 @@ def test_a_plugin_cannot_take_a_name() -> None:
 @pytest.mark.parametrize("spelling", ["cluster=slurm", "hydra/launcher=slurm"])
 def test_both_spellings(spelling: str) -> None:
     _, cluster = api.read_all([spelling, "cluster.minutes=30", "cluster.partition=gpu-2"], False)
-    assert cluster == Cluster("slurm", minutes=30, partition="gpu-2")
+    assert replace(cluster, further={}) == Cluster("slurm", minutes=30, partition="gpu-2")
     assert api.read_all([spelling, "cluster=slurm"], False)[1].launcher == "slurm"
     assert api.read_all([], False)[1] == Cluster("local")
 

@@ -317,15 +317,23 @@ def test_help_without_plugins_needs_neither_torch_nor_hydra() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def test_the_state_of_a_data_set_made_with_a_plugin(own: Path, tmp_path: Path) -> None:
+def test_the_state_of_a_data_set_made_with_a_plugin(user_folder: Path, tmp_path: Path) -> None:
     """`simulate.status` names the plugin that is needed, and takes it."""
-    made = ["-m", "simulate", *SMALL, *RECORD, f"--config-dir={own}", "plugins=[spread.py]", f"output={tmp_path}/a"]
+    made = [
+        "-m",
+        "simulate",
+        *SMALL,
+        *RECORD,
+        f"--config-dir={user_folder}",
+        "plugins=[spread.py]",
+        f"output={tmp_path}/a",
+    ]
     subprocess.run([sys.executable, *made], check=True, capture_output=True)
     look = [sys.executable, "-m", "simulate.status", f"{tmp_path}/a"]
     without = subprocess.run(look, capture_output=True, text=True)
     assert without.returncode == 2
     assert without.stderr.startswith(f"error: {tmp_path}/a: observable 'spread' is not known here; name the file")
     assert without.stderr.count("\n") == 1
-    named = [f"--config-dir={own}", "plugins=[spread.py]"]
+    named = [f"--config-dir={user_folder}", "plugins=[spread.py]"]
     done = subprocess.run([*look, *named, "--verify"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/a: 8 of 8 networks\n")

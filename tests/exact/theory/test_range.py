@@ -53,7 +53,7 @@ def worst(name: str, K: float) -> float:
     return found
 
 
-@pytest.mark.parametrize("K", [1e-12, 1e-6, 1.0, 1e3, 1e6, 1e12])
+@pytest.mark.parametrize("K", [1e-12, 1e-6, 1e3, 1e12])
 @pytest.mark.parametrize("name", SMOOTH)
 def test_averages_of_one_input(name: str, K: float) -> None:
     assert worst(name, K) < 1e-9
@@ -112,7 +112,7 @@ def by_mpmath(name: str, K: float) -> dict[str, float]:
         }
 
 
-@pytest.mark.parametrize("K", [1e-10, 1e-6, 1e-3, 0.009, 0.011, 0.5])
+@pytest.mark.parametrize("K", [1e-10, 1e-6, 0.009, 0.011])
 @pytest.mark.parametrize("name", ["tanh", "softplus", "gelu"])
 def test_covariances_of_small_kernels(name: str, K: float) -> None:
     """The two terms of a covariance agree in up to 20 digits; 0.009 and 0.011 lie on both sides of the change."""
