@@ -13,7 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
-from simulate.observables.columns import recorded
+from simulate.observables.columns import OBSERVABLES, recorded
 from simulate.settings.claim import read_claim
 from simulate.settings.ensemble import Ensemble, read_ensemble
 from simulate.settings.inputs import Inputs, read_inputs
@@ -113,6 +113,18 @@ def with_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
         else:
             filled.setdefault(key, default)
     return dict(json.loads(json.dumps(filled)))
+
+
+def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity completed with defaults, less the rates where nothing depends on them: there is no training, and no
+    observable is recorded that needs a gradient."""
+    filled = with_defaults(identity)
+    record = filled["observables"]["record"]
+    without_gradient = all(name in OBSERVABLES and not OBSERVABLES[name].needs for name in record)
+    if filled["dynamics"]["name"] == "none" and without_gradient:
+        for rate in ("lambda_b", "lambda_W"):
+            filled["dynamics"].pop(rate, None)
+    return filled
 
 
 def plain(settings: Settings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from simulate.observables.columns import OBSERVABLES
-from simulate.settings import with_defaults
+from simulate.settings import comparable
 from simulate.settings.plugin import differences, recorded_plugins
 from simulate.store.files import StoreError, commit, sweep_up
 from simulate.store.layout import FORMAT, MOST_COLUMNS, Layout
@@ -44,7 +44,7 @@ def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
     if not (path / MANIFEST).exists():
         return None
     recorded: dict[str, Any] = read_manifest(path)["identity"]
-    old, wanted = with_defaults(recorded), with_defaults(manifest["identity"])
+    old, wanted = comparable(recorded), comparable(manifest["identity"])
     different = [*differences(recorded_plugins(old), recorded_plugins(wanted))]
     del old["plugins"], wanted["plugins"]
     different += [f"{key}={here!r}, not {now!r}" for key, here, now in _differences(old, wanted)]

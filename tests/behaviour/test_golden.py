@@ -26,7 +26,7 @@ DATA = Path(__file__).parents[1] / "data"
 OVERRIDES = {
     "golden-1": ["network.width=16", "network.depth=3", "ensemble.networks=48", "ensemble.block=16", "inputs.count=3",
                  "inputs.test=1", "dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=4",
-                 "observables=training", "observables.steps=[0,4]"],
+                 "dynamics.lambda_b=0", "observables=training", "observables.steps=[0,4]"],
     "golden-2": ["activation=leaky_relu", "activation.slope=0.2", "dynamics=momentum", "dynamics.momentum=0.4",
                  "dynamics.eta=0.05", "dynamics.steps=3", "dynamics.tolerance=0.01", "dynamics.lambda_b=0.5",
                  "network.width=12", "network.depth=3", "inputs.count=2", "inputs.test=1",

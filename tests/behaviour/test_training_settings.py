@@ -1,5 +1,6 @@
 """Options of algorithms and rules, also of those from plugins, are read, and each mistake gives one line."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import configs
 from simulate.__main__ import main
 from simulate.api import read_one, read_sweep
 from simulate.settings.training import ALGORITHMS, RULES, Algorithm, Rule
+from simulate.store.files import StoreError
+from simulate.store.sets import DataSet
 
 ADAM = ["dynamics=gradient_descent", "dynamics.name=adam", "dynamics.eta=0.1", "+dynamics.beta1=0.9",
         "+dynamics.beta2=0.99", "+dynamics.epsilon=1e-8"]  # fmt: skip
@@ -92,3 +95,21 @@ def test_rules_are_swept(plugin, monkeypatch: pytest.MonkeyPatch) -> None:
     for points in (by_line, read_sweep(DECAY)):
         assert [dict(point.dynamics.rules) for point in points] == [{}, {"weight_decay": 0.1}, {"weight_decay": 0.2}]
         assert len({point.output for point in points}) == 3
+
+
+@pytest.mark.parametrize("option", configs.options("dynamics"))
+def test_biases_train_unless_they_are_told_not_to(option: str) -> None:
+    """PDLT's rates: every option has lambda_b = lambda_W = 1, also where the rates enter the NTK alone."""
+    dynamics = read_one([f"dynamics={option}", "network.depth=3"]).dynamics
+    assert dynamics.lambda_b == dynamics.lambda_W == (1.0, 1.0, 1.0)
+
+
+def test_rates_that_nothing_depends_on_do_not_make_another_data_set(run: Callable[..., DataSet]) -> None:
+    """Kernels of networks that are not trained go on from lambda_b = 0, the default of earlier versions."""
+    small = ["network.width=4", "network.depth=2", "ensemble.block=4"]
+    old = run(*small, "observables=kernel", "ensemble.networks=4", "dynamics.lambda_b=0")
+    grown = run(*small, "observables=kernel", "ensemble.networks=8", f"output={old.path}")
+    assert grown.networks == 8
+    ntk = run(*small, "observables=ntk", "ensemble.networks=4", "dynamics.lambda_b=0")
+    with pytest.raises(StoreError, match=r"dynamics\.lambda_b=\[0\.0, 0\.0\], not \[1\.0, 1\.0\]"):
+        run(*small, "observables=ntk", "ensemble.networks=8", f"output={ntk.path}")
