@@ -50,13 +50,20 @@ class Expectations:
         self.step, self.graded = (0.5, False) if s.kinked or self.top <= 0 else calibrate_step(s, self.top)
         self.functions = (*s.derivatives, *(rest(s, order) for order in range(2)))
         self.cache: dict[Key, float] = {}
+        self.tensors: dict[tuple[int, ...], Array] = {}
         self.grids: dict[tuple[int, ...], Grid] = {}
 
     def tensor(self, *orders: int) -> Array:
-        """The mean <s^(orders[0])_a s^(orders[1])_b ...> has shape (D,) * len(orders).
+        """The mean <s^(orders[0])_a s^(orders[1])_b ...> has shape (D,) * len(orders), and is read-only.
 
         Raises ValueError for what a kinked activation does not have.
         """
+        if orders not in self.tensors:
+            self.tensors[orders] = self._tensor(*orders)
+            self.tensors[orders].flags.writeable = False
+        return self.tensors[orders]
+
+    def _tensor(self, *orders: int) -> Array:
         if self.s.kinked and len(orders) == 2:
             return self._kinked_pairs(*orders)
         out = np.empty((self.D,) * len(orders))
