@@ -1,6 +1,6 @@
 """Activations as the theory sees them: a function with five derivatives, or two slopes.
 
-Written apart from `simulate.activations` on purpose: theory and experiment share no code, so they
+Written apart from `simulate.networks.activations` on purpose: theory and experiment share no code, so they
 share no bug; `tests/exact/networks/test_activations.py` holds the two equal.
 """
 
@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,9 +196,15 @@ def activation(spec: str | Activation) -> Activation:
     if not match or match[1] not in REGISTRY:
         raise ValueError(f"activation={spec!r}: known are {', '.join(REGISTRY)}")
     try:
-        if match[1] == "expression":
-            return _expression(match[2] or "")
-        parameters = dict(item.split("=") for item in (match[2] or "").replace(" ", "").split(",") if item)
-        return REGISTRY[match[1]](**{key: float(value) for key, value in parameters.items()})
+        return _built(match[1], REGISTRY[match[1]], match[2] or "")
     except (TypeError, ValueError) as error:
         raise ValueError(f"activation={spec!r}: {error}; parameters are written name(key=number)") from None
+
+
+@lru_cache(maxsize=256)
+def _built(name: str, build: Build, text: str) -> Activation:
+    """One record for one spec, so that what is computed for it once can be kept."""
+    if name == "expression":
+        return build(text)
+    parameters = dict(item.split("=") for item in text.replace(" ", "").split(",") if item)
+    return build(**{key: float(value) for key, value in parameters.items()})

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -30,7 +31,12 @@ def critical(activation: str | Activation) -> Critical:
     Raises ValueError for an unknown activation, and for one that has no critical initialisation (sigmoid and softplus,
     docs/theory.md (4.6)).
     """
-    s = named(activation)
+    return _critical(named(activation))
+
+
+@lru_cache(maxsize=256)
+def _critical(s: Activation) -> Critical:
+    """A claim asks at every point of a sweep: docs/theory.md (4.2), (4.3) or (4.4)."""
     if s.slopes is not None:
         A2 = (s.slopes[0] ** 2 + s.slopes[1] ** 2) / 2
         return Critical(0.0, 1 / A2, math.nan, "scale-invariant")
