@@ -1,5 +1,6 @@
 """Fixtures with the project as a user has it: a wheel, built once, is installed in a folder without a checkout."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -14,9 +15,20 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of packages in which the wheel is installed."""
-    folder = tmp_path_factory.mktemp("wheel")
+def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of packages in which the wheel is installed, one for all processes of the tests, so that its loops
+    are compiled once."""
+    root = tmp_path_factory.getbasetemp()
+    root = root if worker_id == "master" else root.parent
+    with open(root / "wheel.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "wheel" / "site").exists():
+            _install(root / "wheel")
+    return root / "wheel" / "site"
+
+
+def _install(folder: Path) -> None:
+    """Build the wheel, and install it in folder/site."""
     source = folder / "source"  # a copy: building leaves files behind
     for name in ("simulate", "analysis", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -27,7 +39,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("*.whl")
     install = [*pip, "install", "-q", "--no-deps", "--no-index", "--target", folder / "site", wheel]
     subprocess.run(install, check=True, capture_output=True)
-    return folder / "site"
 
 
 @pytest.fixture

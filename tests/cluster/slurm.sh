@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A Slurm of one node on the loopback interface, without systemd: slurm.sh start DIR, slurm.sh stop DIR. As root, with
 # Debian's slurm-wlm and munge installed. DIR holds its configuration, state and logs; export SLURM_CONF=DIR/slurm.conf.
+# Its ports are free ones, so that two can run on a machine.
 set -euo pipefail
 what=$1 dir=$(realpath "$2")
 export SLURM_CONF=$dir/slurm.conf
@@ -10,6 +11,10 @@ if [ "$what" = stop ]; then
   exit 0
 fi
 mkdir -p "$dir/state" "$dir/spool"
+ports=$(python3 -c '
+import socket
+both = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+print(*(one.getsockname()[1] for one in both))')
 if ! pgrep -x munged >/dev/null; then
   install -d -o munge -g munge -m 0755 /run/munge
   install -d -o munge -g munge -m 0711 /var/lib/munge
@@ -19,8 +24,8 @@ fi
 cat > "$SLURM_CONF" <<CONF
 ClusterName=one
 SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort=${ports% *}
+SlurmdPort=${ports#* }
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
