@@ -1,6 +1,5 @@
 """Rows of a block and parts of blocks: addresses -> ensemble -> training -> observables -> rows."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from simulate.observables.measure import gather
 from simulate.running.jobs import Job
 from simulate.running.samplers import snapshots
 from simulate.store.layout import NOT_FINITE, OK
+from simulate.store.locks import Writer
 from simulate.store.parts import write_part
 
 
@@ -49,10 +49,11 @@ def compute_block(
     return rows, status
 
 
-def compute_part(
-    job: Job, first: int, last: int, arrays: streams.Arrays, may_commit: Callable[[], bool] = lambda: True
-) -> int:
-    """Compute and commit the rows of networks [first, last); returns how many. arrays: as of `compute_block`."""
+def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: streams.Arrays) -> int:
+    """Compute and commit the rows of networks [first, last); returns how many. arrays: as of `compute_block`.
+
+    StoreError where another process is the writer by now, OSError where the disk fails.
+    """
     pieces, statuses = [], []
     for index in range(first // job.block, -(-last // job.block)):
         start = index * job.block
@@ -62,7 +63,5 @@ def compute_part(
         pieces.append({prefix: array[low:high] for prefix, array in values.items()})
         statuses.append(status[low:high])
     values = {prefix: np.concatenate([piece[prefix] for piece in pieces]) for prefix in pieces[0]}
-    if not may_commit():
-        raise SystemExit
-    write_part(job.path, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses))
+    write_part(writer, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses))
     return last - first

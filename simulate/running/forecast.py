@@ -18,6 +18,7 @@ from simulate.running.cost import NOMINAL, counts, gradients
 from simulate.running.jobs import Job
 from simulate.running.memory import peak_bytes, resident
 from simulate.running.plan import part_size
+from simulate.store import locks
 from simulate.store.layout import layout_of
 from simulate.store.parts import write_part
 
@@ -80,7 +81,8 @@ def _commit(job: Job) -> float:
     for _ in range(2):  # the first try also loads the parquet writer
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            write_part(Path(folder), job.layout, {}, 0, values, np.zeros(shape[:2], np.int8))
+            with locks.writing(Path(folder), 0, M) as writer:
+                write_part(writer, job.layout, {}, 0, values, np.zeros(shape[:2], np.int8))
             tries.append(time.perf_counter() - began)
     return min(tries) * job.block / M
 

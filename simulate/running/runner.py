@@ -12,9 +12,10 @@ from simulate.running.memory import fitting
 from simulate.running.plan import missing_ranges, part_size, share
 from simulate.running.process import one_thread
 from simulate.running.progress import Progress
-from simulate.running.workers import Buffers, in_this_process, in_workers, workers
+from simulate.running.workers import Buffers, Task, in_this_process, in_workers, workers
 from simulate.settings.reader import SettingsError
 from simulate.store import locks
+from simulate.store.files import make_folder
 from simulate.store.manifest import create
 from simulate.store.parts import committed, damage, set_aside
 from simulate.store.sets import DataSet, open_data_set
@@ -35,13 +36,13 @@ def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ONLY_S
     """
     count = _processes(jobs, progress)
     with ExitStack() as held:
-        spans = []
+        spans, writers = [], []
         for job in jobs:
             spans.append(share(job.first, job.last, part_size(job, shard[1]), shard))
-            job.path.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locks.writing(job.path, *spans[-1]))
+            make_folder(job.path)
+            writers.append(held.enter_context(locks.writing(job.path, *spans[-1])))
         try:
-            return _run(jobs, spans, progress, count, shard[1])
+            return _run(jobs, writers, spans, progress, count, shard[1])
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise MemoryError(_out_of_memory(jobs, count)) from error
@@ -71,24 +72,29 @@ def _out_of_memory(jobs: Sequence[Job], count: int) -> str:
 
 
 def _run(
-    jobs: Sequence[Job], spans: Sequence[tuple[int, int]], progress: Progress, count: int, shards: int
+    jobs: Sequence[Job],
+    writers: Sequence[locks.Writer],
+    spans: Sequence[tuple[int, int]],
+    progress: Progress,
+    count: int,
+    shards: int,
 ) -> list[DataSet]:
-    tasks: list[tuple[Job, int, int]] = []
+    tasks: list[Task] = []
     to_make = []
-    for job, (low, high) in zip(jobs, spans, strict=True):
+    for job, writer, (low, high) in zip(jobs, writers, spans, strict=True):
         s = job.samples
-        create(job.path, job.manifest(), s.x, s.y, s.train)
+        create(writer, job.manifest(), s.x, s.y, s.train)
         for first, last in committed(job.path):
             if last <= low or first >= high:  # another shard checks this part
                 continue
             if why := damage(job.path, job.layout, job.digest(), first, last):
-                aside = set_aside(job.path, first, last)
+                aside = set_aside(writer, first, last)
                 progress.say(f"{aside}: this part {why}; set aside, its networks are computed again")
         done = [(max(a, low), min(b, high)) for a, b in committed(job.path) if a < high and b > low]
         ranges = missing_ranges(low, high, done, part_size(job, shards)) if low < high else []
         missing = sum(b - a for a, b in ranges)
         progress.start(str(job.path), high - low, missing, touched_bytes(job))
-        tasks += [(job, a, b) for a, b in ranges]
+        tasks += [(job, writer, a, b) for a, b in ranges]
         to_make.append(missing)
     count = min(count, len(tasks))
     if not jobs[0].settings.workers:  # a process that would hardly have begun when the work is done does not pay

@@ -23,6 +23,9 @@ from simulate.running.jobs import Job
 from simulate.running.process import keep_memory, one_thread
 from simulate.settings import Settings
 from simulate.settings.reader import SettingsError
+from simulate.store.locks import Writer
+
+Task = tuple[Job, Writer, int, int]  # networks [first, last) of the job's data set, and the right to write them
 
 
 def workers(settings: Settings) -> int:
@@ -45,23 +48,23 @@ class Buffers:
         return self._arrays
 
 
-def in_this_process(tasks: list[tuple[Job, int, int]], left: Buffers) -> Iterator[tuple[Job, int]]:
+def in_this_process(tasks: list[Task], left: Buffers) -> Iterator[tuple[Job, int]]:
     with one_thread():
-        for job, low, high in tasks:
-            yield job, compute.compute_part(job, low, high, left.by(job))
+        for job, writer, low, high in tasks:
+            yield job, compute.compute_part(job, writer, low, high, left.by(job))
 
 
-def in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[Job, int]]:
+def in_workers(tasks: list[Task], count: int) -> Iterator[tuple[Job, int]]:
     """This process is one of them: it works while the others start, and between its own parts hands out new ones."""
     others, context = multiprocessing.active_children(), multiprocessing.get_context("spawn")
     numbers = context.SimpleQueue()
     for number in range(1, count):
         numbers.put(number)
-    queue: deque[tuple[Job, int, int]] = deque(tasks)
+    queue: deque[Task] = deque(tasks)
     left = Buffers()
     running: dict[Future[int], Job] = {}
     to_load = plugins.sources(tasks[0][0].settings.plugins)  # a sweep has the same at all points
-    with ProcessPoolExecutor(count - 1, context, _start_worker, (os.getpid(), numbers, to_load)) as pool:
+    with ProcessPoolExecutor(count - 1, context, _start_worker, (numbers, to_load)) as pool:
         try:
             while queue or running:
                 while len(queue) > 1 and len(running) < 2 * (count - 1):  # one to work on and one to go on with
@@ -85,16 +88,14 @@ def in_workers(tasks: list[tuple[Job, int, int]], count: int) -> Iterator[tuple[
 
 
 # Of a worker process:
-_parent: int | None = None
 _not_loaded = ""  # why it could not load a plugin
 _buffers = Buffers()
 
 
-def _compute_part(job: Job, first: int, last: int) -> int:
+def _compute_part(job: Job, writer: Writer, first: int, last: int) -> int:
     if _not_loaded:
         raise RuntimeError(_not_loaded)
-    # A parent that was killed holds its addresses no more: somebody else may be writing them by now.
-    return compute.compute_part(job, first, last, _buffers.by(job), may_commit=lambda: os.getppid() == _parent)
+    return compute.compute_part(job, writer, first, last, _buffers.by(job))
 
 
 def _leave_with_parent() -> None:
@@ -104,9 +105,8 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _start_worker(parent: int, numbers: Any, to_load: Sequence[tuple[str, str]]) -> None:
-    global _parent, _not_loaded
-    _parent = parent
+def _start_worker(numbers: Any, to_load: Sequence[tuple[str, str]]) -> None:
+    global _not_loaded
     number = numbers.get()
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())

@@ -1,19 +1,17 @@
 """Files that appear whole or not at all: each is written under another name, flushed to the disk, and renamed.
 
-A kill at any moment leaves either the file or nothing.
+A kill or a crash at any moment leaves either the file or nothing.
 """
 
 import contextlib
-import fcntl
-import os
 import re
-import socket
-import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO
 
 from simulate.settings.reader import printable
+from simulate.store import disk
 
 _TEMPORARY = re.compile(r"\..*\.([^.]*)\.(\d+)\.tmp")
 YOUNG_SECONDS = 10.0  # temporary files are kept for so long in any case
@@ -27,33 +25,55 @@ class StoreError(RuntimeError):
         super().__init__(printable(text))
 
 
-def commit(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def commit(
+    path: Path,
+    write: Callable[[IO[bytes]], object],
+    fence: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
     """Write a file through a temporary one: write, flush, rename, and flush the folder.
 
-    A link at the temporary name is removed and never followed. OSError where the disk fails; no temporary file is left.
+    fence: a context in which the file is renamed; what it raises prevents that. OSError where the disk fails. No
+    temporary file is left, and no link is followed.
     """
-    temporary = path.with_name(f".{path.name}.{host()}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{disk.host().replace('.', '-')}.{disk.number()}.tmp")
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as stream:
+        with disk.create(temporary) as stream:
             with contextlib.suppress(OSError):  # a file system without locks: `sweep_up` goes by age
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                disk.lock(stream)
             write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+            disk.sync(stream)
+        with fence():
+            disk.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to tell; `sweep_up` removes what stays
+            disk.remove(temporary)
+        raise
+    disk.sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if they are missing. OSError where that fails, or where there is a file.
+
+    It returns when their names are on the disk. That holds also for folders that are here already, as far up as this
+    user may write: another process may have made them just now.
+    """
+    path = path.absolute()
+    _make(path)
+    for above in path.parents:
+        if not disk.may_write(above):
+            break
+        disk.sync_folder(above)
+
+
+def _make(folder: Path) -> None:
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def host() -> str:
-    """The name of this machine as the names of temporary files have it, without dots."""
-    return socket.gethostname().replace(".", "-")
+        disk.make(folder)
+    except FileNotFoundError:
+        _make(folder.parent)
+        _make(folder)
+    except OSError:
+        if not disk.is_folder(folder):
+            raise
 
 
 def sweep_up(path: Path) -> None:
@@ -63,22 +83,25 @@ def sweep_up(path: Path) -> None:
     processes do not. A file that is younger than YOUNG_SECONDS, or that cannot be locked on this file system and is
     younger than REMOTE_SECONDS, is kept: its writer may have no lock yet, or none that is seen here.
     """
-    for name in path.glob(".*.tmp"):
-        if not _TEMPORARY.fullmatch(name.name):
+    for name in disk.names(path):
+        if not _TEMPORARY.fullmatch(name):
             continue
         with contextlib.suppress(FileNotFoundError):  # its owner or another sweep may remove it first
-            age = time.time() - name.lstat().st_mtime
-            if age > REMOTE_SECONDS or (age > YOUNG_SECONDS and _unlocked(name)):
-                name.unlink()
+            found = disk.status(path / name)
+            age = disk.now() - found.st_mtime if found else 0.0
+            if age > REMOTE_SECONDS or (age > YOUNG_SECONDS and unlocked(path / name)):
+                disk.remove(path / name)
 
 
-def _unlocked(name: Path) -> bool:
-    """Whether no process holds a lock of the file; False where that cannot be known."""
+def unlocked(path: Path) -> bool:
+    """Whether no process holds the file's lock; False where that cannot be known. FileNotFoundError where it is gone.
+
+    A shared lock is tried, so that those who ask at the same time do not take each other for a holder.
+    """
     try:
-        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with disk.open_for_reading(path) as stream:
+            return disk.try_lock(stream, shared=True)
     except FileNotFoundError:
         raise
     except OSError:
         return False
-    return True

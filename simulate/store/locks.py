@@ -3,19 +3,23 @@
 Conflicts are reported within two seconds, and locks of dead processes are ignored. A writer keeps a file `.writer-...`
 in the data set under an exclusive lock of the operating system, which ends with the process however it ends. Several
 processes (shards) may write to one data set as long as their ranges of addresses do not overlap.
+
+A file system can lose a lock whose owner lives (a server of NFS that restarts), and a worker process can be about to
+commit when its parent is killed. So each commit checks that its writer is still the one entered (`Writer.fence`).
 """
 
 import contextlib
-import fcntl
 import json
-import os
 import re
-import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from simulate.store import disk
+from simulate.store.files import StoreError, commit, unlocked
 
 # PATIENCE: seconds to wait for the list of writers; a thousand shards may enter it at once.
 PATIENCE = 120.0
@@ -26,31 +30,54 @@ class HeldError(RuntimeError):
     """Another process is writing networks of this range; the message names it."""
 
 
-def _open_no_link(path: str, flags: int) -> int:
-    """An opener that refuses links."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+@dataclass(frozen=True)
+class Writer:
+    """The right to write networks [first, last) of the data set in `path`. Worker processes use that of their parent.
 
+    entry: the file that stands for it, and its inode.
+    """
 
-def _locked(stream: IO[str]) -> bool:
-    """Lock the file if it is free; whether it was. Raises OSError where the file system has no locks."""
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    path: Path
+    first: int
+    last: int
+    entry: Path
+    inode: int
+
+    @contextmanager
+    def fence(self) -> Iterator[None]:
+        """A context during which nobody else can become the writer. StoreError where somebody has, OSError where that
+        cannot be known."""
+        with _list_of_writers(self.path, shared=True):
+            if not self.entered():
+                raise StoreError(
+                    f"output={self.path}: this process is no longer the writer of networks {self.first} to "
+                    f"{self.last - 1}: {self.entry.name} was removed or replaced; nothing was written"
+                )
+            yield
+
+    def entered(self) -> bool:
+        """Whether the file that was made when the writer entered is in its place."""
+        found = disk.status(self.entry)
+        return found is not None and found.st_ino == self.inode
+
+    def commit(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
+        """Write the file `name` of the data set, whole or not at all (`simulate.store.files.commit`). StoreError where
+        another process is the writer by now, OSError where the disk fails."""
+        commit(self.path / name, write, self.fence)
 
 
 @contextmanager
-def _entering(path: Path) -> Iterator[None]:
-    """Keep other processes out while this one looks at the writers and enters itself."""
-    with open(path / ".writers", "a", opener=_open_no_link) as stream:
-        deadline = time.monotonic() + PATIENCE
-        while not _locked(stream):
-            if time.monotonic() > deadline:
+def _list_of_writers(path: Path, shared: bool = False) -> Iterator[None]:
+    """Keep other processes out while this one looks at the writers and enters itself; if shared, only those that would
+    enter."""
+    with disk.open_shared(path / ".writers") as stream:
+        deadline = disk.clock() + PATIENCE
+        while not disk.try_lock(stream, shared):
+            if disk.clock() > deadline:
                 raise HeldError(
                     f"output={path}: its list of writers is held by another process for more than {PATIENCE:g} s"
                 )
-            time.sleep(0.01)
+            disk.sleep(0.01)
         yield
 
 
@@ -64,10 +91,10 @@ def _checked(entry: Any) -> dict[str, Any]:
 
 def _entries(path: Path, first: int, last: int) -> Iterator[Path]:
     """The files of writers, live or dead, whose ranges by name overlap networks [first, last)."""
-    for name in sorted(path.glob(".writer-*")):
-        match = _WRITER.fullmatch(name.name)
+    for name in disk.names(path):
+        match = _WRITER.fullmatch(name)
         if match and int(match[1]) < last and first < int(match[2]):
-            yield name
+            yield path / name
 
 
 def writers(path: Path, first: int = 0, last: int = 2**63) -> list[dict[str, Any]]:
@@ -78,21 +105,19 @@ def writers(path: Path, first: int = 0, last: int = 2**63) -> list[dict[str, Any
     """
     found = []
     for name in _entries(path, first, last):
-        try:
-            with open(name, "r+", opener=_open_no_link) as stream:
-                if not _locked(stream):  # its owner lives
-                    found.append(_entry(name, stream))
-        except FileNotFoundError:
-            continue  # its owner has just left
-        except OSError:
-            found.append(_of_name(name))
+        with contextlib.suppress(FileNotFoundError):  # its owner has just left
+            if not unlocked(name):
+                found.append(_entry(name))
     return found
 
 
-def _entry(name: Path, stream: IO[str]) -> dict[str, Any]:
+def _entry(name: Path) -> dict[str, Any]:
     try:
-        return _checked(json.load(stream))
-    except ValueError:  # empty as yet, or not ours
+        with disk.open_for_reading(name) as stream:
+            return _checked(json.load(stream))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError):  # unreadable, empty as yet, or not ours
         return _of_name(name)
 
 
@@ -102,34 +127,40 @@ def _of_name(name: Path) -> dict[str, Any]:
     assert match
     since = 0.0
     with contextlib.suppress(OSError):
-        since = name.lstat().st_mtime
+        found = disk.status(name)
+        since = found.st_mtime if found else 0.0
     return {"first": int(match[1]), "last": int(match[2]), "host": match[3], "pid": int(match[4]), "since": since}
 
 
 @contextmanager
-def writing(path: Path, first: int, last: int) -> Iterator[None]:
+def writing(path: Path, first: int, last: int) -> Iterator[Writer]:
     """Hold networks [first, last) of the data set in `path` as long as the context lasts.
 
     Raises HeldError where a live process holds some of them, OSError where the file system has no locks.
     """
-    name = path / f".writer-{first}-{last}-{socket.gethostname()}-{os.getpid()}"
-    with _entering(path):
-        for other in writers(path, first, last):
-            who = f"process {other['pid']} on {other['host']}, since {time.ctime(other['since'])}"
-            raise HeldError(
-                f"output={path}: networks {other['first']} to {other['last'] - 1} are being written by {who}"
-            )
-        for dead in _entries(path, first, last):
-            with contextlib.suppress(OSError), open(dead, "r+", opener=_open_no_link) as stream:
-                if _locked(stream):
-                    dead.unlink()
-        held = open(name, "x", opener=_open_no_link)  # noqa: SIM115
-        fcntl.flock(held, fcntl.LOCK_EX)
-        entry = {"first": first, "last": last, "host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
-        held.write(json.dumps(entry))
-        held.flush()
-    try:
-        yield
-    finally:
-        name.unlink(missing_ok=True)
-        held.close()
+    name = path / f".writer-{first}-{last}-{disk.host()}-{disk.process()}"
+    with contextlib.ExitStack() as held:
+        with _list_of_writers(path):
+            for other in writers(path, first, last):
+                who = f"process {other['pid']} on {other['host']}, since {time.ctime(other['since'])}"
+                raise HeldError(
+                    f"output={path}: networks {other['first']} to {other['last'] - 1} are being written by {who}"
+                )
+            for dead in _entries(path, first, last):
+                with contextlib.suppress(OSError):
+                    if unlocked(dead):
+                        disk.remove(dead)
+            stream = held.enter_context(disk.create(name))
+            disk.lock(stream)
+            entry = {"first": first, "last": last, "host": disk.host(), "pid": disk.process(), "since": disk.now()}
+            stream.write(json.dumps(entry).encode())
+            stream.flush()
+            writer = Writer(path, first, last, name, disk.inode(stream))
+            held.callback(_leave, writer)
+        yield writer
+
+
+def _leave(writer: Writer) -> None:
+    with contextlib.suppress(OSError):  # what stays counts as dead, since its lock ends now
+        if writer.entered():
+            disk.remove(writer.entry)

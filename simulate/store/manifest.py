@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from simulate.observables.columns import OBSERVABLES
 from simulate.settings import comparable
 from simulate.settings.plugin import differences, recorded_plugins
-from simulate.store.files import StoreError, commit, sweep_up
+from simulate.store import disk
+from simulate.store.files import StoreError, sweep_up
 from simulate.store.layout import FORMAT, MOST_COLUMNS, Layout
+from simulate.store.locks import Writer
 from simulate.store.parts import committed
 
 MANIFEST = "dataset.json"
@@ -41,7 +43,7 @@ def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
     Raises StoreError where it is not the data set of `manifest`, or holds networks that `manifest` leaves out: networks
     may be added to a data set, but never taken away.
     """
-    if not (path / MANIFEST).exists():
+    if not disk.exists(path / MANIFEST):
         return None
     recorded: dict[str, Any] = read_manifest(path)["identity"]
     old, wanted = comparable(recorded), comparable(manifest["identity"])
@@ -62,23 +64,23 @@ def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
     return recorded
 
 
-def create(path: Path, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any] | None, train: int) -> None:
-    """Start a data set, or continue the one in `path`. Raises StoreError as `check` does, OSError where the disk fails.
+def create(writer: Writer, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any] | None, train: int) -> None:
+    """Start the writer's data set, or continue it. Raises StoreError as `check` does, OSError where the disk fails.
 
     x: (D, n_0); y: (D, n_L) or None; train: the first so many samples are for training.
     """
+    path = writer.path
     check(path, manifest)
-    path.mkdir(parents=True, exist_ok=True)
     sweep_up(path)
-    if not (path / MANIFEST).exists():
+    if not disk.exists(path / MANIFEST):
         table = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
         table |= {f"x_{k}": column for k, column in enumerate(x.T)}
         table |= {f"y_{k}": column for k, column in enumerate(y.T)} if y is not None else {}
-        commit(path / "samples.parquet", lambda stream: pq.write_table(pa.table(table), stream))
+        writer.commit("samples.parquet", lambda stream: pq.write_table(pa.table(table), stream))
     text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
-    if (path / MANIFEST).exists() and (path / MANIFEST).read_text() == text + "\n":
+    if disk.exists(path / MANIFEST) and disk.read(path / MANIFEST) == (text + "\n").encode():
         return  # the other shards of a run find it as it should be
-    commit(path / MANIFEST, lambda stream: stream.write((text + "\n").encode()))
+    writer.commit(MANIFEST, lambda stream: stream.write((text + "\n").encode()))
 
 
 def digest(identity: Mapping[str, Any]) -> str:
@@ -90,9 +92,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the data set in `path`. Raises StoreError for a file that is not one."""
     name = path / MANIFEST
     try:
-        if name.stat().st_size > MOST_MANIFEST_BYTES:
+        if disk.size(name) > MOST_MANIFEST_BYTES:
             raise ValueError(f"{MANIFEST} has more than {MOST_MANIFEST_BYTES} bytes")
-        manifest = json.loads(name.read_text())
+        manifest = json.loads(disk.read(name))
         if not isinstance(manifest, dict):
             raise ValueError(f"{MANIFEST} is not a mapping")
         if manifest.get("format") != FORMAT:

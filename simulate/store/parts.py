@@ -8,7 +8,6 @@ Pages carry checksums, which are verified when they are read.
 
 import itertools
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from simulate.store.files import StoreError, commit
+from simulate.store import disk
+from simulate.store.files import StoreError
 from simulate.store.layout import KEYS, Layout
+from simulate.store.locks import Writer
 
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
 def committed(path: Path) -> list[tuple[int, int]]:
     """The committed ranges [first, last) of networks, in order; empty where there is no folder."""
-    found = (_PART.fullmatch(name.name) for name in path.iterdir()) if path.is_dir() else ()
+    found = (_PART.fullmatch(name) for name in disk.names(path))
     return sorted((int(m[1]), int(m[2])) for m in found if m)
 
 
@@ -52,7 +53,7 @@ def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequen
         try:
             return _read_part(path, layout, first, last, columns)
         except OSError:
-            time.sleep(pause)  # network file systems have errors that pass
+            disk.sleep(pause)  # network file systems have errors that pass
     return _read_part(path, layout, first, last, columns)
 
 
@@ -60,9 +61,9 @@ def _read_part(path: Path, layout: Layout, first: int, last: int, columns: Seque
     name = path / part_name(first, last)
     rows = (last - first) * len(layout.steps) * len(layout.layers)
     try:
-        if name.is_symlink() or not name.is_file():
+        if not disk.is_plain(name):
             raise StoreError("is not a plain file")
-        with pq.ParquetFile(name, page_checksum_verification=True) as file:
+        with pq.ParquetFile(disk.source(name), page_checksum_verification=True) as file:
             metadata = file.metadata
             if not metadata.schema.to_arrow_schema().equals(layout.arrow({}), check_metadata=False):
                 raise StoreError("has other columns")
@@ -106,11 +107,18 @@ def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> 
     return None
 
 
-def set_aside(path: Path, first: int, last: int) -> Path:
-    """Rename a damaged part, so that it counts as missing, and return its new path; nothing is deleted."""
-    name = path / part_name(first, last)
-    number = next(k for k in itertools.count(1) if not name.with_name(f"{name.name}.damaged-{k}").exists())
-    return name.rename(name.with_name(f"{name.name}.damaged-{number}"))
+def set_aside(writer: Writer, first: int, last: int) -> Path:
+    """Rename a damaged part, so that it counts as missing, and return its new path; nothing is deleted.
+
+    StoreError where another process is the writer by now.
+    """
+    name = writer.path / part_name(first, last)
+    candidates = (name.with_name(f"{name.name}.damaged-{k}") for k in itertools.count(1))
+    aside = next(candidate for candidate in candidates if not disk.status(candidate))
+    with writer.fence():
+        disk.replace(name, aside)
+    disk.sync_folder(writer.path)
+    return aside
 
 
 def part_name(first: int, last: int) -> str:
@@ -119,14 +127,15 @@ def part_name(first: int, last: int) -> str:
 
 
 def write_part(
-    path: Path,
+    writer: Writer,
     layout: Layout,
     metadata: dict[str, str],
     first: int,
     values: Mapping[str, NDArray[Any]],
     status: NDArray[np.int8],
 ) -> None:
-    """Commit the rows of networks first, ..., first + M - 1. OSError where the disk fails.
+    """Commit the rows of networks first, ..., first + M - 1. OSError where the disk fails, StoreError where another
+    process is the writer by now.
 
     values: for each family's prefix (M, steps, layers, columns), NaN where a network has diverged; status: (M, steps).
     metadata: key-value pairs of the file, with the data set's digest as "identity".
@@ -148,8 +157,8 @@ def write_part(
             column = np.ascontiguousarray(block[..., k]).reshape(-1)
             arrays.append(pa.array(column, mask=absent if absent.any() else None, from_pandas=False))
     table = pa.Table.from_arrays(arrays, schema=layout.arrow(metadata))
-    commit(
-        path / part_name(first, first + M),
+    writer.commit(
+        part_name(first, first + M),
         lambda stream: pq.write_table(
             table,
             stream,

@@ -14,7 +14,7 @@ import pytest
 
 from simulate.__main__ import main
 from simulate.running import plan
-from simulate.store import parts
+from simulate.store import disk, parts
 from simulate.store.manifest import MANIFEST
 from simulate.store.parts import committed
 from simulate.store.sets import DataSet, open_data_set
@@ -39,7 +39,7 @@ class Disk:
         patch = pytest.MonkeyPatch()
         patch.setattr(plan, "PART_WORK", 0)  # each block becomes a part
         patch.setattr(plan, "PARTS", 10**6)
-        write_table, real_open, mkdir = parts.pq.write_table, os.open, Path.mkdir
+        write_table = parts.pq.write_table
 
         def write(table: Any, stream: Any, **options: Any) -> None:
             stream.write(b"PAR1 half of a part")  # some bytes are written before the disk fails
@@ -48,29 +48,19 @@ class Disk:
             stream.truncate()
             write_table(table, stream, **options)
 
-        def opened(path: Any, *arguments: Any, **options: Any) -> int:
-            if str(self.folder) in str(path):
-                self.step()
-            return real_open(path, *arguments, **options)
-
-        def made(path: Path, *arguments: Any, **options: Any) -> None:
-            self.step()
-            mkdir(path, *arguments, **options)
-
         patch.setattr(parts.pq, "write_table", write)
-        patch.setattr(os, "open", opened)
-        patch.setattr(Path, "mkdir", made)
-        for name in ("fsync", "replace"):
-            patch.setattr(os, name, self._counted(getattr(os, name)))
+        for name in ("create", "open_shared", "open_for_reading", "sync", "sync_folder", "replace", "make"):
+            patch.setattr(disk, name, self._counted(getattr(disk, name)))
         try:
             yield
         finally:
             patch.undo()
 
     def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            self.step()
-            return function(*arguments)
+        def call(target: Any, *arguments: Any) -> Any:
+            if not isinstance(target, Path) or self.folder in (target, *target.parents):
+                self.step()
+            return function(target, *arguments)
 
         return call
 
@@ -126,7 +116,7 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+def mounted(tmp_path: Path) -> Iterator[Path]:
     """A new file system of eight megabytes. Where none can be mounted, the test skips itself and says so."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -137,43 +127,43 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def remount(disk: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+def remount(mounted: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(mounted)], check=True)
 
 
-def test_a_full_disk(disk: Path, run: Callable[..., DataSet]) -> None:
+def test_a_full_disk(mounted: Path, run: Callable[..., DataSet]) -> None:
     """A full disk gives exit code 1 and one line; committed parts stay readable, and the run resumes with more room."""
-    remount(disk, "size=400k")
+    remount(mounted, "size=400k")
     code = (
         "import sys; from simulate.running import plan, runner; plan.PART_WORK, plan.PARTS = 0, 10**6\n"
         "import shutil; usage = shutil.disk_usage; shutil.disk_usage = lambda p: usage(p)._replace(free=2**40)\n"
         "from simulate.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
-    many = ["network.width=8", "ensemble.networks=12000", "ensemble.block=200", f"output={disk}/a"]
+    many = ["network.width=8", "ensemble.networks=12000", "ensemble.block=200", f"output={mounted}/a"]
     command = [sys.executable, "-c", code, *many, "workers=1", "ensemble.device=cpu"]
     full = subprocess.run(command, capture_output=True, text=True)
     assert full.returncode == 1
     assert "No space left" in full.stderr
     assert full.stderr.count("error:") == 1
-    data = open_data_set(disk / "a")
+    data = open_data_set(mounted / "a")
     assert 0 < data.networks < 12000
     assert len(data.table()) == data.networks * 4
-    assert not list((disk / "a").glob(".*tmp"))
-    remount(disk, "size=64m")
+    assert not list((mounted / "a").glob(".*tmp"))
+    remount(mounted, "size=64m")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert open_data_set(disk / "a").table().equals(run(*many[:-1]).table())
+    assert open_data_set(mounted / "a").table().equals(run(*many[:-1]).table())
 
 
-def test_a_read_only_disk(disk: Path, run: Callable[..., DataSet]) -> None:
+def test_a_read_only_disk(mounted: Path, run: Callable[..., DataSet]) -> None:
     """A run onto a read-only disk is refused with exit code 2; a data set there can be read and judged complete."""
-    data = run(*MANY, f"output={disk}/a")
-    remount(disk, "ro")
-    for out in (disk / "a", disk / "b"):
+    data = run(*MANY, f"output={mounted}/a")
+    remount(mounted, "ro")
+    for out in (mounted / "a", mounted / "b"):
         command = [sys.executable, "-m", "simulate", *MANY[:1], "ensemble.networks=200", *MANY[2:], f"output={out}"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 2
         assert "cannot be written to" in done.stderr
     assert data.table().equals(run(*MANY).table())
-    looked = subprocess.run([sys.executable, "-m", "simulate.status", str(disk)], capture_output=True, text=True)
+    looked = subprocess.run([sys.executable, "-m", "simulate.status", str(mounted)], capture_output=True, text=True)
     assert looked.returncode == 0, looked.stderr

@@ -20,7 +20,7 @@ from simulate.running import plan, runner
 from simulate.running.plan import part_size, share
 from simulate.running.prepare import prepare
 from simulate.running.runner import run
-from simulate.store import locks
+from simulate.store import disk, locks
 from simulate.store.files import StoreError
 from simulate.store.parts import committed, gaps, part_name, set_aside
 from simulate.store.sets import DataSet, open_data_set
@@ -143,11 +143,11 @@ layout = Layout(1, 1, 1, (1,), (1,), (), (0,), ("kernel",), {{}}, "float32")
 for _ in range(20):
     while True:
         try:
-            with locks.writing(path, 0, 2000):
+            with locks.writing(path, 0, 2000) as writer:
                 first = 10 * len(parts.committed(path))
                 assert not (path / parts.part_name(first, first + 10)).exists()
                 values = {{"g": np.full((10, 1, 1, 1), first, np.float32)}}
-                parts.write_part(path, layout, {{}}, first, values, np.zeros((10, 1), np.int8))
+                parts.write_part(writer, layout, {{}}, first, values, np.zeros((10, 1), np.int8))
             break
         except locks.HeldError:
             time.sleep(0.002)
@@ -206,7 +206,7 @@ def test_a_hundred_writers_at_once(tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from pathlib import Path
-from simulate.store import locks
+from simulate.store import disk, locks
 k = int(sys.argv[1])
 with locks.writing(Path({str(tmp_path)!r}), 10 * k, 10 * k + 10):
     time.sleep(1)
@@ -221,7 +221,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(stream: object, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    monkeypatch.setattr(disk.fcntl, "flock", refuse)
     with pytest.raises(OSError, match="No locks available"), locks.writing(tmp_path, 0, 10):
         pass
 
@@ -246,7 +246,7 @@ def test_shards_cover_each_network_once() -> None:
         assert all(low % size == 0 or low == first for low, high in ranges if low < high)
 
 
-@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+@pytest.mark.parametrize("step", ["write", "sync", "replace"])
 def test_a_kill_in_each_step_of_a_commit_loses_nothing(
     step: str, run: Callable[..., DataSet], tmp_path: Path, many_parts: None
 ) -> None:
@@ -254,7 +254,7 @@ def test_a_kill_in_each_step_of_a_commit_loses_nothing(
     code = f"""
 import os, signal, sys
 from simulate.running import plan
-from simulate.store import parts
+from simulate.store import disk, parts
 import simulate
 plan.PART_WORK, plan.PARTS = 0, 10**6
 count = 0
@@ -269,7 +269,7 @@ def killing(function):
 if {step!r} == "write":
     parts.pq.write_table = killing(parts.pq.write_table)
 else:
-    setattr(os, {step!r}, killing(getattr(os, {step!r})))
+    setattr(disk, {step!r}, killing(getattr(disk, {step!r})))
 simulate.run(*{SMALL!r}, "output={tmp_path}/a", "workers=1", "ensemble.device=cpu")
 """
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -286,7 +286,8 @@ def test_status(
 ) -> None:
     data = run(*SMALL, f"output={tmp_path}/a")
     assert status.main([str(tmp_path)]) == 0
-    set_aside(data.path, 40, 60)
+    with locks.writing(data.path, 0, 400) as writer:
+        set_aside(writer, 40, 60)
     (data.path / part_name(100, 120)).write_bytes(b"")
     assert status.main([str(tmp_path / "a"), "--verify"]) == 1
     stdout = capsys.readouterr().out

@@ -20,7 +20,7 @@ import pytest
 import analysis
 import simulate
 from simulate.__main__ import main
-from simulate.store import locks, parts
+from simulate.store import disk, locks, parts
 from simulate.store.files import REMOTE_SECONDS, StoreError
 from simulate.store.manifest import digest
 from simulate.store.sets import DataSet, find, open_data_set
@@ -160,7 +160,7 @@ def test_errors_of_the_disk_are_not_damage(
         return whole(*arguments, **named)
 
     monkeypatch.setattr(parts.pq, "ParquetFile", failing)
-    monkeypatch.setattr(parts.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(disk, "sleep", lambda seconds: None)
     assert main(settings) == 0, "two failures pass"
     failures[0] = 1000
     capsys.readouterr()
