@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
                 print(line)
                 whole = whole and not line.startswith("  damaged")
             whole = whole and data.complete
-    except (configs.ConfigError, SettingsError, StoreError) as error:
+    except (configs.ConfigError, SettingsError, StoreError, OSError) as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     for line in failed(Path(folders[0])):

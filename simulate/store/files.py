@@ -8,14 +8,18 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from simulate.settings.reader import printable
 from simulate.store import disk
 
 _TEMPORARY = re.compile(r"\..*\.([^.]*)\.(\d+)\.tmp")
 YOUNG_SECONDS = 10.0  # temporary files are kept for so long in any case
+PAUSES = (0.1, 0.5, 2.0)  # seconds until an error of the disk is tried again
 REMOTE_SECONDS = 86400.0  # age from which temporary files are removed though it is not known who holds them
+
+
+_T = TypeVar("_T")
 
 
 class StoreError(RuntimeError):
@@ -49,6 +53,21 @@ def commit(
             disk.remove(temporary)
         raise
     disk.sync_folder(path.parent)
+
+
+def retried(read: Callable[[], _T]) -> _T:
+    """What `read` returns. Errors of the disk are tried again, because network file systems have some that pass.
+
+    OSError where they last, and at once where a file is missing or a folder.
+    """
+    for pause in PAUSES:
+        try:
+            return read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise
+        except OSError:
+            disk.sleep(pause)
+    return read()
 
 
 def make_folder(path: Path) -> None:

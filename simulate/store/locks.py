@@ -56,9 +56,13 @@ class Writer:
             yield
 
     def entered(self) -> bool:
-        """Whether the file that was made when the writer entered is in its place."""
-        found = disk.status(self.entry)
-        return found is not None and found.st_ino == self.inode
+        """Whether the file that was made when the writer entered is in its place. It is opened, because file systems
+        of networks may remember what was there before."""
+        try:
+            with disk.open_for_reading(self.entry) as stream:
+                return disk.inode(stream) == self.inode
+        except FileNotFoundError:
+            return False
 
     def commit(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         """Write the file `name` of the data set, whole or not at all (`simulate.store.files.commit`). StoreError where

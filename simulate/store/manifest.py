@@ -19,7 +19,7 @@ from simulate.observables.columns import OBSERVABLES
 from simulate.settings import comparable
 from simulate.settings.plugin import differences, recorded_plugins
 from simulate.store import disk
-from simulate.store.files import StoreError, sweep_up
+from simulate.store.files import StoreError, retried, sweep_up
 from simulate.store.layout import FORMAT, MOST_COLUMNS, Layout
 from simulate.store.locks import Writer
 from simulate.store.parts import committed
@@ -72,6 +72,7 @@ def create(writer: Writer, manifest: dict[str, Any], x: NDArray[Any], y: NDArray
     path = writer.path
     check(path, manifest)
     sweep_up(path)
+    disk.sync_folder(path)  # names that a killed process has given, and that this run takes for committed
     if not disk.exists(path / MANIFEST):
         table = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
         table |= {f"x_{k}": column for k, column in enumerate(x.T)}
@@ -89,12 +90,10 @@ def digest(identity: Mapping[str, Any]) -> str:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the data set in `path`. Raises StoreError for a file that is not one."""
-    name = path / MANIFEST
+    """The manifest of the data set in `path`. Raises StoreError for a file that is not one, and OSError where it cannot
+    be read now, which says nothing about it."""
     try:
-        if disk.size(name) > MOST_MANIFEST_BYTES:
-            raise ValueError(f"{MANIFEST} has more than {MOST_MANIFEST_BYTES} bytes")
-        manifest = json.loads(disk.read(name))
+        manifest = json.loads(retried(lambda: _content(path / MANIFEST)))
         if not isinstance(manifest, dict):
             raise ValueError(f"{MANIFEST} is not a mapping")
         if manifest.get("format") != FORMAT:
@@ -105,9 +104,19 @@ def read_manifest(path: Path) -> dict[str, Any]:
         for key in ("identity", "settings"):
             recorded_plugins(manifest[key])
         _check_layout(path, Layout.from_plain(manifest["layout"]))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            raise
+        raise StoreError(f"{path}: not a data set ({error})") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: not a data set ({error})") from None
     return manifest
+
+
+def _content(name: Path) -> bytes:
+    if disk.size(name) > MOST_MANIFEST_BYTES:
+        raise ValueError(f"{MANIFEST} has more than {MOST_MANIFEST_BYTES} bytes")
+    return disk.read(name)
 
 
 def check_observables(path: Path, record: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from simulate.store import disk
-from simulate.store.files import StoreError
+from simulate.store.files import StoreError, retried
 from simulate.store.layout import KEYS, Layout
 from simulate.store.locks import Writer
 
@@ -49,12 +49,7 @@ def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequen
     says nothing about the part. Its metadata is checked before any page is read: a small file can claim any number of
     rows.
     """
-    for pause in (0.1, 0.5, 2.0):
-        try:
-            return _read_part(path, layout, first, last, columns)
-        except OSError:
-            disk.sleep(pause)  # network file systems have errors that pass
-    return _read_part(path, layout, first, last, columns)
+    return retried(lambda: _read_part(path, layout, first, last, columns))
 
 
 def _read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequence[str] | None) -> pa.Table:

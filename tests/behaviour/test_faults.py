@@ -1,0 +1,438 @@
+"""Up to four writers and a reader share a data set on a machine that crashes (faults.py): nothing is lost or doubled.
+
+Each seed is one history. FAULTS_SEED=N repeats one and prints its last steps; FAULTS_SECONDS=N runs seeds for so long.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from simulate.api import read_one
+from simulate.running.plan import missing_ranges
+from simulate.running.prepare import prepare
+from simulate.store import disk, locks, manifest, parts
+from simulate.store.files import StoreError, make_folder
+from simulate.store.manifest import MANIFEST, create
+from simulate.store.parts import committed, damage, gaps, part_name, read_part, write_part
+from simulate.store.sets import open_data_set
+from tests.behaviour.faults import STEPS, Death, Folder, Machine, Process, ViolationError
+
+NETWORKS, PART = 20, 4
+PATH = Path("/disk/outputs/set")
+FIRST_SEED = 20261125
+SECONDS = float(os.environ.get("FAULTS_SECONDS", "15"))
+SETTINGS = ["network.width=2", "network.depth=1", f"ensemble.networks={NETWORKS}", "ensemble.block=4",
+            "observables=kernel", "output=nowhere", "workers=1", "ensemble.device=cpu"]  # fmt: skip
+FAULTS = (  # chances of a step; each seed has one of these mixtures
+    {"death": 0.005, "crash": 0.004},
+    {"error": 0.02, "slow": 0.01},
+    {"slow": 0.05, "lost": 0.03},
+    {"death": 0.004, "crash": 0.002, "error": 0.004, "slow": 0.02, "lost": 0.01},
+)
+SPANS = (  # what the writers write, in turn
+    [(0, 20)],
+    [(0, 10), (10, 20)],
+    [(0, 20), (0, 10), (10, 20), (4, 20)],
+)
+HELD = re.compile(r"networks (\d+) to (\d+) are being written by process (\d+) on (\S+), since")
+
+
+class Parquet:
+    """pyarrow.parquet that writes each table and reads each content only once."""
+
+    written: dict[Any, bytes] = {}  # noqa: RUF012
+    read: dict[bytes, "Parquet.ParquetFile"] = {}  # noqa: RUF012
+
+    @staticmethod
+    def write_table(table: pa.Table, stream: Any, **options: Any) -> None:
+        key = table["network"][0].as_py(), table["network"][-1].as_py()
+        if key not in Parquet.written:
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, **options)
+            Parquet.written[key] = sink.getvalue().to_pybytes()
+        stream.write(Parquet.written[key])
+
+    class ParquetFile:
+        def __init__(self, content: bytes, **options: Any):
+            if content in Parquet.read:
+                self.__dict__ = Parquet.read[content].__dict__
+                return
+            with pq.ParquetFile(pa.BufferReader(content), **options) as file:
+                self.metadata, self.table = file.metadata, file.read()
+            Parquet.read[content] = self
+
+        def read(self, columns: list[str] | None) -> pa.Table:
+            return self.table if columns is None else self.table.select(columns)
+
+        def __enter__(self) -> "Parquet.ParquetFile":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+
+class Made:
+    """The data set that the processes make: that of a small network, with addresses in the place of kernels."""
+
+    def __init__(self) -> None:
+        job = prepare(read_one(SETTINGS))
+        self.manifest, self.digest, self.layout = job.manifest(), job.digest(), job.layout
+        for key in ("columns", "versions"):  # of no use here, and slow to write
+            del self.manifest[key]
+        self.samples = job.samples.x, job.samples.y, job.samples.train
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    return Made()
+
+
+class History:
+    """One seed: the processes on one machine, and what was promised to them."""
+
+    def __init__(self, seed: int, made: "Made", steered: "Steered | None", broken: "Broken | None"):
+        self.made, self.broken = made, broken
+        self.machine = Machine(seed, {})
+        self.rng = self.machine.rng
+        self.machine.faults = dict(self.rng.choice(FAULTS))
+        self.machine.on_change, self.machine.on_crash = self.check_names, self.check_contents
+        self.spans = self.rng.choice(SPANS)
+        if steered:
+            self.machine.faults, self.machine.steer = {}, partial(steered, self)
+        self.reported: set[tuple[int, int]] = set()
+        self.created = False
+        self.lives: list[tuple[Process, int, tuple[str, int], tuple[int, int]]] = []
+        self.ends: dict[tuple[Process, int], float] = {}
+        self.tasks: list[tuple[int, locks.Writer, int, int]] = []  # of the worker process
+
+    def run(self) -> None:
+        """Raises ViolationError, or what the store raised and must not."""
+        with self.machine.installed() as patch:
+            patch.setattr(parts, "pq", Parquet)
+            if self.broken:
+                self.broken(patch)
+            count = self.rng.choice((1, 2, 3, 4, 4))
+            writers = [self._repeatedly(self._write, self.spans[k % len(self.spans)]) for k in range(count)]
+            roles = [*writers, self._repeatedly(self._read)]
+            if self.rng.random() < 0.3:
+                roles.append(self._worker)
+            self.machine.run(*roles)
+            self.machine.faults, self.machine.time = {}, self.machine.time + 1000
+            self.machine.run(self._finish)
+
+    # Processes
+
+    def _repeatedly(self, attempt: Callable[..., None], *arguments: Any) -> Callable[[Process], None]:
+        def role(process: Process) -> None:
+            for _ in range(12):
+                try:
+                    process.begin()
+                    self.machine.sleep(self.rng.uniform(0, self.rng.choice((0.1, 2))))
+                    attempt(process, *arguments)
+                    return
+                except Death:
+                    if self.machine.failure:
+                        return
+                except locks.HeldError:
+                    pass  # it tries again
+                except OSError as error:
+                    swept = isinstance(error, FileNotFoundError) and ".tmp" in str(error)
+                    if not process.errors and not (swept and self.machine.counts["slow"]):
+                        raise
+
+        return role
+
+    def _write(self, process: Process, span: tuple[int, int]) -> None:
+        began, life = self.machine.time, process.life
+        self.lives.append((process, life, process.name, span))
+        try:
+            make_folder(PATH)
+            with locks.writing(PATH, *span) as writer:
+                create(writer, self.made.manifest, *self.made.samples)
+                self.created = True
+                self._fill(process, writer)
+        except locks.HeldError as error:
+            self._check_refusal(str(error), process, span, began)
+            raise
+        except StoreError as error:
+            if "no longer the writer" not in str(error) or not self.machine.counts["lost"]:
+                raise
+        finally:
+            self.ends[process, life] = self.machine.time
+
+    def _fill(self, process: Process, writer: locks.Writer) -> None:
+        for first, last in committed(PATH):
+            if writer.first < last and first < writer.last:
+                why = damage(PATH, self.made.layout, self.made.digest, first, last)
+                assert why is None, f"{part_name(first, last)} {why}"
+        done = [(max(a, writer.first), min(b, writer.last)) for a, b in committed(PATH)]
+        done = [(a, b) for a, b in done if a < b]
+        given = []
+        for first, last in missing_ranges(writer.first, writer.last, done, PART):
+            if self.rng.random() < 0.5 and any(p.role == self._worker and not p.ended for p in self.machine.processes):
+                given.append((process.life, writer, first, last))
+                self.tasks.append(given[-1])
+            else:
+                self._commit(writer, first, last)
+        while any(task in self.tasks for task in given):
+            self.machine.sleep(0.1)
+        ranges = committed(PATH)
+        if not list(gaps(ranges, writer.first, writer.last)):  # a run that ends well says so, whoever wrote the parts
+            self.reported |= {part for part in ranges if part[0] < writer.last and writer.first < part[1]}
+
+    def _commit(self, writer: locks.Writer, first: int, last: int) -> None:
+        layout = self.made.layout
+        shape = last - first, len(layout.steps), len(layout.layers)
+        addresses = np.arange(first, last, dtype=layout.dtype)[:, None, None, None]
+        values = {
+            family.prefix: np.broadcast_to(addresses, (*shape, len(layout.indices(family))))
+            for family in layout.families()
+        }
+        write_part(writer, layout, {"identity": self.made.digest}, first, values, np.zeros(shape[:2], np.int8))
+        self.reported.add((first, last))
+
+    def _worker(self, process: Process) -> None:
+        """A worker process, which can outlive its parent for a while. Its task ends in any case."""
+        writers = [other for other in self.machine.processes if other.role not in (self._worker,)]
+        while not all(other.ended for other in writers) and not self.machine.failure:
+            try:
+                process.begin()
+                while not self.tasks and not all(other.ended for other in writers):
+                    self.machine.sleep(0.5)
+                if self.tasks:
+                    try:
+                        self._commit(*self.tasks[0][1:])
+                    finally:
+                        self.tasks.pop(0)
+            except (Death, locks.HeldError, StoreError):
+                pass
+            except OSError:
+                if not process.errors and not self.machine.counts["slow"]:
+                    raise
+
+    def _read(self, process: Process) -> None:
+        for _ in range(3):
+            before, created, errors = set(self.reported), self.created, process.errors
+            try:
+                data = open_data_set(PATH)
+                ranges = committed(PATH)
+                tables = [read_part(PATH, data.layout, *part, ["network"]) for part in ranges]
+            except StoreError:
+                if created and process.errors == errors:
+                    raise
+            else:
+                assert before <= set(ranges), f"{before - set(ranges)} are missing"
+                found = [n for table in tables for n in table["network"].to_pylist()[:: len(data.layout.layers)]]
+                assert found == [n for first, last in ranges for n in range(first, last)]
+            self.machine.sleep(1.0)
+
+    def _finish(self, process: Process) -> None:
+        """A run without faults completes the set, and removes what others have left."""
+        self._write(process, (0, NETWORKS))
+        data = open_data_set(PATH)
+        assert data.complete
+        assert np.array_equal(data.read("g")[:, 0, 0, 0], np.arange(NETWORKS))
+        left = [name for name in disk.names(PATH) if name.startswith(".") and name != ".writers"]
+        assert not left, left
+        assert not [name for name in disk.names(PATH) if "damaged" in name]
+
+    # What is promised
+
+    def folder(self) -> dict[str, Any]:
+        folder = self.machine.root
+        for part in PATH.parts[1:]:
+            folder = folder.files.get(part, Folder(0, 0.0))  # type: ignore[assignment]
+        return folder.files
+
+    def check_names(self, replaced: str | None = None) -> None:
+        """No network is written twice or in two parts, and none that was reported is missing."""
+        if replaced and parts._PART.fullmatch(replaced):
+            raise ViolationError(f"{replaced} is committed twice")
+        ranges = sorted((int(m[1]), int(m[2])) for m in map(parts._PART.fullmatch, self.folder()) if m)
+        for (_, last), (first, _) in pairwise(ranges):
+            if first < last:
+                raise ViolationError(f"networks are committed twice: {ranges}")
+        if lost := self.reported - set(ranges):
+            raise ViolationError(f"networks {lost} were reported as committed and are lost")
+
+    def check_contents(self) -> None:
+        """After a crash of the machine, all that has a name is whole."""
+        self.check_names()
+        if self.created and MANIFEST not in self.folder():
+            raise ViolationError("the manifest is lost")
+        for name, file in self.folder().items():
+            if match := parts._PART.fullmatch(name):
+                if file.content != Parquet.written[int(match[1]), int(match[2]) - 1]:
+                    raise ViolationError(f"{name} is cut")
+            elif not name.startswith(".") and not file.content.rstrip(b"\0"):
+                raise ViolationError(f"{name} is empty")
+
+    def _check_refusal(self, text: str, process: Process, span: tuple[int, int], began: float) -> None:
+        """Whoever is named held the networks named, some of which were wanted, while this process tried."""
+        if "its list of writers is held" in text:  # by one that was slow in each of the few steps of entering
+            assert self.machine.time - began > locks.PATIENCE
+            return
+        match = HELD.search(text)
+        assert match, text
+        named, held = (match[4], int(match[3])), (int(match[1]), int(match[2]) + 1)
+        assert max(held[0], span[0]) < min(held[1], span[1]), text
+        for other, life, name, its_span in self.lives:
+            if (other, life) == (process, process.life) or (name, its_span) != (named, held):
+                continue
+            end = self.ends.get((other, life), other.death if other.life == life else 0.0)
+            if end >= began or process.errors:  # in doubt, a dead one counts as a holder
+                return
+        raise ViolationError(f"{text}: nobody was")
+
+
+Steered = Callable[[History, Process, str], str | None]  # the fault of a step
+Broken = Callable[[pytest.MonkeyPatch], None]  # takes a precaution out of the store
+
+
+def play(seed: int, made: Made, steered: Steered | None = None, broken: Broken | None = None) -> History:
+    history = History(seed, made, steered, broken)
+    try:
+        history.run()
+    except BaseException as error:
+        steps = "\n".join(f"{when - 1e9:10.3f} {name} {what}" for when, name, what in history.machine.trace[-60:])
+        raise ViolationError(f"seed {seed}: {error!r}\n{steps}\nFAULTS_SEED={seed} repeats it") from error
+    return history
+
+
+def test_histories(made: Made) -> None:
+    """As many seeds as fit into FAULTS_SECONDS, or the one of FAULTS_SEED."""
+    if seed := os.environ.get("FAULTS_SEED"):
+        play(int(seed), made)
+        return
+    deadline, seeds, steps, counts = time.monotonic() + SECONDS, 0, 0, dict.fromkeys(Machine.KINDS, 0)
+    while time.monotonic() < deadline or seeds < 100:
+        machine = play(FIRST_SEED + seeds, made).machine
+        seeds, steps = seeds + 1, steps + machine.steps
+        counts = {kind: counts[kind] + machine.counts[kind] for kind in counts}
+    print(f"{seeds} seeds, {steps} steps, {counts}")
+    assert all(counts.values()), counts
+
+
+# Histories whose faults are chosen, where chance would take too long:
+
+
+def killed_after_the_last_part(history: History, process: Process, step: str) -> str | None:
+    """A writer dies when it has renamed the last part; the machine crashes when the next one has ended."""
+    whole = len(list(filter(parts._PART.fullmatch, history.folder()))) == NETWORKS // PART
+    if step == "sync_folder set" and whole and not history.machine.counts["death"]:
+        return "death"
+    return "crash" if len(history.reported) == NETWORKS // PART and step.startswith("remove .writer") else None
+
+
+def slow_after_the_check(history: History, process: Process, step: str) -> str | None:
+    """A writer is slow when it has checked that it is the writer, and locks are lost meanwhile."""
+    if step.startswith("replace .part"):
+        return "slow"
+    return "lost" if step.startswith("open_for_reading .writer") else None
+
+
+def entries_in_doubt(history: History, process: Process, step: str) -> str | None:
+    """Those that are not writers cannot open the entries of writers."""
+    entered = any(stream.writes for stream in process.streams)
+    return "error" if step.startswith("open_for_reading .writer") and not entered else None
+
+
+# Negative controls: each takes one precaution out of the store.
+
+
+def files_are_not_flushed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(disk, "sync", lambda stream: stream.flush())
+
+
+def folders_are_not_flushed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(disk, "sync_folder", lambda path: None)
+
+
+def parents_are_not_flushed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(disk, "may_write", lambda path: False)
+
+
+def names_given_by_others_are_not_flushed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(manifest, "disk", SimpleNamespace(**vars(disk) | {"sync_folder": lambda path: None}))
+
+
+def no_fence(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(locks.Writer, "fence", lambda writer: nullcontext())
+
+
+def a_fence_without_lock(patch: pytest.MonkeyPatch) -> None:
+    both = locks._list_of_writers
+    patch.setattr(locks, "_list_of_writers", lambda path, shared=False: nullcontext() if shared else both(path))
+
+
+def doubt_is_free(patch: pytest.MonkeyPatch) -> None:
+    def unlocked(path: Path) -> bool:
+        try:
+            with disk.open_for_reading(path) as stream:
+                return disk.try_lock(stream, shared=True)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return True
+
+    patch.setattr(locks, "unlocked", unlocked)
+
+
+def temporaries_are_numbered_by_process(patch: pytest.MonkeyPatch) -> None:
+    """Two containers can have the same name and number; each removed what was left under its name."""
+
+    def create(path: Path) -> Any:
+        if path.name.endswith(".tmp"):
+            with suppress(FileNotFoundError):
+                disk.remove(path)
+        return made(path)
+
+    made = disk.create
+    patch.setattr(disk, "create", create)
+    patch.setattr(disk, "number", disk.process)
+
+
+CONTROLS: list[tuple[Broken, Steered | None]] = [
+    (files_are_not_flushed, None),
+    (folders_are_not_flushed, None),
+    (parents_are_not_flushed, None),
+    (names_given_by_others_are_not_flushed, killed_after_the_last_part),
+    (no_fence, None),
+    (a_fence_without_lock, slow_after_the_check),
+    (doubt_is_free, entries_in_doubt),
+    (temporaries_are_numbered_by_process, None),
+]
+MOST_SEEDS = 200
+
+
+@pytest.mark.parametrize(("broken", "steered"), CONTROLS, ids=lambda value: getattr(value, "__name__", "by_chance"))
+def test_a_broken_store_is_found(broken: Broken, steered: Steered | None, made: Made) -> None:
+    """Without any one precaution a promise is broken within MOST_SEEDS seeds, and with it none is on the same ones."""
+    for seed in range(FIRST_SEED, FIRST_SEED + MOST_SEEDS):
+        try:
+            play(seed, made, steered, broken)
+        except ViolationError as error:
+            print(str(error).splitlines()[0])
+            play(seed, made, steered)
+            return
+        if steered:
+            play(seed, made, steered)
+    pytest.fail(f"not found in {MOST_SEEDS} seeds")
+
+
+def test_the_machine_has_all_steps() -> None:
+    """The machine stands in for every function of the disk: no step of the store passes it by."""
+    assert len(STEPS) > 20
+    assert [name for name in sorted(STEPS) if not hasattr(Machine, name)] == []
