@@ -12,7 +12,7 @@ from simulate.running.memory import fitting
 from simulate.running.plan import missing_ranges, part_size, share
 from simulate.running.process import one_thread
 from simulate.running.progress import Progress
-from simulate.running.workers import Buffers, Task, in_this_process, in_workers, workers
+from simulate.running.workers import Buffers, Task, in_this_process, in_workers, why_alone, workers
 from simulate.settings.reader import SettingsError
 from simulate.store import locks
 from simulate.store.files import make_folder
@@ -50,8 +50,13 @@ def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ONLY_S
 
 
 def _processes(jobs: Sequence[Job], progress: Progress) -> int:
-    """The number of processes. Raises SettingsError where those asked for do not fit into the memory."""
+    """The number of processes. Raises SettingsError where those asked for do not fit into the memory, or cannot be."""
     wanted = workers(jobs[0].settings)
+    if wanted > 1 and (why := why_alone()):
+        if jobs[0].settings.workers:
+            raise SettingsError("workers", wanted, f"{why}; workers=1 needs none")
+        progress.say(f"workers=auto: one process, because {why}")
+        wanted = 1
     fit = fitting(jobs, wanted)
     if fit < wanted:
         if jobs[0].settings.workers:

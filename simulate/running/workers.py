@@ -35,6 +35,16 @@ def workers(settings: Settings) -> int:
     return settings.workers or len(os.sched_getaffinity(0))
 
 
+def why_alone() -> str | None:
+    """Why this process can have no others to help it, or None."""
+    try:
+        # A lock of the fork context has no name and is gone at once; that of spawn would start a process to watch it.
+        multiprocessing.get_context("fork").Lock()
+    except (OSError, ImportError) as error:
+        return f"processes share semaphores, which cannot be made in /dev/shm ({error})"
+    return None
+
+
 class Buffers:
     """Weight buffers that a block passes to the next, dropped when the data set changes."""
 

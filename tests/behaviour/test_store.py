@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,8 +22,8 @@ import analysis
 import simulate
 from simulate.__main__ import main
 from simulate.store import disk, locks, parts
-from simulate.store.files import REMOTE_SECONDS, StoreError
-from simulate.store.manifest import digest
+from simulate.store.files import REMOTE_SECONDS, StoreError, make_folder
+from simulate.store.manifest import MANIFEST, digest
 from simulate.store.sets import DataSet, find, open_data_set
 
 
@@ -183,6 +184,60 @@ def test_a_lock_that_cannot_be_read_is_held(text: str, tmp_path: Path) -> None:
         with pytest.raises(locks.HeldError, match="process 4711 on some-host"), locks.writing(tmp_path, 40, 60):
             pass
     assert locks.writers(tmp_path, 10, 20) == [], "the control"
+
+
+def test_a_writer_that_was_replaced_commits_nothing(tmp_path: Path) -> None:
+    """Its entry was removed, or another one has its place: a lock that a file system lost lets others enter."""
+    with locks.writing(tmp_path, 0, 10) as writer:
+        passed_on = pickle.loads(pickle.dumps(writer))  # as worker processes get it
+        passed_on.commit("first", lambda stream: stream.write(b"1"))
+        writer.entry.rename(tmp_path / "moved")
+        for replace in (lambda: None, writer.entry.touch):
+            replace()
+            for each in (writer, passed_on):
+                with pytest.raises(StoreError, match=r"no longer the writer of networks 0 to 9: \.writer-0-10-"):
+                    each.commit("second", lambda stream: stream.write(b"2"))
+    left = {name.name for name in tmp_path.iterdir()}
+    assert left == {"first", "moved", ".writers", writer.entry.name}, "the entry of another writer is not removed"
+
+
+def test_folders_are_flushed_into_those_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that are here already: another process may have made them just now."""
+    flushed: list[Path] = []
+    monkeypatch.setattr(disk, "sync_folder", flushed.append)
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b" / "c")
+        assert flushed[:3] == [tmp_path / "a" / "b", tmp_path / "a", tmp_path]
+        flushed.clear()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "file")
+    with pytest.raises(NotADirectoryError):
+        make_folder(tmp_path / "file" / "a")
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "part-000000000000-000000000020.parquet"])
+def test_what_cannot_be_read_now_is_not_missing(
+    name: str, run: Callable[..., DataSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """An error of the disk on looking for a file ends the run in one line, and changes nothing."""
+    many = ["network.width=8", "ensemble.networks=20", f"output={tmp_path}/a"]
+    run(*many)
+    before = {path: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+
+    def stale(path: Path) -> object:
+        if path.name == name:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return os.lstat(path)
+
+    monkeypatch.setattr(disk, "sleep", lambda seconds: None)
+    monkeypatch.setattr(disk, "status", stale)
+    monkeypatch.setattr(disk, "size", lambda path: stale(path).st_size)  # type: ignore[attr-defined]
+    assert main([*many, "workers=1", "ensemble.device=cpu"]) == 1
+    assert "Stale file handle" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
 
 
 LONG = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=100000",
