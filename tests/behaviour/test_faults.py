@@ -27,7 +27,7 @@ from simulate.store.files import StoreError, make_folder
 from simulate.store.manifest import MANIFEST, create
 from simulate.store.parts import committed, damage, gaps, part_name, read_part, write_part
 from simulate.store.sets import open_data_set
-from tests.behaviour.faults import STEPS, Death, Folder, Machine, Process, ViolationError
+from tests.behaviour.faults import STEPS, Death, File, Folder, Machine, Process, ViolationError
 
 NETWORKS, PART = 20, 4
 PATH = Path("/disk/outputs/set")
@@ -244,23 +244,30 @@ class History:
         data = open_data_set(PATH)
         assert data.complete
         assert np.array_equal(data.read("g")[:, 0, 0, 0], np.arange(NETWORKS))
-        left = [name for name in disk.names(PATH) if name.startswith(".") and name != ".writers"]
+        left = [name for name in self.files() if (name.startswith(".") and name != ".writers") or "damaged" in name]
         assert not left, left
-        assert not [name for name in disk.names(PATH) if "damaged" in name]
 
     # What is promised
 
-    def folder(self) -> dict[str, Any]:
-        folder = self.machine.root
-        for part in PATH.parts[1:]:
-            folder = folder.files.get(part, Folder(0, 0.0))  # type: ignore[assignment]
-        return folder.files
+    def files(self) -> dict[str, File]:
+        """The files of the data set by name, in whatever folder of it they are."""
+        found: dict[str, File] = {}
+        folders: list[File] = [self.machine.root]
+        while folders:
+            folder = folders.pop()
+            assert isinstance(folder, Folder)
+            for name, file in folder.files.items():
+                if isinstance(file, Folder):
+                    folders.append(file)
+                else:
+                    found[name] = file
+        return found
 
     def check_names(self, replaced: str | None = None) -> None:
         """No network is written twice or in two parts, and none that was reported is missing."""
         if replaced and parts._PART.fullmatch(replaced):
             raise ViolationError(f"{replaced} is committed twice")
-        ranges = sorted((int(m[1]), int(m[2])) for m in map(parts._PART.fullmatch, self.folder()) if m)
+        ranges = sorted((int(m[1]), int(m[2])) for m in map(parts._PART.fullmatch, self.files()) if m)
         for (_, last), (first, _) in pairwise(ranges):
             if first < last:
                 raise ViolationError(f"networks are committed twice: {ranges}")
@@ -270,9 +277,9 @@ class History:
     def check_contents(self) -> None:
         """After a crash of the machine, all that has a name is whole."""
         self.check_names()
-        if self.created and MANIFEST not in self.folder():
+        if self.created and MANIFEST not in self.files():
             raise ViolationError("the manifest is lost")
-        for name, file in self.folder().items():
+        for name, file in self.files().items():
             if match := parts._PART.fullmatch(name):
                 if file.content != Parquet.written[int(match[1]), int(match[2]) - 1]:
                     raise ViolationError(f"{name} is cut")
@@ -330,8 +337,8 @@ def test_histories(made: Made) -> None:
 
 def killed_after_the_last_part(history: History, process: Process, step: str) -> str | None:
     """A writer dies when it has renamed the last part; the machine crashes when the next one has ended."""
-    whole = len(list(filter(parts._PART.fullmatch, history.folder()))) == NETWORKS // PART
-    if step == "sync_folder set" and whole and not history.machine.counts["death"]:
+    whole = len(list(filter(parts._PART.fullmatch, history.files()))) == NETWORKS // PART
+    if step.startswith("sync_folder") and whole and not history.machine.counts["death"]:
         return "death"
     return "crash" if len(history.reported) == NETWORKS // PART and step.startswith("remove .writer") else None
 
