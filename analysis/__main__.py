@@ -1,10 +1,12 @@
 """python -m analysis data=DIR [overrides]"""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import configs
 from analysis.pipeline import analyze, write
+from analysis.result import Options
 from configs import show
 from configs.arguments import Program, closed, run_command
 from simulate import plugins
@@ -56,6 +58,10 @@ def main(arguments: list[str]) -> int:
         data, output, strict = config.pop("data"), config.pop("output"), config.pop("strict")
         if not isinstance(strict, bool) or not isinstance(config["figures"], bool):
             raise ValueError(f"strict={strict!r}, figures={config['figures']!r}: true or false")
+        if not data:
+            raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
+        if unknown := set(config) - {field.name for field in fields(Options)}:
+            raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
         folder = Path(output or Path(str(data)) / "analysis")
         result = analyze(str(data), **config)
         report = write(result, folder)

@@ -14,7 +14,7 @@ from configs.composing import Folders, in_one_line
 from configs.composing import composed as _compose
 from configs.folder import SEARCH_PATH, ConfigError, keys, options, own_folders, own_options
 from configs.hydra_settings import LAUNCHER, RUN, SWEEP, is_hydras, output_of, refusal
-from configs.sweeps import UNSWEPT, axes_of, product, quoted, check_axis, text, values_of
+from configs.sweeps import FORM, UNSWEPT, axes_of, check_axis, product, quoted, text, values_of
 
 __all__ = ["ConfigError", "Point", "compose", "keys", "options", "own_folders", "own_options", "points", "text"]
 
@@ -37,6 +37,7 @@ class _Given:
 
     fixed: list[str]
     swept: dict[str, list[str]]
+    typed: dict[str, str]  # the swept ones as they were typed
     folder_key: str | None
 
 
@@ -100,7 +101,7 @@ def _with(fixed: Sequence[str], special: dict[str, str]) -> list[str]:
 def _refuse_swept(given: _Given) -> None:
     for key, values in given.swept.items():
         check_axis(key, [{key: value} for value in values])
-        raise ConfigError(f"{key}={','.join(values)}: several values need a sweep (-m), a list is written [a,b]")
+        raise ConfigError(f"{given.typed[key]}: several values need a sweep (-m), a list is written [a,b]")
 
 
 def _refuse_folder_key(given: _Given, sweep: bool) -> None:
@@ -129,6 +130,7 @@ def _given(overrides: Sequence[str], folders: Folders) -> _Given:
 
     fixed: list[tuple[str, str]] = []  # key, override
     swept: dict[str, list[str]] = {}
+    as_typed: dict[str, str] = {}
     outputs: dict[str, str] = {}  # the override that names the output, by its key
     for typed in overrides:
         override = _in_quotes(typed)
@@ -136,8 +138,8 @@ def _given(overrides: Sequence[str], folders: Folders) -> _Given:
             override = "cluster=" + typed.partition("=")[2]
         try:
             (parsed,) = OverridesParser.create().parse_overrides([override])
-        except (HydraException, RecursionError) as error:
-            raise in_one_line(error, [override]) from None
+        except (HydraException, RecursionError, ValueError) as error:
+            raise in_one_line(error, [typed]) from None
         key, group = parsed.get_key_element(), parsed.key_or_group
         if group == SEARCH_PATH and key == group and not override.startswith("~"):
             continue  # these are the folders
@@ -149,14 +151,17 @@ def _given(overrides: Sequence[str], folders: Folders) -> _Given:
             raise refusal(typed, group)
         if group == "sweep" or group.startswith("sweep."):  # an empty mapping, to which anything may be added
             override = "++" + override.lstrip("+") if not override.startswith("~") else override
+            if key == "sweep" and not isinstance(parsed.value(), dict | None):
+                raise ConfigError(f"{typed}: {FORM}")
         if group in UNSWEPT and (earlier := [given for other, given in fixed if other == key and given != override]):
             raise ConfigError(f"{earlier[0]}, {override}: {group} is given twice")
         if parsed.is_sweep_override():
             fixed = [(other, given) for other, given in fixed if other != key]
-            swept[key] = values_of(parsed, typed, folders)
+            swept[key], as_typed[key] = values_of(parsed, typed, folders), typed
         else:
             swept.pop(key, None)
             fixed.append((key, override))
     if len(outputs) > 1:
         raise ConfigError(f"{', '.join(outputs.values())}: the output is named twice")
-    return _Given([override for _, override in fixed], swept, next((k for k in outputs if k != "output"), None))
+    folder_key = next((key for key in outputs if key != "output"), None)
+    return _Given([override for _, override in fixed], swept, as_typed, folder_key)

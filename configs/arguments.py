@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from typing import Any
 
 from configs.folder import ConfigError
@@ -21,6 +23,7 @@ SHOWS = ("cfg", "info", "shell_completion", "forecast", "version", "help")  # fl
 # Flags of Hydra that have no meaning here, and what does the same.
 INSTEAD = {
     **dict.fromkeys(("--config-path", "-cp"), "use --config-dir=DIR"),
+    **dict.fromkeys(("--multirun", "-m"), "give the folder of the sweep"),
     **dict.fromkeys(("--run", "-r"), "a single run needs no flag"),
     "--hydra-help": "see --help",
     "--experimental-rerun": "repeat the command to resume a run",
@@ -96,7 +99,7 @@ class Program:
 def _with_kinds(arguments: Sequence[str]) -> list[str]:
     """The arguments, in which --cfg and --info without a kind have the usual one."""
     out = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         kinds = next((kinds for name, kinds in KINDS.items() if argument in (name, name[1:3])), (following,))
         out.append(argument if following in kinds else f"{argument}={kinds[0]}")
     return out
@@ -134,9 +137,15 @@ def closed(stream: Any) -> bool:
     """Whether the reader of a pipe has left, as `head` does."""
     try:
         stream.flush()
+        if not hasattr(select, "poll"):  # Windows
+            return False
+        state = select.poll()
+        state.register(stream.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in state.poll(0))
     except BrokenPipeError:
         return True
-    return False
+    except (OSError, ValueError):  # no file, as in a notebook
+        return False
 
 
 def run_command(main: Callable[[list[str]], int]) -> int:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from configs.folder import PRIMARY, ConfigError, broken, groups, options
+from configs.folder import PRIMARY, ConfigError, broken, groups, keys_with_defaults, options
 from configs.hydra_settings import refuse_changed
 
 Folders = tuple[Path, ...]
@@ -34,36 +34,54 @@ def hydra_with(folders: Folders) -> Iterator[Any]:
 
 
 def composed(name: str, overrides: Sequence[str], folders: Folders, whole: bool = True) -> dict[str, Any]:
-    """The config as plain dicts. Without `whole`, values may be missing and interpolations are left as they are."""
-    from hydra import compose
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+    """The config as plain dicts. Without `whole`, values may be missing and interpolations are left as they are.
 
+    ConfigError for whatever Hydra refuses, and where a user's file changes a setting of Hydra itself.
+    """
     usual = _usual_hydra(name) if folders else {}
-    given: Any = {}
     try:
-        with hydra_with(folders), warnings.catch_warnings():
-            warnings.filterwarnings("error", ".*is not available")  # a search path of a file
-            config = compose(name, overrides=list(overrides), return_hydra_config=bool(folders))
-        if folders:
-            given = OmegaConf.to_container(config.hydra, resolve=False)
-            OmegaConf.set_struct(config, False)
-            del config["hydra"]
-        plain = OmegaConf.to_container(config, resolve=whole, throw_on_missing=whole)
-    except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, RecursionError) as error:
+        plain, of_hydra = _composed(name, overrides, folders, whole)
+    except _errors() as error:
         for folder in folders:
             if fault := broken(folder):
                 raise ConfigError(fault) from None
         raise in_one_line(error, overrides, name, folders) from None
     except UserWarning as warning:
         raise ConfigError(f"hydra.searchpath of {name}.yaml: {warning}") from None
-    assert isinstance(plain, dict)
-    refuse_changed(given, usual)
+    refuse_changed(of_hydra, usual)
     if "experiment" in plain:
         raise ConfigError(f"experiment={plain['experiment']!r}: the file needs the first line # @package _global_")
-    return {str(key): value for key, value in plain.items()}
+    return plain
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What composing may raise."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    return HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, RecursionError
+
+
+def _composed(
+    name: str, overrides: Sequence[str], folders: Folders, whole: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Our part of the config and Hydra's; the second is empty without folders, when nothing can change it."""
+    from hydra import compose
+    from omegaconf import OmegaConf
+
+    def plain(part: Any, resolve: bool) -> dict[str, Any]:
+        found = OmegaConf.to_container(part, resolve=resolve, throw_on_missing=resolve)
+        assert isinstance(found, dict)
+        return {str(key): value for key, value in found.items()}
+
+    with hydra_with(folders), warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*is not available")  # a search path of a file
+        config = compose(name, overrides=list(overrides), return_hydra_config=bool(folders))
+    of_hydra = plain(config.hydra, False) if folders else {}
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra", None)
+    return plain(config, whole), of_hydra
 
 
 @cache
@@ -84,8 +102,7 @@ def in_one_line(error: Exception, overrides: Sequence[str], name: str = "", fold
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
         given = next((o for o in overrides if o.partition("=")[0] == match[1]), match[1])
-        # Without overrides the fault is in the files, and there is nothing to compare with.
-        return ConfigError(f"{given}: no such setting; {hint(match[1], name, folders) if overrides else name}")
+        return ConfigError(f"{given}: no such setting; {hint(match[1], name, folders)}")
     if match := re.search(r"Could not (?:find|load) '([^']+)/([^']+)'", text):
         known = ", ".join(options(match[1].partition("/")[0], *folders))
         where = re.search(r"In '([^']+/[^']+)':", text)
@@ -95,6 +112,10 @@ def in_one_line(error: Exception, overrides: Sequence[str], name: str = "", fold
     if "Cannot find primary config" in text:
         searched = " or ".join(map(str, folders)) or "the package; --config-dir=DIR names a folder"
         return ConfigError(f"--config-name={name}: no file {name}.yaml in {searched}")
+    if "LexerNoViableAlt" in text or "mismatched input" in text or "missing EQUAL" in text:  # of Hydra's grammar
+        given = " ".join(overrides) or "''"
+        quotes = "a value with other characters than letters, digits and -_./:+%@ in quotes, as output='\"a (b)\"'"
+        return ConfigError(f"{given}: an override has the form KEY=VALUE, " + quotes)
     if isinstance(error, RecursionError):
         return ConfigError(f"{' '.join(overrides)}: the defaults of some files name each other in a circle")
     if key := re.search(r"full_key: (\S+)", text):
@@ -116,12 +137,15 @@ def hint(key: str, name: str, folders: Folders) -> str:
     """What may have been meant by an unknown key: an option that has it, a setting with the same last word, or one of
     nearly the same name."""
     group, last = key.partition(".")[0], key.rpartition(".")[2]
-    chosen = keys_of(composed(name, [], folders, False))
-    if group in groups() and (having := _having(group, key, name, folders)):
+    try:
+        chosen = _keys_of_files(name) if not folders else keys_of(_composed(name, [], folders, False)[0])
+    except _errors():
+        return f"it is in the files of {name}"
+    if group in groups() and (having := _having(group, key.partition(".")[2], folders)):
         return f"{having[0]} has it" + (f", and so have {', '.join(having[1:])}" if having[1:] else "")
     if same := [known for known in chosen if known.rpartition(".")[2] == last]:
         return f"did you mean {_listed(same)}?"
-    named = {f"{other}.{last}": _having(other, f"{other}.{last}", name, folders) for other in groups()}
+    named = {f"{other}.{last}": _having(other, last, folders) for other in groups()}
     if same := [f"{known} of {_listed(having)}" for known, having in named.items() if having]:
         return f"did you mean {_listed(same)}?"
     inside = [known for known in chosen if known.startswith(f"{group}.")]
@@ -129,22 +153,23 @@ def hint(key: str, name: str, folders: Folders) -> str:
     if near:
         return f"did you mean {next(k for k in inside or chosen if k.rpartition('.')[2] == near[0])}?"
     if inside:
-        return f"{group} has {', '.join(known.partition('.')[2] for known in inside)}; a plugin can bring others"
+        listed = ", ".join(known.partition(".")[2] for known in inside)
+        return f"no option of {group} has it; there are {listed}, and plugins can bring others"
     close = difflib.get_close_matches(key, chosen, 1)
     return f"did you mean {close[0]}?" if close else "see --cfg for those there are"
+
+
+@cache
+def _keys_of_files(name: str) -> list[str]:
+    """The keys of a config of the package without overrides."""
+    return keys_of(_composed(name, [], (), False)[0])
 
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _having(group: str, key: str, name: str, folders: Folders) -> list[str]:
-    """The options of a group that have a setting, as GROUP=OPTION; those whose files are wrong have none."""
-    having = []
-    for option in options(group, *folders) if group != "experiment" else []:
-        try:
-            known = keys_of(composed(name, [f"{group}={option}"], folders, False))
-        except ConfigError:
-            continue
-        having += [f"{group}={option}"] if key in known else []
-    return having
+def _having(group: str, setting: str, folders: Folders) -> list[str]:
+    """The options of a group that have a setting, as GROUP=OPTION."""
+    known = options(group, *folders) if group != "experiment" else []
+    return [f"{group}={option}" for option in known if setting in keys_with_defaults(group, option, folders)]

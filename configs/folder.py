@@ -138,6 +138,25 @@ def broken(folder: Path) -> str:
     return ""
 
 
+def keys_with_defaults(group: str, option: str, folders: Sequence[Path] = ()) -> set[str]:
+    """The settings in an option's file and in those of its group on which it builds; none where a file is wrong."""
+    from yaml import YAMLError, safe_load
+
+    known: set[str] = set()
+    names = [option]
+    for name in names:  # it grows
+        places: list[Traversable] = [*folders, files("configs")]
+        paths = [path for place in places if (path := place.joinpath(group).joinpath(f"{name}.yaml")).is_file()]
+        try:
+            content = safe_load(paths[0].read_text()) if paths else None
+        except (OSError, ValueError, YAMLError):
+            continue
+        bases = content.pop("defaults", None) if isinstance(content, dict) else None
+        known |= {str(key) for key in content} if isinstance(content, dict) else set()
+        names += [str(base) for base in bases if base not in (*names, "_self_")] if isinstance(bases, list) else []
+    return known
+
+
 def keys(group: str, name: str) -> list[str]:
     """The settings that an option file gives by itself, read off its lines: a YAML library takes a while to load."""
     return re.findall(r"^(\w+):", files("configs").joinpath(group).joinpath(f"{name}.yaml").read_text(), re.MULTILINE)

@@ -57,6 +57,8 @@ def cfg(
     kind: job, hydra or all. package: the part of the config to show. Raises ConfigError as `points` does.
     """
     found = points(name, overrides, config_dir, whole=False)
+    if kind == "hydra" and resolve:  # Hydra's part refers to ours
+        kind, package, found = "all", package or "hydra", found[:1]
     for point in found[:1] if kind == "hydra" else found:
         shown = io.StringIO()
         with _errors(overrides, name), hydra_with(own_folders(overrides, config_dir)) as hydra, redirect_stdout(shown):

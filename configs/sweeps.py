@@ -10,6 +10,7 @@ from configs.folder import ConfigError, options
 
 UNSWEPT = ("cluster", "plugins", "sweep")  # all points of a sweep share these
 ZIP = "zip"  # in `sweep`, the settings whose lists are paired
+FORM = "a mapping of settings to lists of values, as {network.width: [64, 128]}"
 Axis = list[dict[str, str]]  # values by setting, at each place of the axis
 
 
@@ -51,7 +52,10 @@ def values_of(parsed: Any, typed: str, folders: Sequence[Path]) -> list[str]:
     if parsed.is_interval_sweep():
         raise ConfigError(f"{typed}: an interval has no list of values; give them, as 1,2,3 or range(1,4)")
     if not isinstance(parsed.value(), Glob):
-        return list(parsed.sweep_string_iterator())
+        try:
+            return list(parsed.sweep_string_iterator())
+        except ValueError as error:  # range(1,2,0)
+            raise ConfigError(f"{typed}: {error}") from None
     known = options(parsed.key_or_group, *folders)
     found = list(parsed.value().filter(known))
     if not found:
@@ -66,18 +70,18 @@ def axes_of(sweep: Any, named: set[str]) -> dict[str, Axis]:
     ConfigError where it is no mapping of settings to lists, where paired lists differ in length or have a setting that
     is swept twice, and where overrides name some settings of a pair and not the others.
     """
-    form = "a mapping of settings to lists of values, as {network.width: [64, 128]}"
-    lists = dict(sweep or {}) if isinstance(sweep, Mapping | None) else None
+    lists = {str(key): values for key, values in (sweep or {}).items()} if isinstance(sweep, Mapping | None) else None
     paired = {} if lists is None else lists.pop(ZIP, None) or {}
     if lists is None or not all(isinstance(values, list) for values in lists.values()):
-        raise ConfigError(f"sweep={text(sweep)}: {form}")
+        raise ConfigError(f"sweep={text(sweep)}: {FORM}")
     if not isinstance(paired, Mapping) or not all(isinstance(values, list) for values in paired.values()):
-        raise ConfigError(f"sweep.zip={text(paired)}: {form}")
+        raise ConfigError(f"sweep.zip={text(paired)}: {FORM}")
     if len({len(values) for values in paired.values()}) > 1:
         sizes = ", ".join(f"{key} has {len(values)}" for key, values in paired.items())
         raise ConfigError(f"sweep.zip={text(paired)}: paired lists have one length; {sizes}")
     if twice := set(lists) & set(paired):
         raise ConfigError(f"sweep.zip={text(paired)}: {min(twice)} is an axis of its own too")
+    paired = {str(key): values for key, values in paired.items()}
     axes = {key: [{key: text(v)} for v in values] for key, values in lists.items() if key not in named}
     over = named & set(paired)
     if over and set(paired) - over:
@@ -88,7 +92,7 @@ def axes_of(sweep: Any, named: set[str]) -> dict[str, Axis]:
     if paired and not over:
         rows = zip(*paired.values(), strict=True)
         axes[ZIP] = [{key: text(v) for key, v in zip(paired, row, strict=True)} for row in rows]
-    for key, axis in {**{key: [] for key in paired if not over}, **axes}.items():
+    for key, axis in axes.items():
         check_axis(key, axis)
     return axes
 
@@ -99,6 +103,7 @@ def check_axis(key: str, axis: Axis) -> None:
         if setting.lstrip("+").partition(".")[0] in UNSWEPT:
             values = ",".join(point[setting] for point in axis)
             raise ConfigError(f"{setting}={values}: one for the whole sweep, it is not swept")
+    key = f"sweep.{ZIP}" if key == ZIP else key
     if not axis:
         raise ConfigError(f"{key}=[]: a sweep needs values")
     places = [",".join(map(_plainly, point.values())) for point in axis]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from simulate.running.progress import Progress
 
 Folder = str | Path | None
+THREADS = "NUMBA_NUM_THREADS"  # numba, which has no setting of ours, fails to load where it is below 1
 LONGEST_NAME = 200  # bytes of the name of a sweep point's folder
 
 
@@ -91,6 +94,8 @@ def read_sweep(overrides: Sequence[str], config_dir: Folder = None) -> list[Sett
 
 def prepared(settings: Sequence[Settings]) -> list[Job]:
     """Every point as a job, so that nothing is written if one is wrong."""
+    if re.fullmatch(r"\s*(-\d+|[+-]?0+)\s*", os.environ.get(THREADS, "")):
+        raise SettingsError(THREADS, os.environ[THREADS], "numba takes a number >= 1; unset this variable")
     from simulate.running.prepare import prepare
 
     return [prepare(s) for s in settings]

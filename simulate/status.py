@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> int:
         if flags.version:
             print(versions())
             return 0
-        if flags.help or len(folders) != 1:
+        if flags.help or len(folders) != 1 or not folders[0]:
             print(USAGE, file=sys.stderr)
             return 0 if flags.help else 2
         if named:
