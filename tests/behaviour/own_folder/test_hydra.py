@@ -77,7 +77,6 @@ def test_search_path(user_folder: Path, tmp_path: Path, capsys: Capture, monkeyp
         (["hydra.searchpath=[/nowhere]"], "no such folder /nowhere"),
         (["hydra.searchpath=[file:///nowhere]"], "no such folder /nowhere"),
         (["hydra.searchpath=[pkg://no.where]"], "No module named 'no'"),
-        (["hydra.searchpath=[pkg://]"], "pkg://"),
         (["hydra.searchpath=[s3://x]"], "neither DIR nor file://DIR nor pkg://PACKAGE"),
         (["hydra.searchpath=/tmp"], "a list of folders"),
         (["hydra.searchpath=[3]"], "a list of folders"),
