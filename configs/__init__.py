@@ -141,6 +141,8 @@ def _given(overrides: Sequence[str], folders: Folders) -> _Given:
         except (HydraException, RecursionError, ValueError) as error:
             raise in_one_line(error, [typed]) from None
         key, group = parsed.get_key_element(), parsed.key_or_group
+        if not group:
+            raise ConfigError(f"{typed}: an override has the form KEY=VALUE")
         if group == SEARCH_PATH and key == group and not override.startswith("~"):
             continue  # these are the folders
         if group in (RUN, SWEEP, "output"):

@@ -73,9 +73,7 @@ def test_cfg(capsys: Capture) -> None:
 
 
 def test_parts_of_the_config(capsys: Capture) -> None:
-    given = ["network.depth=5", "network.width=${network.depth}"]
-    assert "width: ${network.depth}\n" in printed(capsys, "-c", "-p", "network", *given)
-    assert "width: 5\n" in printed(capsys, "--cfg", "--resolve", "--package=network", *given)
+    assert "width: ${network.depth}\n" in printed(capsys, "-c", "-p", "network", "network.width=${network.depth}")
     widths = printed(capsys, "-m", "--cfg", "--package", "network.width", "network.width=3,4")
     assert widths.split() == ["3", "---", "4", "---"]
     assert "strict: false" in printed(capsys, "--cfg", program="analysis")
@@ -214,8 +212,6 @@ def test_paired_lists(capsys: Capture) -> None:
     assert [(s.network.depth, s.network.outputs) for s in both] == [(2, 1), (2, 2), (4, 1), (4, 2)]
     assert Path(both[0].output).name == "width-8_depth-2_outputs-1"
     assert shapes(PAIRS, "network.width=5", "network.depth=3") == [(5, 3)], "the command line wins"
-    options = "sweep.zip={activation: [relu, sigmoid], initialization: [critical, gaussian]}"
-    assert [s.activation.name for s in api.read_sweep([options])] == ["relu", "sigmoid"]
     assert "sweep.zip pairs it with network.depth" in refused(capsys, PAIRS, "network.width=4")
     assert "it is not swept" in refused(capsys, "-m", "sweep.zip=a,b")
     for sweep, named in (
@@ -292,13 +288,13 @@ ODD = [
     ["network.width=６４"], ["output=a\0b"], ["output=\ud800"], ["network.width=3\n4"], ["network.width=" + "9" * 5000],
     ["a." * 999 + "b=1"],
     ["network.width=" + "[" * 200 + "]" * 200], ["network.width=" + "[" * 900], ["network..width=3"],
-    ["network.width=3}"], ["network.width={"], ["network.width=f(3)"], ["network.width=${"], ["network.width=1e400"],
+    ["network.width=3}"], ["network.width={"], ["network.width=f(3)"], ["network.width=${"], 
     ["network.width=${nope:1}"], ["network.width=range(1,2,0)"], ["-m", "network.width=range(1,2,0)"],
     ["-m", "network.width=range(1,1)"], ["-m", "network.width=3,"], ["-m", "activation=glob()"],
     ["activation=glob(re*)"], ["-m", "activation=glob([])"],
-    ["--config-dir=\0"], ["--config-name=\0"], ["--config-name=../../etc/passwd"],
+    ["--config-dir=\0"], ["--config-name=\0"],
     ["--cfg", "--package=\0"], ["~output"], ["~sweep"], ["experiment="], ["experiment=[a,b]"], ["activation=null"],
-    ["network={widht: 3}"], ["plugins=[\0]"], ["sweep={a b: [1,2]}"], ["sweep={zip: [1]}"], ["--shard", "-1/2"],
+    ["network={widht: 3}"], ["plugins=[\0]"], ["sweep={zip: [1]}"], ["--shard", "-1/2"],
 ]  # fmt: skip
 
 

@@ -103,13 +103,11 @@ def test_a_config_of_ones_own(user_folder: Path, capsys: Capture) -> None:
 
 
 def test_paired_lists_of_an_experiment(user_folder: Path) -> None:
-    """An experiment at fixed L/n, whose claim is judged along the pairs."""
+    """Options are paired as numbers are; sigmoid has no critical initialization."""
     text = """# @package _global_
-sweep: {activation: [tanh, relu], zip: {network.width: [8, 16], network.depth: [2, 4]}}
+sweep: {zip: {activation: [relu, sigmoid], initialization: [critical, gaussian], network.width: [8, 16]}}
 """
     (user_folder / "experiment" / "fixed.yaml").write_text(text)
     points = api.read_sweep(["experiment=fixed"], user_folder)
-    assert [(s.activation.name, s.network.widths[0] / s.network.depth) for s in points] == [
-        ("tanh", 4), ("tanh", 4), ("relu", 4), ("relu", 4),
-    ]  # fmt: skip
-    assert len({s.output for s in points}) == 4
+    assert [(s.activation.name, s.network.widths[0]) for s in points] == [("relu", 8), ("sigmoid", 16)]
+    assert len({s.output for s in points}) == 2
