@@ -1,16 +1,20 @@
 """python -m analysis data=DIR [overrides]"""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import configs
 from analysis.pipeline import analyze, write
-from configs.arguments import valued
+from analysis.result import Options
+from configs import show
+from configs.arguments import Program, closed, run_command
 from simulate import plugins
 from simulate.settings import printable
 from simulate.store.files import StoreError
 
-USAGE = """usage: python -m analysis data=DIR [--config-dir=DIR] [key=value ...]
+PROGRAM = Program("analysis", "ng-analyze")
+USAGE = """usage: python -m analysis data=DIR [flags] [key=value ...]
 
 Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a sweep, or several sweeps).
 
@@ -22,7 +26,9 @@ Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a 
   figures=true        draw them
   strict=false        true: exit code 3 where a claim disagrees
   plugins=[my.py]     Python files that register further measures, observables, ... (docs/own_folder.md)
-  --config-dir=DIR    a folder of one's own, where plugins are looked for too"""
+  --config-dir=DIR    a folder of one's own, where plugins are looked for too
+  --cfg [KIND], --resolve, --package=KEY, --info [KIND], --config-name=NAME, -sc install=bash, --version
+                      as of python -m simulate (docs/command_line.md)"""
 
 
 def usage(overrides: list[str], config_dir: str | None) -> str:
@@ -32,29 +38,36 @@ def usage(overrides: list[str], config_dir: str | None) -> str:
         config = configs.compose(
             "analysis", ["data=.", *(o for o in overrides if not o.startswith("data="))], config_dir
         )
-        lines += [f"  {p.name} registers: {plugins.in_words(p)}" for p in plugins.load(config["plugins"], config_dir)]
+        loaded = plugins.load(config["plugins"], *configs.own_folders(overrides, config_dir))
+        lines += [f"  {plugin.name} registers: {plugins.in_words(plugin)}" for plugin in loaded]
     return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
     """0: done; 2: a setting or the data are wrong; 3: strict, and a claim disagrees."""
     try:
-        config_dir, rest = valued(arguments, "--config-dir")
-        overrides = [argument for argument in rest if not argument.startswith("-")]
-        flags = set(rest) - set(overrides)
-        if unknown := flags - {"-h", "--help"}:
-            raise configs.ConfigError(f"{min(unknown)}: no such flag; see python -m analysis --help")
-        if flags:
-            print(usage(overrides, config_dir))
+        flags = PROGRAM.parse(arguments)
+        if flags.help:
+            print(usage(flags.rest, flags.config_dir))
             return 0
-        config = configs.compose("analysis", overrides, config_dir)
+        if show.printed(PROGRAM, flags):
+            return 0
+        config = configs.compose(flags.config_name or PROGRAM.module, flags.rest, flags.config_dir)
+        loaded = plugins.load(config["plugins"], *configs.own_folders(flags.rest, flags.config_dir))
+        config["plugins"] = [path for path, _ in plugins.sources(loaded)]
         data, output, strict = config.pop("data"), config.pop("output"), config.pop("strict")
         if not isinstance(strict, bool) or not isinstance(config["figures"], bool):
             raise ValueError(f"strict={strict!r}, figures={config['figures']!r}: true or false")
+        if not data:
+            raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
+        if unknown := set(config) - {field.name for field in fields(Options)}:
+            raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
         folder = Path(output or Path(str(data)) / "analysis")
-        result = analyze(str(data), config_dir=config_dir, **config)
+        result = analyze(str(data), **config)
         report = write(result, folder)
     except (configs.ConfigError, StoreError, ValueError, OSError) as error:
+        if closed(sys.stdout):
+            raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     from analysis.report.terminal import print_table
@@ -66,7 +79,7 @@ def main(arguments: list[str]) -> int:
 
 def command() -> int:
     """The console command, which does not look for packages in the current folder as `python -m` does."""
-    return main(sys.argv[1:])
+    return run_command(main)
 
 
 if __name__ == "__main__":

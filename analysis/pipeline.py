@@ -125,8 +125,20 @@ def _check_plugins(sets: Sequence[DataSet]) -> None:
             raise StoreError(f"{data.path}: made with {unmet}")
 
 
+def _sets(data: Any) -> list[DataSet]:
+    if isinstance(data, DataSet):
+        return [data]
+    if isinstance(data, str | Path):
+        return find(data)
+    if isinstance(data, list | tuple):
+        return [found for entry in data for found in _sets(entry)]
+    raise ValueError(
+        f"data={data!r:.80}: a folder, a data set, or a list of them, as analyze('outputs/preactivations')"
+    )
+
+
 def analyze(
-    data: str | Path | DataSet | Sequence[DataSet],
+    data: str | Path | DataSet | Sequence[str | Path | DataSet],
     output: str | Path | None = None,
     plugins: Sequence[str | Path] = (),
     config_dir: str | Path | None = None,
@@ -141,12 +153,7 @@ def analyze(
     """
     plugin_files.load(plugins, config_dir)
     checked = Options(**options, plugins=plugin_files.loaded())
-    if isinstance(data, DataSet):
-        sets = [data]
-    elif isinstance(data, str | Path):
-        sets = find(data)
-    else:
-        sets = list(data)
+    sets = _sets(data)
     _check_plugins(sets)
     result = judge_sets(sets, checked)
     if output is not None:

@@ -1,46 +1,44 @@
 """The choices of a user, one folder a choice and one file an option. `compose` makes one config of them.
 
 This package is the only one that knows Hydra; both command lines and the notebook functions go through it. Its files
-may be joined by those of a user's own folder (`configs.folder`).
+may be joined by those of a user's own folders (`configs.folder`).
 """
 
-import difflib
 import itertools
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.folder import ConfigError, broken, checked, keys, options, own_options
+from configs.composing import Folders, in_one_line
+from configs.composing import composed as _compose
+from configs.folder import SEARCH_PATH, ConfigError, keys, options, own_folders, own_options
+from configs.hydra_settings import LAUNCHER, RUN, SWEEP, is_hydras, output_of, refusal
+from configs.sweeps import FORM, UNSWEPT, axes_of, check_axis, product, quoted, text, values_of
 
-__all__ = ["ConfigError", "checked", "compose", "keys", "options", "own_options", "points"]
+__all__ = ["ConfigError", "Point", "compose", "keys", "options", "own_folders", "own_options", "points", "text"]
 
 Folder = str | Path | None
-UNSWEPT = ("cluster", "plugins")  # all points of a sweep share these
-# Settings of Hydra itself, and the settings that replace them here.
-INSTEAD = {
-    "hydra/launcher": "use cluster=",
-    "hydra.searchpath": "use --config-dir=DIR",
-    "hydra.run.dir": "use output=",
-    "hydra.sweep.dir": "use output=",
-}
-LAUNCHER = "hydra/launcher="  # another spelling of cluster=
-
-
 FORMULA = "activation.expression"  # its value has parentheses, which Hydra's grammar takes in quotes only
 
 
-def _quoted(overrides: Sequence[str]) -> list[str]:
-    """The overrides with formulas in quotes, which a shell takes away; a comma list stays one."""
+@dataclass(frozen=True)
+class Point:
+    """A point of a sweep: its values of the swept settings, the overrides that make it, and its config."""
 
-    def quoted(text: str) -> str:
-        key, _, value = text.partition("=")
-        if key.lstrip("+") != FORMULA or not value or value[0] in "'\"[" or "\\" in value:
-            return text
-        return f"{key}=" + ",".join("'" + part.strip().replace("'", "\\'") + "'" for part in value.split(","))
+    special: dict[str, str]
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
 
-    return [quoted(text) for text in overrides]
+
+@dataclass
+class _Given:
+    """Overrides by the number of their values, and the setting of Hydra that names the output, if one does."""
+
+    fixed: list[str]
+    swept: dict[str, list[str]]
+    typed: dict[str, str]  # the swept ones as they were typed
+    folder_key: str | None
 
 
 def compose(name: str, overrides: Sequence[str], config_dir: Folder = None) -> dict[str, Any]:
@@ -49,201 +47,123 @@ def compose(name: str, overrides: Sequence[str], config_dir: Folder = None) -> d
     config_dir: a folder whose option files are found in addition to the package's. Raises ConfigError for an unknown
     key or option, a missing value, a comma sweep, or a folder that cannot be used.
     """
-    folder = checked(config_dir)
-    fixed, swept = _split(_quoted(overrides), folder)
-    if swept:
-        _refuse_unswept(swept)
-        key, values = next(iter(swept.items()))
-        raise ConfigError(f"{key}={','.join(values)}: several values need a sweep (-m), a list is written [a,b]")
-    return _compose(name, fixed, folder)
+    folders = own_folders(overrides, config_dir)
+    given = _given(overrides, folders)
+    _refuse_swept(given)
+    _refuse_folder_key(given, sweep=False)
+    return _compose(name, given.fixed, folders)
 
 
 def points(
-    name: str, overrides: Sequence[str], config_dir: Folder = None
-) -> list[tuple[dict[str, str], dict[str, Any]]]:
-    """All points of a sweep in the order of the product, each as (its values of the swept settings, its config).
+    name: str, overrides: Sequence[str], config_dir: Folder = None, sweeping: bool = True, whole: bool = True
+) -> list[Point]:
+    """All points of a sweep in the order of the product.
 
     The comma lists among the overrides are swept, and the `sweep:` of the experiment's file unless an override sets the
     same key. Each of several experiments has its own. All points share the cluster and the plugins. Raises ConfigError
-    as `compose` does.
+    as `compose` does; for comma lists only without `sweeping`. Without `whole`, values may be missing and
+    interpolations are left as they are.
     """
-    folder = checked(config_dir)
-    fixed, swept = _split(_quoted(overrides), folder)
-    _refuse_unswept(swept)
+    folders = own_folders(overrides, config_dir)
+    given = _given(overrides, folders)
+    if not sweeping:
+        _refuse_swept(given)
+    swept = {key: [{key: value} for value in values] for key, values in given.swept.items()}
+    for key, axis in swept.items():
+        check_axis(key, axis)
     # The base has the first value of each comma list: in `dynamics=a,b dynamics.eta=1` the second needs the first.
-    base = _compose(name, [*fixed, *(f"{key}={values[0]}" for key, values in swept.items())], folder)
-    named = {override.partition("=")[0].lstrip("+~") for override in fixed} | set(swept)
-    groups = {key: values for key, values in swept.items() if "." not in key}
-    sweeps: dict[tuple[str, ...], dict[str, list[str]]] = {}  # by options of the swept groups, what their files sweep
-    for chosen in itertools.product(*groups.values()):
-        first = {key: values[0] for key, values in swept.items()} | dict(zip(groups, chosen, strict=True))
-        whole = _compose(name, [*fixed, *(f"{k}={v}" for k, v in first.items())], folder) if groups else base
-        from_file = whole.get("sweep") or {}
-        if not isinstance(from_file, dict) or not all(isinstance(v, list) for v in from_file.values()):
-            raise ConfigError(f"sweep={from_file!r}: a mapping of settings to lists of values")
-        sweeps[chosen] = {key: [_text(v) for v in vs] for key, vs in from_file.items() if key not in named}
-        _refuse_unswept(sweeps[chosen])
+    base = _compose(name, _with(given.fixed, {k: v[0] for k, v in given.swept.items()}), folders, whole)
+    named = {override.partition("=")[0].lstrip("+~") for override in given.fixed} | set(swept)
+    groups = {key: axis for key, axis in swept.items() if "." not in key}
+    sweeps = {}  # by options of the swept groups, what their files sweep
+    for chosen in itertools.product(*(given.swept[key] for key in groups)):
+        first = {key: values[0] for key, values in given.swept.items()} | dict(zip(groups, chosen, strict=True))
+        of_files = _compose(name, _with(given.fixed, first), folders, whole) if groups else base
+        sweeps[chosen] = axes_of(of_files.get("sweep"), named)
     out = []
-    for special in _product(groups, swept, sweeps):
-        point = [*fixed, *(f"{k}={v}" for k, v in special.items())]
-        out.append((special, _compose(name, point, folder) if special else base))
-    for special, config in out:
+    for special in product(groups, swept, sweeps):
+        made_by = _with(given.fixed, special)
+        out.append(Point(special, tuple(made_by), _compose(name, made_by, folders, whole) if special else base))
+    _refuse_folder_key(given, sweep=any(point.special for point in out))
+    for point in out:
         for key in UNSWEPT:
-            if config.get(key) != base.get(key):
-                raise ConfigError(f"{key}={config.get(key)!r} at {special}: {key} is one for the whole sweep")
+            if key != "sweep" and point.config.get(key) != base.get(key):
+                raise ConfigError(
+                    f"{key}={point.config.get(key)!r} at {point.special}: {key} is one for the whole sweep"
+                )
     return out
 
 
-def _product(
-    groups: dict[str, list[str]], swept: dict[str, list[str]], sweeps: dict[tuple[str, ...], dict[str, list[str]]]
-) -> Iterator[dict[str, str]]:
-    """The values of the swept settings at each point. sweeps: by options of the swept groups, what their files
-    sweep."""
-    if len({tuple((key, *values) for key, values in sweep.items()) for sweep in sweeps.values()}) == 1:
-        axes = next(iter(sweeps.values())) | swept
-        yield from (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
-        return
-    for chosen, sweep in sweeps.items():
-        axes = sweep | swept | {key: [option] for key, option in zip(groups, chosen, strict=True)}
-        for values in itertools.product(*axes.values()):
-            yield dict(zip(axes, values, strict=True))
+def _with(fixed: Sequence[str], special: dict[str, str]) -> list[str]:
+    return [*fixed, *(f"{key}={value}" for key, value in special.items())]
 
 
-def _refuse_unswept(axes: dict[str, list[str]]) -> None:
-    for key, values in axes.items():
-        if not values:
-            raise ConfigError(f"{key}=[]: a sweep needs values")
-        if key.lstrip("+").partition(".")[0] in UNSWEPT:
-            raise ConfigError(f"{key}={','.join(values)}: one for the whole sweep, it is not swept")
+def _refuse_swept(given: _Given) -> None:
+    for key, values in given.swept.items():
+        check_axis(key, [{key: value} for value in values])
+        raise ConfigError(f"{given.typed[key]}: several values need a sweep (-m), a list is written [a,b]")
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
-    return "[" + ",".join(map(_text, value)) + "]" if isinstance(value, list) else str(value)
+def _refuse_folder_key(given: _Given, sweep: bool) -> None:
+    if given.folder_key == RUN and sweep:
+        raise ConfigError(f"{RUN}: these settings are a sweep; use {SWEEP}= or output=")
+    if given.folder_key == SWEEP and not sweep:
+        raise ConfigError(f"{SWEEP}: these settings are no sweep; use {RUN}= or output=")
 
 
-def _values(parsed: Any, text: str, folder: Path | None) -> list[str]:
-    """The values of a sweep: of a comma list, choice(), range(), or glob() over the options of a group."""
-    from hydra.core.override_parser.types import Glob
-
-    if parsed.is_interval_sweep():
-        raise ConfigError(f"{text}: an interval has no list of values; give them, as 1,2,3 or range(1,4)")
-    if not isinstance(parsed.value(), Glob):
-        return list(parsed.sweep_string_iterator())
-    known = options(parsed.key_or_group, folder)
-    found = list(parsed.value().filter(known))
-    if not found:
-        there = f"there are {', '.join(known)}" if known else f"{parsed.key_or_group} is no group of options"
-        raise ConfigError(f"{text}: no option matches; {there}")
-    return found
+def _in_quotes(typed: str) -> str:
+    """The override with a formula in quotes, which a shell takes away; a comma list stays one."""
+    key, _, value = typed.partition("=")
+    if key.lstrip("+") != FORMULA or not value or value[0] in "'\"[" or "\\" in value:
+        return typed
+    return f"{key}=" + ",".join(quoted(part.strip()) for part in value.split(","))
 
 
-def _split(overrides: Sequence[str], folder: Path | None = None) -> tuple[list[str], dict[str, list[str]]]:
-    """The overrides with one value, and those with several.
+def _given(overrides: Sequence[str], folders: Folders) -> _Given:
+    """The overrides, checked one by one.
 
     The last of two values of a key counts, as in Hydra, be they lists or not. ConfigError for two launchers or two
-    lists of plugins, and for a comma list with a value twice.
+    lists of plugins, and for two names of the output.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     fixed: list[tuple[str, str]] = []  # key, override
     swept: dict[str, list[str]] = {}
+    as_typed: dict[str, str] = {}
+    outputs: dict[str, str] = {}  # the override that names the output, by its key
     for typed in overrides:
-        text = "cluster=" + typed.removeprefix(LAUNCHER) if typed.startswith(LAUNCHER) else typed
+        override = _in_quotes(typed)
+        if typed.startswith(f"{LAUNCHER}="):
+            override = "cluster=" + typed.partition("=")[2]
         try:
-            (parsed,) = OverridesParser.create().parse_overrides([text])
-        except HydraException as error:
-            raise _plain(error, [text]) from None
+            (parsed,) = OverridesParser.create().parse_overrides([override])
+        except (HydraException, RecursionError, ValueError) as error:
+            raise in_one_line(error, [typed]) from None
         key, group = parsed.get_key_element(), parsed.key_or_group
-        if parsed.is_hydra_override():
-            instead = INSTEAD.get(group, "see --help for what there is")
-            raise ConfigError(f"{text}: settings of Hydra itself have no effect here; {instead}")
-        if group in UNSWEPT and (earlier := [given for other, given in fixed if other == key and given != text]):
-            raise ConfigError(f"{earlier[0]}, {text}: {group} is given twice")
+        if not group:
+            raise ConfigError(f"{typed}: an override has the form KEY=VALUE")
+        if group == SEARCH_PATH and key == group and not override.startswith("~"):
+            continue  # these are the folders
+        if group in (RUN, SWEEP, "output"):
+            outputs[group] = typed
+        if group in (RUN, SWEEP):
+            key, override = "output", output_of(group, override)
+        elif is_hydras(group):
+            raise refusal(typed, group)
+        if group == "sweep" or group.startswith("sweep."):  # an empty mapping, to which anything may be added
+            override = "++" + override.lstrip("+") if not override.startswith("~") else override
+            if key == "sweep" and not isinstance(parsed.value(), dict | None):
+                raise ConfigError(f"{typed}: {FORM}")
+        if group in UNSWEPT and (earlier := [given for other, given in fixed if other == key and given != override]):
+            raise ConfigError(f"{earlier[0]}, {override}: {group} is given twice")
         if parsed.is_sweep_override():
             fixed = [(other, given) for other, given in fixed if other != key]
-            swept[key] = _values(parsed, text, folder)
-            if repeated := [value for value, count in Counter(swept[key]).items() if count > 1]:
-                raise ConfigError(f"{text}: {repeated[0]} is there twice, and a sweep has each point once")
+            swept[key], as_typed[key] = values_of(parsed, typed, folders), typed
         else:
             swept.pop(key, None)
-            fixed.append((key, text))
-    return [text for _, text in fixed], swept
-
-
-def _compose(name: str, overrides: Sequence[str], folder: Path | None, whole: bool = True) -> dict[str, Any]:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    try:
-        with initialize_config_module("configs", version_base="1.3"):
-            config = hydra_compose(name, overrides=[*_search_path(folder), *overrides])
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=whole)
-    except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, RecursionError) as error:
-        if folder and (fault := broken(folder)):
-            raise ConfigError(fault) from None
-        raise _plain(error, overrides, name, folder) from None
-    assert isinstance(plain, dict)
-    if "experiment" in plain:
-        raise ConfigError(f"experiment={plain['experiment']!r}: the file needs the first line # @package _global_")
-    return {str(key): value for key, value in plain.items()}
-
-
-def _search_path(folder: Path | None) -> list[str]:
-    if folder is None:
-        return []
-    # A backslash in Hydra's quotes stands for itself unless a quote follows.
-    quoted = re.sub(r"(\\+)(?='|$)", r"\1\1", str(folder)).replace("'", "\\'")
-    return [f"hydra.searchpath=['file://{quoted}']"]
-
-
-def _plain(error: Exception, overrides: Sequence[str], name: str = "", folder: Path | None = None) -> ConfigError:
-    """The error in one line that names the setting, with a suggestion where a key is unknown."""
-    text = str(error)
-    if match := re.search(r"Could not override '([^']+)'", text):
-        given = next((o for o in overrides if o.partition("=")[0] == match[1]), match[1])
-        return ConfigError(f"{given}: no such setting; {_hint(match[1], name, folder)}")
-    if match := re.search(r"Could not (?:find|load) '([^']+)/([^']+)'", text):
-        known = ", ".join(options(match[1].partition("/")[0], folder))
-        where = re.search(r"In '([^']+/[^']+)':", text)
-        return ConfigError(
-            f"{match[1]}={match[2]}: no such option{f', in {where[1]}' if where else ''}; there are {known}"
-        )
-    if isinstance(error, RecursionError):
-        return ConfigError(f"{' '.join(overrides)}: the defaults of some files name each other in a circle")
-    if match := re.search(r"full_key: (\S+)", text):
-        return ConfigError(f"{match[1]}: {text.splitlines()[0]}; give it as {match[1]}=...")
-    return ConfigError(
-        f"{' '.join(overrides)}: "
-        + " ".join(line.strip() for line in text.splitlines() if not line.startswith("See https"))
-    )
-
-
-def _hint(key: str, name: str, folder: Path | None) -> str:
-    """A suggestion for an unknown key: an option of its group that has it, or a key of nearly the same name."""
-    group, known = key.partition(".")[0], _keys(_compose(name, [], folder, whole=False))
-    for option in options(group, folder) if group in known and "." in key else []:
-        try:
-            having = _keys(_compose(name, [f"{group}={option}"], folder, whole=False))
-        except ConfigError:
-            continue
-        if key in having:
-            return f"{group}={option} has it"
-        known += having
-    near = difflib.get_close_matches(key, known, 1)
-    return f"did you mean {near[0]}?" if near else "see --cfg for those there are"
-
-
-def _keys(config: Any, prefix: str = "") -> list[str]:
-    """Every key of a config, with dots."""
-    if not isinstance(config, dict):
-        return [prefix.rstrip(".")]
-    return [key for name, value in config.items() for key in _keys(value, f"{prefix}{name}.")] + [prefix.rstrip(".")]
+            fixed.append((key, override))
+    if len(outputs) > 1:
+        raise ConfigError(f"{', '.join(outputs.values())}: the output is named twice")
+    folder_key = next((key for key in outputs if key != "output"), None)
+    return _Given([override for _, override in fixed], swept, as_typed, folder_key)

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 
 import configs
-from configs.arguments import valued
+from configs import show
+from configs.arguments import Program, closed, run_command
 from simulate import api, plugins
 from simulate.settings.reader import SettingsError, printable
 from simulate.store.files import StoreError
@@ -14,17 +15,17 @@ from simulate.store.locks import HeldError
 from simulate.store.sets import DataSet
 
 GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "cluster", "experiment")
-FLAGS = {"-m", "--multirun", "--cfg", "--forecast", "-h", "--help"}
+PROGRAM = Program("simulate", "ng-simulate", (("--multirun", "-m"), ("--forecast",)), (("--shard",),))
 
 
 def usage(overrides: Sequence[str] = (), config_dir: str | None = None) -> str:
-    """The help text, with the options of the package and of the user's own folder, and the records of plugins."""
+    """The help text, with the options of the package and of the user's own folders, and the records of plugins."""
     loaded: tuple[plugins.Plugin, ...] = ()
-    folder = configs.checked(config_dir)
+    folders = configs.own_folders(overrides, config_dir)
     if overrides:
-        loaded = plugins.load(configs.points("simulate", overrides, config_dir)[0][1].get("plugins"), config_dir)
+        loaded = plugins.load(configs.points("simulate", overrides, config_dir)[0].config.get("plugins"), *folders)
     lines = [
-        "usage: python -m simulate [-m] [--cfg] [--forecast] [--config-dir=DIR] [key=value ...]",
+        "usage: python -m simulate [flags] [key=value ...]",
         "",
         "Draws an ensemble of finite-width networks, trains it if asked, and writes its statistics to parquet.",
         "",
@@ -33,19 +34,24 @@ def usage(overrides: Sequence[str] = (), config_dir: str | None = None) -> str:
         "  python -m simulate experiment=preactivations                            a whole claim, its sweep included",
         "  python -m analysis data=outputs/preactivations                          its verdict",
         "",
-        "  -m, --multirun  sweep over comma lists     --cfg  print the config and stop     --help  this text",
-        "  --forecast      print operations, memory and time, measured in some ten seconds, and stop",
-        "  --shard=K/N     only the K-th (from 0) of N ranges of each data set's networks, made by this process: one",
-        "                  for each job of a cluster, as cluster=slurm does",
-        "  --config-dir=DIR  a folder of one's own with further options (docs/own_folder.md)",
+        "  -m, --multirun       sweep over comma lists, choice(a,b), range(2,5), glob(re*)",
+        "  --forecast           print operations, memory and time, measured in some ten seconds, and stop",
+        "  --shard=K/N          only the K-th (from 0) of N ranges of each data set's networks, made by this process:",
+        "                       one for each job of a cluster, as cluster=slurm does",
+        "  --cfg [KIND]         print the config and stop: job (ours), hydra, or all; --resolve, --package=network",
+        "  --info [KIND]        print where the config comes from: all, config, defaults, defaults-tree, ...",
+        "  --config-dir=DIR     a folder of one's own with further options (docs/own_folder.md)",
+        "  --config-name=NAME   a config of one's own in it that takes the place of simulate.yaml",
+        "  -sc install=bash     print the completion of ng-simulate for a shell (docs/command_line.md)",
+        "  --version, --help",
         "",
     ]
     for group in GROUPS:
-        of_folder = configs.own_options(group, folder)
-        names = [name + "*" * (name in of_folder) for name in configs.options(group, folder)]
+        own = configs.own_options(group, *folders)
+        names = [name + "*" * (name in own) for name in configs.options(group, *folders)]
         lines.append(f"  {group + '=':<16} {', '.join(names)}")
-    if folder:
-        lines.append(f"  * of {folder}")
+    if folders:
+        lines.append(f"  * of {', '.join(map(str, folders))}")
     for plugin in loaded:
         lines.append(f"  {plugin.name} registers: {plugins.in_words(plugin)}")
     lines += [
@@ -71,6 +77,8 @@ def main(arguments: list[str]) -> int:
         print("\ninterrupted: committed parts are kept; run the same command to resume", file=sys.stderr)
         return 130
     except (OSError, RuntimeError, MemoryError) as error:
+        if closed(sys.stdout):
+            raise
         print(
             f"error: {printable(str(error))}; committed parts are kept, run the same command to resume",
             file=sys.stderr,
@@ -86,34 +94,25 @@ def main(arguments: list[str]) -> int:
 
 def _main(arguments: list[str]) -> Sequence[DataSet]:
     """Run the command; returns the data sets that are made by then, none where it only prints or submits."""
-    shard, rest = valued(arguments, "--shard")
-    config_dir, rest = valued(rest, "--config-dir")
-    flags = [argument for argument in rest if argument.startswith("-")]
-    overrides = [argument for argument in rest if not argument.startswith("-")]
-    if unknown := [flag for flag in flags if flag not in FLAGS]:
-        raise configs.ConfigError(f"{unknown[0]}: no such flag; see python -m simulate --help")
-    if {"-h", "--help"} & set(flags):
+    flags = PROGRAM.parse(arguments)
+    overrides, config_dir, config_name = flags.rest, flags.config_dir, flags.config_name or PROGRAM.module
+    if flags.help:
         print(usage(overrides, config_dir))
         return []
-    sweeping = bool({"-m", "--multirun"} & set(flags)) or any(
-        o.lstrip("+").startswith("experiment=") for o in overrides
-    )
-    if "--cfg" in flags:
-        import yaml
-
-        for _, config in configs.points("simulate", overrides, config_dir):
-            print(yaml.safe_dump(config, sort_keys=False), end="---\n")
+    if show.printed(PROGRAM, flags):
         return []
-    settings, cluster = api.read_all(overrides, sweeping, config_dir)
-    if "--forecast" in flags:
+    sweeping = flags.multirun or any(o.lstrip("+").startswith("experiment=") for o in overrides)
+    settings, cluster = api.read_all(overrides, sweeping, config_dir, config_name)
+    if flags.forecast:
         for line in api.forecast(settings):
             print(line)
         return []
     progress = api._progress(quiet=False)
-    if shard is not None:  # a shard is made by this process, whatever the launcher
-        return api.make(settings, progress, api.read_shard(shard))
-    folder = [f"--config-dir={config_dir}"] if config_dir is not None else []
-    return api.launch(settings, cluster, [*["-m"] * sweeping, *folder, *overrides], progress)
+    if flags.shard is not None:  # a shard is made by this process, whatever the launcher
+        return api.make(settings, progress, api.read_shard(flags.shard))
+    own = [f"--config-dir={config_dir}"] if config_dir is not None else []
+    own += [f"--config-name={config_name}"] if config_name != PROGRAM.module else []
+    return api.launch(settings, cluster, [*["-m"] * sweeping, *own, *overrides], progress)
 
 
 def command() -> int:
@@ -122,7 +121,7 @@ def command() -> int:
     SIGTERM, by which batch systems and `timeout` end a process, interrupts it as Ctrl-C does.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return main(sys.argv[1:])
+    return run_command(main)
 
 
 if __name__ == "__main__":

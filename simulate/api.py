@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import configs
+from configs.arguments import overrides_of
 from simulate import plugins
 from simulate.launchers import LAUNCHERS, Launch
 from simulate.settings import Settings, plain, read
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from simulate.running.progress import Progress
 
 Folder = str | Path | None
+THREADS = "NUMBA_NUM_THREADS"  # numba, which has no setting of ours, fails to load where it is below 1
 LONGEST_NAME = 200  # bytes of the name of a sweep point's folder
 
 
@@ -55,23 +59,25 @@ def point_names(points: Sequence[dict[str, str]]) -> list[str]:
     ]
 
 
-def read_all(overrides: Sequence[str], sweeping: bool, config_dir: Folder = None) -> tuple[list[Settings], Cluster]:
+def read_all(
+    overrides: Sequence[str], sweeping: bool, config_dir: Folder = None, config_name: str = "simulate"
+) -> tuple[list[Settings], Cluster]:
     """The settings of every point of a sweep, or of the one point, and where they run. All are checked, and the plugins
-    that they name are loaded; nothing is written."""
-    points: list[tuple[dict[str, str], dict[str, Any]]] = []
-    if not sweeping:
-        points = [({}, configs.compose("simulate", overrides, config_dir))]
-    if sweeping or points[0][1].get("sweep"):
-        points = configs.points("simulate", overrides, config_dir)
-    loaded = plugins.load(points[0][1].get("plugins"), config_dir)
+    that they name are loaded; nothing is written.
+
+    A sweep of a file is made with or without `sweeping`, a comma list of the overrides only with it.
+    """
+    points = configs.points(config_name, overrides, config_dir, sweeping)
+    loaded = plugins.load(points[0].config.get("plugins"), *configs.own_folders(overrides, config_dir))
     out = []
     with plugins.hidden_but(loaded):
-        for name, (special, config) in zip(point_names([special for special, _ in points]), points, strict=True):
-            if special:
+        for name, point in zip(point_names([point.special for point in points]), points, strict=True):
+            config = point.config
+            if point.special:
                 config["output"] = str(Path(str(config["output"])) / name)
             out.append(read(config | {"plugins": plugins.deciding_rows(loaded)}))
         launchers = {name: launcher.settings for name, launcher in LAUNCHERS.items()}
-        cluster = read_cluster(Reader(points[0][1]["cluster"], "cluster"), launchers)
+        cluster = read_cluster(Reader(points[0].config["cluster"], "cluster"), launchers)
     if LAUNCHERS[cluster.launcher].here:
         out = [replace(s, workers=workers_of(cluster, s.workers)) for s in out]
     return out, cluster
@@ -88,6 +94,8 @@ def read_sweep(overrides: Sequence[str], config_dir: Folder = None) -> list[Sett
 
 def prepared(settings: Sequence[Settings]) -> list[Job]:
     """Every point as a job, so that nothing is written if one is wrong."""
+    if re.fullmatch(r"\s*(-\d+|[+-]?0+)\s*", os.environ.get(THREADS, "")):
+        raise SettingsError(THREADS, os.environ[THREADS], "numba takes a number >= 1; unset this variable")
     from simulate.running.prepare import prepare
 
     return [prepare(s) for s in settings]
@@ -177,24 +185,25 @@ def _progress(quiet: bool) -> Progress:
     return Progress(quiet=quiet)
 
 
-def run(*overrides: str, quiet: bool = True, config_dir: Folder = None) -> DataSet:
-    """Make one data set, or finish it: run("network.width=64", "output=outputs/a"). Overrides are as on the
-    command line; config_dir is a folder of one's own with further options (docs/own_folder.md).
+def run(*overrides: str | Mapping[str, Any], quiet: bool = True, config_dir: Folder = None) -> DataSet:
+    """Make one data set, or finish it: run("network.width=64", "output=outputs/a"), or with the values of a mapping
+    run({"network.width": 64, "output": "outputs/a"}). Texts are as on the command line. config_dir is a folder of
+    one's own with further options (docs/own_folder.md).
 
     Raises configs.ConfigError or simulate.SettingsError for a wrong setting, before anything is written, and
     simulate.StoreError where the output holds another data set. With several workers, call it under
     `if __name__ == "__main__":` in a script.
     """
-    settings, cluster = read_all(overrides, True, config_dir)
+    settings, cluster = read_all(overrides_of(overrides, "simulate.run"), True, config_dir)
     if len(settings) != 1:
         raise SettingsError("", None, f"these overrides are a sweep of {len(settings)} points: use simulate.sweep")
     return _make_here(settings, cluster, quiet)[0]
 
 
-def sweep(*overrides: str, quiet: bool = True, config_dir: Folder = None) -> list[DataSet]:
-    """Make the data sets of a sweep: sweep("experiment=preactivations", "ensemble.networks=1000"). Arguments and errors
-    are those of `run`."""
-    return _make_here(*read_all(overrides, True, config_dir), quiet)
+def sweep(*overrides: str | Mapping[str, Any], quiet: bool = True, config_dir: Folder = None) -> list[DataSet]:
+    """Make the data sets of a sweep: sweep("experiment=preactivations", "ensemble.networks=1000"), or in a mapping
+    sweep({"sweep": {"network.width": [64, 128]}}). Arguments and errors are those of `run`."""
+    return _make_here(*read_all(overrides_of(overrides, "simulate.sweep"), True, config_dir), quiet)
 
 
 def _make_here(settings: Sequence[Settings], cluster: Cluster, quiet: bool) -> list[DataSet]:

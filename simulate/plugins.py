@@ -52,30 +52,30 @@ class _Text(SourceLoader):
         return self._data
 
 
-def load(names: Any, config_dir: str | Path | None = None) -> tuple[Plugin, ...]:
+def load(names: Any, *folders: str | Path | None) -> tuple[Plugin, ...]:
     """Import the files that `plugins` names, each once in a process; sorted by name.
 
-    A relative path is looked for in the current folder, then in config_dir. SettingsError with one line for what is
+    A relative path is looked for in the current folder, then in `folders`. SettingsError with one line for what is
     not a list of Python files, for two files of one name, and for whatever a file raises, with its line.
     """
     if not is_list(names):
         raise SettingsError("plugins", names, "a list of Python files, as [my.py]")
     paths: list[Path] = []
     for name in names:
-        path = _find(name, config_dir)
+        path = _find(name, folders)
         if same := next((other for other in paths if other.name == path.name), None):
             raise SettingsError("plugins", str(name), f"{same} has the same name; a list names each file once")
         paths.append(path)
     return tuple(sorted(_load(path) for path in paths))
 
 
-def _find(name: Any, config_dir: str | Path | None) -> Path:
+def _find(name: Any, own: Sequence[str | Path | None]) -> Path:
     """The file, absolute and with symbolic links resolved."""
     try:
         given = Path(nonempty(name)).expanduser()
     except (ValueError, RuntimeError):
         raise SettingsError("plugins", name, "the path of a Python file") from None
-    folders = [Path.cwd()] + ([Path(config_dir).expanduser()] if config_dir is not None else [])
+    folders = [Path.cwd(), *(Path(folder).expanduser() for folder in own if folder is not None)]
     found = list(dict.fromkeys((f / given).resolve() for f in folders if (f / given).is_file()))
     if not found:
         where = "" if given.is_absolute() else f" in {' or '.join(map(str, folders))}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import configs
-from configs.arguments import valued
+from configs.arguments import Program, run_command, versions
 from simulate import plugins
 from simulate.launchers import LAUNCHERS
 from simulate.settings.reader import SettingsError, printable
@@ -22,6 +22,7 @@ from simulate.store.manifest import digest
 from simulate.store.parts import committed, damage, gaps, part_name
 from simulate.store.sets import DataSet, find
 
+PROGRAM = Program("simulate.status", "ng-status", (("--verify",),), configured=False)
 USAGE = "usage: python -m simulate.status DIR [--verify] [plugins=[my.py]] [--config-dir=DIR]"
 RATE_SECONDS = 600.0  # parts older than this do not count for the rate
 
@@ -90,19 +91,21 @@ def failed(root: Path) -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     """The exit code: 0 if all is complete, 1 if networks are missing or damaged, 2 if there is no data set to read."""
     try:
-        config_dir, rest = valued(arguments, "--config-dir")
-        named = [argument for argument in rest if argument.startswith("plugins=")]
-        flags = [argument for argument in rest if argument.startswith("-")]
-        folders = [argument for argument in rest if argument not in (*named, *flags)]
-        if "--help" in flags or "-h" in flags or len(folders) != 1 or set(flags) - {"--verify"}:
+        flags = PROGRAM.parse(arguments)
+        named = [argument for argument in flags.rest if argument.startswith(("plugins=", "hydra.searchpath="))]
+        folders = [argument for argument in flags.rest if argument not in named]
+        if flags.version:
+            print(versions())
+            return 0
+        if flags.help or len(folders) != 1 or not folders[0]:
             print(USAGE, file=sys.stderr)
-            return 0 if "--help" in flags or "-h" in flags else 2
-        plugins.load(
-            configs.compose("analysis", ["data=.", *named], config_dir)["plugins"] if named else [], config_dir
-        )
+            return 0 if flags.help else 2
+        if named:
+            config = configs.compose("analysis", ["data=.", *named], flags.config_dir)
+            plugins.load(config["plugins"], *configs.own_folders(named, flags.config_dir))
         whole = True
         for data in find(Path(folders[0])):
-            for line in lines(data, "--verify" in flags):
+            for line in lines(data, flags.verify):
                 print(line)
                 whole = whole and not line.startswith("  damaged")
             whole = whole and data.complete
@@ -116,7 +119,7 @@ def main(arguments: list[str]) -> int:
 
 def command() -> int:
     """The console command, which does not look for packages in the current folder as `python -m` does."""
-    return main(sys.argv[1:])
+    return run_command(main)
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ def read_observables(r: Reader, network: Network, dynamics: Dynamics) -> Observa
     )
     output_layers = r.get(
         "output_layers",
-        lambda v: (depth,) if v == "last" else chosen(1, depth)(v),
-        f"last, or rising layer numbers from 1 to depth = {depth}",
+        lambda v: (depth,) if v == "last" else tuple(range(1, depth + 1)) if v == "all" else chosen(1, depth)(v),
+        f"last, all, or rising layer numbers from 1 to depth = {depth}",
     )
     for layer in output_layers[: -1 if output_layers[-1] == depth else None]:
         if network.widths[layer - 1] < network.outputs:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+EXACT = 2**53  # the largest float below which each whole number is one
+
 
 def printable(text: str) -> str:
     """The text in one line: line breaks and other characters that a terminal would obey become escapes."""
@@ -78,6 +80,9 @@ def is_list(value: Any) -> bool:
 
 
 def integer(value: Any, low: int, high: int = 2**63 - 1) -> int:
+    """The whole number, which may be written as 1e4. ValueError for anything else, and beyond the bounds."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError
     return value

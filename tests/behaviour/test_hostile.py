@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import configs
+from configs.composing import keys_of
 from simulate import api, inputs
 from simulate.__main__ import main
 from simulate.settings import Settings, read
@@ -24,7 +25,7 @@ from simulate.settings.reader import SettingsError
 # ------------------------------------------------------------------- settings
 
 DEFAULTS = configs.compose("simulate", [])
-LEAVES = [k for k in configs._keys(DEFAULTS) if k]
+LEAVES = [k for k in keys_of(DEFAULTS) if k]
 VALUES = st.one_of(
     st.none(),
     st.booleans(),

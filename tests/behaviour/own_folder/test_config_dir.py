@@ -88,8 +88,6 @@ def test_wrong_folders(user_folder: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--cfg", "--config-dir=nowhere"], "no such folder"),
         (["--forecast", "--config-dir=nowhere"], "no such folder"),
         (["--config-dri=x"], "--config-dri=x: no such flag"),
-        ([f"hydra.searchpath=[file://{user_folder}]"], "use --config-dir=DIR"),
-        (["hydra.run.dir=x"], "use output="),
     ):
         assert named in refused(capsys, *arguments)
     with pytest.raises(configs.ConfigError, match="no such folder"):
