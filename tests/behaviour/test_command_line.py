@@ -288,7 +288,7 @@ ODD = [
     ["network.width=６４"], ["output=a\0b"], ["output=\ud800"], ["network.width=3\n4"], ["network.width=" + "9" * 5000],
     ["a." * 999 + "b=1"],
     ["network.width=" + "[" * 200 + "]" * 200], ["network.width=" + "[" * 900], ["network..width=3"],
-    ["network.width=3}"], ["network.width={"], ["network.width=f(3)"], ["network.width=${"], 
+    ["network.width=3}"], ["network.width={"], ["network.width=f(3)"], ["network.width=${"],
     ["network.width=${nope:1}"], ["network.width=range(1,2,0)"], ["-m", "network.width=range(1,2,0)"],
     ["-m", "network.width=range(1,1)"], ["-m", "network.width=3,"], ["-m", "activation=glob()"],
     ["activation=glob(re*)"], ["-m", "activation=glob([])"],
