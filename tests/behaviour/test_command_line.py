@@ -228,6 +228,7 @@ def test_paired_lists(capsys: Capture) -> None:
         with pytest.raises(configs.ConfigError, match=re.escape(named)):
             axes_of(sweep, set())
     assert axes_of({"zip": {"a.b": [8], "a.c": [2]}}, set()) == {"zip": [{"a.b": "8", "a.c": "2"}]}, "the control"
+    assert axes_of({"zip": {"a.b": [8]}, "a.b": None}, set()) == {"zip": [{"a.b": "8"}]}, "null ends an axis"
 
 
 def test_sweep_as_a_setting(capsys: Capture) -> None:
