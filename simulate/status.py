@@ -19,7 +19,7 @@ from simulate.settings.reader import SettingsError, printable
 from simulate.store import locks
 from simulate.store.files import StoreError
 from simulate.store.manifest import digest
-from simulate.store.parts import committed, damage, gaps, part_name
+from simulate.store.parts import aside, committed, damage, gaps, part_name, part_path
 from simulate.store.sets import DataSet, find
 
 PROGRAM = Program("simulate.status", "ng-status", (("--verify",),), configured=False)
@@ -38,7 +38,7 @@ def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
     done, manifest = committed(data.path), data.manifest
     wanted = manifest["networks"]
     missing = list(gaps(done, manifest["first"], manifest["first"] + wanted))
-    times = sorted((data.path.joinpath(part_name(*part)).stat().st_mtime, part[1] - part[0]) for part in done)
+    times = sorted((part_path(data.path, *part).stat().st_mtime, part[1] - part[0]) for part in done)
     recent = [(when, count) for when, count in times if when > times[-1][0] - RATE_SECONDS] if times else []
     span = recent[-1][0] - recent[0][0] if len(recent) > 1 else 0.0
     rate = sum(count for _, count in recent[1:]) / span if span > 0 else None
@@ -53,7 +53,7 @@ def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
         "wanted": wanted,
         "missing": missing,
         "writers": locks.writers(data.path),
-        "set_aside": sorted(name.name for name in data.path.glob("*.damaged-*")),
+        "set_aside": aside(data.path),
         "damaged": damaged,
         "rate": rate,
         "seconds_left": left / rate if rate and left else (0.0 if not left else None),

@@ -17,7 +17,7 @@ from simulate.settings.reader import SettingsError
 from simulate.store import locks
 from simulate.store.files import make_folder
 from simulate.store.manifest import create
-from simulate.store.parts import committed, damage, set_aside
+from simulate.store.parts import bring_home, committed, damage, part_path, set_aside
 from simulate.store.sets import DataSet, open_data_set
 
 WORKER_START = 2.0  # seconds until a worker process begins to compute
@@ -93,8 +93,10 @@ def _run(
             if last <= low or first >= high:  # another shard checks this part
                 continue
             if why := damage(job.path, job.layout, job.digest(), first, last):
-                aside = set_aside(writer, first, last)
+                aside = set_aside(writer, part_path(job.path, first, last))
                 progress.say(f"{aside}: this part {why}; set aside, its networks are computed again")
+            else:
+                bring_home(writer, first, last)
         done = [(max(a, low), min(b, high)) for a, b in committed(job.path) if a < high and b > low]
         ranges = missing_ranges(low, high, done, part_size(job, shards)) if low < high else []
         missing = sum(b - a for a, b in ranges)

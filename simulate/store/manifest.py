@@ -20,9 +20,9 @@ from simulate.settings import comparable
 from simulate.settings.plugin import differences, recorded_plugins
 from simulate.store import disk
 from simulate.store.files import StoreError, retried, sweep_up
-from simulate.store.layout import FORMAT, MOST_COLUMNS, Layout
+from simulate.store.layout import MOST_COLUMNS, READABLE, Layout
 from simulate.store.locks import Writer
-from simulate.store.parts import committed
+from simulate.store.parts import NETWORKS, committed, own_folder
 
 MANIFEST = "dataset.json"
 MOST_MANIFEST_BYTES = 2**26  # upper bound on the size of a manifest; a larger file is refused unread
@@ -72,7 +72,8 @@ def create(writer: Writer, manifest: dict[str, Any], x: NDArray[Any], y: NDArray
     path = writer.path
     check(path, manifest)
     sweep_up(path)
-    disk.sync_folder(path)  # names that a killed process has given, and that this run takes for committed
+    for folder in (path, own_folder(path, NETWORKS)):
+        disk.sync_folder(folder)  # names that a killed process has given, and that this run takes for committed
     if not disk.exists(path / MANIFEST):
         table = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
         table |= {f"x_{k}": column for k, column in enumerate(x.T)}
@@ -96,8 +97,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(retried(lambda: _content(path / MANIFEST)))
         if not isinstance(manifest, dict):
             raise ValueError(f"{MANIFEST} is not a mapping")
-        if manifest.get("format") != FORMAT:
-            raise StoreError(f"{path}: data format {manifest.get('format')!r}, this version reads {FORMAT}")
+        if manifest.get("format") not in READABLE:
+            raise StoreError(f"{path}: data format {manifest.get('format')!r}, this version reads {READABLE}")
         for key, kind in REQUIRED.items():
             if not isinstance(manifest.get(key), kind) or isinstance(manifest.get(key), bool):
                 raise ValueError(f"{key} is missing, or not what it should be")

@@ -1,13 +1,16 @@
-"""Part files: each holds the rows of a range of networks, in the folder of the manifest.
+"""Part files: each holds the rows of a range of networks.
 
-    DIR/part-000000000000-000000004096.parquet   rows of networks [0, 4096)
-    DIR/part-....parquet.damaged-1               a damaged part that was set aside; its networks are computed again
+    DIR/networks/part-000000000000-000000004096.parquet   rows of networks [0, 4096)
+    DIR/damaged/part-....parquet.damaged-1                a damaged part that was set aside
 
-Pages carry checksums, which are verified when they are read.
+Nothing but parts lies in DIR/networks, so that any reader of parquet takes the folder as one table. In data sets of
+format 1 parts lie in DIR itself; the run that continues one moves them. Pages carry checksums, which are verified when
+they are read.
 """
 
 import itertools
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,17 +21,36 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from simulate.store import disk
-from simulate.store.files import StoreError, retried
+from simulate.store.files import StoreError, make_folder, retried
 from simulate.store.layout import KEYS, Layout
 from simulate.store.locks import Writer
 
+NETWORKS, DAMAGED = "networks", "damaged"  # folders of a data set
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
 def committed(path: Path) -> list[tuple[int, int]]:
     """The committed ranges [first, last) of networks, in order; empty where there is no folder."""
-    found = (_PART.fullmatch(name) for name in disk.names(path))
-    return sorted((int(m[1]), int(m[2])) for m in found if m)
+    found = (_PART.fullmatch(name) for folder in (path, path / NETWORKS) for name in _names(path, folder))
+    return sorted({(int(m[1]), int(m[2])) for m in found if m})
+
+
+def _names(path: Path, folder: Path) -> list[str]:
+    """The names in a data set or a folder of it; none where a link stands in the folder's place."""
+    return disk.names(folder) if folder == path or _is_folder(folder) else []
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether there is a folder, and no link to one."""
+    found = disk.status(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def part_path(path: Path, first: int, last: int) -> Path:
+    """Where the part of networks [first, last) lies, or will lie."""
+    name = part_name(first, last)
+    new, old = path / NETWORKS / name, path / name
+    return old if not disk.status(new) and disk.status(old) else new
 
 
 def gaps(done: list[tuple[int, int]], first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -53,7 +75,7 @@ def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequen
 
 
 def _read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequence[str] | None) -> pa.Table:
-    name = path / part_name(first, last)
+    name = part_path(path, first, last)
     rows = (last - first) * len(layout.steps) * len(layout.layers)
     try:
         if not disk.is_plain(name):
@@ -102,18 +124,45 @@ def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> 
     return None
 
 
-def set_aside(writer: Writer, first: int, last: int) -> Path:
-    """Rename a damaged part, so that it counts as missing, and return its new path; nothing is deleted.
+def set_aside(writer: Writer, name: Path) -> Path:
+    """Move a damaged file of the writer's data set out of the way, and return its new path; nothing is deleted.
 
-    StoreError where another process is the writer by now.
+    StoreError where another process is the writer by now, FileNotFoundError where there is no such file any more.
     """
-    name = writer.path / part_name(first, last)
-    candidates = (name.with_name(f"{name.name}.damaged-{k}") for k in itertools.count(1))
+    folder = own_folder(writer.path, DAMAGED)
+    candidates = (folder / f"{name.name}.damaged-{k}" for k in itertools.count(1))
     aside = next(candidate for candidate in candidates if not disk.status(candidate))
-    with writer.fence():
-        disk.replace(name, aside)
-    disk.sync_folder(writer.path)
+    _move(writer, name, aside)
     return aside
+
+
+def aside(path: Path) -> list[str]:
+    """The names of the files that were set aside, which data sets of format 1 have in DIR itself."""
+    return sorted(name for folder in (path, path / DAMAGED) for name in _names(path, folder) if ".damaged-" in name)
+
+
+def bring_home(writer: Writer, first: int, last: int) -> None:
+    """Move a part of format 1 to the folder of parts. Raises as `set_aside` does."""
+    now = part_path(writer.path, first, last)
+    if now.parent == writer.path:
+        _move(writer, now, own_folder(writer.path, NETWORKS) / now.name)
+
+
+def _move(writer: Writer, old: Path, new: Path) -> None:
+    with writer.fence():
+        disk.replace(old, new)
+    for folder in (new.parent, old.parent):
+        disk.sync_folder(folder)
+
+
+def own_folder(path: Path, name: str) -> Path:
+    """The folder `name` of a data set, made if it is missing. StoreError where it is a link or a file."""
+    folder = path / name
+    if not _is_folder(folder):
+        if disk.status(folder):
+            raise StoreError(f"output={path}: {name} is not a folder; move it away")
+        make_folder(folder)
+    return folder
 
 
 def part_name(first: int, last: int) -> str:
@@ -152,8 +201,9 @@ def write_part(
             column = np.ascontiguousarray(block[..., k]).reshape(-1)
             arrays.append(pa.array(column, mask=absent if absent.any() else None, from_pandas=False))
     table = pa.Table.from_arrays(arrays, schema=layout.arrow(metadata))
+    own_folder(writer.path, NETWORKS)
     writer.commit(
-        part_name(first, first + M),
+        f"{NETWORKS}/{part_name(first, first + M)}",
         lambda stream: pq.write_table(
             table,
             stream,

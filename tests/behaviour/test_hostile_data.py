@@ -20,7 +20,7 @@ from simulate.__main__ import main
 from simulate.store import locks
 from simulate.store.files import StoreError
 from simulate.store.manifest import MANIFEST
-from simulate.store.parts import committed, part_name
+from simulate.store.parts import committed, part_path
 from simulate.store.sets import DataSet, open_data_set
 from tests.behaviour.test_hostile import Exploding
 
@@ -38,7 +38,7 @@ def rewrite(data: DataSet, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 MANIFESTS: dict[str, Callable[[dict[str, Any]], object]] = {
-    "format": lambda m: m.update(format=2),
+    "format": lambda m: m.update(format=3),
     "format of another kind": lambda m: m.update(format=[1]),
     "no layout": lambda m: m.pop("layout"),
     "layout of another kind": lambda m: m.update(layout=[1, 2]),
@@ -97,7 +97,7 @@ def many_rows(name: Path) -> None:
 
 
 def a_link(name: Path) -> None:
-    target = name.parent.parent / "elsewhere.parquet"
+    target = name.parents[2] / "elsewhere.parquet"
     shutil.move(name, target)
     name.symlink_to(target)
 
@@ -126,14 +126,14 @@ def test_hostile_parts(fault: Callable[[Path], None], run: Callable[..., DataSet
     """A malicious part is found, set aside and computed again, and a reader refuses it in one line."""
     data = run(*SMALL, f"output={tmp_path}/a")
     all_rows = data.table()
-    name = data.path / part_name(*committed(data.path)[0])
+    name = part_path(data.path, *committed(data.path)[0])
     fault(name)
     assert len(status.status(data, verify=True)["damaged"]) == 1
     if fault is not object_metadata:  # a part whose identity alone is wrong can be read
         with pytest.raises(StoreError, match="is damaged: it"):
             data.table()
     assert run(*SMALL, f"output={tmp_path}/a").table().equals(all_rows)
-    assert os.path.lexists(name.with_name(name.name + ".damaged-1"))
+    assert os.path.lexists(data.path / "damaged" / f"{name.name}.damaged-1")
 
 
 def test_hostile_samples(run: Callable[..., DataSet], tmp_path: Path) -> None:
@@ -162,7 +162,8 @@ def test_files_with_names_of_another_form(run: Callable[..., DataSet], tmp_path:
     assert (data.path / ".x.tmp").exists(), "a file that no process of ours has written is not removed"
 
 
-LINKS = ["dataset.json", "samples.parquet", "part-000000000000-000000000040.parquet", ".writers"]
+LINKS = ["dataset.json", "samples.parquet", "networks/part-000000000000-000000000040.parquet", "networks",
+         "part-000000000000-000000000040.parquet", ".writers"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LINKS)
@@ -173,6 +174,7 @@ def test_nothing_is_written_through_links(
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).parent.mkdir(exist_ok=True)
     (tmp_path / "a" / name).symlink_to(victim)
     code = main([*SMALL, f"output={tmp_path}/a"])
     assert victim.read_text() == "mine"
