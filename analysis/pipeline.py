@@ -13,9 +13,10 @@ from analysis import fits, verdicts
 from analysis.estimates import table
 from analysis.fits import Fit
 from analysis.points import Point, variants
-from analysis.result import Claim, Options, Result, verdict_json
+from analysis.result import Claim, Options, Result, computations, verdict_json
 from analysis.series import NotTested, series
 from simulate import plugins as plugin_files
+from simulate.store.copies import merged
 from simulate.store.files import StoreError
 from simulate.store.sets import DataSet, find
 
@@ -23,8 +24,6 @@ from simulate.store.sets import DataSet, find
 def gather(sets: Sequence[DataSet]) -> list[Claim]:
     """The claims of data sets. Those in one folder that carry the same claim are the points of its sweep."""
     claimed = [data for data in sets if data.settings.get("claim")]
-    for data in claimed:
-        _check(data)
     out = []
     for _, group in groupby(claimed, key=lambda data: (data.path.parent, data.settings["claim"]["name"])):
         points = [_complete(data) for data in group]
@@ -42,23 +41,13 @@ def _complete(data: DataSet) -> Point:
     return Point(data)
 
 
-def _check(data: DataSet) -> None:
-    """StoreError where the claim of a data set has not the form that `simulate` accepts."""
-    claim = data.settings["claim"]
-    whole = isinstance(claim, dict) and isinstance(claim.get("tests"), dict)
-    if not whole or not all(isinstance(claim.get(key), str) for key in ("name", "statement")):
-        raise StoreError(f"{data.path}: its claim is not a name, a statement and tests")
-    for name, test in claim["tests"].items():
-        good = isinstance(test, dict) and isinstance(test.get("precision"), int | float)
-        if not good or not isinstance(test.get("layers"), list | None):
-            raise StoreError(f"{data.path}: claim.tests.{name}={test!r}: a precision, and layers if there are any")
-
-
 def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     """Estimates, fits and verdicts of all claims in `sets`, as one family of tests; nothing is written.
 
-    A test that its settings, the range of the theory or its fit do not allow is not tested; all others are.
+    Each network counts once, wherever its copies lie, and those that a run adds meanwhile do not count. A test that its
+    settings, the range of the theory or its fit do not allow is not tested; all others are.
     """
+    sets, notes = merged(sets)
     found = gather(sets)
     if len({claim.name for claim in found}) != len(found):
         raise ValueError("two sweeps of the same claim: analyze them one at a time")
@@ -97,7 +86,8 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
         name = (data.settings.get("claim") or {}).get("name", "")
         given = {"claim": name, "data": data.path.name}
         rows += [given | row for row in table(points.get(data.path, Point(data)))]
-    return Result(tuple(found), tuple(results), pd.DataFrame(rows), scans, options)
+    computed = tuple(computations(sets))
+    return Result(tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed)
 
 
 def write(result: Result, folder: Path) -> Path:

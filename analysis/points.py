@@ -53,6 +53,11 @@ class Planned:
     def networks(self) -> int:
         return int(self.settings["ensemble"]["networks"])
 
+    @property
+    def addresses(self) -> tuple[tuple[int, int], ...]:
+        first = self.settings["ensemble"]["first"]
+        return ((first, first + self.networks),)
+
     def samples(self) -> tuple[Array, Array | None, int]:
         return self.given
 
@@ -103,10 +108,9 @@ class Point:
         return self.data.networks
 
     @property
-    def addresses(self) -> tuple[int, int, int]:
-        """Seed, first network and number of networks; points that share all three share their networks."""
-        ensemble = self.settings["ensemble"]
-        return ensemble["seed"], ensemble["first"], self.networks
+    def addresses(self) -> tuple[int, tuple[tuple[int, int], ...]]:
+        """The seed and the ranges of networks; points that share both share their networks."""
+        return self.settings["ensemble"]["seed"], self.data.addresses
 
     @property
     def trained(self) -> bool:

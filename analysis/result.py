@@ -1,6 +1,7 @@
 """The records that the analysis passes on: options, claims and results."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from analysis.fits import Fit
 from analysis.points import Point, Variant
 from analysis.verdicts import Verdict
 from simulate.plugins import Plugin
+from simulate.settings import printable
+from simulate.store.sets import DataSet
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,27 @@ class Claim:
 
 @dataclass(frozen=True)
 class Result:
-    """verdicts: one a claim. estimates: the long table. scans: the fits at several prior widths, by claim and
-    series."""
+    """verdicts: one a claim. estimates: the long table. scans: the fits at several prior widths, by claim and series.
+
+    notes: lines about data sets that share networks. computed: what the networks were computed on, as
+    `simulate.store.sets.DataSet.computed` has it, with the number of networks of all data sets.
+    """
 
     claims: tuple[Claim, ...]
     verdicts: tuple[Verdict, ...]
     estimates: pd.DataFrame
     scans: dict[str, dict[float, Fit]]
     options: Options
+    notes: tuple[str, ...] = ()
+    computed: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """What the networks were computed on, in lines."""
+        lines = [f"{entry['networks']:,} networks: {_in_words(entry)}" for entry in self.computed]
+        if len(lines) > 1:
+            lines.insert(0, f"computed on {len(lines)} kinds of devices or code, between which rows differ by rounding")
+        return tuple(lines)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -103,6 +119,25 @@ class Result:
         return any(v.verdict == verdicts.DISAGREES for v in self.verdicts)
 
 
+def computations(sets: Sequence[DataSet]) -> list[Mapping[str, Any]]:
+    """What the networks of data sets were computed on, the most frequent first."""
+    counts: dict[str, int] = {}
+    for data in sets:
+        for entry in data.computed():
+            made = {key: entry[key] for key in ("device", "code")}
+            name = json.dumps(made, sort_keys=True)
+            counts[name] = counts.get(name, 0) + entry["networks"]
+    return [{**json.loads(name), "networks": counts[name]} for name in sorted(counts, key=lambda name: -counts[name])]
+
+
+def _in_words(entry: Mapping[str, Any]) -> str:
+    """cpu znver3; capability AVX2, cpu znver3, ..."""
+    if not isinstance(entry["device"], Mapping):
+        return "unknown device and code, of which the log of commits says nothing"
+    device, code = entry["device"], entry["code"] if isinstance(entry["code"], Mapping) else {}
+    return printable(f"{device.get('kind')} {device.get('name')}; {', '.join(f'{k} {v}' for k, v in code.items())}")
+
+
 def verdict_json(result: Result) -> dict[str, Any]:
     """The content of `verdicts.json`: every number that a verdict rests on."""
 
@@ -113,6 +148,8 @@ def verdict_json(result: Result) -> dict[str, Any]:
         "alpha": result.options.alpha,
         "power": result.options.power,
         "prior_width": result.options.prior_width,
+        "notes": list(result.notes),
+        "computed": [dict(entry) for entry in result.computed],
         "plugins": {plugin.name: plugin.digest for plugin in result.options.plugins},
         "claims": [
             {

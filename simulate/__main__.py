@@ -108,11 +108,12 @@ def _main(arguments: list[str]) -> Sequence[DataSet]:
             print(line)
         return []
     progress = api._progress(quiet=False)
-    if flags.shard is not None:  # a shard is made by this process, whatever the launcher
-        return api.make(settings, progress, api.read_shard(flags.shard))
     own = [f"--config-dir={config_dir}"] if config_dir is not None else []
     own += [f"--config-name={config_name}"] if config_name != PROGRAM.module else []
-    return api.launch(settings, cluster, [*["-m"] * sweeping, *own, *overrides], progress)
+    whole = [*["-m"] * sweeping, *own, *overrides]
+    if flags.shard is not None:  # a shard is made by this process, whatever the launcher
+        return api.make(settings, progress, api.read_shard(flags.shard), api.command_line(whole))
+    return api.launch(settings, cluster, whole, progress)
 
 
 def command() -> int:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -92,24 +93,43 @@ def read_sweep(overrides: Sequence[str], config_dir: Folder = None) -> list[Sett
     return read_all(overrides, True, config_dir)[0]
 
 
-def prepared(settings: Sequence[Settings]) -> list[Job]:
-    """Every point as a job, so that nothing is written if one is wrong."""
+def prepared(settings: Sequence[Settings], command: Mapping[str, Any] | None = None) -> list[Job]:
+    """Every point as a job, so that nothing is written if one is wrong. command: as `Job` has it."""
     if re.fullmatch(r"\s*(-\d+|[+-]?0+)\s*", os.environ.get(THREADS, "")):
         raise SettingsError(THREADS, os.environ[THREADS], "numba takes a number >= 1; unset this variable")
     from simulate.running.prepare import prepare
 
-    return [prepare(s) for s in settings]
+    return [replace(prepare(s), command=command) for s in settings]
 
 
-def make(settings: Sequence[Settings], progress: Progress, shard: tuple[int, int] = (0, 1)) -> list[DataSet]:
-    """Prepare every point, so that nothing is written if one is wrong; then run them in this process.
+def command_line(arguments: Sequence[str]) -> dict[str, Any]:
+    """The command `python -m simulate *arguments`, as a manifest holds it."""
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    return {"command": shlex.join(["python", "-m", "simulate", *arguments]), "overrides": overrides}
+
+
+def _call(name: str, overrides: Sequence[str], config_dir: Folder) -> dict[str, Any]:
+    """The call simulate.NAME(...), as a manifest holds it."""
+    folder = [f"config_dir={str(config_dir)!r}"] if config_dir is not None else []
+    given = ", ".join([*map(repr, overrides), *folder])
+    return {"command": f"simulate.{name}({given})", "overrides": list(overrides)}
+
+
+def make(
+    settings: Sequence[Settings],
+    progress: Progress,
+    shard: tuple[int, int] = (0, 1),
+    command: Mapping[str, Any] | None = None,
+) -> list[DataSet]:
+    """Prepare every point, so that nothing is written if one is wrong; then run them in this process. command: as `Job`
+    has it.
 
     Raises SettingsError where the claim of the sweep could not be judged. The claim of a shard was checked when the
     shards were submitted.
     """
     from simulate.running import runner
 
-    jobs = prepared(settings)
+    jobs = prepared(settings, command)
     if shard == runner.ONLY_SHARD:
         check_claims(jobs)
     return runner.run(jobs, progress, shard)
@@ -120,7 +140,7 @@ def launch(
 ) -> Sequence[DataSet]:
     """Prepare every point and check the claim; then hand the jobs to the launcher. Returns the data sets that are made
     by then. `python -m simulate *arguments` is the sweep as a command."""
-    jobs = prepared(settings)
+    jobs = prepared(settings, command_line(arguments))
     check_claims(jobs)
     return LAUNCHERS[cluster.launcher].start(Launch(jobs, cluster, arguments, progress))
 
@@ -194,20 +214,24 @@ def run(*overrides: str | Mapping[str, Any], quiet: bool = True, config_dir: Fol
     simulate.StoreError where the output holds another data set. With several workers, call it under
     `if __name__ == "__main__":` in a script.
     """
-    settings, cluster = read_all(overrides_of(overrides, "simulate.run"), True, config_dir)
+    given = overrides_of(overrides, "simulate.run")
+    settings, cluster = read_all(given, True, config_dir)
     if len(settings) != 1:
         raise SettingsError("", None, f"these overrides are a sweep of {len(settings)} points: use simulate.sweep")
-    return _make_here(settings, cluster, quiet)[0]
+    return _make_here(settings, cluster, quiet, _call("run", given, config_dir))[0]
 
 
 def sweep(*overrides: str | Mapping[str, Any], quiet: bool = True, config_dir: Folder = None) -> list[DataSet]:
     """Make the data sets of a sweep: sweep("experiment=preactivations", "ensemble.networks=1000"), or in a mapping
     sweep({"sweep": {"network.width": [64, 128]}}). Arguments and errors are those of `run`."""
-    return _make_here(*read_all(overrides_of(overrides, "simulate.sweep"), True, config_dir), quiet)
+    given = overrides_of(overrides, "simulate.sweep")
+    return _make_here(*read_all(given, True, config_dir), quiet, _call("sweep", given, config_dir))
 
 
-def _make_here(settings: Sequence[Settings], cluster: Cluster, quiet: bool) -> list[DataSet]:
+def _make_here(
+    settings: Sequence[Settings], cluster: Cluster, quiet: bool, command: Mapping[str, Any]
+) -> list[DataSet]:
     if not LAUNCHERS[cluster.launcher].here:
         right = "run and sweep return data sets that are made; python -m simulate submits"
         raise SettingsError("cluster", cluster.launcher, right)
-    return make(settings, _progress(quiet))
+    return make(settings, _progress(quiet), command=command)

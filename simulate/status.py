@@ -16,14 +16,18 @@ from configs.arguments import Program, closed, run_command, versions
 from simulate import plugins
 from simulate.launchers import LAUNCHERS
 from simulate.settings.reader import SettingsError, printable
-from simulate.store import locks
+from simulate.store import commits, locks
 from simulate.store.files import StoreError
+from simulate.store.folders import aside
 from simulate.store.manifest import digest
-from simulate.store.parts import committed, damage, gaps, part_name
+from simulate.store.parts import committed, fault, gaps, part_name, part_path
+from simulate.store.plain import read_plain
+from simulate.store.samples import SAMPLES, samples_damage
 from simulate.store.sets import DataSet, find
 
 PROGRAM = Program("simulate.status", "ng-status", (("--verify",),), configured=False)
 USAGE = "usage: python -m simulate.status DIR [--verify] [plugins=[my.py]] [--config-dir=DIR]"
+MOST_LOG_BYTES = 2**26  # upper bound on the log of a cluster task that is read
 RATE_SECONDS = 600.0  # parts older than this do not count for the rate
 
 
@@ -38,7 +42,7 @@ def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
     done, manifest = committed(data.path), data.manifest
     wanted = manifest["networks"]
     missing = list(gaps(done, manifest["first"], manifest["first"] + wanted))
-    times = sorted((data.path.joinpath(part_name(*part)).stat().st_mtime, part[1] - part[0]) for part in done)
+    times = sorted((part_path(data.path, *part).stat().st_mtime, part[1] - part[0]) for part in done)
     recent = [(when, count) for when, count in times if when > times[-1][0] - RATE_SECONDS] if times else []
     span = recent[-1][0] - recent[0][0] if len(recent) > 1 else 0.0
     rate = sum(count for _, count in recent[1:]) / span if span > 0 else None
@@ -46,14 +50,17 @@ def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
     damaged = {}
     if verify:
         identity = digest(manifest["identity"])
-        reasons = {part: damage(data.path, data.layout, identity, *part) for part in done}
-        damaged = {part_name(*part): why for part, why in reasons.items() if why}
+        log = commits.read(data.path, identity)
+        given = {part: (data.path, data.layout, identity, *part, log.get(part_name(*part), [])) for part in done}
+        reasons = {part_name(*part): fault(*arguments)[0] for part, arguments in given.items()}
+        reasons[SAMPLES] = samples_damage(data.path, manifest)
+        damaged = {name: why for name, why in reasons.items() if why}
     return {
         "networks": sum(high - low for low, high in done),
         "wanted": wanted,
         "missing": missing,
         "writers": locks.writers(data.path),
-        "set_aside": sorted(name.name for name in data.path.glob("*.damaged-*")),
+        "set_aside": aside(data.path),
         "damaged": damaged,
         "rate": rate,
         "seconds_left": left / rate if rate and left else (0.0 if not left else None),
@@ -82,7 +89,10 @@ def failed(root: Path) -> Iterator[str]:
     """The log of each cluster task that gave up, with the error in its last line."""
     folders = [root / launcher.logs for launcher in LAUNCHERS.values() if launcher.logs]
     for name in sorted(path for folder in folders for path in folder.glob("*.log")):
-        written = name.read_text(errors="replace").split("\n")
+        try:
+            written = read_plain(name, MOST_LOG_BYTES).decode(errors="replace").split("\n")
+        except ValueError:  # a pipe, a device, or too much to read
+            continue
         last = next((line for line in reversed(written) if line.strip()), "")
         if last.startswith("error:"):
             yield f"{name}: {printable(last)}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.result import Result
+from simulate.settings import printable
 
 
 def share(value: float) -> str:
@@ -46,3 +47,5 @@ def print_table(result: Result) -> None:
         console.print(
             f"[{styles[verdict.verdict]}]{escape(verdict.claim)}: {verdict.verdict}[/]: ", escape(verdict.reason)
         )
+    for line in (*result.notes, *result.provenance):
+        console.print(escape(printable(line)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from simulate.networks import streams
 from simulate.observables.measure import gather
 from simulate.running.jobs import Job
+from simulate.running.provenance import made_on
 from simulate.running.samplers import snapshots
 from simulate.store.layout import NOT_FINITE, OK
 from simulate.store.locks import Writer
@@ -63,5 +64,6 @@ def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: stream
         pieces.append({prefix: array[low:high] for prefix, array in values.items()})
         statuses.append(status[low:high])
     values = {prefix: np.concatenate([piece[prefix] for piece in pieces]) for prefix in pieces[0]}
-    write_part(writer, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses))
+    made = made_on(job.settings.ensemble.device)
+    write_part(writer, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses), made)
     return last - first

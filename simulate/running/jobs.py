@@ -1,6 +1,5 @@
 """A data set to be made: everything resolved, nothing written yet."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ from simulate import inputs
 from simulate.settings import Settings
 from simulate.store.layout import FORMAT, Layout
 from simulate.store.manifest import digest
+from simulate.store.samples import samples_digest
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Job:
     layout: Layout
     block: int
     recorded: Mapping[str, Any] | None = None  # the identity in the manifest of the data set that the job continues
+    command: Mapping[str, Any] | None = None  # that makes the data set: its text, and its overrides as a list
 
     @property
     def path(self) -> Path:
@@ -52,12 +53,9 @@ class Job:
         carry."""
         if self.recorded is not None:
             return self.recorded
-        x = np.ascontiguousarray(self.samples.x)
-        y = self.samples.y if self.samples.y is not None else np.zeros(0)
-        digest = hashlib.sha256(x.tobytes() + np.ascontiguousarray(y).tobytes()).hexdigest()
-        out = self.settings.identity() | {"samples": digest}
+        out = self.settings.identity() | {"samples": samples_digest(self.samples.x, self.samples.y)}
         out["ensemble"]["block"] = self.block
-        out["network"]["n_0"] = x.shape[1]
+        out["network"]["n_0"] = self.samples.x.shape[1]
         return out
 
     def digest(self) -> str:
@@ -79,6 +77,7 @@ class Job:
                 "numba": numba.__version__,
             },
             "device": device_name(self.settings.ensemble.device),
+            "commands": [self.command] if self.command else [],
             "columns": {
                 name: {"unit": "dimensionless", "meaning": family.meaning}
                 for family in self.layout.families()

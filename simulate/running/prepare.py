@@ -55,7 +55,8 @@ def prepare(settings: Settings) -> Job:
             eta = stable_eta(drawn)
         job = replace(job, settings=replace(settings, dynamics=replace(settings.dynamics, eta=eta)))
     _check_output(job)
-    return replace(job, recorded=check(job.path, job.manifest()))
+    continued = check(job.path, job.manifest())
+    return replace(job, recorded=continued["identity"] if continued else None)
 
 
 LONGEST_NAME = 255  # bytes of a file's name on common systems

@@ -1,5 +1,9 @@
 """The runner plans, computes and commits the missing networks of data sets, under locks on their addresses."""
 
+import contextlib
+import errno
+import os
+import resource
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -14,13 +18,14 @@ from simulate.running.process import one_thread
 from simulate.running.progress import Progress
 from simulate.running.workers import Buffers, Task, in_this_process, in_workers, why_alone, workers
 from simulate.settings.reader import SettingsError
-from simulate.store import locks
+from simulate.store import commits, locks
 from simulate.store.files import make_folder
 from simulate.store.manifest import create
-from simulate.store.parts import committed, damage, set_aside
+from simulate.store.parts import committed, part_name, settle
 from simulate.store.sets import DataSet, open_data_set
 
 WORKER_START = 2.0  # seconds until a worker process begins to compute
+SPARE_FILES = 40  # files that a run opens in addition to its locks: parts, logs, pipes of workers
 ONLY_SHARD = (0, 1)  # shard 0 of 1, which has all networks
 
 
@@ -28,13 +33,14 @@ def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ONLY_S
     """Make the data sets, or finish them. After KeyboardInterrupt the committed parts are kept and can be resumed.
 
     shard: (k, N), to make the k-th of N ranges of each data set's networks and leave the others to other runs. Parts
-    that exist are read and held against their checksums; damaged ones are set aside and computed again.
+    that exist are held against the log of commits; damaged ones are set aside and computed again.
 
     Raises locks.HeldError where another process is writing some of these networks, StoreError where an output holds
     another data set, SettingsError where the processes asked for do not fit into the memory, MemoryError, which says
     which setting would need less, and OSError where the disk fails.
     """
     count = _processes(jobs, progress)
+    _check_open_files(len(jobs))
     with ExitStack() as held:
         spans, writers = [], []
         for job in jobs:
@@ -47,6 +53,28 @@ def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ONLY_S
             if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise MemoryError(_out_of_memory(jobs, count)) from error
             raise
+
+
+def _check_open_files(points: int) -> None:
+    """Raises SettingsError where this process may not hold the locks of all points at once, one open file each."""
+    need, (soft, hard) = points + SPARE_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # up to what the system allows without being asked
+        if 0 <= soft < 2 * need:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (2 * need if hard < 0 else min(2 * need, hard), hard))
+    opened: list[int] = []
+    try:
+        while len(opened) < need:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        right = f"a run of {points} data sets needs {need} open files, and {len(opened)} more are allowed here"
+        raise SettingsError(
+            "", None, f"{right}: raise the limit, as ulimit -n {2 * need}, or split the sweep"
+        ) from None
+    finally:
+        for number in opened:
+            os.close(number)
 
 
 def _processes(jobs: Sequence[Job], progress: Progress) -> int:
@@ -88,13 +116,14 @@ def _run(
     to_make = []
     for job, writer, (low, high) in zip(jobs, writers, spans, strict=True):
         s = job.samples
-        create(writer, job.manifest(), s.x, s.y, s.train)
-        for first, last in committed(job.path):
+        for note in create(writer, job.manifest(), s.x, s.y, s.train):
+            progress.say(note)
+        there, log = committed(job.path), commits.read(job.path, job.digest())  # each part of this list has a line
+        for first, last in there:
             if last <= low or first >= high:  # another shard checks this part
                 continue
-            if why := damage(job.path, job.layout, job.digest(), first, last):
-                aside = set_aside(writer, first, last)
-                progress.say(f"{aside}: this part {why}; set aside, its networks are computed again")
+            if note := settle(writer, job.layout, job.digest(), first, last, log.get(part_name(first, last), [])):
+                progress.say(note)
         done = [(max(a, low), min(b, high)) for a, b in committed(job.path) if a < high and b > low]
         ranges = missing_ranges(low, high, done, part_size(job, shards)) if low < high else []
         missing = sum(b - a for a, b in ranges)

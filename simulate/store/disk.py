@@ -41,6 +41,17 @@ def open_for_reading(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
 
 
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file, made if there is none, and return when that is on the disk.
+
+    OSError where it is a link or a pipe.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as stream:
+        stream.write(content)
+        sync(stream)
+
+
 def lock(stream: IO[bytes]) -> None:
     """Wait until no other process has a lock of the file, and hold it until the stream or the process ends."""
     fcntl.flock(stream, fcntl.LOCK_EX)

@@ -33,13 +33,15 @@ def commit(
     path: Path,
     write: Callable[[IO[bytes]], object],
     fence: Callable[[], AbstractContextManager[None]] = nullcontext,
+    folder: Path | None = None,
 ) -> None:
     """Write a file through a temporary one: write, flush, rename, and flush the folder.
 
-    fence: a context in which the file is renamed; what it raises prevents that. OSError where the disk fails. No
-    temporary file is left, and no link is followed.
+    fence: a context in which the file is renamed; what it raises prevents that. folder: where the temporary file is, on
+    the same file system, if not where the file will be. OSError where the disk fails. No temporary file is left, and no
+    link is followed.
     """
-    temporary = path.with_name(f".{path.name}.{disk.host().replace('.', '-')}.{disk.number()}.tmp")
+    temporary = (folder or path.parent).joinpath(f".{path.name}.{disk.host().replace('.', '-')}.{disk.number()}.tmp")
     try:
         with disk.create(temporary) as stream:
             with contextlib.suppress(OSError):  # a file system without locks: `sweep_up` goes by age

@@ -18,7 +18,8 @@ from simulate.observables.family import Family, Index
 from simulate.settings import Settings
 from simulate.settings.reader import SettingsError
 
-FORMAT = 1
+FORMAT = 2  # 1 had all files in one folder
+READABLE = (1, 2)
 OK, NOT_FINITE = 0, 1  # status of a network at a step
 MOST_COLUMNS = 20_000  # upper bound on the columns of a data set
 MOST_LISTED = 5_000_000  # upper bound on the index tuples of a family of which some are chosen

@@ -67,7 +67,7 @@ class Writer:
     def commit(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         """Write the file `name` of the data set, whole or not at all (`simulate.store.files.commit`). StoreError where
         another process is the writer by now, OSError where the disk fails."""
-        commit(self.path / name, write, self.fence)
+        commit(self.path / name, write, self.fence, self.path)
 
 
 @contextmanager

@@ -1,16 +1,12 @@
-"""The manifest and the samples of a data set: they define it, and decide whether a run may write to it.
+"""The manifest of a data set, which defines it and decides whether a run may write to it: DIR/dataset.json."""
 
-DIR/dataset.json       identity, settings, layout, versions
-DIR/samples.parquet    inputs and targets
-"""
-
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -19,10 +15,14 @@ from simulate.observables.columns import OBSERVABLES
 from simulate.settings import comparable
 from simulate.settings.plugin import differences, recorded_plugins
 from simulate.store import disk
-from simulate.store.files import StoreError, retried, sweep_up
-from simulate.store.layout import FORMAT, MOST_COLUMNS, Layout
+from simulate.store.files import StoreError, sweep_up
+from simulate.store.folders import NETWORKS, own_folder, set_aside
+from simulate.store.layout import READABLE, Layout
 from simulate.store.locks import Writer
-from simulate.store.parts import committed
+from simulate.store.parts import committed, part_path, recorded_identity
+from simulate.store.plain import read_plain
+from simulate.store.samples import SAMPLES, keep_samples
+from simulate.store.schema import check_agreement, check_form, parsed
 
 MANIFEST = "dataset.json"
 MOST_MANIFEST_BYTES = 2**26  # upper bound on the size of a manifest; a larger file is refused unread
@@ -38,15 +38,31 @@ def _differences(a: Any, b: Any, path: str = "") -> Iterable[tuple[str, Any, Any
 
 
 def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The identity that the manifest in `path` holds, or None where there is no data set.
+    """The manifest in `path`, or None where there is none, or a damaged one that can be made again.
 
     Raises StoreError where it is not the data set of `manifest`, or holds networks that `manifest` leaves out: networks
     may be added to a data set, but never taken away.
     """
-    if not disk.exists(path / MANIFEST):
-        return None
-    recorded: dict[str, Any] = read_manifest(path)["identity"]
-    old, wanted = comparable(recorded), comparable(manifest["identity"])
+    return _checked(path, manifest)[0]
+
+
+def _checked(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:
+    """As `check`, and whether there is a damaged manifest."""
+    done = committed(path)
+    if done and (done[0][0] < manifest["first"] or done[-1][1] > manifest["first"] + manifest["networks"]):
+        raise StoreError(
+            f"output={path}: it holds networks {done[0][0]} to {done[-1][1] - 1}, some of which "
+            f"ensemble.first={manifest['first']} and ensemble.networks={manifest['networks']} would leave out"
+        )
+    try:
+        recorded = read_manifest(path)
+    except DamagedError as error:
+        found = identities(path)
+        if found - {digest(manifest["identity"])} or (error.there and not found):
+            whose = "its parts were made with other settings" if found else "it has no part that tells its settings"
+            raise StoreError(f"output={path}: {error.why}, and {whose}; choose another output") from None
+        return None, error.there
+    old, wanted = comparable(recorded["identity"]), comparable(manifest["identity"])
     different = [*differences(recorded_plugins(old), recorded_plugins(wanted))]
     del old["plugins"], wanted["plugins"]
     different += [f"{key}={here!r}, not {now!r}" for key, here, now in _differences(old, wanted)]
@@ -55,33 +71,34 @@ def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
             f"output={path}: it holds a data set made with {'; '.join(different)}. "
             "Choose another output, or the settings it was made with"
         )
-    done = committed(path)
-    if done and (done[0][0] < manifest["first"] or done[-1][1] > manifest["first"] + manifest["networks"]):
-        raise StoreError(
-            f"output={path}: it holds networks {done[0][0]} to {done[-1][1] - 1}, some of which "
-            f"ensemble.first={manifest['first']} and ensemble.networks={manifest['networks']} would leave out"
-        )
-    return recorded
+    return recorded, False
 
 
-def create(writer: Writer, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any] | None, train: int) -> None:
-    """Start the writer's data set, or continue it. Raises StoreError as `check` does, OSError where the disk fails.
+def create(writer: Writer, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any] | None, train: int) -> list[str]:
+    """Start the writer's data set, or continue it; returns lines that say what was mended.
 
-    x: (D, n_0); y: (D, n_L) or None; train: the first so many samples are for training.
+    x: (D, n_0); y: (D, n_L) or None; train: the first so many samples are for training. Raises StoreError as `check`
+    does, OSError where the disk fails.
     """
     path = writer.path
-    check(path, manifest)
+    (recorded, damaged), notes = _checked(path, manifest), []
     sweep_up(path)
-    disk.sync_folder(path)  # names that a killed process has given, and that this run takes for committed
-    if not disk.exists(path / MANIFEST):
-        table = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
-        table |= {f"x_{k}": column for k, column in enumerate(x.T)}
-        table |= {f"y_{k}": column for k, column in enumerate(y.T)} if y is not None else {}
-        writer.commit("samples.parquet", lambda stream: pq.write_table(pa.table(table), stream))
-    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False)
-    if disk.exists(path / MANIFEST) and disk.read(path / MANIFEST) == (text + "\n").encode():
-        return  # the other shards of a run find it as it should be
-    writer.commit(MANIFEST, lambda stream: stream.write((text + "\n").encode()))
+    for folder in (path, own_folder(path, NETWORKS)):
+        disk.sync_folder(folder)  # names that a killed process has given, and that this run takes for committed
+    if damaged:
+        with contextlib.suppress(FileNotFoundError):  # another shard may do the same
+            aside = set_aside(writer, path / MANIFEST)
+            notes.append(f"{aside}: this manifest was damaged; set aside, and made again from the settings")
+    kept = recorded or {"files": {}}
+    continued = recorded is not None or bool(committed(path))
+    entry, mended = keep_samples(writer, manifest | {"files": kept.get("files", {})}, (x, y, train), continued)
+    whole = manifest | {key: kept[key] for key in ("versions", "device") if key in kept} | {"files": {SAMPLES: entry}}
+    commands = [*kept.get("commands", []), *(c for c in manifest.get("commands", []))]
+    whole["commands"] = [command for k, command in enumerate(commands) if command not in commands[:k]]
+    text = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    if not (disk.is_plain(path / MANIFEST) and disk.read(path / MANIFEST) == text.encode()):
+        writer.commit(MANIFEST, lambda stream: stream.write(text.encode()))
+    return notes + mended  # the other shards of a run find everything as it should be
 
 
 def digest(identity: Mapping[str, Any]) -> str:
@@ -89,34 +106,46 @@ def digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
+class DamagedError(StoreError):
+    """The manifest is missing, unreadable or has not the form of one. why: which; there: whether there is a file."""
+
+    def __init__(self, path: Path, why: str, there: bool):
+        self.why, self.there = why, there
+        cure = "repeat the simulation's command, which makes it again from the settings"
+        super().__init__(f"{path}: {why}; {cure}" if committed(path) else f"{path}: not a data set ({why})")
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the data set in `path`. Raises StoreError for a file that is not one, and OSError where it cannot
-    be read now, which says nothing about it."""
+    """The manifest of the data set in `path`.
+
+    Raises DamagedError where there is none, StoreError where this version cannot read it, and OSError where it cannot
+    be read now, which says nothing about it.
+    """
     try:
-        manifest = json.loads(retried(lambda: _content(path / MANIFEST)))
-        if not isinstance(manifest, dict):
-            raise ValueError(f"{MANIFEST} is not a mapping")
-        if manifest.get("format") != FORMAT:
-            raise StoreError(f"{path}: data format {manifest.get('format')!r}, this version reads {FORMAT}")
-        for key, kind in REQUIRED.items():
-            if not isinstance(manifest.get(key), kind) or isinstance(manifest.get(key), bool):
-                raise ValueError(f"{key} is missing, or not what it should be")
-        for key in ("identity", "settings"):
-            recorded_plugins(manifest[key])
-        _check_layout(path, Layout.from_plain(manifest["layout"]))
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-            raise
-        raise StoreError(f"{path}: not a data set ({error})") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise StoreError(f"{path}: not a data set ({error})") from None
+        manifest = parsed(read_plain(path / MANIFEST, MOST_MANIFEST_BYTES))
+        number = manifest.get("format") if isinstance(manifest, dict) else None
+        if type(number) is int and number not in READABLE:
+            raise StoreError(f"{path}: data format {number}, this version reads {', '.join(map(str, READABLE))}")
+        check_form(manifest)
+        layout = Layout.from_plain(manifest["layout"])
+        check_observables(path, layout.record)
+        check_agreement(manifest, layout)
+    except FileNotFoundError as error:
+        raise DamagedError(path, str(error), False) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(path, f"{MANIFEST} is damaged: {error}", True) from None
     return manifest
 
 
-def _content(name: Path) -> bytes:
-    if disk.size(name) > MOST_MANIFEST_BYTES:
-        raise ValueError(f"{MANIFEST} has more than {MOST_MANIFEST_BYTES} bytes")
-    return disk.read(name)
+def identities(path: Path) -> set[str]:
+    """The digests of identities in the metadata of those parts that can be read."""
+    found = set()
+    for first, last in committed(path):
+        name = part_path(path, first, last)
+        if disk.is_plain(name):
+            with contextlib.suppress(pa.ArrowException, ValueError), disk.open_for_reading(name) as stream:
+                found.add(recorded_identity(pq.read_schema(stream)))
+    return found
 
 
 def check_observables(path: Path, record: Sequence[str]) -> None:
@@ -126,25 +155,3 @@ def check_observables(path: Path, record: Sequence[str]) -> None:
             raise StoreError(
                 f"{path}: observable {name!r} is not known here; name the file that adds it, as plugins=[my.py]"
             )
-
-
-def _check_layout(path: Path, layout: Layout) -> None:
-    """Raises ValueError, KeyError or TypeError for a layout that `simulate.store.layout.layout_of` would not make, and
-    StoreError as `check_observables`."""
-    for name in ("samples", "outputs", "depth"):
-        if type(getattr(layout, name)) is not int or getattr(layout, name) < 1:
-            raise ValueError(f"layout.{name}={getattr(layout, name)!r}")
-    for name in ("layers", "kernel_layers", "output_layers", "steps"):
-        values = getattr(layout, name)
-        if not isinstance(values, tuple) or any(type(v) is not int for v in values) or sorted(set(values)) != [*values]:
-            raise ValueError(f"layout.{name}={values!r}")
-    if not isinstance(layout.record, tuple) or layout.dtype not in ("float32", "float64"):
-        raise ValueError(f"layout.record={layout.record!r}, layout.dtype={layout.dtype!r}")
-    check_observables(path, layout.record)
-    if layout.column_count() > MOST_COLUMNS:
-        raise ValueError(f"more than {MOST_COLUMNS} columns")
-    layout.arrow({})
-
-
-# REQUIRED: keys that a manifest must have, and the types of their values.
-REQUIRED = {"identity": dict, "settings": dict, "layout": dict, "first": int, "networks": int}

@@ -1,34 +1,46 @@
-"""Part files: each holds the rows of a range of networks, in the folder of the manifest.
+"""Part files: each holds the rows of a range of networks.
 
-    DIR/part-000000000000-000000004096.parquet   rows of networks [0, 4096)
-    DIR/part-....parquet.damaged-1               a damaged part that was set aside; its networks are computed again
+    DIR/networks/part-000000000000-000000004096.parquet   rows of networks [0, 4096)
 
-Pages carry checksums, which are verified when they are read.
+In data sets of format 1 parts lie in DIR itself; the run that continues one moves them. Pages carry checksums, which
+are verified when they are read, and the log of commits holds a digest of each part.
 """
 
-import itertools
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from simulate.store import disk
-from simulate.store.files import StoreError, retried
+from simulate.store import commits, disk
+from simulate.store.files import StoreError, commit, retried
+from simulate.store.folders import NETWORKS, move, names, own_folder, set_aside
 from simulate.store.layout import KEYS, Layout
 from simulate.store.locks import Writer
+from simulate.store.plain import sha256
+
+NOWHERE: Mapping[str, Any] = {"device": None, "code": None}
 
 _PART = re.compile(r"part-(\d{12})-(\d{12})\.parquet")
 
 
 def committed(path: Path) -> list[tuple[int, int]]:
     """The committed ranges [first, last) of networks, in order; empty where there is no folder."""
-    found = (_PART.fullmatch(name) for name in disk.names(path))
-    return sorted((int(m[1]), int(m[2])) for m in found if m)
+    found = (_PART.fullmatch(name) for folder in ("", NETWORKS) for name in names(path, folder))
+    return sorted({(int(m[1]), int(m[2])) for m in found if m})
+
+
+def part_path(path: Path, first: int, last: int) -> Path:
+    """Where the part of networks [first, last) lies, or will lie."""
+    name = part_name(first, last)
+    new, old = path / NETWORKS / name, path / name
+    return old if not disk.status(new) and disk.status(old) else new
 
 
 def gaps(done: list[tuple[int, int]], first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -53,7 +65,7 @@ def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequen
 
 
 def _read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequence[str] | None) -> pa.Table:
-    name = path / part_name(first, last)
+    name = part_path(path, first, last)
     rows = (last - first) * len(layout.steps) * len(layout.layers)
     try:
         if not disk.is_plain(name):
@@ -73,6 +85,11 @@ def _read_part(path: Path, layout: Layout, first: int, last: int, columns: Seque
         raise StoreError(f"cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from None
 
 
+def recorded_identity(schema: pa.Schema) -> str:
+    """The digest of the identity in the metadata of a part, empty where there is none."""
+    return str((schema.metadata or {}).get(b"identity", b"").decode(errors="replace"))
+
+
 def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> str | None:
     """Why the part of networks [first, last) is damaged, as the end of a sentence about it, or None.
 
@@ -82,8 +99,7 @@ def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> 
         table = read_part(path, layout, first, last)
     except StoreError as error:
         return str(error)
-    recorded = (table.schema.metadata or {}).get(b"identity", b"").decode(errors="replace")
-    if recorded != identity:
+    if recorded_identity(table.schema) != identity:
         return "belongs to another data set"
     S, L, M = len(layout.steps), len(layout.layers), last - first
     if not np.array_equal(table["network"].to_numpy(), np.repeat(np.arange(first, last), S * L)):
@@ -102,18 +118,39 @@ def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> 
     return None
 
 
-def set_aside(writer: Writer, first: int, last: int) -> Path:
-    """Rename a damaged part, so that it counts as missing, and return its new path; nothing is deleted.
+def settle(writer: Writer, layout: Layout, identity: str, first: int, last: int, lines: list[commits.Line]) -> str:
+    """Check a part of the writer's data set that is there: set it aside where it is damaged, and say so; else enter it
+    into the log and move it to its folder, where it is not yet. Returns what was said, or nothing.
 
-    StoreError where another process is the writer by now.
+    lines: those of the log about the part. Raises as `simulate.store.folders.move` does.
     """
-    name = writer.path / part_name(first, last)
-    candidates = (name.with_name(f"{name.name}.damaged-{k}") for k in itertools.count(1))
-    aside = next(candidate for candidate in candidates if not disk.status(candidate))
-    with writer.fence():
-        disk.replace(name, aside)
-    disk.sync_folder(writer.path)
-    return aside
+    name = part_path(writer.path, first, last)
+    why, fits = fault(writer.path, layout, identity, first, last, lines)
+    if why:
+        aside = set_aside(writer, name)
+        return f"{aside}: this part {why}; set aside, its networks are computed again"
+    if not fits:
+        rows = (last - first) * len(layout.steps) * len(layout.layers)
+        adopted = {"device": None, "code": None, "adopted": True}
+        commits.append(writer, commits.line(name.name, identity, sha256(name), rows, last - first, adopted))
+    if name.parent == writer.path:
+        move(writer, name, own_folder(writer.path, NETWORKS) / name.name)
+    return ""
+
+
+def fault(
+    path: Path, layout: Layout, identity: str, first: int, last: int, lines: list[commits.Line]
+) -> tuple[str | None, bool]:
+    """Why the part of networks [first, last) is damaged, as the end of a sentence about it, or None; and whether a line
+    of the log names its digest. A part without lines is read, and held against all that it must be."""
+    if not lines:
+        return damage(path, layout, identity, first, last), False
+    try:
+        digest = sha256(part_path(path, first, last))
+    except ValueError as error:
+        return f"is {error}", False
+    fits = commits.fitting(lines, digest) is not None
+    return None if fits else "differs from its digest in the log of commits", fits
 
 
 def part_name(first: int, last: int) -> str:
@@ -128,12 +165,14 @@ def write_part(
     first: int,
     values: Mapping[str, NDArray[Any]],
     status: NDArray[np.int8],
+    made: Mapping[str, Any] = NOWHERE,
 ) -> None:
-    """Commit the rows of networks first, ..., first + M - 1. OSError where the disk fails, StoreError where another
-    process is the writer by now.
+    """Commit the rows of networks first, ..., first + M - 1, with a line in the log. OSError where the disk fails,
+    StoreError where another process is the writer by now.
 
     values: for each family's prefix (M, steps, layers, columns), NaN where a network has diverged; status: (M, steps).
-    metadata: key-value pairs of the file, with the data set's digest as "identity".
+    metadata: key-value pairs of the file, with the data set's digest as "identity". made: the device and the code that
+    computed the rows.
     """
     M, S, Lr = len(status), len(layout.steps), len(layout.layers)
     shape = (M, S, Lr)
@@ -152,16 +191,45 @@ def write_part(
             column = np.ascontiguousarray(block[..., k]).reshape(-1)
             arrays.append(pa.array(column, mask=absent if absent.any() else None, from_pandas=False))
     table = pa.Table.from_arrays(arrays, schema=layout.arrow(metadata))
-    writer.commit(
-        part_name(first, first + M),
-        lambda stream: pq.write_table(
+    name = own_folder(writer.path, NETWORKS) / part_name(first, first + M)
+    hashed = _Hashed()
+
+    def write(stream: IO[bytes]) -> None:
+        hashed.stream = stream
+        pq.write_table(
             table,
-            stream,
+            hashed,
             compression="zstd",
             # Random mantissas do not compress, but exponents do once the bytes of numbers are split.
             use_dictionary=["step", "layer", "status"],
             column_encoding={"network": "DELTA_BINARY_PACKED"}
             | dict.fromkeys(table.column_names[len(KEYS) :], "BYTE_STREAM_SPLIT"),
             write_page_checksum=True,
-        ),
-    )
+        )
+
+    @contextmanager
+    def entered() -> Iterator[None]:
+        digest = hashed.sha256.hexdigest(), hashed.bytes
+        commits.append(writer, commits.line(name.name, metadata.get("identity", ""), digest, M * S * Lr, M, made))
+        with writer.fence():
+            yield
+
+    commit(name, write, entered, writer.path)
+
+
+class _Hashed:
+    """A stream that takes the digest of what is written to it."""
+
+    stream: IO[bytes]
+    closed = False
+
+    def __init__(self) -> None:
+        self.sha256, self.bytes = hashlib.sha256(), 0
+
+    def write(self, content: bytes) -> int:
+        self.sha256.update(content)
+        self.bytes += len(content)
+        return self.stream.write(content)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)

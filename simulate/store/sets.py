@@ -1,30 +1,107 @@
 """Reading of data sets, by the analysis and in notebooks."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from simulate.observables.family import Family
 from simulate.settings import with_defaults
+from simulate.store import commits, disk
 from simulate.store.files import StoreError
+from simulate.store.folders import FOLDERS
 from simulate.store.layout import Layout
-from simulate.store.manifest import MANIFEST, read_manifest
-from simulate.store.parts import committed, part_name, read_part
+from simulate.store.manifest import MANIFEST, digest, read_manifest
+from simulate.store.parts import committed, part_name, read_part, recorded_identity
+from simulate.store.samples import SAMPLES, read_samples
+
+
+@dataclass(frozen=True, order=True)
+class Piece:
+    """Networks [low, high) of the part of networks [first, last) in the data set `path` with the digest `identity`."""
+
+    low: int
+    high: int
+    path: Path
+    first: int
+    last: int
+    identity: str
+
+
+def pieces(held: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Pieces with each network once, by rising address."""
+    chosen, covered = [], 0
+    for piece in sorted(held):
+        low = max(piece.low, covered)
+        if low < piece.high:
+            chosen.append(replace(piece, low=low))
+            covered = piece.high
+    return tuple(chosen)
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The ranges [first, last) with those that touch or overlap as one."""
+    out: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if out and low <= out[-1][1]:
+            out[-1] = out[-1][0], max(out[-1][1], high)
+        else:
+            out.append((low, high))
+    return tuple(out)
+
+
+def total(ranges: Iterable[tuple[int, int]]) -> int:
+    """The number of networks in ranges, each counted once."""
+    return sum(high - low for low, high in joined(ranges))
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set on disk, complete or not. Its methods raise StoreError where a file is damaged."""
+    """A data set on disk, complete or not. Its methods raise StoreError where a file is damaged.
+
+    chosen: what is read of the parts, which may lie in several folders (`simulate.store.copies`); if None, the parts
+    that are there at each call.
+    """
 
     path: Path
     manifest: dict[str, Any]
+    chosen: tuple[Piece, ...] | None = None
+
+    def parts(self) -> tuple[Piece, ...]:
+        """The pieces of parts that hold its networks, by rising address."""
+        if self.chosen is not None:
+            return self.chosen
+        identity = digest(self.manifest["identity"])
+        return pieces(Piece(*part, self.path, *part, identity) for part in committed(self.path))
+
+    def snapshot(self) -> "DataSet":
+        """The data set with the parts that it has now, whatever a run adds from now on."""
+        return replace(self, chosen=self.parts())
+
+    @property
+    def addresses(self) -> tuple[tuple[int, int], ...]:
+        """The ranges of its networks."""
+        return joined((piece.low, piece.high) for piece in self.parts())
+
+    def computed(self) -> list[dict[str, Any]]:
+        """What its networks were computed on, from the logs of commits: entries with `device` and `code`, both None
+        where it is not known, and the number of `networks`."""
+        logs = {(piece.path, piece.identity): None for piece in self.parts()}
+        found = {key: commits.read(*key) for key in logs}
+        counts: dict[str, int] = {}
+        for piece in self.parts():
+            lines = found[piece.path, piece.identity].get(part_name(piece.first, piece.last), [])
+            made = {key: lines[-1].get(key) if lines else None for key in ("device", "code")}
+            name = json.dumps(made, sort_keys=True)
+            counts[name] = counts.get(name, 0) + piece.high - piece.low
+        return [{**json.loads(name), "networks": count} for name, count in counts.items()]
 
     @property
     def layout(self) -> Layout:
@@ -38,7 +115,7 @@ class DataSet:
     @property
     def networks(self) -> int:
         """The number of networks committed so far."""
-        return sum(high - low for low, high in committed(self.path))
+        return sum(piece.high - piece.low for piece in self.parts())
 
     @property
     def complete(self) -> bool:
@@ -46,32 +123,28 @@ class DataSet:
 
     def samples(self) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, int]:
         """The inputs x (D, n_0), the targets y (D, n_L) or None, and the number of train samples."""
-        name, layout = self.path / "samples.parquet", self.layout
         try:
-            with pq.ParquetFile(name) as file:
-                if file.metadata.num_rows != layout.samples:
-                    raise StoreError(f"{name}: {file.metadata.num_rows} samples, not {layout.samples}")
-                table = file.read()
-            x = [table[column].to_numpy() for column in table.column_names if column.startswith("x_")]
-            y = [table[column].to_numpy() for column in table.column_names if column.startswith("y_")]
-            train = int(np.sum(table["train"].to_numpy()))
-            return np.stack(x, axis=1), np.stack(y, axis=1) if y else None, train
-        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
-            raise StoreError(f"{name}: cannot be read ({str(error).splitlines()[0]})") from None
+            return read_samples(self.path, self.manifest)
+        except StoreError as error:
+            cure = "repeat the simulation's command, which makes it again from the settings"
+            raise StoreError(f"{self.path / SAMPLES}: this file {error}; {cure}") from None
 
     def _table(self, columns: Sequence[str]) -> pa.Table:
-        ranges = committed(self.path)
-        if not ranges:
+        if not (held := self.parts()):
             raise StoreError(f"{self.path}: no networks yet")
-        tables = []
-        for part in ranges:
+        tables, layout = [], self.layout
+        cells = len(layout.steps) * len(layout.layers)
+        for piece in held:
             try:
-                tables.append(read_part(self.path, self.layout, *part, columns))
+                table = read_part(piece.path, layout, piece.first, piece.last, columns)
+                if recorded_identity(table.schema) != piece.identity:
+                    raise StoreError("belongs to another data set")
             except StoreError as error:
                 raise StoreError(
-                    f"{self.path}: {part_name(*part)} is damaged: it {error}; the simulation, run again, sets it aside "
-                    "and computes its networks again"
+                    f"{piece.path}: {part_name(piece.first, piece.last)} is damaged: it {error}; the simulation, run "
+                    "again, sets it aside and computes its networks again"
                 ) from None
+            tables.append(table.slice((piece.low - piece.first) * cells, (piece.high - piece.low) * cells))
         return pa.concat_tables(tables)
 
     def family(self, prefix: str) -> Family:
@@ -113,11 +186,20 @@ def open_data_set(path: str | Path) -> DataSet:
 
 
 def find(root: str | Path) -> list[DataSet]:
-    """The data set in the folder `root`, or all in folders below it. Raises StoreError where there is none."""
+    """The data set in the folder `root`, or all in folders below it.
+
+    Raises StoreError where there is none, and where one of them has parts and no manifest.
+    """
     root = Path(root)
-    if (root / MANIFEST).exists():
+    if is_data_set(root):
         return [open_data_set(root)]
-    found = [open_data_set(name.parent) for name in sorted(root.glob(f"**/{MANIFEST}"))] if root.is_dir() else []
+    folders = [Path(folder) for folder, _, _ in os.walk(root)]
+    found = [open_data_set(folder) for folder in sorted(folders) if is_data_set(folder)]
     if not found:
         raise StoreError(f"data={root}: no data set there")
     return found
+
+
+def is_data_set(folder: Path) -> bool:
+    """Whether a folder has a manifest, or parts, which are nothing without one."""
+    return disk.status(folder / MANIFEST) is not None or (folder.name not in FOLDERS and bool(committed(folder)))

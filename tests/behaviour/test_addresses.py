@@ -148,16 +148,16 @@ def test_another_step_size_trains_the_same_networks(run: Callable[..., DataSet])
 
 def test_a_completed_run_is_not_computed_again(run: Callable[..., DataSet], tmp_path: Path) -> None:
     run(*CASES["law"], "ensemble.networks=100", f"output={tmp_path}/a")
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").glob("part-*")}
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").glob("networks/part-*")}
     run(*CASES["law"], "ensemble.networks=100", f"output={tmp_path}/a")
-    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "a").glob("part-*")}
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "a").glob("networks/part-*")}
 
 
 def test_an_ensemble_grows_and_keeps_its_networks(run: Callable[..., DataSet], tmp_path: Path) -> None:
     run(*CASES["law"], "ensemble.networks=70", f"output={tmp_path}/a")
-    old = set((tmp_path / "a").glob("part-*"))
+    old = set((tmp_path / "a").glob("networks/part-*"))
     grown = run(*CASES["law"], "ensemble.networks=150", f"output={tmp_path}/a")
-    assert old <= set((tmp_path / "a").glob("part-*"))
+    assert old <= set((tmp_path / "a").glob("networks/part-*"))
     assert same(grown.table(), run(*CASES["law"], "ensemble.networks=150").table())
     with pytest.raises(StoreError, match="would leave out"):
         run(*CASES["law"], "ensemble.networks=60", f"output={tmp_path}/a")

@@ -42,14 +42,13 @@ class Disk:
         write_table = parts.pq.write_table
 
         def write(table: Any, stream: Any, **options: Any) -> None:
-            stream.write(b"PAR1 half of a part")  # some bytes are written before the disk fails
+            if self.done + 1 == self.fails_at:
+                stream.write(b"PAR1 half of a part")  # some bytes are written before the disk fails
             self.step()
-            stream.seek(0)
-            stream.truncate()
             write_table(table, stream, **options)
 
         patch.setattr(parts.pq, "write_table", write)
-        for name in ("create", "open_shared", "open_for_reading", "sync", "sync_folder", "replace", "make"):
+        for name in ("create", "open_shared", "open_for_reading", "sync", "sync_folder", "append", "replace", "make"):
             patch.setattr(disk, name, self._counted(getattr(disk, name)))
         try:
             yield

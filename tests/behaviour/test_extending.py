@@ -57,7 +57,7 @@ def test_an_example_runs(title: str, tmp_path: Path) -> None:
         run(tmp_path, words)
     for manifest in tmp_path.glob("out/*/dataset.json"):
         written = json.loads(manifest.read_text())
-        parts = [re.findall(r"\d+", part.name) for part in manifest.parent.glob("part-*.parquet")]
+        parts = [re.findall(r"\d+", part.name) for part in manifest.parent.glob("networks/part-*.parquet")]
         assert sum(int(last) - int(first) for first, last in parts) == written["networks"]
         if title == "An observable":
             assert {"PR_0", "PR_1"} <= set(written["columns"])

@@ -22,10 +22,10 @@ import pytest
 from simulate.api import read_one
 from simulate.running.plan import missing_ranges
 from simulate.running.prepare import prepare
-from simulate.store import disk, locks, manifest, parts
+from simulate.store import commits, disk, locks, manifest, parts
 from simulate.store.files import StoreError, make_folder
 from simulate.store.manifest import MANIFEST, create
-from simulate.store.parts import committed, damage, gaps, part_name, read_part, write_part
+from simulate.store.parts import committed, gaps, part_name, read_part, settle, write_part
 from simulate.store.sets import open_data_set
 from tests.behaviour.faults import STEPS, Death, File, Folder, Machine, Process, ViolationError
 
@@ -160,7 +160,8 @@ class History:
         try:
             make_folder(PATH)
             with locks.writing(PATH, *span) as writer:
-                create(writer, self.made.manifest, *self.made.samples)
+                notes = create(writer, self.made.manifest, *self.made.samples)
+                assert not notes, notes
                 self.created = True
                 self._fill(process, writer)
         except locks.HeldError as error:
@@ -173,10 +174,13 @@ class History:
             self.ends[process, life] = self.machine.time
 
     def _fill(self, process: Process, writer: locks.Writer) -> None:
-        for first, last in committed(PATH):
+        there, log = committed(PATH), commits.read(PATH, self.made.digest)
+        for first, last in there:
             if writer.first < last and first < writer.last:
-                why = damage(PATH, self.made.layout, self.made.digest, first, last)
-                assert why is None, f"{part_name(first, last)} {why}"
+                lines = log.get(part_name(first, last), [])
+                assert lines, f"{part_name(first, last)} has no line"
+                note = settle(writer, self.made.layout, self.made.digest, first, last, lines)
+                assert not note, note
         done = [(max(a, writer.first), min(b, writer.last)) for a, b in committed(PATH)]
         done = [(a, b) for a, b in done if a < b]
         given = []
@@ -283,7 +287,7 @@ class History:
             if match := parts._PART.fullmatch(name):
                 if file.content != Parquet.written[int(match[1]), int(match[2]) - 1]:
                     raise ViolationError(f"{name} is cut")
-            elif not name.startswith(".") and not file.content.rstrip(b"\0"):
+            elif not name.startswith(".") and not name.endswith(".jsonl") and not file.content.rstrip(b"\0"):
                 raise ViolationError(f"{name} is empty")
 
     def _check_refusal(self, text: str, process: Process, span: tuple[int, int], began: float) -> None:

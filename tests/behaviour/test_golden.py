@@ -96,7 +96,9 @@ def test_a_data_set_of_the_first_format_grows(name: str, run: Callable[..., Data
     old = json.loads((folder / MANIFEST).read_text())
     data = run(*OVERRIDES[name], "ensemble.networks=60", f"output={folder}")
     assert (data.networks, data.complete) == (60, True)
-    assert {part: (folder / part).read_bytes() for part in before} == before
+    assert data.manifest["format"] == 2
+    assert not list(folder.glob("part-*")), "its parts are moved to those of the new format"
+    assert {part: (folder / "networks" / part).read_bytes() for part in before} == before
     assert data.manifest["identity"] == old["identity"]
     assert status.status(data, verify=True)["damaged"] == {}
     pd.testing.assert_frame_equal(rows(name, data.table()), expected(name), check_dtype=False, rtol=1e-7, atol=0)

@@ -22,7 +22,7 @@ from simulate.running.prepare import prepare
 from simulate.running.runner import run
 from simulate.store import disk, locks
 from simulate.store.files import StoreError
-from simulate.store.parts import committed, gaps, part_name, set_aside
+from simulate.store.parts import committed, gaps, part_path, set_aside
 from simulate.store.sets import DataSet, open_data_set
 
 SMALL = ["network.width=8", "ensemble.networks=400", "ensemble.block=20"]
@@ -57,9 +57,9 @@ def swap(name: Path, other: Path) -> None:
 
 def foreign(name: Path, other: Path) -> None:
     """Replace a part by one of the same shape from a data set of another seed."""
-    output = name.parent.parent / "foreign"
+    output = name.parents[2] / "foreign"
     run([prepare(read_one([*SMALL, "ensemble.seed=9", f"output={output}", "workers=1"]))], _quiet())
-    name.write_bytes((output / name.name).read_bytes())
+    name.write_bytes((output / "networks" / name.name).read_bytes())
 
 
 def _quiet() -> runner.Progress:
@@ -71,7 +71,7 @@ def test_damaged_parts_are_set_aside_and_computed_again(
     fault: Callable[[Path, Path], None], run: Callable[..., DataSet], tmp_path: Path, many_parts: None
 ) -> None:
     data = run(*SMALL, f"output={tmp_path}/a")
-    all_rows, names = data.table(), sorted(data.path.glob("part-*.parquet"))
+    all_rows, names = data.table(), sorted(data.path.glob("networks/part-*.parquet"))
     assert len(names) == 20
     kept = {name: name.stat().st_mtime_ns for name in names}
     fault(names[3], names[7])
@@ -84,7 +84,9 @@ def test_damaged_parts_are_set_aside_and_computed_again(
     again = run(*SMALL, f"output={tmp_path}/a")
     assert again.table().equals(all_rows)
     for name, raw in damaged.items():
-        assert name.with_name(f"{name.name}.damaged-1").read_bytes() == raw, "a damaged part is set aside, not deleted"
+        assert (data.path / "damaged" / f"{name.name}.damaged-1").read_bytes() == raw, (
+            "a damaged part is set aside, not deleted"
+        )
     assert all(name.stat().st_mtime_ns == when for name, when in kept.items() if name not in bad)
     assert status.status(again, verify=True)["damaged"] == {}
 
@@ -145,7 +147,7 @@ for _ in range(20):
         try:
             with locks.writing(path, 0, 2000) as writer:
                 first = 10 * len(parts.committed(path))
-                assert not (path / parts.part_name(first, first + 10)).exists()
+                assert not parts.part_path(path, first, first + 10).exists()
                 values = {{"g": np.full((10, 1, 1, 1), first, np.float32)}}
                 parts.write_part(writer, layout, {{}}, first, values, np.zeros((10, 1), np.int8))
             break
@@ -156,7 +158,7 @@ for _ in range(20):
     assert [p.wait(timeout=240) for p in processes] == [0] * 10
     done = committed(tmp_path)
     assert done == [(first, first + 10) for first in range(0, 2000, 10)]
-    columns = [pq.read_table(tmp_path / part_name(*part), partitioning=None)["network"] for part in done]
+    columns = [pq.read_table(part_path(tmp_path, *part), partitioning=None)["network"] for part in done]
     assert np.array_equal(np.concatenate([column.to_numpy() for column in columns]), np.arange(2000))
 
 
@@ -275,7 +277,7 @@ simulate.run(*{SMALL!r}, "output={tmp_path}/a", "workers=1", "ensemble.device=cp
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL
     assert 2 <= len(committed(tmp_path / "a")) < 20
-    before = {name: name.stat().st_mtime_ns for name in (tmp_path / "a").glob("part-*.parquet")}
+    before = {name: name.stat().st_mtime_ns for name in (tmp_path / "a").glob("networks/part-*.parquet")}
     data = run(*SMALL, f"output={tmp_path}/a")
     assert data.table().equals(run(*SMALL).table())
     assert all(name.stat().st_mtime_ns == stamp for name, stamp in before.items()), "nothing is computed twice"
@@ -287,8 +289,8 @@ def test_status(
     data = run(*SMALL, f"output={tmp_path}/a")
     assert status.main([str(tmp_path)]) == 0
     with locks.writing(data.path, 0, 400) as writer:
-        set_aside(writer, 40, 60)
-    (data.path / part_name(100, 120)).write_bytes(b"")
+        set_aside(writer, part_path(data.path, 40, 60))
+    part_path(data.path, 100, 120).write_bytes(b"")
     assert status.main([str(tmp_path / "a"), "--verify"]) == 1
     stdout = capsys.readouterr().out
     assert "380 of 400 networks, 1 gap, nobody is writing" in stdout

@@ -57,12 +57,12 @@ def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> N
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             kills += 1
-            now = {name: name.stat().st_mtime_ns for name in out.glob("part-*.parquet")}
+            now = {name: name.stat().st_mtime_ns for name in out.glob("networks/part-*.parquet")}
             assert stamps.items() <= now.items(), "a committed part was written again"
             caught += len(now) > len(stamps)
             stamps = now
             assert len(list(out.glob(".*.tmp"))) <= workers
-        done = {name: name.stat().st_mtime_ns for name in out.glob("part-*.parquet")}
+        done = {name: name.stat().st_mtime_ns for name in out.glob("networks/part-*.parquet")}
         assert stamps.items() <= done.items()
         assert len(committed(out)) == 1200
         assert not list(out.glob("*.damaged-*"))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,15 +30,16 @@ from simulate.store.sets import DataSet, find, open_data_set
 
 def test_schema_and_metadata(run: Callable[..., DataSet]) -> None:
     data = run("ensemble.networks=10", "observables=training", "dynamics=gradient_descent", "dynamics.steps=2")
-    (part,) = data.path.glob("part-*")
+    (part,) = data.path.glob("networks/part-*")
     schema = pq.read_schema(part)
-    assert schema.metadata[b"nearly_gaussian_format"] == b"1"
+    assert schema.metadata[b"nearly_gaussian_format"] == b"2"
     assert schema.field("g_0_1").metadata[b"unit"] == b"dimensionless"
     assert b"conditional kernel" in schema.field("g_0_1").metadata[b"meaning"]
     assert schema.names[:4] == ["network", "step", "layer", "status"]
     assert {"z_0_0", "loss", "H_0_0_0_1"} <= set(schema.names)
     frame = data.table()
     assert len(frame) == 10 * 2 * 4
+    pd.testing.assert_frame_equal(pd.read_parquet(data.path / "networks"), frame)
     # H is a number at the output layer and null at the others.
     assert frame[frame["layer"] == 4]["H_0_0_0_0"].notna().all()
     assert pq.read_table(part).column("H_0_0_0_0").null_count == 10 * 2 * 3
@@ -62,7 +64,7 @@ def test_moments_of_a_layer(run: Callable[..., DataSet]) -> None:
 
 def test_a_damaged_part_is_found(run: Callable[..., DataSet]) -> None:
     data = run("ensemble.networks=2000", "ensemble.block=2000")
-    (part,) = data.path.glob("part-*")
+    (part,) = data.path.glob("networks/part-*")
     raw = bytearray(part.read_bytes())
     raw[len(raw) // 2] ^= 1
     part.write_bytes(raw)
@@ -73,7 +75,7 @@ def test_a_damaged_part_is_found(run: Callable[..., DataSet]) -> None:
 def test_an_unfinished_sweep_is_not_judged(run: Callable[..., DataSet], tmp_path: Path) -> None:
     arguments = ["experiment=demo/preactivations", "network.width=8,16,32,64", "network.depth=8"]
     sets = simulate.sweep(*arguments, "ensemble.networks=100", f"output={tmp_path}/s", "workers=1")
-    next(sets[1].path.glob("part-*")).unlink()
+    next(sets[1].path.glob("networks/part-*")).unlink()
     with pytest.raises(StoreError, match="run the simulation again"):
         analysis.analyze(tmp_path / "s")
 
@@ -123,7 +125,7 @@ def test_temporary_files_of_dead_processes_are_removed_and_of_live_ones_kept(
 def test_key_columns_and_status_are_held_against_what_they_must_be(run: Callable[..., DataSet]) -> None:
     """A part whose checksums are good and whose keys are not is damaged; the control is the same file written again."""
     data = run("network.width=8", "ensemble.networks=20", "observables=kernel")
-    (name,) = data.path.glob("part-*")
+    (name,) = data.path.glob("networks/part-*")
     whole, identity = pq.read_table(name), digest(data.manifest["identity"])
 
     def why(**changed: object) -> str | None:
@@ -151,7 +153,7 @@ def test_errors_of_the_disk_are_not_damage(
     """An error that passes is tried again; one that stays ends the run and leaves the part where it is."""
     settings = ["network.width=8", "ensemble.networks=20", f"output={tmp_path}/a", "workers=1", "ensemble.device=cpu"]
     assert main(settings) == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "a").glob("part-*")}
+    before = {path: path.read_bytes() for path in (tmp_path / "a").glob("networks/part-*")}
     whole, failures = pq.ParquetFile, [2]
 
     def failing(*arguments: object, **named: object) -> pq.ParquetFile:
@@ -167,7 +169,7 @@ def test_errors_of_the_disk_are_not_damage(
     capsys.readouterr()
     assert main(settings) == 1
     assert "Input/output error" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in (tmp_path / "a").glob("part-*")} == before
+    assert {path: path.read_bytes() for path in (tmp_path / "a").glob("networks/part-*")} == before
     assert not list((tmp_path / "a").glob("*damaged*"))
 
 

@@ -104,7 +104,7 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
     subprocess.run(["scancel", "--signal=USR1", "--batch", f"{job}_0"], check=True)
     wait_for(lambda: "PENDING" in states(job))
     assert not open_data_set(tmp_path / "t").complete
-    before = {name: name.stat().st_mtime_ns for name in (tmp_path / "t").glob("part-*.parquet")}
+    before = {name: name.stat().st_mtime_ns for name in (tmp_path / "t").glob("networks/part-*.parquet")}
 
     wait_for(lambda: ended(job, 1, tmp_path / "t"), 240)
     logs = [path.read_text() for path in (tmp_path / "t" / "slurm").glob("*.log")]
