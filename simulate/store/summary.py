@@ -55,7 +55,8 @@ def in_short(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Strict JSON: numbers that are not finite become the texts "nan", "inf" and "-inf"."""
+    """Strict JSON: numbers that are not finite become the texts "nan", "inf" and "-inf", and bytes of a path that are
+    no characters become escapes."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
@@ -64,4 +65,6 @@ def _finite(value: Any) -> Any:
         return {str(key): _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
