@@ -53,6 +53,13 @@ def _of_key(name: str) -> dict[str, str]:
     return {"long_name": KEYS[name][1]}
 
 
+def dimensions(family: Family) -> list[str]:
+    """The dimensions of a family's tensor, in the order of the indices in the names of its columns."""
+    outputs = [f"output_{chr(ord('i') + slot)}" for slot in range(family.slots)] if family.of == "output" else []
+    samples = [f"sample_{chr(ord('a') + slot)}" for slot in range(family.slots)]
+    return [f"{family.prefix}_k"] * bool(family.labels) + outputs + samples
+
+
 def _tensor(layout: Layout, family: Family, columns: NDArray[Any]) -> tuple[list[str], list[Any], NDArray[Any]]:
     """The dimensions of a family's tensor, their coordinates, and its values, with the dimensions in place of the
     last axis of `columns` (M, steps, layers, columns)."""
@@ -65,11 +72,11 @@ def _tensor(layout: Layout, family: Family, columns: NDArray[Any]) -> tuple[list
     take = [place[*label, *family.canonical(*row)] for label in labels for row in product(rows, repeat=family.slots)]
     sizes = ((D,) if family.of == "sample" else (outputs, D)) * family.slots
     slots = np.array(take).reshape(len(labels), *sizes)
-    names = [f"sample_{chr(ord('a') + slot)}" for slot in range(family.slots)]
     if family.of == "output":  # from i, a, j, b to i, j, a, b
-        names = [f"output_{chr(ord('i') + slot)}" for slot in range(family.slots)] + names
         slots = slots.transpose(0, *range(1, slots.ndim, 2), *range(2, slots.ndim, 2))
-    coordinates = [np.arange(D if name.startswith("sample") else outputs) for name in names]
+    names = dimensions(family)
+    lengths = {"sample": D, "output": outputs}
+    coordinates: list[Any] = [np.arange(lengths[name.partition("_")[0]]) for name in names[bool(family.labels) :]]
     if not family.labels:
         return names, coordinates, columns[..., slots[0]]
-    return [f"{family.prefix}_k", *names], [np.array(family.labels), *coordinates], columns[..., slots]
+    return names, [np.array(family.labels), *coordinates], columns[..., slots]
