@@ -35,7 +35,7 @@ def table(
     set, no networks yet, or no such column or setting.
     """
     folder = Path(folder)
-    sets = [data for data in find(folder) if data.networks]
+    sets = [data for data in (found.snapshot() for found in find(folder)) if data.networks]
     if not sets:
         raise StoreError(f"data={folder}: no networks yet")
     chosen = _settings([flat(data.settings) for data in sets], settings)

@@ -137,7 +137,10 @@ def test_the_citation_is_that_of_the_project(run: Callable[..., DataSet]) -> Non
 
 
 def test_the_command_is_told(run: Callable[..., DataSet]) -> None:
-    manifest = run(*SMALL, "ensemble.networks=2").manifest
+    data = run(*SMALL, "ensemble.networks=2")
+    manifest, text = data.manifest, (data.path / "README.md").read_text()
+    assert "\n    simulate.run('network.width=8', 'network.depth=3', " in text
+    assert readme.readme(manifest) == text, "from what was written, as from what is written"
     command = "python -m simulate network.width=8 'output=my data'"
     told = readme.readme(manifest | {"commands": [{"command": command}, {"command": "another"}]})
     assert f"\n    {command}\n" in told

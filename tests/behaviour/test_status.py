@@ -102,4 +102,6 @@ def test_errors_are_no_documents(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert captured.out == ""
     assert captured.err.startswith("error: ")
     assert status.main([str(tmp_path), "--jsn"]) == 2
+    assert "--jsn: no such flag" in capsys.readouterr().err
+    assert status.main(["--help"]) == 0
     assert "[--json]" in capsys.readouterr().err
