@@ -3,13 +3,16 @@
     data = simulate.run("network.width=64", "network.depth=4", "output=outputs/a")     # one data set
     sets = simulate.sweep("experiment=preactivations", "ensemble.networks=10000")      # one per width
 
-Each data set is a folder of parquet files; `data.table()` is a pandas frame with one row per network,
-layer and step.
+    frame = simulate.table("outputs")                                                  # all data sets there
+
+Each data set is a folder of parquet files; `data.table()` is a pandas frame with one row for each network, step and
+layer, and `data.to_xarray()` has named dimensions.
 """
 
 from simulate.api import run, sweep
 from simulate.settings.reader import SettingsError
 from simulate.store.files import StoreError
+from simulate.store.frames import table
 from simulate.store.sets import DataSet, find, open_data_set
 
-__all__ = ["DataSet", "SettingsError", "StoreError", "find", "open_data_set", "run", "sweep"]
+__all__ = ["DataSet", "SettingsError", "StoreError", "find", "open_data_set", "run", "sweep", "table"]

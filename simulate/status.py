@@ -1,13 +1,16 @@
 """The state of data sets: networks done, missing and being written, damaged parts, rate and time left.
 
-    python -m simulate.status DIR [--verify] [plugins=[my.py]] [--config-dir=DIR]
+    python -m simulate.status DIR [--verify] [--json] [plugins=[my.py]] [--config-dir=DIR]
+
+--verify holds every part against its checksums and its data set. --json prints one JSON document: `data_sets`, each
+with its path and what `status` returns; `total`; and `failed`, a line for each cluster task that gave up.
 
 Repeat the simulation's command to compute the missing networks and nothing else.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,10 @@ from simulate.store.parts import committed, fault, gaps, part_name, part_path
 from simulate.store.plain import read_plain
 from simulate.store.samples import SAMPLES, samples_damage
 from simulate.store.sets import DataSet, find
+from simulate.store.summary import to_json
 
-PROGRAM = Program("simulate.status", "ng-status", (("--verify",),), configured=False)
-USAGE = "usage: python -m simulate.status DIR [--verify] [plugins=[my.py]] [--config-dir=DIR]"
+PROGRAM = Program("simulate.status", "ng-status", (("--verify",), ("--json",)), configured=False)
+USAGE = "usage: python -m simulate.status DIR [--verify] [--json] [plugins=[my.py]] [--config-dir=DIR]"
 MOST_LOG_BYTES = 2**26  # upper bound on the log of a cluster task that is read
 RATE_SECONDS = 600.0  # parts older than this do not count for the rate
 
@@ -67,22 +71,57 @@ def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
     }
 
 
-def lines(data: DataSet, verify: bool = False) -> Iterator[str]:
-    """The state in sentences for the terminal: one line for the data set, and one for each writer and fault."""
-    s = status(data, verify)
-    text = f"{data.path}: {s['networks']:,} of {s['wanted']:,} networks"
+def total(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sums over the states of several data sets.
+
+    data_sets, complete: numbers of data sets; networks, wanted, missing: numbers of networks; damaged, set_aside:
+    numbers of files; seconds_left: until the last is complete, or None where one is not being written or has no rate.
+    """
+    unfinished = [s for s in states if s["missing"]]
+    known = all(s["writers"] and s["seconds_left"] is not None for s in unfinished)
+    return {
+        "data_sets": len(states),
+        "complete": len(states) - len(unfinished),
+        "networks": sum(s["networks"] for s in states),
+        "wanted": sum(s["wanted"] for s in states),
+        "missing": sum(high - low for s in states for low, high in s["missing"]),
+        "damaged": sum(len(s["damaged"]) for s in states),
+        "set_aside": sum(len(s["set_aside"]) for s in states),
+        "seconds_left": max((s["seconds_left"] for s in unfinished), default=0.0) if known else None,
+    }
+
+
+def lines(path: Path, s: dict[str, Any]) -> Iterator[str]:
+    """The state of the data set in `path` in sentences for the terminal: one line for the data set, and one for each
+    writer and fault."""
+    text = f"{path}: {s['networks']:,} of {s['wanted']:,} networks"
     if s["missing"]:
         text += f", {len(s['missing'])} gap{'s'[: len(s['missing']) > 1]}"
         text += f", {s['rate']:,.0f}/s, {s['seconds_left']:,.0f} s left" if s["rate"] and s["writers"] else ""
         text += "" if s["writers"] else ", nobody is writing"
     yield text
     for w in s["writers"]:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(w["since"]))
-        yield f"  networks {w['first']} to {w['last'] - 1}: process {w['pid']} on {w['host']} since {since}"
+        yield f"  networks {w['first']} to {w['last'] - 1}: process {w['pid']} on {w['host']} since {_date(w['since'])}"
     for name in s["set_aside"]:
         yield f"  set aside: {name}"
     for name, why in s["damaged"].items():
         yield f"  damaged: {name} {why}; the simulation, called again, sets it aside and computes it again"
+
+
+def _date(seconds: float) -> str:
+    """The time in words; an entry in a data set that is not ours may hold any number."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+
+
+def total_line(sums: dict[str, Any]) -> str:
+    """The sums over several data sets in a sentence."""
+    text = f"total: {sums['networks']:,} of {sums['wanted']:,} networks, {sums['complete']:,} of "
+    text += f"{sums['data_sets']:,} data sets complete"
+    text += f", {sums['damaged']:,} damaged" if sums["damaged"] else ""
+    return text + (f", {sums['seconds_left']:,.0f} s left" if sums["seconds_left"] else "")
 
 
 def failed(root: Path) -> Iterator[str]:
@@ -113,20 +152,24 @@ def main(arguments: list[str]) -> int:
         if named:
             config = configs.compose("analysis", ["data=.", *named], flags.config_dir)
             plugins.load(config["plugins"], *configs.own_folders(named, flags.config_dir))
-        whole = True
+        states: dict[Path, dict[str, Any]] = {}
         for data in find(Path(folders[0])):
-            for line in lines(data, flags.verify):
-                print(line)
-                whole = whole and not line.startswith("  damaged")
-            whole = whole and data.complete
+            states[data.path] = status(data, flags.verify)
+            for line in () if flags.json else lines(data.path, states[data.path]):
+                print(printable(line))
     except (configs.ConfigError, SettingsError, StoreError, OSError) as error:
         if closed(sys.stdout):
             raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
-    for line in failed(Path(folders[0])):
-        print(f"failed: {line}")
-    return 0 if whole else 1
+    sums, logs = total([*states.values()]), [*failed(Path(folders[0]))]
+    if flags.json:
+        sets = [{"path": str(path), **state} for path, state in states.items()]
+        print(to_json({"data_sets": sets, "total": sums, "failed": logs}, indent=1))
+    else:
+        for line in [*[total_line(sums)] * (len(states) > 1), *(f"failed: {log}" for log in logs)]:
+            print(line)
+    return 1 if sums["missing"] or sums["damaged"] else 0
 
 
 def command() -> int:

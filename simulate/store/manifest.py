@@ -21,6 +21,7 @@ from simulate.store.layout import READABLE, Layout
 from simulate.store.locks import Writer
 from simulate.store.parts import committed, part_path, recorded_identity
 from simulate.store.plain import read_plain
+from simulate.store.readme import describe
 from simulate.store.samples import SAMPLES, keep_samples
 from simulate.store.schema import check_agreement, check_form, parsed
 
@@ -95,6 +96,8 @@ def create(writer: Writer, manifest: dict[str, Any], x: NDArray[Any], y: NDArray
     whole = manifest | {key: kept[key] for key in ("versions", "device") if key in kept} | {"files": {SAMPLES: entry}}
     commands = [*kept.get("commands", []), *(c for c in manifest.get("commands", []))]
     whole["commands"] = [command for k, command in enumerate(commands) if command not in commands[:k]]
+    if not continued:
+        describe(writer, whole)
     text = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False) + "\n"
     if not (disk.is_plain(path / MANIFEST) and disk.read(path / MANIFEST) == text.encode()):
         writer.commit(MANIFEST, lambda stream: stream.write(text.encode()))

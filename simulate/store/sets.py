@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from simulate.settings import with_defaults
 from simulate.store import commits, disk
 from simulate.store.files import StoreError
 from simulate.store.folders import FOLDERS
-from simulate.store.layout import Layout
+from simulate.store.layout import KEYS, Layout
 from simulate.store.manifest import MANIFEST, digest, read_manifest
 from simulate.store.parts import committed, part_name, read_part, recorded_identity
 from simulate.store.samples import SAMPLES, read_samples
+from simulate.store.summary import in_short, to_json
 
 
 @dataclass(frozen=True, order=True)
@@ -62,7 +64,7 @@ def total(ranges: Iterable[tuple[int, int]]) -> int:
     return sum(high - low for low, high in joined(ranges))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DataSet:
     """A data set on disk, complete or not. Its methods raise StoreError where a file is damaged.
 
@@ -175,9 +177,58 @@ class DataSet:
         shape = (-1, len(layout.steps), len(layout.layers))
         return np.stack([c.to_numpy().reshape(shape) for c in table.columns], axis=-1)
 
-    def table(self) -> Any:
-        """All rows as a pandas frame, one row for each network, step and layer."""
-        return self._table(self.layout.arrow({}).names).to_pandas()
+    def recorded(self) -> dict[str, list[str]]:
+        """What `rows` takes as names: each column, and the prefix of each family with its columns."""
+        families = {family.prefix: self.layout.names(family) for family in self.layout.families()}
+        return {name: [name] for name in (*KEYS, *chain.from_iterable(families.values()))} | families
+
+    def rows(self, columns: Sequence[str] | str | None = None) -> pa.Table:
+        """The keys (network, step, layer, status) and `columns` of all rows, one for each network, step and layer.
+
+        columns: names of columns (`g_0_1`) and prefixes of families (`g`), or None for all. StoreError for others.
+        """
+        if columns is None:
+            return self._table(self.layout.arrow({}).names)
+        recorded = self.recorded()
+        wanted = [columns] if isinstance(columns, str) else list(columns)
+        for name in wanted:
+            if name not in recorded:
+                prefixes = ", ".join(family.prefix for family in self.layout.families())
+                raise StoreError(f"{self.path}: columns={name!r} was not recorded; there are {prefixes}")
+        return self._table(list(dict.fromkeys((*KEYS, *chain.from_iterable(recorded[name] for name in wanted)))))
+
+    def table(self, columns: Sequence[str] | str | None = None) -> Any:
+        """`rows` as a pandas frame: 21 bytes for the keys, and 4 (float32) or 8 for each column of a row."""
+        return self.rows(columns).to_pandas()
+
+    def to_xarray(self, *prefixes: str) -> Any:
+        """The families of columns with these prefixes, or all, as an xarray.Dataset with one variable each.
+
+        Dimensions are network, step and layer, then those of the tensor: output_i, output_j, ... and sample_a,
+        sample_b, ..., in full, so that `H.sel(output_i=0, output_j=0, sample_a=1, sample_b=0)` is a component whichever
+        of the equal ones was recorded. A family that is recorded at the end alone (loss, taylor) has no layer. A
+        family of which `observables.tuples` chose some components is no full tensor: its last dimension,
+        PREFIX_column, has the names of the columns. The coordinate `network` holds the addresses.
+
+        A number is NaN where its network has diverged (`status` is 1) and at layers where its family is not recorded
+        (`attrs["layers"]` has those where it is). A full tensor of k symmetric indices takes up to k! times the memory
+        of its columns. Raises ImportError without xarray, and StoreError as `read` does.
+        """
+        from simulate.store import arrays  # late: xarray is optional
+
+        families = [self.family(prefix) for prefix in prefixes] or self.layout.families()
+        names = [name for family in families for name in self.layout.names(family)]
+        attributes = {
+            "settings": to_json(self.settings),
+            "versions": to_json(self.manifest.get("versions", {})),
+            "device": str(self.manifest.get("device", "")),
+        }
+        return arrays.labelled(self.layout, families, self._table([*KEYS, *names]), self.samples(), attributes)
+
+    def __repr__(self) -> str:
+        short = ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in in_short(self.settings).items())
+        wanted = self.manifest["networks"]
+        return f"DataSet({str(self.path)!r}: {self.networks:,} of {wanted:,} networks, {short})"
 
 
 def open_data_set(path: str | Path) -> DataSet:

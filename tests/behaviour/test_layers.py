@@ -14,7 +14,7 @@ STANDARD = set(sys.stdlib_module_names)
 OUTSIDE = {
     "analysis/theory": {"numpy", "scipy"},
     "simulate/settings": set(),
-    "simulate/store": {"numpy", "pyarrow", "jsonschema"},
+    "simulate/store": {"numpy", "pyarrow", "jsonschema", "xarray"},
     "simulate": {"torch", "numpy", "numba", "pyarrow", "rich", "yaml"},
     "analysis": {"numpy", "scipy", "pandas", "lsqfit", "gvar", "matplotlib", "jinja2", "rich"},
     "configs": {"hydra", "omegaconf", "yaml"},
