@@ -40,15 +40,13 @@ from simulate.api import read_one
 from simulate.running import forecast, memory, runner
 from simulate.running.plan import part_size
 from simulate.running.prepare import prepare
-from simulate.running.process import one_thread
 from simulate.running.progress import Progress
 
 seconds, settings = float(sys.argv[1]), sys.argv[2:] + ["ensemble.device=cpu", "workers=1"]
 with tempfile.TemporaryDirectory() as folder:
     job = prepare(read_one([*settings, f"output={folder}/a"]))
     bytes_forecast = memory.resident() + sum(memory.peak_bytes(job))
-    with one_thread():
-        (network_seconds,) = forecast.network_seconds([job])
+    (network_seconds,) = forecast.network_seconds([job])
     networks = max(int(seconds / network_seconds / part_size(job)), 1) * part_size(job)
     job = prepare(read_one([*settings, f"ensemble.networks={networks}", f"output={folder}/a"]))
     began = time.perf_counter()

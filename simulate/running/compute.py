@@ -32,6 +32,14 @@ def compute_block(
     }
     finite = np.ones((M, len(layout.steps)), dtype=bool)
     measured: list[tuple[int, NDArray[Any], torch.Tensor]] = []
+
+    def copy_measured() -> None:
+        """Copy what was measured into the rows; a device is waited for here and nowhere else."""
+        for s, cells, values in measured:
+            cells[...] = values.cpu().numpy()
+            finite[:, s] &= np.isfinite(cells).all(axis=1)
+        measured.clear()
+
     torch.backends.cuda.matmul.allow_tf32 = job.settings.ensemble.tf32
     # What overflows, or does not fit the stored precision, has diverged: a row that says so.
     with torch.inference_mode(), np.errstate(all="ignore"):
@@ -43,9 +51,9 @@ def compute_block(
             for prefix, defined, values_of in columns:
                 if defined[l]:
                     measured.append((s, rows[prefix][:, s, l], values_of(snapshot)))
-        for s, cells, values in measured:  # at the end: a device is not waited for in between
-            cells[...] = values.cpu().numpy()
-            finite[:, s] &= np.isfinite(cells).all(axis=1)
+            if device.type == "cpu":  # kept to the end, small arrays leave holes among those of the next layers
+                copy_measured()
+        copy_measured()
     status = np.where(finite, OK, NOT_FINITE).astype(np.int8)
     return rows, status
 
@@ -60,10 +68,12 @@ def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: stream
         start = index * job.block
         low, high = max(first - start, 0), min(last - start, job.block)
         # A block is always computed whole and then trimmed: the same networks whatever range is asked for.
-        values, status = compute_block(job, index, arrays)
-        pieces.append({prefix: array[low:high] for prefix, array in values.items()})
+        rows, status = compute_block(job, index, arrays)
+        pieces.append({prefix: array[low:high] for prefix, array in rows.items()})
         statuses.append(status[low:high])
-    values = {prefix: np.concatenate([piece[prefix] for piece in pieces]) for prefix in pieces[0]}
+    # Whole blocks are freed family by family: at the peak the table that is written takes their place.
+    values = {prefix: np.concatenate([piece.pop(prefix) for piece in pieces]) for prefix in list(pieces[0])}
+    del rows
     made = made_on(job.settings.ensemble.device)
     write_part(writer, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses), made)
     return last - first

@@ -18,6 +18,7 @@ from simulate.running.cost import NOMINAL, counts, gradients
 from simulate.running.jobs import Job
 from simulate.running.memory import peak_bytes, resident
 from simulate.running.plan import part_size
+from simulate.running.process import one_thread
 from simulate.store import locks
 from simulate.store.layout import layout_of
 from simulate.store.parts import write_part
@@ -41,19 +42,26 @@ def _recording(job: Job, *steps: int) -> Job:
     return replace(job, settings=s, layout=layout_of(s, len(job.samples.x)))
 
 
-def block_seconds(job: Job, patience: float) -> float:
-    """Seconds of one block and its share of a commit, measured.
+def block_seconds(job: Job, patience: float) -> tuple[float, float]:
+    """Seconds of one block with its share of a commit, and the seconds that were spent on timed blocks.
 
-    Measuring takes some `patience` seconds, or as long as compiling and two blocks, each trained for MEASURED_STEPS
-    steps.
+    Blocks are timed for some `patience` seconds, or two of them are, each trained for MEASURED_STEPS steps. The first
+    block of each kind is not timed and uses up no patience: it compiles, which may take longer than all else.
     """
-    deadline = time.perf_counter() + patience
-    untrained = _recording(job, 0)
     arrays: Arrays = {}
-    _timed(untrained, 0, arrays)  # the first block also compiles, which may take longer than all else
-    tries = [_timed(untrained, 1, arrays)]
-    while time.perf_counter() < deadline - tries[0] and len(tries) < 5:
-        tries.append(_timed(untrained, 1 + len(tries), arrays))
+    spent = 0.0
+
+    def timed(timed_job: Job, index: int) -> float:
+        nonlocal spent
+        seconds = _timed(timed_job, index, arrays)
+        spent += seconds
+        return seconds
+
+    untrained = _recording(job, 0)
+    _timed(untrained, 0, arrays)
+    tries = [timed(untrained, 1)]
+    while spent + tries[0] < patience and len(tries) < 5:
+        tries.append(timed(untrained, 1 + len(tries)))
     drawn = float(np.median(tries))
     seconds = drawn + _commit(job)
     recorded, total = job.layout.steps, job.layout.steps[-1]
@@ -61,11 +69,11 @@ def block_seconds(job: Job, patience: float) -> float:
         few = min(MEASURED_STEPS, total)
         _timed(_recording(job, few), 0, arrays)
         trained, both = (
-            min(_timed(_recording(job, *steps), k, arrays) for k in range(1 + (2 * drawn < patience)))
+            min(timed(_recording(job, *steps), k) for k in range(1 + (2 * drawn < patience)))
             for steps in ((few,), (0, few))
         )
         seconds += total * max(trained - drawn, 0) / few + (len(recorded) - 1) * max(both - trained, 0)
-    return seconds
+    return seconds, spent
 
 
 def _commit(job: Job) -> float:
@@ -90,18 +98,20 @@ def _commit(job: Job) -> float:
 def network_seconds(jobs: Sequence[Job], patience: float = PATIENCE) -> list[float]:
     """Seconds of one core, or device, for a network of each job.
 
-    Cheap jobs are measured first. Those that do not get their turn within `patience` seconds are scaled by their counts
-    from the costliest measured one.
+    Cheap jobs are measured first. Those that do not get their turn within `patience` seconds of timed blocks are scaled
+    by their counts from the costliest measured one.
     """
     order = sorted(range(len(jobs)), key=lambda k: counts(jobs[k]).seconds() * jobs[k].block)
-    seconds, deadline, ratio = [0.0] * len(jobs), time.perf_counter() + patience, 0.0
-    for turn, k in enumerate(order):
-        left, nominal = deadline - time.perf_counter(), counts(jobs[k]).seconds()
-        if not ratio or left > nominal * ratio * jobs[k].block * (1 + MEASURED_STEPS / max(gradients(jobs[k]), 1)):
-            seconds[k] = block_seconds(jobs[k], left / (len(order) - turn)) / jobs[k].block
-            ratio = seconds[k] / nominal
-        else:
-            seconds[k] = nominal * ratio
+    seconds, left, ratio = [0.0] * len(jobs), patience, 0.0
+    with one_thread():  # as in a run; threads that wait for each other on a busy machine take fifty times as long
+        for turn, k in enumerate(order):
+            nominal = counts(jobs[k]).seconds()
+            if not ratio or left > nominal * ratio * jobs[k].block * (1 + MEASURED_STEPS / max(gradients(jobs[k]), 1)):
+                of_block, spent = block_seconds(jobs[k], left / (len(order) - turn))
+                seconds[k], left = of_block / jobs[k].block, left - spent
+                ratio = seconds[k] / nominal
+            else:
+                seconds[k] = nominal * ratio
     return seconds
 
 

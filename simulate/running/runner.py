@@ -14,7 +14,6 @@ from simulate.running.forecast import lines, worth_it
 from simulate.running.jobs import Job
 from simulate.running.memory import fitting
 from simulate.running.plan import missing_ranges, part_size, share
-from simulate.running.process import one_thread
 from simulate.running.progress import Progress
 from simulate.running.workers import Buffers, Task, in_this_process, in_workers, why_alone, workers
 from simulate.settings.reader import SettingsError
@@ -135,8 +134,8 @@ def _run(
         work = sum(counts(job).seconds() * m for job, m in zip(jobs, to_make, strict=True))
         count = min(count, 1 + int(work / WORKER_START))
     if tasks and not progress.quiet:
-        with one_thread():  # the time of shards was measured when the work was divided
-            seconds = worth_it(jobs, to_make, count, progress.say) if shards == 1 else None
+        # The time of shards was measured when the work was divided.
+        seconds = worth_it(jobs, to_make, count, progress.say) if shards == 1 else None
         for line in lines(jobs, to_make, count, seconds):
             progress.say(line)
     with progress:

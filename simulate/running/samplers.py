@@ -4,7 +4,7 @@ Each sampler has its own class; what a sampler cannot give is a method that its 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from typing import Any, TypeVar
 
@@ -124,8 +124,11 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     # Where the slope follows from s, the z of layers that are not recorded need not be kept.
     z_of = layout.layers if activations.slope_of_s(settings.activation) else range(settings.network.depth)
     last = any(family.prefix != "g" for family in layout.families())  # the kernel of layer L needs no neuron of it
+    pulls = _needed(job, "ntk")
+    if not pulls:  # a layer's numbers are not held once the next one is drawn
+        stream = replace(stream, arrays=None)
     drawn, backward = law.sample(settings, common["x"], stream, s, last, z_of), None
-    if _needed(job, "ntk"):  # the backward pass starts when all layers are there
+    if pulls:  # the backward pass starts when all layers are there
         backward = _Backward(job, stream, list(drawn), slope)
         drawn = iter(backward.layers)
     for layer, entry in enumerate(drawn, start=1):

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from simulate import api
 from simulate.__main__ import main
 from simulate.api import read_one
 from simulate.launchers.slurm import MARGIN, _tasks
@@ -88,23 +89,47 @@ def test_time_is_composed_of_measured_times(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(forecast, "_commit", lambda job: 0.125)
     training = job("dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=100", "observables=training",
                    "observables.steps=[0,50,100]")  # fmt: skip
-    assert block_seconds(training, 3.0) == pytest.approx(1 + 3 * 0.25 + 100 * 0.5 + 0.125)
+    assert block_seconds(training, 3.0)[0] == pytest.approx(1 + 3 * 0.25 + 100 * 0.5 + 0.125)
     assert max(max(steps) for steps in seen) == MEASURED_STEPS
     untrained = job("network.width=64")
     assert network_seconds([untrained]) == pytest.approx([(1.25 + 0.125) / untrained.block])
 
 
-def test_compiling_is_not_charged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first block of a process may compile for longer than the patience; it is never taken for the work."""
-    monkeypatch.setattr(forecast, "_timed", lambda job, index, arrays: 0.25 if index else 600.0)
+def test_compiling_is_neither_charged_nor_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first block of a process may compile for longer than the patience. It is never taken for the work, and the
+    other jobs are measured all the same: work whose time does not follow its counts is told from work that does."""
     monkeypatch.setattr(forecast, "_commit", lambda job: 0.0)
-    assert block_seconds(job("network.width=64"), 3.0) == 0.25
+    jobs = [job(f"network.width={n}") for n in (16, 64, 256)]
+    of_block = dict(zip([entry.block for entry in jobs], (0.25, 0.5, 0.125), strict=True))
+
+    def timed(job: Job, index: int, arrays: Arrays) -> float:
+        return of_block[job.block] if index else 600.0
+
+    monkeypatch.setattr(forecast, "_timed", timed)
+    assert block_seconds(jobs[0], 3.0) == (0.25, 5 * 0.25)
+    assert network_seconds(jobs) == [of_block[entry.block] / entry.block for entry in jobs]
+
+
+def test_time_is_measured_with_the_threads_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine threads that wait for each other take up to fifty times as long as the one of a run."""
+    threads = []
+
+    def timed(job: Job, index: int, arrays: Arrays) -> float:
+        threads.append(torch.get_num_threads())
+        return 1.0
+
+    monkeypatch.setattr(forecast, "_timed", timed)
+    monkeypatch.setattr(forecast, "_commit", lambda job: 0.0)
+    torch.set_num_threads(2)
+    api.forecast([job("network.width=64").settings])
+    assert set(threads) == {1}
+    assert torch.get_num_threads() == 2
 
 
 def test_what_is_not_measured_is_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without patience only the cheapest job is measured, and the other times are scaled from it by their counts."""
     jobs = [job(f"network.width={n}", "ensemble.sampler=dense", "network.depth=8") for n in (1024, 64, 256)]
-    monkeypatch.setattr(forecast, "block_seconds", lambda job, patience: 3.0)
+    monkeypatch.setattr(forecast, "block_seconds", lambda job, patience: (3.0, 3.0))
     seconds = network_seconds(jobs, 0.0)
     nominal = [counts(entry).seconds() for entry in jobs]
     k = min(range(3), key=lambda k: nominal[k] * jobs[k].block)
