@@ -38,7 +38,8 @@ def append(writer: Writer, entry: Line) -> None:
     folder = own_folder(writer.path, COMMITS)
     name = folder / f"{writer.first}-{writer.last}-{disk.host()}-{disk.process()}-{writer.inode}.jsonl"
     known = disk.status(name) is not None
-    disk.append(name, json.dumps(entry, allow_nan=False).encode() + b"\n")
+    # The first end of line is for what a crash may have left of a line in a log of the same name.
+    disk.append(name, b"\n" + json.dumps(entry, allow_nan=False).encode() + b"\n")
     if not known:
         disk.sync_folder(folder)
 
