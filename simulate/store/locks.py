@@ -151,9 +151,9 @@ def writing(path: Path, first: int, last: int) -> Iterator[Writer]:
                     f"output={path}: networks {other['first']} to {other['last'] - 1} are being written by {who}"
                 )
             for dead in _entries(path, first, last):
-                with contextlib.suppress(OSError):
-                    if unlocked(dead):
-                        disk.remove(dead)
+                with contextlib.suppress(FileNotFoundError):
+                    # While it is there, a writer that has lost its lock would take itself for the one entered.
+                    disk.remove(dead)
             stream = held.enter_context(disk.create(name))
             disk.lock(stream)
             entry = {"first": first, "last": last, "host": disk.host(), "pid": disk.process(), "since": disk.now()}

@@ -129,7 +129,8 @@ class History:
             if self.rng.random() < 0.3:
                 roles.append(self._worker)
             self.machine.run(*roles)
-            self.machine.faults, self.machine.time = {}, self.machine.time + 1000
+            self.machine.faults, self.machine.steer = {}, lambda process, step: None
+            self.machine.time += 1000
             self.machine.run(self._finish)
 
     # Processes
@@ -356,6 +357,15 @@ def entries_in_doubt(history: History, process: Process, step: str) -> str | Non
     return "error" if step.startswith("open_for_reading .writer") and not entered else None
 
 
+def dead_entries_stay(history: History, process: Process, step: str) -> str | None:
+    """Locks are lost, and those that enter cannot remove the entries of writers that have none."""
+    if step.startswith("remove .writer"):
+        return "error"
+    if step.startswith("replace .part"):
+        return "slow"
+    return "lost" if step.startswith("open_for_reading .writer") else None
+
+
 # Negative controls: each takes one precaution out of the store.
 
 
@@ -397,6 +407,14 @@ def doubt_is_free(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(locks, "unlocked", unlocked)
 
 
+def entries_that_stay_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    def remove(path: Path) -> None:
+        with suppress(OSError):
+            disk.remove(path)
+
+    patch.setattr(locks, "disk", SimpleNamespace(**vars(disk) | {"remove": remove}))
+
+
 def temporaries_are_numbered_by_process(patch: pytest.MonkeyPatch) -> None:
     """Two containers can have the same name and number; each removed what was left under its name."""
 
@@ -419,6 +437,7 @@ CONTROLS: list[tuple[Broken, Steered | None]] = [
     (no_fence, None),
     (a_fence_without_lock, slow_after_the_check),
     (doubt_is_free, entries_in_doubt),
+    (entries_that_stay_are_ignored, dead_entries_stay),
     (temporaries_are_numbered_by_process, None),
 ]
 MOST_SEEDS = 200
