@@ -205,15 +205,19 @@ class Machine:
             process.die()
 
     def _next(self) -> Process | None:
-        living = [process for process in self.processes if not process.ended]
-        if dying := [process for process in living if process.dead]:
-            return dying[0]
-        if not living:
-            return None
-        self.time = max(self.time, min(process.wake for process in living))
         if self.rng.random() < self.changes:
             self.rng.shuffle(self.processes)
-        return next(process for process in self.processes if process in living and process.wake <= self.time)
+        earliest: Process | None = None
+        for process in self.processes:
+            if process.ended:
+                continue
+            if process.dead or process.wake <= self.time:
+                return process
+            if earliest is None or process.wake < earliest.wake:
+                earliest = process
+        if earliest:
+            self.time = earliest.wake
+        return earliest
 
     def hand_over(self, process: Process) -> None:
         """Let the generator choose which process goes on; returns when it is this one's turn again."""

@@ -3,6 +3,7 @@
 Each seed is one history. FAULTS_SEED=N repeats one and prints its last steps; FAULTS_SECONDS=N runs seeds for so long.
 """
 
+import json
 import os
 import re
 import time
@@ -92,6 +93,16 @@ class Made:
         for key in ("columns", "versions"):  # of no use here, and slow to write
             del self.manifest[key]
         self.samples = job.samples.x, job.samples.y, job.samples.train
+        self.text: dict[str, str] = {}
+
+    def dumps(self, plain: Any, **options: Any) -> str:
+        """json.dumps that writes the manifest only once."""
+        if plain is not self.manifest:
+            return json.dumps(plain, **options)
+        key = repr(options)
+        if key not in self.text:
+            self.text[key] = json.dumps(plain, **options)
+        return self.text[key]
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +132,7 @@ class History:
         """Raises ViolationError, or what the store raised and must not."""
         with self.machine.installed() as patch:
             patch.setattr(parts, "pq", Parquet)
+            patch.setattr(manifest, "json", SimpleNamespace(**vars(json) | {"dumps": self.made.dumps}))
             if self.broken:
                 self.broken(patch)
             count = self.rng.choice((1, 2, 3, 4, 4))
