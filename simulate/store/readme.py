@@ -54,6 +54,7 @@ of Deep Learning Theory (PDLT, arXiv:2106.10165). CITATION.cff says how to cite 
     {NETWORKS}/          the rows, as parquet files, which together are one table
     samples.parquet    the samples: sample, train (whether it is trained on), inputs x_0, x_1, ..., targets y_0, ...
     dataset.json       all settings, the number of networks, the meaning of each column, versions, device
+    commits/           who wrote each parquet file, when, on which device, and its SHA-256
 
 ## Settings
 

@@ -1,0 +1,56 @@
+"""The examples of docs/data.md run, one after the other, in a folder that is empty at first."""
+
+import re
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulate import status
+from simulate.__main__ import main
+
+PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+OPTIONAL = ("polars", "duckdb")  # too large to be dependencies of development
+COMMANDS = {"simulate": main, "simulate.status": status.main}
+
+
+def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    left_out = []
+    for kind, text in BLOCKS:
+        if kind == "console":
+            for line in text.splitlines():
+                python, flag, module, *arguments = shlex.split(line)
+                assert (python, flag) == ("python", "-m")
+                quick = ["workers=1", "ensemble.device=cpu"] if module == "simulate" else []
+                assert COMMANDS[module]([*arguments, *quick]) == 0, line
+        elif kind == "python":
+            missing = [name for name in OPTIONAL if f"import {name}" in text and find_spec(name) is None]
+            left_out += missing
+            if not missing:
+                exec(text, names)
+        else:
+            assert kind == "r", "no R here"
+    assert len(names["rows"]) == 300
+    assert names["few"]["H_0_0_0_1"].notna().all()
+    assert names["large"].count_rows() == 300
+    assert set(names["spread"].index) == {8, 16, 32}
+    assert names["spread"].is_monotonic_decreasing, "fluctuations fall with the width"
+    assert len(names["seeds"]) == 4 * 300
+    diagonal = names["rows"][["H_0_0_0_0", "H_0_0_1_1"]].mean().sum()
+    assert float(names["trace"].mean()) == pytest.approx(diagonal, rel=1e-5), "float32"
+    assert '"total"' in capsys.readouterr().out
+    if left_out:
+        pytest.skip(f"all examples but those of {', '.join(left_out)}, which are not installed")
+
+
+def test_a_broken_example_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Negative control: without the data of the commands, the first Python block fails."""
+    monkeypatch.chdir(tmp_path)
+    (first, *_) = [text for kind, text in BLOCKS if kind == "python"]
+    with pytest.raises(FileNotFoundError):
+        exec(first, {})
