@@ -26,6 +26,7 @@ from simulate.store.parts import committed
 from simulate.store.sets import DataSet, open_data_set
 
 if TYPE_CHECKING:
+    from simulate.inputs import Given
     from simulate.running.jobs import Job
     from simulate.running.progress import Progress
 
@@ -92,24 +93,33 @@ def read_sweep(overrides: Sequence[str], config_dir: Folder = None) -> list[Sett
     return read_all(overrides, True, config_dir)[0]
 
 
-def prepared(settings: Sequence[Settings]) -> list[Job]:
-    """Every point as a job, so that nothing is written if one is wrong."""
+def prepared(settings: Sequence[Settings], progress: Progress | None = None, given: Given | None = None) -> list[Job]:
+    """Every point as a job, so that nothing is written if one is wrong. What is taken of the user's own rows is said.
+
+    given: the arrays of inputs=arrays, as (inputs, test).
+    """
     if re.fullmatch(r"\s*(-\d+|[+-]?0+)\s*", os.environ.get(THREADS, "")):
         raise SettingsError(THREADS, os.environ[THREADS], "numba takes a number >= 1; unset this variable")
     from simulate.running.prepare import prepare
 
-    return [prepare(s) for s in settings]
+    jobs = [prepare(s, given) for s in settings]
+    for words in dict.fromkeys(job.samples.words for job in jobs if job.samples.words):
+        if progress:
+            progress.say(words)
+    return jobs
 
 
-def make(settings: Sequence[Settings], progress: Progress, shard: tuple[int, int] = (0, 1)) -> list[DataSet]:
+def make(
+    settings: Sequence[Settings], progress: Progress, shard: tuple[int, int] = (0, 1), given: Given | None = None
+) -> list[DataSet]:
     """Prepare every point, so that nothing is written if one is wrong; then run them in this process.
 
-    Raises SettingsError where the claim of the sweep could not be judged. The claim of a shard was checked when the
-    shards were submitted.
+    given: as of `prepared`. Raises SettingsError where the claim of the sweep could not be judged. The claim of a shard
+    was checked when the shards were submitted.
     """
     from simulate.running import runner
 
-    jobs = prepared(settings)
+    jobs = prepared(settings, progress, given)
     if shard == runner.ONLY_SHARD:
         check_claims(jobs)
     return runner.run(jobs, progress, shard)
@@ -120,7 +130,7 @@ def launch(
 ) -> Sequence[DataSet]:
     """Prepare every point and check the claim; then hand the jobs to the launcher. Returns the data sets that are made
     by then. `python -m simulate *arguments` is the sweep as a command."""
-    jobs = prepared(settings)
+    jobs = prepared(settings, progress)
     check_claims(jobs)
     return LAUNCHERS[cluster.launcher].start(Launch(jobs, cluster, arguments, progress))
 
@@ -185,29 +195,59 @@ def _progress(quiet: bool) -> Progress:
     return Progress(quiet=quiet)
 
 
-def run(*overrides: str | Mapping[str, Any], quiet: bool = True, config_dir: Folder = None) -> DataSet:
+def run(
+    *overrides: str | Mapping[str, Any],
+    inputs: Any = None,
+    test: Any = None,
+    quiet: bool = True,
+    config_dir: Folder = None,
+) -> DataSet:
     """Make one data set, or finish it: run("network.width=64", "output=outputs/a"), or with the values of a mapping
     run({"network.width": 64, "output": "outputs/a"}). Texts are as on the command line. config_dir is a folder of
     one's own with further options (docs/own_folder.md).
+
+    inputs: x (D, n_0) or the pair (x, y) with y (D, n_L) or (D,), as arrays, tensors, frames or lists, instead of an
+    option of `inputs`; test: likewise, the test samples (docs/inputs.md).
 
     Raises configs.ConfigError or simulate.SettingsError for a wrong setting, before anything is written, and
     simulate.StoreError where the output holds another data set. With several workers, call it under
     `if __name__ == "__main__":` in a script.
     """
-    settings, cluster = read_all(overrides_of(overrides, "simulate.run"), True, config_dir)
+    settings, cluster = read_all(_with_arrays(overrides_of(overrides, "simulate.run"), inputs, test), True, config_dir)
     if len(settings) != 1:
         raise SettingsError("", None, f"these overrides are a sweep of {len(settings)} points: use simulate.sweep")
-    return _make_here(settings, cluster, quiet)[0]
+    return _make_here(settings, cluster, quiet, (inputs, test))[0]
 
 
-def sweep(*overrides: str | Mapping[str, Any], quiet: bool = True, config_dir: Folder = None) -> list[DataSet]:
+def sweep(
+    *overrides: str | Mapping[str, Any],
+    inputs: Any = None,
+    test: Any = None,
+    quiet: bool = True,
+    config_dir: Folder = None,
+) -> list[DataSet]:
     """Make the data sets of a sweep: sweep("experiment=preactivations", "ensemble.networks=1000"), or in a mapping
-    sweep({"sweep": {"network.width": [64, 128]}}). Arguments and errors are those of `run`."""
-    return _make_here(*read_all(overrides_of(overrides, "simulate.sweep"), True, config_dir), quiet)
+    sweep({"sweep": {"network.width": [64, 128]}}). Arguments and errors are those of `run`; all points share the
+    arrays."""
+    typed = _with_arrays(overrides_of(overrides, "simulate.sweep"), inputs, test)
+    return _make_here(*read_all(typed, True, config_dir), quiet, (inputs, test))
 
 
-def _make_here(settings: Sequence[Settings], cluster: Cluster, quiet: bool) -> list[DataSet]:
+def _with_arrays(overrides: Sequence[str], inputs: Any, test: Any) -> Sequence[str]:
+    """The overrides with the option of arrays where some are given. SettingsError where another option is, too."""
+    if inputs is None:
+        if test is not None:
+            raise SettingsError("test", "arrays", "test samples come with inputs=x or inputs=(x, y)")
+        return overrides
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+~") == "inputs":
+            raise SettingsError("inputs", value, "arrays are given as inputs, too; leave out one of the two")
+    return ["inputs=arrays", *overrides]
+
+
+def _make_here(settings: Sequence[Settings], cluster: Cluster, quiet: bool, given: Given) -> list[DataSet]:
     if not LAUNCHERS[cluster.launcher].here:
         right = "run and sweep return data sets that are made; python -m simulate submits"
         raise SettingsError("cluster", cluster.launcher, right)
-    return make(settings, _progress(quiet))
+    return make(settings, _progress(quiet), given=given)
