@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulate.inputs.rows import Origin, Rows, Table, chosen, columns_of, numbers, two_dimensional
+from simulate.inputs.rows import Origin, Rows, Table, chosen, numbers, two_dimensional
 from simulate.settings.inputs import Inputs
 from simulate.settings.reader import SettingsError
 
@@ -19,7 +19,7 @@ def rows_of(given: Any, key: str, settings: Inputs) -> Rows:
     if isinstance(given, tuple) and len(given) != 2:
         raise origin.error(f"x, or the pair (x, y); not {len(given)} of them")
     x, y = given if isinstance(given, tuple) else (given, None)
-    if y is None and _columns(x) is not None:
+    if y is None and _columns(x):
         names = tuple(str(name).strip() for name in x.columns)
         columns = [_array(x[name], origin, str(name)) for name in x.columns] if len(set(names)) == len(names) else []
         return chosen(Table(origin, names, columns), settings)
@@ -28,20 +28,18 @@ def rows_of(given: Any, key: str, settings: Inputs) -> Rows:
             raise SettingsError(f"inputs.{name}", [*value], "only a frame that is given alone has columns to choose")
     table = numbers(_array(x, origin, "x"), origin)
     if y is None:
-        return Rows(origin, table, None, columns_of("x", table))
+        return Rows(origin, table, None, _columns(x))
     if _indexed(x) and _indexed(y) and not x.index.equals(y.index):
         raise origin.error("the indexes of the frames x and y differ; reset_index(drop=True) takes rows by their order")
     targets = numbers(two_dimensional(_array(y, origin, "y")), origin, "y")
     if len(targets) != len(table):
         raise origin.error(f"{len(table)} rows of x but {len(targets)} of y")
-    return Rows(origin, table, targets, _columns(x) or columns_of("x", table), _columns(y) or columns_of("y", targets))
+    return Rows(origin, table, targets, _columns(x), _columns(y))
 
 
-def _columns(value: Any) -> tuple[str, ...] | None:
-    """The names of the columns of a frame; None for anything else."""
-    if not hasattr(value, "columns") or not hasattr(value, "to_numpy"):
-        return None
-    return tuple(map(str, value.columns))
+def _columns(value: Any) -> tuple[str, ...]:
+    """The names of the columns of a frame; nothing for anything else."""
+    return tuple(map(str, value.columns)) if hasattr(value, "columns") and hasattr(value, "to_numpy") else ()
 
 
 def _indexed(value: Any) -> bool:

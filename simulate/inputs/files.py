@@ -19,7 +19,6 @@ from simulate.inputs.rows import (
     Rows,
     Table,
     chosen,
-    columns_of,
     numbers,
     two_dimensional,
 )
@@ -69,7 +68,7 @@ def _refuse_settings(kind: str, settings: Inputs) -> None:
 def _read_npy(path: Path, origin: Origin, settings: Inputs) -> Rows:
     # A mapped file is held against the size that its header promises before memory is taken.
     x = numbers(np.array(np.load(path, allow_pickle=False, mmap_mode="r")), origin)
-    return Rows(origin, x, None, columns_of("x", x))
+    return Rows(origin, x, None)
 
 
 def _read_npz(path: Path, origin: Origin, settings: Inputs) -> Rows:
@@ -93,9 +92,7 @@ def _read_npz(path: Path, origin: Origin, settings: Inputs) -> Rows:
         origin,
         x,
         np.concatenate(ys, axis=1) if ys else None,
-        columns_of("x", x),
-        tuple(column for name, y in zip(targets, ys, strict=True) for column in columns_of(name, y)),
-        tuple(name for name in names if name not in (folded["x"], *targets)),
+        unused=tuple(name for name in names if name not in (folded["x"], *targets)),
     )
 
 

@@ -41,13 +41,13 @@ class Origin:
 class Rows:
     """Rows in the order of the user. x: (D, n_0). y: (D, n_L) or None. trains: (D,), for a column that says so.
 
-    names_x, names_y: the columns that were taken. unused: those that were not.
+    names_x, names_y: the columns that were taken; empty where they have no names. unused: those that were not taken.
     """
 
     origin: Origin
     x: Array
     y: Array | None
-    names_x: tuple[str, ...]
+    names_x: tuple[str, ...] = ()
     names_y: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     trains: NDArray[np.bool_] | None = None
@@ -96,7 +96,7 @@ def numbers(values: NDArray[Any], origin: Origin, what: str = "x") -> Array:
 
     with np.errstate(over="ignore"):
         table = np.asarray(values, dtype=np.float64)
-    if np.issubdtype(values.dtype, np.integer) and (inexact := abs(table) > EXACT).any():
+    if np.issubdtype(values.dtype, np.integer) and (inexact := (values > EXACT) | (values < -EXACT)).any():
         raise origin.error(f"{cell(inexact)} holds a whole number beyond 2^53, which float64 would round")
     if not (finite := np.isfinite(table)).all():
         raise origin.error(f"{cell(~finite)} is not a finite number")
@@ -106,11 +106,6 @@ def numbers(values: NDArray[Any], origin: Origin, what: str = "x") -> Array:
 def two_dimensional(y: NDArray[Any]) -> NDArray[Any]:
     """Targets of one component may be given without an axis for it."""
     return y[:, None] if y.ndim == 1 else y
-
-
-def columns_of(name: str, table: Array) -> tuple[str, ...]:
-    """Names of the columns of an array, which have none of their own."""
-    return tuple(f"{name}_{k}" for k in range(table.shape[1]))
 
 
 def is_target(name: str) -> bool:
@@ -129,14 +124,16 @@ def chosen(table: Table, settings: Inputs) -> Rows:
         value = getattr(settings, key)
         for name in (value,) if isinstance(value, str) else value or ():
             if name not in names:
-                raise SettingsError(f"inputs.{key}", value, f"no column {name!r}; there are {listed(names)}")
+                shown = [*value] if isinstance(value, tuple) else value
+                raise SettingsError(f"inputs.{key}", shown, f"no column {name!r}; there are {listed(names)}")
     asked = settings.targets if isinstance(settings.targets, tuple) else None
     rest = [name for name in names if name != settings.split]
     targets = tuple(name for name in rest if is_target(name)) if asked is None else asked
     if settings.features is None:
         features = tuple(name for name in rest if name not in targets)
         choose = "inputs.features=[...] names the columns of x"
-        if unnamed := next((name for name in features if UNNAMED.fullmatch(name)), None):
+        unnamed = next((name for name in features if UNNAMED.fullmatch(name)), None)
+        if unnamed is not None:
             number = names.index(unnamed) + 1
             index = f"column {number} ({unnamed!r}) has no name of its own; if it is an index, leave it out of the file"
             raise origin.error(f"{index}, or {choose}")
@@ -187,9 +184,7 @@ def divided(rows: Rows, settings: Inputs) -> tuple[Index, Index]:
         others = np.setdiff1d(np.arange(D), test)
         train = others if settings.train_rows is None else _numbered("train_rows", settings.train_rows, D)
         if len(both := np.intersect1d(train, test)):
-            raise SettingsError(
-                "inputs.test_rows", settings.test_rows, f"row {both[0]} is among inputs.train_rows, too"
-            )
+            raise SettingsError("inputs.test_rows", settings.test_rows, f"row {both[0]} is a train row, too")
         if not len(train):
             raise SettingsError("inputs.test_rows", settings.test_rows, f"none of {D} rows is left for training")
         return train, test
@@ -220,5 +215,5 @@ def _numbered(name: str, wanted: str | tuple[int, ...] | None, D: int) -> Index:
 def listed(names: Sequence[str]) -> str:
     """Names of columns in words; of many, the first and the last."""
     if len(names) <= SHOWN:
-        return ", ".join(names)
+        return ", ".join(names) or "none"
     return f"{', '.join(names[: SHOWN // 2])}, ..., {names[-1]} ({len(names)} columns)"

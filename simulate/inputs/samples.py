@@ -92,15 +92,23 @@ def _of_user(settings: Inputs, given: Given | None) -> Samples:
 
 def _refuse_different(rows: Rows, others: Rows) -> None:
     """SettingsError where train and test rows do not have the same columns in the same order."""
-    for what, a, b in (("x", rows.names_x, others.names_x), ("y", rows.names_y, others.names_y)):
-        if a != b:
-            mine, theirs = (listed(names) or "none" for names in (b, a))
-            raise others.origin.error(f"its columns of {what} are {mine}, those of the train rows {theirs}")
+    pairs = (
+        ("x", rows.x, others.x, rows.names_x, others.names_x),
+        ("y", rows.y, others.y, rows.names_y, others.names_y),
+    )
+    for what, table, other, names, other_names in pairs:
+        sizes = [0 if values is None else values.shape[1] for values in (table, other)]
+        if sizes[0] != sizes[1]:
+            raise others.origin.error(f"{sizes[1]} columns of {what}, and the train rows have {sizes[0]}")
+        if names and other_names and names != other_names:
+            right = f"its columns of {what} are {listed(other_names)}, those of the train rows {listed(names)}"
+            raise others.origin.error(right)
 
 
 def _in_words(rows: Rows, settings: Inputs, train: int, test: int, unused: int) -> str:
     """One line: what was taken as x and y, how many rows, how they are normalised, and what was left."""
-    said = [f"x = {listed(rows.names_x)}", f"y = {listed(rows.names_y) or 'none'}"]
+    shown = (("x", rows.x, rows.names_x), ("y", rows.y, rows.names_y))
+    said = [f"{what} = {listed(names) if names or table is None else _counted(table)}" for what, table, names in shown]
     said.append(f"{train:,} train and {test:,} test rows" + " in an order drawn by the seed" * settings.shuffle)
     how = [f"normalization={settings.normalization}"] if settings.normalization != "none" else []
     how += [f"scale={settings.scale:g}"] if settings.scale != 1 else []
@@ -109,6 +117,10 @@ def _in_words(rows: Rows, settings: Inputs, train: int, test: int, unused: int) 
     left += [f"{unused:,} row{'s'[: unused != 1]}"] if unused else []
     said += [f"not used: {' and '.join(left)}"] if left else []
     return printable(f"inputs={rows.origin.value}: {'; '.join(said)}")
+
+
+def _counted(table: Array) -> str:
+    return f"{table.shape[1]} column{'s'[: table.shape[1] != 1]}"
 
 
 def _normalized(x: Array, settings: Inputs, name: Callable[[int], str]) -> Array:

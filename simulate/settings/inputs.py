@@ -23,7 +23,7 @@ class Inputs:
     count: train samples, or all where none are trained on; None takes all rows. test: test samples. scale: factor of
     |x|^2 after the normalization. dimension: n_0 of sphere, gaussian, teacher and ray. squares: |x|^2 / n_0 of each
     sample of a ray. classes: the digits taken. teacher: width of the teacher. targets: the number of its outputs, or
-    the names of the columns of y in a file or a frame (None: those named y or y_...).
+    the names of the columns of y in a file or a frame (0: those named y or y_...).
 
     The others are settings of a file: path; test_path, a second file with the test rows; train_rows and test_rows, a
     range a:b or numbers; split, the column that says train or test; features, the names of the columns of x (None: all
@@ -42,7 +42,7 @@ class Inputs:
     classes: tuple[int, ...] = ()
     path: str | None = None
     teacher: int = 0
-    targets: int | tuple[str, ...] | None = 0
+    targets: int | tuple[str, ...] = 0
     test_path: str | None = None
     train_rows: str | tuple[int, ...] | None = None
     test_rows: str | tuple[int, ...] | None = None
@@ -91,7 +91,9 @@ def read_inputs(r: Reader, activation: Activation, initialization: Initializatio
 
         common["classes"] = r.get("classes", classes, "two or more different digits, as [0,1]")
     if source in GIVEN:
-        common |= {name: r.get(name, _names, NAMES) for name in ("targets", "features")}
+        targets, common["features"] = r.get("targets", _names, NAMES), r.get("features", _names, NAMES)
+        if targets is not None:
+            common["targets"] = targets
         if common["features"] == ():
             raise SettingsError(r.key("features"), [], NAMES)
         common["shuffle"] = False
