@@ -280,6 +280,8 @@ def bad_files(folder: Path) -> list[tuple[str, str]]:
     (folder / "header.csv").write_text("a,b\n")
     (folder / "x.txt").write_text("1 2")
     (folder / "broken.npy").write_bytes(b"\x93NUMPY\x01")
+    np.save(folder / "header.npy", np.ones((3, 2)))
+    (folder / "header.npy").write_bytes((folder / "header.npy").read_bytes().replace(b"(3, 2)", b"((3,2 "))
     (folder / "broken.parquet").write_bytes(b"PAR1PAR1")
     frame = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index([5, 6], name="id"))
     frame.to_parquet(folder / "index.parquet")
@@ -301,6 +303,7 @@ def bad_files(folder: Path) -> list[tuple[str, str]]:
         ("header.csv", "at least one row"),
         ("x.txt", ".npy, .npz, .csv or .parquet"),
         ("broken.npy", ""),
+        ("header.npy", "cannot be read: "),
         ("broken.parquet", ""),
         ("index.parquet", "'id') is the index of a frame"),
         ("text.parquet", "column 't' has shape (2, 1) of object, not numbers"),
