@@ -12,6 +12,7 @@ from typing import Any
 
 from configs.folder import PRIMARY, ConfigError, broken, groups, keys_with_defaults, options
 from configs.hydra_settings import refuse_changed
+from configs.own_rows import keep_own_rows
 
 Folders = tuple[Path, ...]
 
@@ -72,11 +73,14 @@ def _composed(
     from omegaconf import OmegaConf
 
     if not folders:
-        return _plain(_of_package(name, overrides), whole), {}
+        config = _of_package(name, overrides)
+        keep_own_rows(name, config, overrides, _of_package)
+        return _plain(config, whole), {}
 
     with hydra_with(folders), warnings.catch_warnings():
         warnings.filterwarnings("error", ".*is not available")  # a search path of a file
         config = compose(name, overrides=list(overrides), return_hydra_config=True)
+        keep_own_rows(name, config, overrides, lambda file, some: compose(file, overrides=list(some)))
     of_hydra = _plain(config.hydra, False)
     OmegaConf.set_struct(config, False)
     config.pop("hydra", None)

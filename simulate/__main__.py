@@ -112,7 +112,7 @@ def _main(arguments: list[str]) -> Sequence[DataSet]:
     own += [f"--config-name={config_name}"] if config_name != PROGRAM.module else []
     whole = [*["-m"] * sweeping, *own, *overrides]
     if flags.shard is not None:  # a shard is made by this process, whatever the launcher
-        return api.make(settings, progress, api.read_shard(flags.shard), api.command_line(whole))
+        return api.make(settings, progress, api.read_shard(flags.shard), command=api.command_line(whole))
     return api.launch(settings, cluster, whole, progress)
 
 

@@ -27,6 +27,7 @@ from simulate.store.parts import committed
 from simulate.store.sets import DataSet, open_data_set
 
 if TYPE_CHECKING:
+    from simulate.inputs import Given
     from simulate.running.jobs import Job
     from simulate.running.progress import Progress
 
@@ -93,13 +94,25 @@ def read_sweep(overrides: Sequence[str], config_dir: Folder = None) -> list[Sett
     return read_all(overrides, True, config_dir)[0]
 
 
-def prepared(settings: Sequence[Settings], command: Mapping[str, Any] | None = None) -> list[Job]:
-    """Every point as a job, so that nothing is written if one is wrong. command: as `Job` has it."""
+def prepared(
+    settings: Sequence[Settings],
+    progress: Progress | None = None,
+    given: Given | None = None,
+    command: Mapping[str, Any] | None = None,
+) -> list[Job]:
+    """Every point as a job, so that nothing is written if one is wrong. What is taken of the user's own rows is said.
+
+    given: the arrays of inputs=arrays, as (inputs, test). command: as `Job` has it.
+    """
     if re.fullmatch(r"\s*(-\d+|[+-]?0+)\s*", os.environ.get(THREADS, "")):
         raise SettingsError(THREADS, os.environ[THREADS], "numba takes a number >= 1; unset this variable")
     from simulate.running.prepare import prepare
 
-    return [replace(prepare(s), command=command) for s in settings]
+    jobs = [replace(prepare(s, given), command=command) for s in settings]
+    for words in dict.fromkeys(job.samples.words for job in jobs if job.samples.words):
+        if progress:
+            progress.say(words)
+    return jobs
 
 
 def command_line(arguments: Sequence[str]) -> dict[str, Any]:
@@ -108,28 +121,31 @@ def command_line(arguments: Sequence[str]) -> dict[str, Any]:
     return {"command": shlex.join(["python", "-m", "simulate", *arguments]), "overrides": overrides}
 
 
-def _call(name: str, overrides: Sequence[str], config_dir: Folder) -> dict[str, Any]:
-    """The call simulate.NAME(...), as a manifest holds it."""
+def _call(name: str, overrides: Sequence[str], config_dir: Folder, given: Given) -> dict[str, Any]:
+    """The call simulate.NAME(...), as a manifest holds it; arrays stand as an ellipsis."""
     folder = [f"config_dir={str(config_dir)!r}"] if config_dir is not None else []
-    given = ", ".join([*map(repr, overrides), *folder])
-    return {"command": f"simulate.{name}({given})", "overrides": list(overrides)}
+    arrays = [f"{key}=..." for key, array in zip(("inputs", "test"), given, strict=True) if array is not None]
+    return {
+        "command": f"simulate.{name}({', '.join([*map(repr, overrides), *arrays, *folder])})",
+        "overrides": list(overrides),
+    }
 
 
 def make(
     settings: Sequence[Settings],
     progress: Progress,
     shard: tuple[int, int] = (0, 1),
+    given: Given | None = None,
     command: Mapping[str, Any] | None = None,
 ) -> list[DataSet]:
-    """Prepare every point, so that nothing is written if one is wrong; then run them in this process. command: as `Job`
-    has it.
+    """Prepare every point, so that nothing is written if one is wrong; then run them in this process.
 
-    Raises SettingsError where the claim of the sweep could not be judged. The claim of a shard was checked when the
-    shards were submitted.
+    given: as of `prepared`. Raises SettingsError where the claim of the sweep could not be judged. The claim of a shard
+    was checked when the shards were submitted.
     """
     from simulate.running import runner
 
-    jobs = prepared(settings, command)
+    jobs = prepared(settings, progress, given, command)
     if shard == runner.ONLY_SHARD:
         check_claims(jobs)
     return runner.run(jobs, progress, shard)
@@ -140,7 +156,7 @@ def launch(
 ) -> Sequence[DataSet]:
     """Prepare every point and check the claim; then hand the jobs to the launcher. Returns the data sets that are made
     by then. `python -m simulate *arguments` is the sweep as a command."""
-    jobs = prepared(settings, command_line(arguments))
+    jobs = prepared(settings, progress, command=command_line(arguments))
     check_claims(jobs)
     return LAUNCHERS[cluster.launcher].start(Launch(jobs, cluster, arguments, progress))
 
@@ -205,33 +221,70 @@ def _progress(quiet: bool) -> Progress:
     return Progress(quiet=quiet)
 
 
-def run(*overrides: str | Mapping[str, Any], quiet: bool = True, config_dir: Folder = None) -> DataSet:
+def run(
+    *overrides: str | Mapping[str, Any],
+    inputs: Any = None,
+    test: Any = None,
+    quiet: bool = True,
+    config_dir: Folder = None,
+) -> DataSet:
     """Make one data set, or finish it: run("network.width=64", "output=outputs/a"), or with the values of a mapping
     run({"network.width": 64, "output": "outputs/a"}). Texts are as on the command line. config_dir is a folder of
     one's own with further options (docs/own_folder.md).
+
+    inputs: x (D, n_0) or the pair (x, y) with y (D, n_L) or (D,), as arrays, tensors, frames or lists, instead of an
+    option of `inputs`; test: likewise, the test samples (docs/inputs.md).
 
     Raises configs.ConfigError or simulate.SettingsError for a wrong setting, before anything is written, and
     simulate.StoreError where the output holds another data set. With several workers, call it under
     `if __name__ == "__main__":` in a script.
     """
-    given = overrides_of(overrides, "simulate.run")
-    settings, cluster = read_all(given, True, config_dir)
+    settings, cluster, command = _read("run", overrides, inputs, test, config_dir)
     if len(settings) != 1:
         raise SettingsError("", None, f"these overrides are a sweep of {len(settings)} points: use simulate.sweep")
-    return _make_here(settings, cluster, quiet, _call("run", given, config_dir))[0]
+    return _make_here(settings, cluster, quiet, (inputs, test), command)[0]
 
 
-def sweep(*overrides: str | Mapping[str, Any], quiet: bool = True, config_dir: Folder = None) -> list[DataSet]:
+def sweep(
+    *overrides: str | Mapping[str, Any],
+    inputs: Any = None,
+    test: Any = None,
+    quiet: bool = True,
+    config_dir: Folder = None,
+) -> list[DataSet]:
     """Make the data sets of a sweep: sweep("experiment=preactivations", "ensemble.networks=1000"), or in a mapping
-    sweep({"sweep": {"network.width": [64, 128]}}). Arguments and errors are those of `run`."""
-    given = overrides_of(overrides, "simulate.sweep")
-    return _make_here(*read_all(given, True, config_dir), quiet, _call("sweep", given, config_dir))
+    sweep({"sweep": {"network.width": [64, 128]}}). Arguments and errors are those of `run`; all points share the
+    arrays."""
+    settings, cluster, command = _read("sweep", overrides, inputs, test, config_dir)
+    return _make_here(settings, cluster, quiet, (inputs, test), command)
+
+
+def _read(
+    name: str, given: Sequence[str | Mapping[str, Any]], inputs: Any, test: Any, config_dir: Folder
+) -> tuple[list[Settings], Cluster, dict[str, Any]]:
+    """The settings and the cluster of a call simulate.NAME(...), and the call as a manifest holds it."""
+    overrides = overrides_of(given, f"simulate.{name}")
+    command = _call(name, overrides, config_dir, (inputs, test))
+    return *read_all(_with_arrays(overrides, inputs, test), True, config_dir), command
+
+
+def _with_arrays(overrides: Sequence[str], inputs: Any, test: Any) -> Sequence[str]:
+    """The overrides with the option of arrays where some are given. SettingsError where another option is, too."""
+    if inputs is None:
+        if test is not None:
+            raise SettingsError("test", "arrays", "test samples come with inputs=x or inputs=(x, y)")
+        return overrides
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+~") == "inputs":
+            raise SettingsError("inputs", value, "arrays are given as inputs, too; leave out one of the two")
+    return ["inputs=arrays", *overrides]
 
 
 def _make_here(
-    settings: Sequence[Settings], cluster: Cluster, quiet: bool, command: Mapping[str, Any]
+    settings: Sequence[Settings], cluster: Cluster, quiet: bool, given: Given, command: Mapping[str, Any]
 ) -> list[DataSet]:
     if not LAUNCHERS[cluster.launcher].here:
         right = "run and sweep return data sets that are made; python -m simulate submits"
         raise SettingsError("cluster", cluster.launcher, right)
-    return make(settings, _progress(quiet), command=command)
+    return make(settings, _progress(quiet), given=given, command=command)

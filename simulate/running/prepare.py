@@ -27,14 +27,16 @@ from simulate.training.losses import VALUE_AND_SLOPE
 from simulate.training.stability import AUTO, stable_eta
 
 
-def prepare(settings: Settings) -> Job:
+def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
     """The job that the settings ask for, after all checks that need the machine or the inputs; nothing is written.
 
-    Raises SettingsError for a setting that the machine or the inputs do not allow, StoreError where the output holds
-    another data set.
+    given: the arrays of inputs=arrays. Raises SettingsError for a setting that the machine or the inputs do not allow,
+    StoreError where the output holds another data set.
     """
     settings = replace(settings, ensemble=replace(settings.ensemble, device=_device(settings.ensemble.device)))
-    samples = inputs.load(settings.inputs)
+    samples = inputs.load(settings.inputs, given)
+    settings = replace(settings, inputs=inputs.resolved(settings.inputs, samples))
+    inputs.check_first_kernel(samples, settings)
     D, n_0 = samples.x.shape
     if settings.dynamics.name != "none":
         _check_training(settings, samples)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 import configs
 from configs.composing import keys_of
-from simulate import api, inputs
+from simulate import api
 from simulate.__main__ import main
+from simulate.inputs import files
 from simulate.settings import Settings, read
 from simulate.settings.reader import SettingsError
 
@@ -221,7 +222,7 @@ def test_hostile_inputs(
     name: str, make: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(inputs, "MOST_BYTES", 2**24)
+    monkeypatch.setattr(files, "MOST_BYTES", 2**24)
     make(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert main(["inputs=file", f"inputs.path={tmp_path / name}", f"output={tmp_path}/x"]) == 2

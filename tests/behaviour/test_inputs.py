@@ -1,13 +1,23 @@
-"""Inputs of every source, and messages about files that cannot be read."""
+"""Inputs of every source, the rows of a user as they are, and messages about what cannot be read."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
-from simulate.inputs import load
+import configs
+import simulate
+from simulate.api import read_one, read_sweep
+from simulate.inputs import Samples, load
 from simulate.settings.inputs import Inputs
 from simulate.settings.reader import SettingsError
+from simulate.store import DataSet, StoreError
+
+Run = Callable[..., DataSet]
 
 
 def settings(source: str, **changes: object) -> Inputs:
@@ -50,52 +60,253 @@ def test_sphere() -> None:
     np.testing.assert_allclose((load(settings("sphere")).x ** 2).sum(axis=1), 9, rtol=1e-12)
 
 
-def test_files(tmp_path: Path) -> None:
+# ------------------------------------------------------------------- the rows of a file
+
+
+def of_file(path: Path, **changes: object) -> Inputs:
+    """The settings of inputs=file at the defaults of its option file, a few of them changed."""
+    base = {"source": "file", "count": None, "test": 0, "seed": 0, "normalization": "none", "shuffle": False}
+    return Inputs(**(base | {"path": str(path)} | changes))  # type: ignore[arg-type]
+
+
+def csv(folder: Path, text: str, **changes: object) -> Samples:
+    (folder / "a.csv").write_text(text, encoding="utf-8")
+    return load(of_file(folder / "a.csv", **changes))
+
+
+def refused(folder: Path, text: str, **changes: object) -> str:
+    with pytest.raises(SettingsError) as caught:
+        csv(folder, text, **changes)
+    return str(caught.value)
+
+
+def test_files_are_taken_as_they_are(tmp_path: Path) -> None:
+    """All rows of each kind of file, number for number and in their order."""
     x, y = np.random.default_rng(0).standard_normal((5, 3)), np.arange(5.0)
+    frame = pd.DataFrame(x, columns=["p", "q", "r"]).assign(y=y)
     np.save(tmp_path / "a.npy", x)
     np.savez(tmp_path / "a.npz", x=x, y=y)
-    rows = ["p,q,r,y", *(",".join(map(repr, [*map(float, row), float(t)])) for row, t in zip(x, y, strict=True))]
-    (tmp_path / "a.csv").write_text("\n".join(rows))
-    for name in ("a.npy", "a.npz", "a.csv"):
-        got = load(settings("file", path=str(tmp_path / name), count=None, test=1))
-        assert got.train == 4
-        order = [int(np.flatnonzero((x == row).all(axis=1))[0]) for row in got.x]
-        assert sorted(order) == list(range(5))
-        if name != "a.npy":
-            np.testing.assert_array_equal(got.y[:, 0], y[order])
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    for name in ("a.npy", "a.npz", "a.csv", "a.parquet"):
+        got = load(read_one(["inputs=file", f"inputs.path={tmp_path / name}"]).inputs)
+        np.testing.assert_array_equal(got.x, x, strict=True)
+        assert got.train == 5
+        if name == "a.npy":
+            assert got.y is None
+        else:
+            np.testing.assert_array_equal(got.y, y[:, None], strict=True)
+
+
+def test_an_experiment_does_not_cut_a_file(tmp_path: Path) -> None:
+    """What an experiment sets for its own inputs is taken back where a user's rows replace them, and only there."""
+    (tmp_path / "three.csv").write_text("a,b\n1,2\n3,4\n5,6\n")
+    rows = ["inputs=file", f"inputs.path={tmp_path}/three.csv"]
+
+    def of(experiment: str, *typed: str) -> dict[str, Any]:
+        return dict(configs.compose("simulate", [f"experiment={experiment}", *typed])["inputs"])
+
+    assert of("preactivations", *rows)["count"] is None
+    assert load(read_one(["experiment=preactivations", *rows, "sweep={}"]).inputs).train == 3
+    assert of("preactivations", *rows, "inputs.count=2")["count"] == 2, "typed"
+    assert of("preactivations", "inputs.count=2", *rows)["count"] == 2, "typed before"
+    assert of("six_point", "inputs=gaussian")["count"] == 1, "another source"
+    assert of("preactivations")["count"] == 2
+    assert of("universality", *rows)["scale"] == 1
+    for experiment in ("criticality", "tensors"):  # which set squares and classes
+        assert not {"squares", "classes"} & set(of(experiment, *rows))
+
+
+def test_an_experiment_for_a_file_keeps_its_inputs(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /inputs: file\ninputs: {path: mine.csv, count: 2}\n"
+    )
+    for typed in ([], ["inputs=file"]):
+        (point,) = read_sweep(["experiment=mine", *typed], tmp_path)
+        assert (point.inputs.path, point.inputs.count) == ("mine.csv", 2)
+
+
+def test_train_and_test_rows(tmp_path: Path) -> None:
+    text = "a,y,part\n" + "".join(f"{k},{-k},{'test' if k in (0, 4) else 'Train '}\n" for k in range(6))
+    table = "\n".join(line.rpartition(",")[0] for line in text.splitlines())
+    (tmp_path / "more.csv").write_text("a,y\n70,-70\n80,-80\n")
+    cases: list[tuple[str, dict[str, object], list[int], list[int]]] = [
+        (table, {}, [0, 1, 2, 3, 4, 5], []),
+        (table, {"count": 2}, [0, 1], []),
+        (table, {"test": 2}, [0, 1, 2, 3], [4, 5]),
+        (table, {"count": 2, "test": 1}, [0, 1], [2]),
+        (table, {"train_rows": "1:3"}, [1, 2], []),
+        (table, {"train_rows": ":2", "test_rows": "-2:"}, [0, 1], [4, 5]),
+        (table, {"test_rows": (5, 0)}, [1, 2, 3, 4], [5, 0]),
+        (table, {"train_rows": (3, 1), "test_rows": (2,)}, [3, 1], [2]),
+        (text, {"split": "part"}, [1, 2, 3, 5], [0, 4]),
+        (table, {"test_path": str(tmp_path / "more.csv"), "count": 3}, [0, 1, 2], [70, 80]),
+    ]
+    for content, changes, train, test in cases:
+        got = csv(tmp_path, content, **changes)
+        assert got.train == len(train), changes
+        assert got.x[:, 0].tolist() == [*train, *test], changes
+        assert got.y is not None
+        assert (got.y == -got.x).all()
+    order = np.random.default_rng(3).permutation(6)
+    assert csv(tmp_path, table, shuffle=True, seed=3, test=1).x[:, 0].tolist() == order.tolist()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train_rows=0:7"], r"train_rows='0:7': rows between 0 and 3"),
+        (["train_rows=[3]"], r"train_rows=\[3\]: there are 3 rows, numbered from 0 to 2"),
+        (["train_rows=[0,1]", "test_rows=1:3"], "test_rows='1:3': row 1 is a train row, too"),
+        (["test_rows=0:3"], "test_rows='0:3': none of 3 rows is left"),
+        (["train_rows=5"], "train_rows=5: .*a range of rows as 0:100"),
+        (["train_rows=[1,1]"], r"train_rows=\[1, 1\]: .*different"),
+        (["train_rows=0:2", "count=2"], "count=2: inputs.train_rows already says"),
+        (["test_rows=0:2", "split=b"], "split='b': inputs.test_rows already says"),
+        (["test_path=b.csv", "test=1"], "test=1: inputs.test_path already says"),
+        (["split=part"], "split='part': no column 'part'; there are a, b"),
+        (["split=a"], "split='a': train or test in each row; line 2 of .* says '1'"),
+        (["targets=[c]"], r"targets=\['c'\]: no column 'c'"),
+        (["targets=[a,b]"], "path=.*all columns are targets"),
+        (["targets=[a]", "features=[a,b]"], "targets=.*one purpose"),
+        (["targets=a"], "targets='a': null, or the names"),
+        (["features=[]"], r"features=\[\]: null, or the names"),
+        (["seed=3"], "seed=3: .*inputs.shuffle=true"),
+        (["count=4"], "count=4: .*3, the number of rows"),
+        (["test=3"], "test=3: .*3, the number of rows"),
+        (["header=maybe"], "header='maybe': auto, true or false"),
+        (["test_path=nowhere.csv"], "test_path='nowhere.csv': .*No such file"),
+        (["normalization=unit"], "normalization='unit': line 4 of .*a.csv is zero everywhere"),
+    ],
+)
+def test_wrong_settings_of_a_file(overrides: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n0,0\n")
+    with pytest.raises(SettingsError, match=f"^inputs.{message}"):
+        load(read_one(["inputs=file", f"inputs.path={tmp_path}/a.csv", *(f"inputs.{o}" for o in overrides)]).inputs)
+
+
+# ------------------------------------------------------------------- odd files
+
+
+def test_names_of_targets(tmp_path: Path) -> None:
+    """The columns y and y_... in any letters are targets; a name that may be one is refused until a setting decides."""
+    for header in ("a,y", "a,Y", " a , y ", "a,Y_1", "\ufeffy,a", '"y","a"'):
+        got = csv(tmp_path, f"{header}\n1,2\n3,4\n")
+        assert got.y is not None, header
+        assert (got.x.shape, got.y.shape) == ((2, 1), (2, 1))
+    for name in ("y.1", "y1", "label", "Target", "class", "labels"):
+        message = refused(tmp_path, f"a,{name}\n1,2\n")
+        assert f"column {name!r} may be a target: inputs.targets=[{name}]" in message
+        assert csv(tmp_path, f"a,{name}\n1,2\n", targets=(name,)).y == [[2.0]]
+        assert csv(tmp_path, f"a,{name}\n1,2\n", targets=()).x.tolist() == [[1.0, 2.0]]
+        assert csv(tmp_path, f"a,{name}\n1,2\n", features=("a",)).words.endswith(f"not used: columns {name}")
+    assert csv(tmp_path, "year,a\n1,2\n").y is None, "the control"
+
+
+def test_odd_headers(tmp_path: Path) -> None:
+    for header in ("1,2.5", "a,1e3", "nan,a"):  # rows, or names
+        message = refused(tmp_path, f"{header}\n3,4\n")
+        assert "line 1 holds the number" in message
+        assert "inputs.header=true" in message
+    assert csv(tmp_path, "1,2\n3,4\n", header=False).x.tolist() == [[1, 2], [3, 4]]
+    assert csv(tmp_path, "1,2\n3,4\n", header=True).x.tolist() == [[3, 4]]
+    assert csv(tmp_path, "1,2\n3,4\n", header=False, targets=("1",)).y.tolist() == [[2], [4]]  # type: ignore[union-attr]
+    for header in (",a", "Unnamed: 0,a"):
+        assert "column 1" in (message := refused(tmp_path, f"{header}\n0,5\n1,6\n"))
+        assert "if it is an index, leave it out of the file, or inputs.features=[...]" in message
+        assert csv(tmp_path, f"{header}\n0,5\n1,6\n", features=("a",)).x.tolist() == [[5], [6]]
+    assert "two columns are named 'a'" in refused(tmp_path, "a,a\n1,2\n")
+
+
+def test_odd_rows(tmp_path: Path) -> None:
+    """Rows are named by the lines of the file, blank lines among them."""
+    cases = {
+        "a,b\n1,2\n\n3\n": "line 4 has 1 cells, and there are 2 names in the header",
+        "a,b\n1,2,3\n": "line 2 has 3 cells, and there are 2 names",
+        "a,b,c\n1,2\n": "line 2 has 2 cells, and there are 3 names",
+        "a,b\n1,2,\n": "line 2 has 3 cells",
+        "a,b\n1,\n": "line 2, column 'b' is empty",
+        "a,b\n\n1,2\n1_0,2\n": "line 4, column 'a' holds '1_0', which is not a number",
+        "a,b\n1,nan\n": "line 2, column 'b' holds 'nan'",
+        "a,b\n1,1e999\n": "column 'b': line 2 is not a finite number",
+        'a,b\n1,"2,5"\n': "holds '2,5'",
+        "a,b\n１,2\n": "line 2, column 'a' holds",
+        "a\n1\n\n3\n": "the line before line 4 is blank",
+        "a;b\n1;2\n": "separated by semicolons",
+        'a,b\n"1,2\n': "cannot be read: unexpected end of data",
+        "a,part\n1,train\n2,test\n": "inputs.split=part takes it",
+        "": "a header line and at least one row",
+        "\n \n": "a header line and at least one row",
+    }
+    for text, message in cases.items():
+        assert message in (said := refused(tmp_path, text)), text
+        assert said.startswith("inputs.path=")
+    for text in ("\n\na,b\n1,2\n\n3,4\n\n\n", "a,b\r\n1,2\r\n3,4", 'a,b\n 1 ,+2.\n"3",4e0\n   \n'):
+        assert csv(tmp_path, text).x.tolist() == [[1, 2], [3, 4]], text
+    assert "line 4 of" in refused(tmp_path, "a,b\n\n1,2\n0,0\n", normalization="unit")
+
+
+def test_one_line_says_what_was_taken(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    header = ",".join(f"x{k}" for k in range(8))
+    rows = "\n".join(",".join(map(str, range(k, k + 10))) for k in range(5))
+    got = csv(tmp_path, f"{header},label,id\n{rows}\n", targets=("label",), features=tuple(header.split(",")),
+              train_rows="0:2", test_rows=(3,), scale=2.0)  # fmt: skip
+    assert got.words == (
+        f"inputs={tmp_path}/a.csv: x = x0, x1, x2, ..., x7 (8 columns); y = label; 2 train and 1 test rows; scale=2; "
+        "not used: columns id and 2 rows"
+    )
+    output = f"output={tmp_path}/o"
+    simulate.run("inputs=file", f"inputs.path={tmp_path}/a.csv", "inputs.targets=[label]", "network.width=4",
+                 "ensemble.networks=4", output, "workers=1", quiet=False)  # fmt: skip
+    assert capfd.readouterr().err.count("; y = label; 5 train and 0 test rows; as they are\n") == 1
 
 
 def bad_files(folder: Path) -> list[tuple[str, str]]:
     """Write files that cannot be read as inputs, and return their names, each with a part of the message."""
     np.save(folder / "nan.npy", np.array([[1.0, np.nan]]))
     np.save(folder / "flat.npy", np.ones(3))
-    np.save(folder / "zero.npy", np.array([[1.0, 2.0], [0.0, 0.0]]))
     np.save(folder / "empty.npy", np.zeros((0, 3)))
     np.save(folder / "text.npy", np.array([["a", "b"]]))
     np.save(folder / "complex.npy", np.array([[1.0 + 2.0j, 1.0]]))
+    np.save(folder / "real.npy", np.array([[1.0 + 0.0j, 1.0]]))
+    np.save(folder / "whole.npy", np.array([[1, 2], [3, 2**53 + 1]]))
     np.save(folder / "pickle.npy", np.array([[{"a": 1}]], dtype=object), allow_pickle=True)
     np.savez(folder / "names.npz", z=np.ones((2, 2)))
     np.savez(folder / "rows.npz", x=np.ones((2, 2)), y=np.ones((3, 1)))
+    np.savez(folder / "label.npz", x=np.ones((2, 2)), label=np.ones(2))
+    np.savez(folder / "twice.npz", x=np.ones((2, 2)), y=np.ones(2), Y=np.ones(2))
     (folder / "words.csv").write_text("a,b\n1,two\n")
-    (folder / "ragged.csv").write_text("a,b\n1,2\n3\n")
     (folder / "header.csv").write_text("a,b\n")
     (folder / "x.txt").write_text("1 2")
     (folder / "broken.npy").write_bytes(b"\x93NUMPY\x01")
+    np.save(folder / "header.npy", np.ones((3, 2)))
+    (folder / "header.npy").write_bytes((folder / "header.npy").read_bytes().replace(b"(3, 2)", b"((3,2 "))
+    (folder / "broken.parquet").write_bytes(b"PAR1PAR1")
+    frame = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index([5, 6], name="id"))
+    frame.to_parquet(folder / "index.parquet")
+    frame.assign(t=["1", "2"]).reset_index(drop=True).to_parquet(folder / "text.parquet")
     return [
-        ("nan.npy", "not a finite number"),
+        ("nan.npy", "x: row 0 (counted from 0), column 1 is not a finite number"),
         ("flat.npy", "shape (3,)"),
-        ("zero.npy", "zero everywhere"),
         ("empty.npy", "shape (0, 3)"),
         ("text.npy", "not numbers"),
-        ("complex.npy", "not a finite number"),
+        ("complex.npy", "complex numbers; give real ones, as x.real"),
+        ("real.npy", "complex numbers"),
+        ("whole.npy", "row 1 (counted from 0), column 1 holds a whole number beyond 2^53"),
         ("pickle.npy", "Python objects"),
         ("names.npz", "an array named x"),
         ("rows.npz", "2 rows of x but 3 of y"),
+        ("label.npz", "array 'label' may hold targets: inputs.targets=[label]"),
+        ("twice.npz", "differ in the case of letters"),
         ("words.csv", "two"),
-        ("ragged.csv", ""),
         ("header.csv", "at least one row"),
-        ("x.txt", ".npy, .npz or .csv"),
+        ("x.txt", ".npy, .npz, .csv or .parquet"),
         ("broken.npy", ""),
+        ("header.npy", "cannot be read: "),
+        ("broken.parquet", ""),
+        ("index.parquet", "'id') is the index of a frame"),
+        ("text.parquet", "column 't' has shape (2, 1) of object, not numbers"),
         ("nowhere.npy", "No such file"),
     ]
 
@@ -103,6 +314,160 @@ def bad_files(folder: Path) -> list[tuple[str, str]]:
 def test_bad_files(tmp_path: Path) -> None:
     for name, message in bad_files(tmp_path):
         with pytest.raises(SettingsError) as caught:
-            load(settings("file", path=str(tmp_path / name), count=None))
+            load(of_file(tmp_path / name))
         assert message in str(caught.value), name
-        assert str(caught.value).startswith("inputs"), name
+        assert str(caught.value).startswith("inputs.path="), name
+
+
+# ------------------------------------------------------------------- lengths
+
+
+def test_lengths_at_the_ends_of_the_range(tmp_path: Path) -> None:
+    """Rows whose squares overflow or vanish keep their direction, and every other bit stays as it was."""
+    x = np.array([[3e200, 4e200], [3e-200, 4e-200], [3.0, 4.0]])
+    np.save(tmp_path / "a.npy", x)
+    got = load(of_file(tmp_path / "a.npy", normalization="unit")).x
+    np.testing.assert_allclose(got, np.sqrt(2) * np.array([[0.6, 0.8]] * 3), rtol=4e-16)
+    usual = np.random.default_rng(1).standard_normal((50, 7)) * np.logspace(-9, 9, 50)[:, None]
+    np.save(tmp_path / "b.npy", usual)
+    got = load(of_file(tmp_path / "b.npy", normalization="unit")).x
+    np.testing.assert_array_equal(got, usual / np.sqrt((usual**2).mean(axis=1, keepdims=True)))
+    np.save(tmp_path / "c.npy", np.array([[1e308], [-1e308]]))
+    with pytest.raises(SettingsError, match=r"inputs.scale=1e\+300: row 0 .* beyond the range of float64"):
+        load(of_file(tmp_path / "c.npy", scale=1e300))
+
+
+@pytest.mark.parametrize("sampler", ["dense", "law"])
+def test_zero_is_an_input_where_there_are_biases(sampler: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n0,0\n")
+    rows = ["inputs=file", f"inputs.path={tmp_path}/a.csv", "initialization=gaussian", f"ensemble.sampler={sampler}",
+            "network.width=8", "network.depth=2", "observables=ntk", "ensemble.networks=200"]  # fmt: skip
+    data = run(*rows, "initialization.C_b=0.5", "initialization.C_W=2.0", "dynamics.lambda_b=1.0")
+    frame = data.table()
+    assert data.samples()[0].tolist() == [[1, 2], [0, 0]]
+    assert (frame["status"] == 0).all()
+    first = frame[frame["layer"] == 1]
+    assert np.allclose(first["g_1_1"], 0.5)
+    assert np.allclose(first["g_0_0"], 0.5 + 5.0)
+    assert (frame.loc[frame["layer"] == 2, "H_0_0_1_1"] > 1).all(), "the bias of layer 2 alone gives 1"
+    with pytest.raises(SettingsError, match=r"initialization.C_b=0.0: line 3 of .*a.csv is zero everywhere"):
+        run(*rows, "initialization.C_b=0.0", "initialization.C_W=2.0")
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1e30, "float32"), (1e-30, "float32"), (1e160, "float64")])
+def test_kernels_beyond_the_precision_are_refused(value: float, dtype: str, run: Run) -> None:
+    rows = ["network.width=4", "ensemble.networks=4"]
+    with pytest.raises(SettingsError, match=rf"row 1 \(counted from 0\) of arrays has K\(1\) = .*range of {dtype}"):
+        simulate.run(*rows, f"ensemble.dtype={dtype}", "output=nowhere", inputs=[[1.0], [value]])
+    assert not Path("nowhere").exists()
+
+
+# ------------------------------------------------------------------- arrays from Python
+
+X, Y = np.array([[1.0, 2.0], [3.0, 4.0], [0.5, -1.0]]), np.array([1.0, -1.0, 1.0])
+TRAINED = ("network.width=4", "network.depth=2", "dynamics=gradient_descent", "dynamics.steps=2", "dynamics.eta=0.1",
+           "observables=training", "ensemble.networks=4", "workers=1", "ensemble.device=cpu")  # fmt: skip
+FRAME = pd.DataFrame(X, columns=["a", "b"])
+PAIRS: dict[str, Any] = {
+    "numpy": (X, Y),
+    "column": (X, Y[:, None]),
+    "float32": (X.astype(np.float32), Y.astype(int)),
+    "torch": (torch.tensor(X, requires_grad=True), torch.tensor(Y, dtype=torch.bfloat16)),
+    "lists": (X.tolist(), Y.tolist()),
+    "pandas": (FRAME, pd.Series(Y)),
+    "frame": FRAME.assign(y=Y),
+}
+
+
+def test_arrays_are_a_data_set_that_resumes(tmp_path: Path) -> None:
+    """The same numbers continue a data set whatever holds them; other numbers, or another split, are refused."""
+    test = (X[:1] + 1, Y[:1])
+    for name, pair in PAIRS.items():
+        given = (test[0], test[1]) if name != "frame" else pd.DataFrame(test[0], columns=["a", "b"]).assign(y=test[1])
+        data = simulate.run(*TRAINED, f"output={tmp_path}/a", inputs=pair, test=given)
+        x, y, train = data.samples()
+        np.testing.assert_array_equal(x, np.concatenate([X, test[0]]))
+        assert y is not None
+        assert (y[:, 0].tolist(), train, data.networks) == ([1, -1, 1, 1], 3, 4), name
+    grown = simulate.run(*TRAINED, "ensemble.networks=9", f"output={tmp_path}/a", inputs=(X, Y), test=test)
+    assert grown.networks == 9
+    for other, others_test in (((X + 1e-12, Y), test), ((X, -Y), test), ((X, Y), (X[1:2] + 1, Y[:1]))):
+        with pytest.raises(StoreError, match=r"made with .*samples"):
+            simulate.run(*TRAINED, "ensemble.networks=9", f"output={tmp_path}/a", inputs=other, test=others_test)
+    whole = (np.concatenate([X, test[0]]), np.concatenate([Y, test[1]]))
+    with pytest.raises(StoreError, match=r"inputs.count=3, not 4; inputs.test=1, not 0"):
+        simulate.run(*TRAINED, "ensemble.networks=9", f"output={tmp_path}/a", inputs=whole)
+
+
+def test_arrays_in_an_experiment(tmp_path: Path) -> None:
+    few = ["experiment=preactivations", "network.width=8,12", "network.depth=2", "observables.layers=[2]", "claim=null",
+           "ensemble.networks=40", "workers=1"]  # fmt: skip
+    for data in simulate.sweep(*few, f"output={tmp_path}/s", inputs=X):
+        x, y, train = data.samples()
+        np.testing.assert_array_equal(x, X)
+        assert (y, train) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "test", "message"),
+    [
+        (X[0], None, r"inputs='arrays': x has shape \(2,\) .*reshape"),
+        ((X, Y, Y), None, "the pair .x, y.; not 3"),
+        ((X, Y[:2]), None, "3 rows of x but 2 of y"),
+        ([[1.0], [1.0, 2.0]], None, "x is not an array"),
+        ([["a", "b"]], None, "not numbers"),
+        (X * 1j, None, "complex"),
+        (torch.tensor(X) * 1j, None, "complex"),
+        (np.ma.masked_less(X, 0.0), None, "masked"),
+        (X / np.array([1.0, np.inf]) * np.nan, None, "row 0 .counted from 0., column 0 is not a finite"),
+        ((FRAME, pd.Series(Y, index=[2, 1, 0])), None, "indexes of the frames x and y differ"),
+        (FRAME.assign(label=Y), None, "column 'label' may be a target"),
+        (None, X, "test='arrays': test samples come with inputs"),
+        (X, X[:, :1], "test='arrays': 1 columns of x, and the train rows have 2"),
+        ((X, Y), X, "test='arrays': 0 columns of y, and the train rows have 1"),
+        (FRAME, FRAME[["b", "a"]], "its columns of x are b, a, those of the train rows a, b"),
+    ],
+)
+def test_wrong_arrays(given: Any, test: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        simulate.run("network.width=4", "ensemble.networks=4", "output=nowhere", inputs=given, test=test)
+    assert not Path("nowhere").exists()
+
+
+def test_arrays_and_another_source() -> None:
+    with pytest.raises(SettingsError, match=r"^inputs='digits': arrays are given as inputs, too"):
+        simulate.run("inputs=digits", inputs=X)
+    with pytest.raises(SettingsError, match=r"^inputs='arrays': arrays are given in Python"):
+        simulate.run("inputs=arrays")
+    with pytest.raises(SettingsError, match=r"^inputs.targets=\['b'\]: only a frame"):
+        simulate.run("inputs.targets=[b]", inputs=X)
+
+
+# ------------------------------------------------------------------- data sets of files
+
+
+def test_a_changed_file_is_another_data_set(run: Run, tmp_path: Path) -> None:
+    """The identity holds the numbers and the division of the rows."""
+    text = "a,y,s\n1,1,train\n2,-1,train\n3,1,test\n"
+    rows = [*TRAINED, "inputs=file", f"inputs.path={tmp_path}/a.csv", "inputs.split=s", f"output={tmp_path}/o"]
+    (tmp_path / "a.csv").write_text(text)
+    assert run(*rows).samples()[2] == 2
+    (tmp_path / "a.csv").write_text(text.replace("\n", "\r\n"))
+    run(*rows)
+    for changed in ("a,y,s\n1,1,train\n2,-1,test\n3,1,test\n", text.replace("3,1", "3.5,1")):
+        (tmp_path / "a.csv").write_text(changed)
+        with pytest.raises(StoreError, match=r"inputs.count=2, not 1|samples="):
+            run(*rows)
+
+
+def test_shuffled_files_keep_the_identity_and_the_rows_of_earlier_versions(tmp_path: Path) -> None:
+    """Files were once shuffled by the seed and scaled to one length by default; two settings say so today."""
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    np.save(tmp_path / "x.npy", x)
+    point = read_one(["inputs=file", f"inputs.path={tmp_path}/x.npy", "inputs.seed=4", "inputs.shuffle=true",
+                      "inputs.normalization=unit", "inputs.test=1"])  # fmt: skip
+    earlier = {"source": "file", "count": None, "test": 1, "seed": 4, "normalization": "unit",
+               "path": f"{tmp_path}/x.npy"}  # fmt: skip
+    assert point.identity()["inputs"] == earlier
+    unit = x / np.sqrt((x**2).mean(axis=1, keepdims=True))
+    np.testing.assert_array_equal(load(point.inputs).x, unit[np.random.default_rng(4).permutation(5)])
