@@ -38,8 +38,8 @@ def append(writer: Writer, entry: Line) -> None:
     folder = own_folder(writer.path, COMMITS)
     name = folder / f"{writer.first}-{writer.last}-{disk.host()}-{disk.process()}-{writer.inode}.jsonl"
     known = disk.status(name) is not None
-    # The first end of line is for what a crash may have left of a line in a log of the same name.
-    disk.append(name, b"\n" + json.dumps(entry, allow_nan=False).encode() + b"\n")
+    # An end of line comes first and not last, so that what a crash left of a line spoils no other.
+    disk.append(name, b"\n" * known + json.dumps(entry, allow_nan=False).encode())
     if not known:
         disk.sync_folder(folder)
 
