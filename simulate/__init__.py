@@ -9,6 +9,7 @@ Each data set is a folder of parquet files; `data.table()` is a pandas frame wit
 layer, and `data.to_xarray()` has named dimensions.
 """
 
+from simulate import system  # noqa: F401 first, since it refuses systems that cannot run the rest
 from simulate.api import run, sweep
 from simulate.settings.reader import SettingsError
 from simulate.store.files import StoreError

@@ -33,7 +33,7 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     hidden = sum(settings.network.widths) + settings.network.outputs
     if settings.ensemble.sampler == "law":  # layer by layer: deviates, preactivations, activations and their copies
         widest = max(settings.network.outputs, *settings.network.widths, 1)
-        if not _pulls_back(settings):
+        if not pulls_back(settings):
             return item * samples * widest * 5
         # the backward pass holds those of all layers (at most: z goes where the slope follows from s), and vectors for
         # every output
@@ -46,14 +46,14 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     return held + (8 * hidden * 6 * directions**order if order else 0)
 
 
-def _pulls_back(settings: Settings) -> bool:
+def pulls_back(settings: Settings) -> bool:
     """Whether the law sampler pulls vectors back through the networks."""
     return any("ntk" in observable.needs for observable in recorded(settings.observables.record))
 
 
 def vectors(settings: Settings) -> int:
     """Rows that a sample has in the widest array of the law sampler: one, or one for each output pulled back."""
-    if not _pulls_back(settings):
+    if not pulls_back(settings):
         return 1
     return settings.network.outputs * len(settings.observables.output_layers)
 
@@ -86,7 +86,7 @@ def counts(job: Job) -> Counts:
     rows = job.layout.row_bytes()
     if s.ensemble.sampler == "law":
         operations, normals = 4.0 * D * D * hidden, float(D * (hidden + outputs))
-        if _pulls_back(s):
+        if pulls_back(s):
             R = outputs * D * len(s.observables.output_layers)
             operations += hidden * (4.0 * R * R + 6.0 * R * D)
             normals += R * hidden

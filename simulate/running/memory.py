@@ -1,47 +1,76 @@
 """Memory: the peak of a process from its settings, the memory that is still free, and how many processes fit."""
 
 import contextlib
-import os
 import resource
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import torch
 
-from simulate.running.cost import network_bytes
+from simulate.networks.activations import slope_of_s
+from simulate.running.cost import network_bytes, pulls_back, vectors
 from simulate.running.jobs import Job
 from simulate.running.plan import part_size
+from simulate.running.process import MAPPED_BYTES
 from simulate.settings.reader import SettingsError
 
 # OVERHEAD: resident bytes of a running process in addition to its arrays (compiled code, parquet writer), measured.
 OVERHEAD = {"cpu": 110 * 2**20, "cuda": 630 * 2**20}
-ROW_COPIES = 4  # copies of a part's rows at the peak: as measured, as joined, as columns, as encoded
+# HOLES: measured heap over arrays in use, where all layers are held and a block follows another one.
+HOLES = 1.5
+LAYER_OBJECTS = 2**12  # bytes of the objects of a layer in addition to the numbers of its arrays
+COLUMN_WRITER = 2**12  # bytes of the description and the writer of a column
 
 
 def peak_bytes(job: Job) -> tuple[int, int]:
     """Peak bytes that a process adds to those it starts with: (in the machine's memory, in the device's)."""
-    device = job.settings.ensemble.device
+    device, layout = job.settings.ensemble.device, job.layout
+    arrays = _law_bytes(job) if job.settings.ensemble.sampler == "law" else _dense_bytes(job)
+    networks = min(part_size(job), job.settings.ensemble.networks)
+    item, columns = 4 if layout.dtype == "float32" else 8, layout.column_count()
+    numbers = len(layout.steps) * len(layout.layers) * columns * item  # of one network, as they are measured
+    computing = numbers * max(job.block, networks)
+    writing = (numbers + layout.row_bytes()) * networks + COLUMN_WRITER * columns  # the numbers, and their table
+    host = OVERHEAD[device] + LAYER_OBJECTS * layout.depth + max(computing, writing)
+    return (host, arrays) if device == "cuda" else (host + arrays, 0)
+
+
+def _law_bytes(job: Job) -> int:
+    """Bytes of the arrays of a block without weights at their peak."""
+    s, D, layout = job.settings, len(job.samples.x), job.layout
+    item = 4 if s.ensemble.dtype == "float32" else 8
+    widest = max(s.network.outputs, *s.network.widths, 1)
+    array = item * D * widest  # of one layer and network
+    one_layer = 5 * array * vectors(s) + 8 * (D + 2) * widest  # deviates, copies, and products in float64
+    if not pulls_back(s):
+        return one_layer * job.block
+    # The layers' xi and s, and z where it is recorded or the slope does not follow from s; g and C in float64.
+    z_kept = s.network.widths if not slope_of_s(s.activation) else [s.network.sizes(1)[k] for k in layout.layers]
+    layers = item * D * (2 * sum(s.network.widths) + sum(z_kept)) + 16 * D**2 * layout.depth
+    rows = vectors(s) * D  # vectors that are pulled back
+    need = (layers + one_layer + 16 * rows**2) * job.block
+    first_only = s.ensemble.networks <= job.block
+    return need if first_only or array * job.block >= MAPPED_BYTES else int(need * HOLES)  # large ones leave no holes
+
+
+def _dense_bytes(job: Job) -> int:
+    """Bytes of the arrays of a block with weights at their peak."""
     D, n_0 = job.samples.x.shape
-    working = network_bytes(n_0, D, job.settings) * job.block
-    rows = ROW_COPIES * job.layout.row_bytes() * part_size(job) + OVERHEAD[device]
-    return (rows, working) if device == "cuda" else (rows + working, 0)
+    return network_bytes(n_0, D, job.settings) * job.block
 
 
 def resident() -> int:
     """Bytes of this process that are in memory now."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # systems other than Linux give the peak
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return psutil.Process().memory_info().rss
 
 
 def available() -> int:
-    """Bytes that this process may still take: the least that the machine, its control groups and its limits leave."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for name, text in _texts({"meminfo": Path("/proc/meminfo")}).items():
-        limits += [int(line.split()[1]) * 1024 for line in text.splitlines() if name and line.startswith("MemAvail")]
+    """Bytes that this process may still take: the least that the machine, its limits and, on Linux, its control groups
+    leave."""
+    limits = [psutil.virtual_memory().available]
     groups = _texts({"groups": Path("/proc/self/cgroup")}).get("groups", "")
     for line in groups.splitlines():
         _, controllers, group = line.split(":", 2)
@@ -61,8 +90,7 @@ def available() -> int:
                 break
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
-        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        limits.append(soft - mapped)
+        limits.append(soft - psutil.Process().memory_info().vms)
     return max(min(limits), 0)
 
 

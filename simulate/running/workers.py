@@ -24,6 +24,7 @@ from simulate.running.process import keep_memory, one_thread
 from simulate.settings import Settings
 from simulate.settings.reader import SettingsError
 from simulate.store.locks import Writer
+from simulate.system import cores
 
 Task = tuple[Job, Writer, int, int]  # networks [first, last) of the job's data set, and the right to write them
 
@@ -32,7 +33,7 @@ def workers(settings: Settings) -> int:
     """Processes: one a core, or one a CUDA device."""
     if settings.ensemble.device == "cuda":
         return min(settings.workers or torch.cuda.device_count(), torch.cuda.device_count())
-    return settings.workers or len(os.sched_getaffinity(0))
+    return settings.workers or cores()
 
 
 def why_alone() -> str | None:

@@ -4,6 +4,7 @@
 tests can put a machine that crashes in their place (tests/behaviour/faults.py). All raise OSError.
 """
 
+import errno
 import fcntl
 import os
 import secrets
@@ -66,17 +67,30 @@ def try_lock(stream: IO[bytes], shared: bool = False) -> bool:
     return True
 
 
+def _flush(descriptor: int) -> None:
+    """Flush down to the disk. On macOS fsync leaves the data in the disk's own cache and F_FULLFSYNC does not, but some
+    file systems, mostly of networks, do not have it."""
+    if full := getattr(fcntl, "F_FULLFSYNC", None):
+        try:
+            fcntl.fcntl(descriptor, full)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY):
+                raise
+    os.fsync(descriptor)
+
+
 def sync(stream: IO[bytes]) -> None:
     """Return when what was written to the file is on the disk."""
     stream.flush()
-    os.fsync(stream.fileno())
+    _flush(stream.fileno())
 
 
 def sync_folder(path: Path) -> None:
     """Return when the names of the folder's files are on the disk."""
     folder = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        _flush(folder)
     finally:
         os.close(folder)
 

@@ -15,15 +15,15 @@ OUTSIDE = {
     "analysis/theory": {"numpy", "scipy"},
     "simulate/settings": set(),
     "simulate/store": {"numpy", "pyarrow", "jsonschema", "xarray"},
-    "simulate": {"torch", "numpy", "numba", "pyarrow", "rich", "yaml"},
+    "simulate": {"torch", "numpy", "numba", "pyarrow", "rich", "yaml", "psutil"},
     "analysis": {"numpy", "scipy", "pandas", "lsqfit", "gvar", "matplotlib", "jinja2", "rich"},
     "configs": {"hydra", "omegaconf", "yaml"},
 }
 # The layers of each package from the lowest: a layer may import itself and the layers before it.
 LAYERS = {
     "simulate": (
-        "simulate.registry", "simulate.numerics", "simulate.observables.family", "simulate.observables.columns",
-        "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
+        "simulate.system", "simulate.registry", "simulate.numerics", "simulate.observables.family",
+        "simulate.observables.columns", "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
         "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
         "simulate.api", "simulate.status", "simulate", "simulate.__main__",
     ),

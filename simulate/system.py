@@ -1,0 +1,20 @@
+"""The operating system: what it must have, and what only some have. Imported first, so that a refusal is one line."""
+
+import os
+import sys
+
+try:
+    import fcntl  # noqa: F401
+except ImportError:
+    print(
+        "error: writers lock their files by fcntl, which Windows does not have: use Linux, macOS, or Linux within"
+        " Windows (WSL)",
+        file=sys.stderr,
+    )
+    raise SystemExit(2) from None
+
+
+def cores() -> int:
+    """Processor cores that this process may use; where the system does not tell (macOS), those of the machine."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
