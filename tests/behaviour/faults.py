@@ -53,8 +53,10 @@ class File:
     def crash(self, rng: random.Random) -> None:
         self.locks.clear()
         if self.content != self.durable:
-            cut = self.content[: rng.randrange(len(self.content) + 1)]
-            self.content = self.durable = rng.choice((self.durable, self.content, cut, b"\0" * len(cut)))
+            safe = len(self.durable) if self.content.startswith(self.durable) else 0  # what was added may be cut
+            cut = self.content[: rng.randint(safe, len(self.content))]
+            zeros = cut[:safe] + b"\0" * (len(cut) - safe)
+            self.content = self.durable = rng.choice((self.durable, self.content, cut, zeros))
 
 
 class Folder(File):

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import pairwise
@@ -158,7 +159,7 @@ class History:
                 except Death:
                     if self.machine.failure:
                         return
-                except locks.HeldError:
+                except (locks.HeldError, BrokenProcessPool):
                     pass  # it tries again
                 except OSError as error:
                     swept = isinstance(error, FileNotFoundError) and ".tmp" in str(error)
@@ -205,6 +206,8 @@ class History:
                 self._commit(writer, first, last)
         while any(task in self.tasks for task in given):
             self.machine.sleep(0.1)
+        if not {(first, last) for *_, first, last in given} <= self.reported:
+            raise BrokenProcessPool
         ranges = committed(PATH)
         if not list(gaps(ranges, writer.first, writer.last)):  # a run that ends well says so, whoever wrote the parts
             self.reported |= {part for part in ranges if part[0] < writer.last and writer.first < part[1]}
@@ -226,6 +229,7 @@ class History:
         while not all(other.ended for other in writers) and not self.machine.failure:
             try:
                 process.begin()
+                process.name = process.name[0], 4711  # in the namespace of its parent, and so another number
                 while not self.tasks and not all(other.ended for other in writers):
                     self.machine.sleep(0.5)
                 if self.tasks:
