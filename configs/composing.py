@@ -5,7 +5,8 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from copy import deepcopy
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +71,47 @@ def _composed(
     from hydra import compose
     from omegaconf import OmegaConf
 
-    def plain(part: Any, resolve: bool) -> dict[str, Any]:
-        found = OmegaConf.to_container(part, resolve=resolve, throw_on_missing=resolve)
-        assert isinstance(found, dict)
-        return {str(key): value for key, value in found.items()}
+    if not folders:
+        return _plain(_of_package(name, overrides), whole), {}
 
     with hydra_with(folders), warnings.catch_warnings():
         warnings.filterwarnings("error", ".*is not available")  # a search path of a file
-        config = compose(name, overrides=list(overrides), return_hydra_config=bool(folders))
-    of_hydra = plain(config.hydra, False) if folders else {}
+        config = compose(name, overrides=list(overrides), return_hydra_config=True)
+    of_hydra = _plain(config.hydra, False)
     OmegaConf.set_struct(config, False)
     config.pop("hydra", None)
-    return plain(config, whole), of_hydra
+    return _plain(config, whole), of_hydra
+
+
+def _plain(part: Any, resolve: bool) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    found = OmegaConf.to_container(part, resolve=resolve, throw_on_missing=resolve)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def _of_package(name: str, overrides: Sequence[str]) -> Any:
+    """The config from the package's files. Hydra first loads the files of the chosen options, which takes long and is
+    the same for all points of a sweep, and then overrides single settings."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    single = [override for override in parsed if "." in override.key_or_group and override.package is None]
+    choices = tuple(text for text, override in zip(overrides, parsed, strict=True) if override not in single)
+    config = deepcopy(_of_choices(name, choices))
+    ConfigLoaderImpl._apply_overrides_to_config(single, config)
+    return config
+
+
+@lru_cache(maxsize=256)
+def _of_choices(name: str, choices: tuple[str, ...]) -> Any:
+    """The config of the package's files with these options."""
+    from hydra import compose
+
+    with hydra_with(()):
+        return compose(name, overrides=list(choices))
 
 
 @cache

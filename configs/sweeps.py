@@ -65,13 +65,14 @@ def values_of(parsed: Any, typed: str, folders: Sequence[Path]) -> list[str]:
 
 
 def axes_of(sweep: Any, named: set[str]) -> dict[str, Axis]:
-    """The axes of the setting `sweep`, without those whose setting is `named` by an override.
+    """The axes of the setting `sweep`, without those that are null or whose setting is `named` by an override.
 
     ConfigError where it is no mapping of settings to lists, where paired lists differ in length or have a setting that
     is swept twice, and where overrides name some settings of a pair and not the others.
     """
     lists = {str(key): values for key, values in (sweep or {}).items()} if isinstance(sweep, Mapping | None) else None
     paired = {} if lists is None else lists.pop(ZIP, None) or {}
+    lists = None if lists is None else {key: values for key, values in lists.items() if values is not None}
     if lists is None or not all(isinstance(values, list) for values in lists.values()):
         raise ConfigError(f"sweep={text(sweep)}: {FORM}")
     if not isinstance(paired, Mapping) or not all(isinstance(values, list) for values in paired.values()):
@@ -80,7 +81,9 @@ def axes_of(sweep: Any, named: set[str]) -> dict[str, Axis]:
         sizes = ", ".join(f"{key} has {len(values)}" for key, values in paired.items())
         raise ConfigError(f"sweep.zip={text(paired)}: paired lists have one length; {sizes}")
     if twice := set(lists) & set(paired):
-        raise ConfigError(f"sweep.zip={text(paired)}: {min(twice)} is an axis of its own too")
+        raise ConfigError(
+            f"sweep.zip={text(paired)}: {min(twice)} is an axis of its own too; sweep={{{min(twice)}: null}} ends that"
+        )
     paired = {str(key): values for key, values in paired.items()}
     axes = {key: [{key: text(v)} for v in values] for key, values in lists.items() if key not in named}
     over = named & set(paired)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import configs
-from configs.arguments import Program, run_command, versions
+from configs.arguments import Program, closed, run_command, versions
 from simulate import plugins
 from simulate.launchers import LAUNCHERS
 from simulate.settings.reader import SettingsError, printable
@@ -120,6 +120,8 @@ def main(arguments: list[str]) -> int:
                 whole = whole and not line.startswith("  damaged")
             whole = whole and data.complete
     except (configs.ConfigError, SettingsError, StoreError, OSError) as error:
+        if closed(sys.stdout):
+            raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     for line in failed(Path(folders[0])):

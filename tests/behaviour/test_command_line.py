@@ -228,6 +228,7 @@ def test_paired_lists(capsys: Capture) -> None:
         with pytest.raises(configs.ConfigError, match=re.escape(named)):
             axes_of(sweep, set())
     assert axes_of({"zip": {"a.b": [8], "a.c": [2]}}, set()) == {"zip": [{"a.b": "8", "a.c": "2"}]}, "the control"
+    assert axes_of({"zip": {"a.b": [8]}, "a.b": None}, set()) == {"zip": [{"a.b": "8"}]}, "null ends an axis"
 
 
 def test_sweep_as_a_setting(capsys: Capture) -> None:
@@ -288,7 +289,7 @@ ODD = [
     ["network.width=６４"], ["output=a\0b"], ["output=\ud800"], ["network.width=3\n4"], ["network.width=" + "9" * 5000],
     ["a." * 999 + "b=1"],
     ["network.width=" + "[" * 200 + "]" * 200], ["network.width=" + "[" * 900], ["network..width=3"],
-    ["network.width=3}"], ["network.width={"], ["network.width=f(3)"], ["network.width=${"], 
+    ["network.width=3}"], ["network.width={"], ["network.width=f(3)"], ["network.width=${"],
     ["network.width=${nope:1}"], ["network.width=range(1,2,0)"], ["-m", "network.width=range(1,2,0)"],
     ["-m", "network.width=range(1,1)"], ["-m", "network.width=3,"], ["-m", "activation=glob()"],
     ["activation=glob(re*)"], ["-m", "activation=glob([])"],
