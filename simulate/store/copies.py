@@ -4,9 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from simulate.settings import with_defaults
+from simulate.settings import comparable
 from simulate.store.manifest import digest
 from simulate.store.sets import DataSet, pieces, total
 
@@ -34,7 +33,7 @@ def merged(sets: Sequence[DataSet]) -> tuple[list[DataSet], list[str]]:
 
 
 def _ensemble(data: DataSet) -> str:
-    identity: dict[str, Any] = with_defaults(data.manifest["identity"])
+    identity = comparable(data.manifest["identity"])
     identity["ensemble"].pop("block", None)
     return digest(identity)
 

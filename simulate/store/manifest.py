@@ -16,7 +16,7 @@ from simulate.settings import comparable
 from simulate.settings.plugin import differences, recorded_plugins
 from simulate.store import disk
 from simulate.store.files import StoreError, sweep_up
-from simulate.store.folders import NETWORKS, own_folder, set_aside
+from simulate.store.folders import COMMITS, NETWORKS, own_folder, set_aside
 from simulate.store.layout import READABLE, Layout
 from simulate.store.locks import Writer
 from simulate.store.parts import committed, part_path, recorded_identity
@@ -49,12 +49,6 @@ def check(path: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
 
 def _checked(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:
     """As `check`, and whether there is a damaged manifest."""
-    done = committed(path)
-    if done and (done[0][0] < manifest["first"] or done[-1][1] > manifest["first"] + manifest["networks"]):
-        raise StoreError(
-            f"output={path}: it holds networks {done[0][0]} to {done[-1][1] - 1}, some of which "
-            f"ensemble.first={manifest['first']} and ensemble.networks={manifest['networks']} would leave out"
-        )
     try:
         recorded = read_manifest(path)
     except DamagedError as error:
@@ -62,6 +56,7 @@ def _checked(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any] | Non
         if found - {digest(manifest["identity"])} or (error.there and not found):
             whose = "its parts were made with other settings" if found else "it has no part that tells its settings"
             raise StoreError(f"output={path}: {error.why}, and {whose}; choose another output") from None
+        _check_range(path, manifest)
         return None, error.there
     old, wanted = comparable(recorded["identity"]), comparable(manifest["identity"])
     different = [*differences(recorded_plugins(old), recorded_plugins(wanted))]
@@ -72,7 +67,17 @@ def _checked(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any] | Non
             f"output={path}: it holds a data set made with {'; '.join(different)}. "
             "Choose another output, or the settings it was made with"
         )
+    _check_range(path, manifest)
     return recorded, False
+
+
+def _check_range(path: Path, manifest: dict[str, Any]) -> None:
+    done = committed(path)
+    if done and (done[0][0] < manifest["first"] or done[-1][1] > manifest["first"] + manifest["networks"]):
+        raise StoreError(
+            f"output={path}: it holds networks {done[0][0]} to {done[-1][1] - 1}, some of which "
+            f"ensemble.first={manifest['first']} and ensemble.networks={manifest['networks']} would leave out"
+        )
 
 
 def create(writer: Writer, manifest: dict[str, Any], x: NDArray[Any], y: NDArray[Any] | None, train: int) -> list[str]:
@@ -84,7 +89,7 @@ def create(writer: Writer, manifest: dict[str, Any], x: NDArray[Any], y: NDArray
     path = writer.path
     (recorded, damaged), notes = _checked(path, manifest), []
     sweep_up(path)
-    for folder in (path, own_folder(path, NETWORKS)):
+    for folder in (path, own_folder(path, NETWORKS), own_folder(path, COMMITS)):
         disk.sync_folder(folder)  # names that a killed process has given, and that this run takes for committed
     if damaged:
         with contextlib.suppress(FileNotFoundError):  # another shard may do the same

@@ -6,7 +6,6 @@ In data sets of format 1 parts lie in DIR itself; the run that continues one mov
 are verified when they are read, and the log of commits holds a digest of each part.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from simulate.store.files import StoreError, commit, retried
 from simulate.store.folders import NETWORKS, move, names, own_folder, set_aside
 from simulate.store.layout import KEYS, Layout
 from simulate.store.locks import Writer
-from simulate.store.plain import sha256
+from simulate.store.plain import Hashed, sha256
 
 NOWHERE: Mapping[str, Any] = {"device": None, "code": None}
 
@@ -192,13 +191,12 @@ def write_part(
             arrays.append(pa.array(column, mask=absent if absent.any() else None, from_pandas=False))
     table = pa.Table.from_arrays(arrays, schema=layout.arrow(metadata))
     name = own_folder(writer.path, NETWORKS) / part_name(first, first + M)
-    hashed = _Hashed()
+    hashed = Hashed()
 
     def write(stream: IO[bytes]) -> None:
-        hashed.stream = stream
         pq.write_table(
             table,
-            hashed,
+            hashed.around(stream),
             compression="zstd",
             # Random mantissas do not compress, but exponents do once the bytes of numbers are split.
             use_dictionary=["step", "layer", "status"],
@@ -209,27 +207,9 @@ def write_part(
 
     @contextmanager
     def entered() -> Iterator[None]:
-        digest = hashed.sha256.hexdigest(), hashed.bytes
-        commits.append(writer, commits.line(name.name, metadata.get("identity", ""), digest, M * S * Lr, M, made))
+        identity = metadata.get("identity", "")
+        commits.append(writer, commits.line(name.name, identity, hashed.digest(), M * S * Lr, M, made))
         with writer.fence():
             yield
 
     commit(name, write, entered, writer.path)
-
-
-class _Hashed:
-    """A stream that takes the digest of what is written to it."""
-
-    stream: IO[bytes]
-    closed = False
-
-    def __init__(self) -> None:
-        self.sha256, self.bytes = hashlib.sha256(), 0
-
-    def write(self, content: bytes) -> int:
-        self.sha256.update(content)
-        self.bytes += len(content)
-        return self.stream.write(content)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)

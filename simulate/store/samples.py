@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from simulate.store import disk
-from simulate.store.files import StoreError
+from simulate.store.files import StoreError, retried
 from simulate.store.folders import set_aside
 from simulate.store.locks import Writer
-from simulate.store.plain import sha256
+from simulate.store.plain import Hashed, sha256
 
 SAMPLES = "samples.parquet"
 Given = tuple[NDArray[Any], NDArray[Any] | None, int]  # x (D, n_0), y (D, n_L) or None, the number of train samples
@@ -38,27 +38,34 @@ def read_samples(path: Path, manifest: Mapping[str, Any]) -> Given:
     recorded, identity = manifest.get("files", {}).get(SAMPLES), manifest["identity"].get("samples")
     try:
         digest, size = sha256(name)
-        if recorded and (digest, size) != (recorded["sha256"], recorded["bytes"]):
-            raise StoreError(f"differs from its digest in the manifest, {recorded['sha256'][:8]}")
+    except FileNotFoundError:
+        raise MissingError("is missing") from None
+    except ValueError as error:
+        raise StoreError(f"is {error}") from None
+    if recorded and (digest, size) != (recorded["sha256"], recorded["bytes"]):
+        raise StoreError(f"differs from its digest in the manifest, {recorded['sha256'][:8]}")
+    inputs, targets, train = retried(lambda: _read(name, wanted))
+    if identity and samples_digest(inputs, targets) != identity:
+        raise StoreError("holds other samples than the data set's identity names")
+    if not np.array_equal(train, np.arange(wanted) < np.sum(train)):
+        raise StoreError("does not begin with its train samples")
+    return inputs, targets, int(np.sum(train))
+
+
+def _read(name: Path, wanted: int) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any]]:
+    """x, y, and whether each sample is for training. Raises as `read_samples` does."""
+    try:
         with disk.open_for_reading(name) as stream, pq.ParquetFile(stream) as file:
             if file.metadata.num_rows != wanted:
                 raise StoreError(f"has {file.metadata.num_rows} samples, not {wanted}")
             table = file.read()
         x = [table[column].to_numpy() for column in table.column_names if column.startswith("x_")]
         y = [table[column].to_numpy() for column in table.column_names if column.startswith("y_")]
-        train = table["train"].to_numpy()
-        inputs, targets = np.stack(x, axis=1), np.stack(y, axis=1) if y else None
-    except FileNotFoundError:
-        raise MissingError("is missing") from None
+        return np.stack(x, axis=1), np.stack(y, axis=1) if y else None, table["train"].to_numpy()
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise StoreError(f"cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})") from None
-    if identity and samples_digest(inputs, targets) != identity:
-        raise StoreError("holds other samples than the data set's identity names")
-    if not np.array_equal(train, np.arange(wanted) < np.sum(train)):
-        raise StoreError("does not begin with its train samples")
-    return inputs, targets, int(np.sum(train))
 
 
 def samples_damage(path: Path, manifest: Mapping[str, Any]) -> str | None:
@@ -90,6 +97,7 @@ def keep_samples(writer: Writer, manifest: Mapping[str, Any], given: Given, cont
         table = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
         table |= {f"x_{k}": column for k, column in enumerate(x.T)}
         table |= {f"y_{k}": column for k, column in enumerate(y.T)} if y is not None else {}
-        writer.commit(SAMPLES, lambda stream: pq.write_table(pa.table(table), stream))
-    digest, size = sha256(name)
+        hashed = Hashed()
+        writer.commit(SAMPLES, lambda stream: pq.write_table(pa.table(table), hashed.around(stream)))
+    digest, size = sha256(name) if whole else hashed.digest()
     return {"sha256": digest, "bytes": size, "rows": len(given[0])}, notes

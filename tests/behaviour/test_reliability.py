@@ -295,7 +295,7 @@ def test_status(
     stdout = capsys.readouterr().out
     assert "380 of 400 networks, 1 gap, nobody is writing" in stdout
     assert "set aside: part-000000000040-000000000060.parquet.damaged-1" in stdout
-    assert "damaged: part-000000000100-000000000120.parquet cannot be read" in stdout
+    assert "damaged: part-000000000100-000000000120.parquet differs from its digest" in stdout
     assert list(gaps([(0, 5), (7, 9)], 0, 12)) == [(5, 7), (9, 12)]
     logs = tmp_path / "slurm"
     logs.mkdir()

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,15 +158,17 @@ def test_errors_of_the_disk_are_not_damage(
     whole, failures = pq.ParquetFile, [2]
 
     def failing(*arguments: object, **named: object) -> pq.ParquetFile:
-        if failures[0]:
+        if failures[0] and "part-" in str(arguments[0]):
             failures[0] -= 1
             raise OSError(errno.EIO, "Input/output error")
         return whole(*arguments, **named)
 
     monkeypatch.setattr(parts.pq, "ParquetFile", failing)
     monkeypatch.setattr(disk, "sleep", lambda seconds: None)
+    shutil.rmtree(tmp_path / "a" / "commits")  # parts without lines are read
     assert main(settings) == 0, "two failures pass"
     failures[0] = 1000
+    shutil.rmtree(tmp_path / "a" / "commits")
     capsys.readouterr()
     assert main(settings) == 1
     assert "Input/output error" in capsys.readouterr().err
@@ -220,13 +223,12 @@ def test_folders_are_flushed_into_those_above(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("name", [MANIFEST, "part-000000000000-000000000020.parquet"])
 def test_what_cannot_be_read_now_is_not_missing(
-    name: str, run: Callable[..., DataSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An error of the disk on looking for a file ends the run in one line, and changes nothing."""
     many = ["network.width=8", "ensemble.networks=20", f"output={tmp_path}/a"]
-    run(*many)
-    before = {path: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert main([*many, "workers=1", "ensemble.device=cpu"]) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
 
     def stale(path: Path) -> object:
         if path.name == name:
@@ -239,7 +241,7 @@ def test_what_cannot_be_read_now_is_not_missing(
     assert main([*many, "workers=1", "ensemble.device=cpu"]) == 1
     assert "Stale file handle" in capsys.readouterr().err
     monkeypatch.undo()
-    assert {path: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+    assert {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()} == before
 
 
 LONG = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=100000",
