@@ -91,10 +91,13 @@ def total(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def lines(path: Path, s: dict[str, Any]) -> Iterator[str]:
-    """The state of the data set in `path` in sentences for the terminal: one line for the data set, and one for each
-    writer and fault."""
-    text = f"{path}: {s['networks']:,} of {s['wanted']:,} networks"
+def lines(data: DataSet, state: dict[str, Any] | None = None) -> Iterator[str]:
+    """The state in sentences for the terminal: one line for the data set, and one for each writer and fault.
+
+    state: what `status` returned, if it is known.
+    """
+    s = status(data) if state is None else state
+    text = f"{data.path}: {s['networks']:,} of {s['wanted']:,} networks"
     if s["missing"]:
         text += f", {len(s['missing'])} gap{'s'[: len(s['missing']) > 1]}"
         text += f", {s['rate']:,.0f}/s, {s['seconds_left']:,.0f} s left" if s["rate"] and s["writers"] else ""
@@ -155,7 +158,7 @@ def main(arguments: list[str]) -> int:
         states: dict[Path, dict[str, Any]] = {}
         for data in find(Path(folders[0])):
             states[data.path] = status(data, flags.verify)
-            for line in () if flags.json else lines(data.path, states[data.path]):
+            for line in () if flags.json else lines(data, states[data.path]):
                 print(printable(line))
     except (configs.ConfigError, SettingsError, StoreError, OSError) as error:
         if closed(sys.stdout):
