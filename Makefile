@@ -1,24 +1,28 @@
 # make demo: install and run the three claims on real digits.   make test: install and run the tests.
 # make venv TORCH=cuda takes the newest CUDA build instead of the CPU one. An environment (VENV=DIR) that already
 # has a torch keeps it.   make bench: the race of docs/performance.md; make bench-peers: with JAX and neural-tangents,
-# in a second environment.
+# in a second environment.   make test-oldest: the tests with every dependency at its lower bound in pyproject.toml.
+# make test-newest: make test in a fresh environment, which takes the newest of everything but torch (TORCH=cuda: of all).
 
 PYTHON ?= python3
 VENV ?= .venv
 PEERS ?= .venv-peers
+OLDEST ?= .venv-oldest
+NEWEST ?= .venv-newest
 BENCH ?= --rounds 5 --seconds 0.5
 TORCH ?= cpu
 BIN := $(VENV)/bin
 DEMO := outputs/demo
+PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: venv demo test lint types soak cluster bench bench-peers clean
+.PHONY: venv demo test test-oldest test-newest lint types soak cluster bench bench-peers clean
 
 venv: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints-cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@if $(BIN)/python -c "import torch" 2>/dev/null; then echo "torch is here already and stays as it is"; \
-	elif [ "$(TORCH)" = cuda ]; then $(BIN)/python -m pip install -q "torch>=2.6"; \
+	elif [ "$(TORCH)" = cuda ]; then $(BIN)/python -m pip install -q torch; \
 	else $(BIN)/python -m pip install -q -c constraints-cpu.txt torch; fi
 	$(BIN)/python -m pip install -q -e ".[dev]"
 	touch $@
@@ -37,7 +41,25 @@ types: venv
 	$(BIN)/mypy
 
 test: venv lint types
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python $(PYTEST)
+
+# bounds.txt has each dependency at its own lower bound, so bounds that exclude each other are an error. pip installs
+# torch, because uv does not read pip's settings and would not find the CPU build. The bytecode is compiled because
+# some old releases warn when they are, and a warning fails a test.
+$(OLDEST)/.installed: pyproject.toml Makefile | venv
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(BIN)/uv pip compile -q --all-extras --no-deps --resolution lowest-direct \
+		--python $(OLDEST)/bin/python -o $(OLDEST)/bounds.txt pyproject.toml
+	$(OLDEST)/bin/python -m pip install -q -c $(OLDEST)/bounds.txt torch
+	$(BIN)/uv pip install -q --compile-bytecode --python $(OLDEST)/bin/python -r $(OLDEST)/bounds.txt -e .
+	touch $@
+
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python $(PYTEST)
+
+test-newest:
+	rm -rf $(NEWEST)
+	$(MAKE) test VENV=$(NEWEST)
 
 soak: venv
 	$(BIN)/python -m pytest -m long -rP tests/behaviour/test_soak.py
