@@ -8,12 +8,14 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 import analysis
 import simulate
 from analysis.__main__ import main
 from simulate.__main__ import main as simulate_main
+from simulate.store.manifest import digest
 
 SMALL = {
     "preactivations": [
@@ -114,6 +116,16 @@ def test_strict_exit_code(tmp_path: Path) -> None:
         content = json.loads(manifest.read_text())
         content["settings"]["activation"]["name"] = "tanh"
         manifest.write_text(json.dumps(content))
+    assert main([f"data={tmp_path}/s", "figures=false"]) == 2, "the identity says sin"
+    for manifest in tmp_path.glob("s/*/dataset.json"):
+        content = json.loads(manifest.read_text())
+        content["identity"]["activation"]["name"] = "tanh"
+        manifest.write_text(json.dumps(content))
+    assert main([f"data={tmp_path}/s", "figures=false"]) == 2, "the parts say sin"
+    for part in tmp_path.glob("s/*/networks/*.parquet"):
+        identity = json.loads((part.parents[1] / "dataset.json").read_text())["identity"]
+        table = pq.read_table(part, partitioning=None)
+        pq.write_table(table.replace_schema_metadata({"identity": digest(identity)}), part)
     assert main([f"data={tmp_path}/s", "figures=false"]) == 0
     assert main([f"data={tmp_path}/s", "figures=false", "strict=true"]) == 3
 
