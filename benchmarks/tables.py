@@ -1,10 +1,11 @@
-"""The results of the race as markdown tables and a figure."""
+"""The results of the race and of the forecasts as markdown tables and a figure."""
 
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- results: made by python -m benchmarks.race --write -->", "<!-- end of results -->"
+BEGIN, END = "<!-- results: made by {command} -->", "<!-- end of results -->"
 
 
 def _number(value: float) -> str:
@@ -115,8 +116,46 @@ def plot(result: dict[str, Any], path: Path) -> None:
         plt.close(figure)
 
 
-def insert(path: Path, text: str) -> None:
-    """Put the text between the two markers of the page `path`."""
-    page = path.read_text()
-    assert BEGIN in page
-    path.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n\n{text}\n\n{END}", page, flags=re.DOTALL))
+LIMITS = {"time": 1.5, "memory": 1.2}  # factors within which a good forecast is
+
+
+def _ratios(row: dict[str, Any]) -> dict[str, float]:
+    """Forecast over measured."""
+    return {"time": row["forecast"] / row["took"], "memory": row["memory"] / row["peak"]}
+
+
+def forecast_row(row: dict[str, Any]) -> str:
+    """The line of the table for one data set or sweep."""
+    short = re.sub(r"(network|observables|ensemble)\.", "", row["settings"])
+    ratios = _ratios(row)
+    return (
+        f"| {short} | {row['networks']:,} | {row['forecast']:.1f} | {row['took']:.1f} | {ratios['time']:.2f} "
+        f"| {row['memory'] / 2**20:.0f} | {row['peak'] / 2**20:.0f} | {ratios['memory']:.2f} |"
+    )
+
+
+def forecasts(result: dict[str, Any]) -> str:
+    """The table of docs/cluster.md from the results of `benchmarks.forecast`."""
+    lines = [
+        f"{result['machine']}; one core; `--seconds {result['seconds']:g}`.",
+        "",
+        "| settings | networks | s, forecast | s, measured | ratio | MiB, forecast | MiB, measured | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *map(forecast_row, result["rows"]),
+    ]
+    for name, limit in LIMITS.items():
+        ratios = [_ratios(row)[name] for row in result["rows"]]
+        beyond = sum(not 1 / limit <= ratio <= limit for ratio in ratios)
+        lines += [
+            "",
+            f"{name}: forecast over measured is {min(ratios):.2f} to {max(ratios):.2f}, with median "
+            f"{statistics.median(ratios):.2f}; {beyond} of {len(ratios)} are beyond a factor {limit}",
+        ]
+    return "\n".join(lines)
+
+
+def insert(path: Path, text: str, command: str) -> None:
+    """Put the text that `command` made between the two markers of the page `path`."""
+    page, begin = path.read_text(), BEGIN.format(command=command)
+    assert begin in page
+    path.write_text(re.sub(f"{begin}.*?{END}", lambda _: f"{begin}\n\n{text}\n\n{END}", page, flags=re.DOTALL))

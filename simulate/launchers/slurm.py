@@ -133,10 +133,10 @@ def _tasks(jobs: Sequence[Job], cluster: Cluster) -> int:
             "cluster.shards", "auto", "there is no GPU here whose time could be measured: give their number"
         )
     from simulate.running.forecast import network_seconds
-    from simulate.running.plan import part_size
+    from simulate.running.plan import computed, part_size
 
     seconds = network_seconds(jobs)
-    work = sum(s * job.settings.ensemble.networks for s, job in zip(seconds, jobs, strict=True))
+    work = sum(s * computed(job, job.settings.ensemble.networks) for s, job in zip(seconds, jobs, strict=True))
     most = (60 * cluster.minutes - BEFORE_THE_END) / MARGIN - START
     left = most - sum(s * part_size(job) for s, job in zip(seconds, jobs, strict=True))
     if left <= 0:

@@ -17,7 +17,7 @@ from simulate.running import compute
 from simulate.running.cost import NOMINAL, counts, gradients
 from simulate.running.jobs import Job
 from simulate.running.memory import peak_bytes, resident
-from simulate.running.plan import part_size
+from simulate.running.plan import PART_BYTES, computed, part_size
 from simulate.running.process import one_thread
 from simulate.store import locks
 from simulate.store.layout import layout_of
@@ -77,12 +77,12 @@ def block_seconds(job: Job, patience: float) -> tuple[float, float]:
 
 
 def _commit(job: Job) -> float:
-    """Seconds that one block adds to the commit of its part."""
-    M = part_size(job)
+    """Seconds that one block adds to the commit of its part, of which some is written, no larger than other parts."""
+    M = max(min(part_size(job), PART_BYTES // job.layout.row_bytes()), 1)
     shape = M, len(job.layout.steps), len(job.layout.layers)
     rng = np.random.default_rng(0)
     values = {
-        family.prefix: rng.standard_normal((*shape, len(job.layout.names(family)))).astype(job.layout.dtype)
+        family.prefix: rng.standard_normal((*shape, len(job.layout.names(family))), np.dtype(job.layout.dtype))
         for family in job.layout.families()
     }
     tries = []
@@ -122,7 +122,7 @@ def worth_it(
 
     missing: networks of each job that are still to be made; say: prints a line.
     """
-    nominal = sum(counts(job).seconds() * networks for job, networks in zip(jobs, missing, strict=True))
+    nominal = sum(counts(job).seconds() * computed(job, networks) for job, networks in zip(jobs, missing, strict=True))
     if nominal / processes < MEASURED_FROM:
         return None
     say(f"measuring some blocks, {PATIENCE:.0f} s")
@@ -137,7 +137,9 @@ def lines(
     missing: networks of each job that are still to be made; seconds: time of a network of each job, if measured.
     """
     each = [counts(job) for job in jobs]
-    total = {name: sum(getattr(c, name) * m for c, m in zip(each, missing, strict=True)) for name in NOMINAL}
+    made = [computed(job, networks) for job, networks in zip(jobs, missing, strict=True)]
+    total = {name: sum(getattr(c, name) * m for c, m in zip(each, made, strict=True)) for name in NOMINAL}
+    total["rows"] = sum(c.rows * networks for c, networks in zip(each, missing, strict=True))
     sets = f"{len(jobs)} data set{'s'[: len(jobs) > 1]}"
     peak = max(sum(peak_bytes(job)) for job in jobs) + resident()
     yield (
@@ -146,7 +148,7 @@ def lines(
         f"at most {_bytes(peak)} of memory in each of {processes} process{'es'[: 2 * (processes > 1)]}"
     )
     if seconds:
-        work = sum(s * m for s, m in zip(seconds, missing, strict=True))
+        work = sum(s * m for s, m in zip(seconds, made, strict=True))
         yield f"about {duration(work / processes)}, {duration(work)} of one core or device"
 
 

@@ -51,6 +51,11 @@ def part_blocks(block: int, row_bytes: int, cost: float, networks: int, shards: 
     return min(max(by_count, by_work, 1), most)
 
 
+def computed(job: Job, networks: int) -> int:
+    """Networks that are computed to make so many: a block is computed whole, and what is not wanted is dropped."""
+    return -(-networks // job.block) * job.block
+
+
 def part_size(job: Job, shards: int = 1) -> int:
     """Networks in a part file of a data set that `shards` runs share."""
     networks = job.settings.ensemble.networks

@@ -13,7 +13,7 @@ from simulate.running.cost import counts, touched_bytes
 from simulate.running.forecast import lines, worth_it
 from simulate.running.jobs import Job
 from simulate.running.memory import fitting
-from simulate.running.plan import missing_ranges, part_size, share
+from simulate.running.plan import computed, missing_ranges, part_size, share
 from simulate.running.progress import Progress
 from simulate.running.workers import Buffers, Task, in_this_process, in_workers, why_alone, workers
 from simulate.settings.reader import SettingsError
@@ -131,7 +131,7 @@ def _run(
         to_make.append(missing)
     count = min(count, len(tasks))
     if not jobs[0].settings.workers:  # a process that would hardly have begun when the work is done does not pay
-        work = sum(counts(job).seconds() * m for job, m in zip(jobs, to_make, strict=True))
+        work = sum(counts(job).seconds() * computed(job, m) for job, m in zip(jobs, to_make, strict=True))
         count = min(count, 1 + int(work / WORKER_START))
     if tasks and not progress.quiet:
         # The time of shards was measured when the work was divided.

@@ -157,7 +157,7 @@ print(json.dumps([expected, next(int(line.split()[1]) * 1024 for line in status 
     [
         ["network.width=16", "ensemble.networks=50000"],
         ["network.width=1024", "network.depth=32", "observables=ntk", "inputs.count=2", "ensemble.networks=512"],
-        ["network.width=4096", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=4"],
+        ["network.width=256", "network.depth=1000", "ensemble.block=256", "ensemble.networks=10"],
         ["network.width=2048", "network.depth=6", "dynamics=momentum", "dynamics.eta=0.01", "dynamics.steps=2",
          "observables.record=[outputs,moved]", "ensemble.networks=3"],
         ["network.width=32", "network.depth=3", "observables=kernel", "inputs.count=100", "ensemble.networks=200"],
@@ -288,6 +288,15 @@ def test_forecast_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "of memory in each of 1 process\n" in stdout
     assert "of one core or device" in stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_time_is_that_of_whole_blocks() -> None:
+    """Ten networks cost as much as the block that they are drawn in, and have the rows of ten."""
+    ten = job("network.width=64", "ensemble.networks=10", "ensemble.block=512")
+    first, time = forecast.lines([ten], [10], 1, [0.25])
+    assert time.startswith("about 2 min, 2 min")  # 512 networks of 0.25 s
+    assert f"{counts(ten).operations * 512:.1e} operations" in first
+    assert f"{counts(ten).rows * 10 / 2**10:,.1f} kiB of rows" in first
 
 
 def test_parts_of_long_trainings_are_one_block() -> None:
