@@ -27,7 +27,11 @@ import pytest
 from simulate.store import disk
 
 # The steps that a machine has instead of `disk`: all of its functions.
-STEPS = {name for name, value in vars(disk).items() if callable(value) and not isinstance(value, type)} - {"IO"}
+STEPS = {
+    name
+    for name, value in vars(disk).items()
+    if callable(value) and not isinstance(value, type) and not name.startswith("_")
+} - {"IO"}
 ERRORS = (errno.EIO, errno.ESTALE, errno.EACCES)
 STEP, SLOWEST = 0.02, 30.0  # seconds of a step, and of the longest delay
 

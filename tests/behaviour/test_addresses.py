@@ -74,7 +74,8 @@ def test_arrays_that_a_block_leaves_to_the_next(case: str) -> None:
     arrays: streams.Arrays = {}
     in_turn = [compute.compute_block(job, k, arrays)[0] for k in range(3)]
     addresses = {layer: array.data_ptr() for layer, array in arrays.items()}
-    assert len(addresses) >= job.settings.network.depth - 1
+    # Where no vector is pulled back, the law sampler keeps nothing of a layer.
+    assert addresses == {} if case == "law" else len(addresses) >= job.settings.network.depth - 1
     compute.compute_block(job, 3, arrays)
     assert addresses == {layer: array.data_ptr() for layer, array in arrays.items()}
     for k, values in enumerate(in_turn):

@@ -51,7 +51,7 @@ def again(data: DataSet, capsys: pytest.CaptureFixture[str]) -> str:
     assert main([*SMALL, f"output={data.path}"]) == 0
     said = capsys.readouterr().err
     assert status.status(open_data_set(data.path), verify=True)["damaged"] == {}
-    assert "60 networks" in "".join(status.lines(data.path, status.status(open_data_set(data.path))))
+    assert "60 networks" in "".join(status.lines(open_data_set(data.path)))
     return said
 
 
@@ -252,7 +252,7 @@ def test_random_manifests(data: st.DataObject, copy: DataSet) -> None:
         read = open_data_set(copy.path)
         assert read.table().equals(copy.table())
         assert read.samples()[2] == copy.samples()[2]
-        assert all(isinstance(line, str) for line in status.lines(read.path, status.status(read)))
+        assert all(isinstance(line, str) for line in status.lines(read))
 
 
 @FEW

@@ -82,7 +82,7 @@ def test_another_activation_under_the_name_is_found(swept: Path) -> None:
     """Negative control: data of tanh are labelled sin, which has the same class and slope and another curve."""
     sets = [data for data in simulate.find(swept / "universality") if data.settings["activation"]["name"] == "tanh"]
     for data in sets:
-        data.settings["activation"]["name"] = "sin"
+        data.manifest["settings"]["activation"]["name"] = "sin"
     verdict = analysis.analyze(sets).verdicts[0]
     assert verdict.verdict == "disagrees"
     assert {"V_collapse"} <= {j.fit.series.test for j in verdict.judged if j.rejected}
@@ -92,7 +92,7 @@ def test_another_rate_of_the_flow_is_found(swept: Path) -> None:
     """Negative control: below criticality the settings state a C_W that is 6 % too large."""
     sets = [data for data in simulate.find(swept / "criticality") if data.settings["initialization"]["C_W"] == 0.8]
     for data in sets:
-        data.settings["initialization"]["C_W"] = 0.85
+        data.manifest["settings"]["initialization"]["C_W"] = 0.85
     verdict = analysis.analyze(sets).verdicts[0]
     assert verdict.verdict == "disagrees"
     assert {"K", "K_exponential"} <= {j.fit.series.test for j in verdict.judged if j.rejected}

@@ -139,7 +139,8 @@ def test_every_ntk_tensor_through_the_pipeline(wrong: bool, tmp_path: Path) -> N
     sets += simulate.sweep("experiment=derivatives", "ensemble.networks=4000", f"output={tmp_path}/d", *common)
     if wrong:
         for data in sets:
-            data.settings["dynamics"]["lambda_W"] = [1.15 * rate for rate in data.settings["dynamics"]["lambda_W"]]
+            dynamics = data.manifest["settings"]["dynamics"]
+            dynamics["lambda_W"] = [1.15 * rate for rate in dynamics["lambda_W"]]
     result = analysis.analyze(sets)
     assert set("VABDFPQRSTU") | {"Theta1", "G1"} <= set(result.estimates["tensor"])
     by_claim = {verdict.claim: verdict for verdict in result.verdicts}

@@ -24,6 +24,7 @@ def made(*overrides: str, x: Array, y: Any) -> Rows:
         "network.depth=2",
         f"network.width={WIDTH}",
         "dynamics=gradient_descent",
+        "dynamics.lambda_b=0",
         "dynamics.eta=0.2",
         "dynamics.steps=1",
         "observables.record=[kernel,outputs,ntk]",
@@ -41,6 +42,7 @@ def test_ntk_change(target: float) -> None:
     k, steps = 0.7, 60
     data = made(
         "dynamics=gradient_flow",
+        "dynamics.lambda_b=0",
         f"dynamics.steps={steps}",
         f"observables.steps=[0,{steps}]",
         x=inputs_of([[k]]),

@@ -34,6 +34,7 @@ def made(*overrides: str, steps: int = 4, activation: str = "linear", outputs: i
         "network.width=8",
         f"network.outputs={outputs}",
         "dynamics=gradient_descent",
+        "dynamics.lambda_b=0",
         f"dynamics.eta={ETA}",
         f"dynamics.steps={steps}",
         "observables.record=[outputs]",
