@@ -19,19 +19,19 @@ from simulate.store.manifest import MANIFEST
 from simulate.store.parts import committed
 from simulate.store.sets import DataSet, open_data_set
 
-MANY = ["network.width=8", "ensemble.networks=100", "ensemble.block=20", "ensemble.device=cpu", "workers=1"]
+MANY = ["network.width=8", "ensemble.networks=80", "ensemble.block=20", "ensemble.device=cpu", "workers=1"]
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class Disk:
-    """A disk that counts operations on files below `folder`, and fails at operation number `fails_at`."""
+    """A disk that counts operations on files below `folder`, and fails from operation number `fails_at` on."""
 
     def __init__(self, folder: Path, fails_at: int = 0, code: int = errno.ENOSPC):
         self.folder, self.fails_at, self.code, self.done = folder, fails_at, code, 0
 
     def step(self) -> None:
         self.done += 1
-        if self.done == self.fails_at:
+        if 0 < self.fails_at <= self.done:
             raise OSError(self.code, os.strerror(self.code))
 
     @contextmanager
@@ -48,6 +48,7 @@ class Disk:
             write_table(table, stream, **options)
 
         patch.setattr(parts.pq, "write_table", write)
+        patch.setattr(disk, "sleep", lambda seconds: None)
         for name in ("create", "open_shared", "open_for_reading", "sync", "sync_folder", "append", "replace", "make"):
             patch.setattr(disk, name, self._counted(getattr(disk, name)))
         try:
@@ -77,16 +78,12 @@ def test_each_step_that_touches_the_disk(
         assert main([*MANY, f"output={tmp_path}/c"]) == 0
     assert counting.done > 40
     capsys.readouterr()
-    stopped, unnoticed = set(), 0
-    for k in range(1, counting.done + 1):
+    stopped = set()
+    for k in range(1, counting.done):  # the last step is that of a writer who leaves, which may fail
         code, out = ERRORS[k % len(ERRORS)], tmp_path / f"k{k}"
         with Disk(out, k, code).installed():
-            stopped_by_it = main([*MANY, f"output={out}"]) == 1
+            assert main([*MANY, f"output={out}"]) == 1, k
         stderr = capsys.readouterr().err
-        if not stopped_by_it:  # the run was done, and had only to remove its lock
-            assert open_data_set(out).complete, k
-            unnoticed += 1
-            continue
         assert stderr.count("error:") == 1
         assert os.strerror(code) in stderr
         assert not list(out.glob(".*tmp"))
@@ -98,7 +95,6 @@ def test_each_step_that_touches_the_disk(
         assert main([*MANY, f"output={out}"]) == 0
         assert open_data_set(out).table().equals(all_rows)
         capsys.readouterr()
-    assert unnoticed <= 1
     assert len(stopped) >= 4, "faults must fall between parts, too"
 
 
