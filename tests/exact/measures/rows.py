@@ -44,6 +44,11 @@ class Rows:
         return len(self.states)
 
     @property
+    def addresses(self) -> tuple[tuple[int, int], ...]:
+        first = self.settings["ensemble"]["first"]
+        return ((first, first + self.networks),)
+
+    @property
     def point(self) -> Point:
         return Point(self)  # type: ignore[arg-type]
 

@@ -21,6 +21,7 @@ def made(algorithm: str, eta: float, *overrides: str, activation: str = "linear"
         "network.outputs=2",
         f"dynamics={algorithm}",
         f"dynamics.eta={eta}",
+        "dynamics.lambda_b=0",
         f"dynamics.steps={steps}",
         "observables.record=[outputs]",
         f"observables.steps=[0,{steps}]",
