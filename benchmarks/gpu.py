@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import torch
 
+from benchmarks.ceilings import operations
 from benchmarks.contenders import Case, torch_func
-from benchmarks.race import operations
 from simulate.api import read_one
 from simulate.running import compute
 from simulate.running.prepare import prepare

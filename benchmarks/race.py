@@ -8,7 +8,6 @@ noisy, so ratios are more reliable than rates. --write puts tables, JSON and a f
 """
 
 import argparse
-import itertools
 import json
 import platform
 import statistics
@@ -16,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.ceilings import binding, ceilings, rate
 from benchmarks.contenders import Array, Case, Contender, Jax, modules, ours, torch_func
 
 INIT = (Case("ntk", 64, 4, 4), Case("ntk", 256, 8, 4), Case("ntk", 1024, 8, 4), Case("ntk", 1024, 32, 2))
@@ -49,62 +48,6 @@ def contenders(case: Case, jax: Jax | None) -> dict[str, Contender]:
     if jax:
         found["neural-tangents" if case.work == "ntk" else "JAX vmap + scan"] = jax.contender(case, batch)
     return found | {"torch.func": torch_func(case, batch), "loop of nn.Module": modules(case)}
-
-
-# ------------------------------------------------------------------------------------------- ceilings
-
-
-def rate(action: Callable[[], float], seconds: float = 0.3) -> float:
-    """Units per second of an action that returns how many units it did."""
-    action()
-    units, began = 0.0, time.perf_counter()
-    while (spent := time.perf_counter() - began) < seconds:
-        units += action()
-    return units / spent
-
-
-def ceilings() -> dict[str, Callable[[], float]]:
-    """Actions that measure the machine by products, copies, torch's normals and ours."""
-    from simulate.numerics.normals import normal
-
-    a, b, c = (torch.randn(1024, 1024) for _ in range(3))
-    source, target = torch.randn(2**25), torch.empty(2**25)
-    buffer = torch.empty(2**18)
-
-    def gemm() -> float:
-        torch.mm(a, b, out=c)
-        return 2 * 1024**3 / 1e9
-
-    def copy() -> float:
-        target.copy_(source)
-        return 2 * 4 * 2**25 / 1e9
-
-    def normals() -> float:
-        buffer.normal_()
-        return 2**18 / 1e6
-
-    def ours() -> float:
-        normal(256, 1024, 0, 0, (1, 2), 1.0, torch.float32, buffer.device)
-        return 2**18 / 1e6
-
-    return {"GEMM GFLOP/s": gemm, "copy GB/s": copy, "normals M/s, torch": normals, "normals M/s, ours": ours}
-
-
-def normals(case: Case, sampler: str) -> int:
-    """The number of normals that one network needs."""
-    hidden = [case.n] * (case.L - 1)
-    if sampler == "law":
-        # Every sample goes forward and back, but the top layer has one vector for all samples.
-        return case.N * sum(hidden) + case.N * sum(hidden[:-1]) + hidden[-1]
-    sizes = [64, *hidden, 1]
-    return sum(m * (k + 1) for k, m in itertools.pairwise(sizes))
-
-
-def operations(case: Case) -> int:
-    """Operations of a training step, two for each multiply-add: forward, update, and backward above the first layer."""
-    sizes = [64, *[case.n] * (case.L - 1), 1]
-    weights = [a * b for a, b in itertools.pairwise(sizes)]
-    return 2 * case.N * (3 * sum(weights) - weights[0])
 
 
 # ------------------------------------------------------------------------------------------- the race
@@ -160,14 +103,6 @@ def race(case: Case, jax: Jax | None, rounds: int, seconds: float) -> dict[str, 
 
 def _jax_name(names: Any) -> str | None:
     return next((n for n in names if n in ("neural-tangents", "JAX vmap + scan")), None)
-
-
-def binding(case: Case, name: str, networks: float, top: dict[str, float]) -> dict[str, float]:
-    """Our rate as fractions of the ceilings that limit it."""
-    if case.work == "train":
-        return {"of GEMM": networks * case.T * operations(case) / 1e9 / top["GEMM GFLOP/s"]}
-    count = normals(case, name.rpartition(" ")[2]) * networks / 1e6
-    return {f"of normals, {source}": count / top[f"normals M/s, {source}"] for source in ("torch", "ours")}
 
 
 # ------------------------------------------------------------------------------------------- the rest of the table

@@ -1,7 +1,7 @@
 """Each step in which the store touches the disk or asks the system who and when it is.
 
 `files`, `locks`, `parts` and `manifest` call these functions as `disk.sync(...)` and nothing below them, so that the
-tests can put a machine that crashes in their place (tests/behaviour/faults.py). All raise OSError.
+tests can put a machine that crashes in their place (tests/behaviour/faults/machine.py). All raise OSError.
 """
 
 import errno

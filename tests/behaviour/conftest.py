@@ -1,4 +1,5 @@
-"""Fixtures with the project as a user has it: a wheel, built once, is installed in a folder without a checkout."""
+"""Fixtures with the project as a user has it: a wheel, built once, is installed in a folder without a checkout; and
+the command line without what it starts."""
 
 import fcntl
 import os
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from simulate import api
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -52,3 +55,10 @@ def installed(site: Path, tmp_path: Path) -> Command:
         )
 
     return python
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What would run ends here, in a folder of its own: for tests of what comes before."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "launch", lambda settings, *_: print(f"runs {len(settings)}") or [])

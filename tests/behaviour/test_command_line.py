@@ -1,10 +1,6 @@
-"""The command lines: the flags of Hydra, settings of Hydra itself, sweeps with paired lists, and hints.
-
-Whatever is typed is done or refused in one line. test_config.py has the settings themselves.
-"""
+"""The flags of the command lines, and settings of Hydra itself: whatever is typed is done, or refused in one line."""
 
 import io
-import math
 import os
 import re
 import subprocess
@@ -16,46 +12,17 @@ import pytest
 import yaml
 
 import analysis.__main__
-import configs
 import simulate
 import simulate.__main__
-from analysis import analyze
 from configs import arguments
-from configs.sweeps import axes_of
 from simulate import api, status
-from simulate.settings.reader import SettingsError, integer
-from simulate.store.sets import DataSet
+from tests.behaviour.lines import MAINS, Capture, printed, refused
 
-Capture = pytest.CaptureFixture[str]
-MAINS = {"simulate": simulate.__main__.main, "analysis": analysis.__main__.main, "status": status.main}
-
-
-@pytest.fixture(autouse=True)
-def _nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What would run ends here; the tests of this file are of what comes before."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(api, "launch", lambda settings, *_: print(f"runs {len(settings)}") or [])
-
-
-def printed(capsys: Capture, *given: str, program: str = "simulate") -> str:
-    assert MAINS[program](list(given)) == 0
-    return capsys.readouterr().out
-
-
-def refused(capsys: Capture, *given: str, program: str = "simulate") -> str:
-    assert MAINS[program](list(given)) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1, "one line"
-    assert len(error) < 600 or len(" ".join(given)) > 300
-    return error
+pytestmark = pytest.mark.usefixtures("nothing_runs")
 
 
 def configs_of(text: str) -> list[dict]:
     return [config for config in yaml.safe_load_all(text) if config]
-
-
-# ------------------------------------------------------------------- flags
 
 
 def test_cfg(capsys: Capture) -> None:
@@ -194,159 +161,6 @@ def test_a_setting_of_hydra_is_refused(given: str, named: str, capsys: Capture) 
     line = refused(capsys, given)
     assert line.startswith(f"error: {given}: settings of Hydra itself have no effect here; ")
     assert named in line
-
-
-# ------------------------------------------------------------------- sweeps
-
-
-def shapes(*overrides: str) -> list[tuple[int, int]]:
-    return [(s.network.widths[0], s.network.depth) for s in api.read_sweep(overrides)]
-
-
-PAIRS = "sweep.zip={network.width: [8,16], network.depth: [2,4]}"
-
-
-def test_paired_lists(capsys: Capture) -> None:
-    assert shapes(PAIRS) == [(8, 2), (16, 4)]
-    both = api.read_sweep(["sweep={zip: {network.width: [8,16], network.depth: [2,4]}}", "network.outputs=1,2"])
-    assert [(s.network.depth, s.network.outputs) for s in both] == [(2, 1), (2, 2), (4, 1), (4, 2)]
-    assert Path(both[0].output).name == "width-8_depth-2_outputs-1"
-    assert shapes(PAIRS, "network.width=5", "network.depth=3") == [(5, 3)], "the command line wins"
-    assert "sweep.zip pairs it with network.depth" in refused(capsys, PAIRS, "network.width=4")
-    assert "it is not swept" in refused(capsys, "-m", "sweep.zip=a,b")
-    for sweep, named in (
-        ({"zip": {"a.b": [8, 16], "a.c": [2]}}, "a.b has 2, a.c has 1"),
-        ({"zip": {"a.b": [8, 16]}, "a.b": [3]}, "a.b is an axis of its own too"),
-        ({"zip": {"a.b": [8, 8], "a.c": [2, 2]}}, "sweep.zip=8,2,8,2: 8,2 is there twice"),
-        ({"zip": {"a.b": 8}}, "a mapping of settings to lists of values"),
-        ({"zip": [1]}, "a mapping of settings to lists of values"),
-        ({"zip": {"a.b": []}}, "a sweep needs values"),
-        ({"zip": {"plugins": [["a.py"]], "a.b": [2]}}, "it is not swept"),
-        ({"a.b": [8, 8.0]}, "is there twice"),
-        ({"a": {"b": [8]}}, "a mapping of settings to lists of values"),
-    ):
-        with pytest.raises(configs.ConfigError, match=re.escape(named)):
-            axes_of(sweep, set())
-    assert axes_of({"zip": {"a.b": [8], "a.c": [2]}}, set()) == {"zip": [{"a.b": "8", "a.c": "2"}]}, "the control"
-    assert axes_of({"zip": {"a.b": [8]}, "a.b": None}, set()) == {"zip": [{"a.b": "8"}]}, "null ends an axis"
-
-
-def test_sweep_as_a_setting(capsys: Capture) -> None:
-    assert shapes("sweep={network.width: [3,4]}") == [(3, 4), (4, 4)]
-    assert "a mapping of settings to lists of values" in refused(capsys, "sweep=[1,2]")
-
-
-def test_equal_values_of_a_sweep(capsys: Capture) -> None:
-    for given in ("network.width=100,1e2", "activation=relu,'relu'"):
-        assert "is there twice" in refused(capsys, "-m", given)
-
-
-def test_whole_numbers() -> None:
-    found = api.read_one(["ensemble.networks=1e4", "network.width=1.5e1", "observables.layers=[1.0,2]"])
-    assert (found.ensemble.networks, found.network.widths, found.observables.layers) == (10_000, (15, 15, 15), (1, 2))
-    assert type(found.ensemble.networks) is int, "its identity is that of 10000"
-    assert integer(2.0**53, 0) == 2**53
-    for wrong in (1.5, 2.0**53 + 2, math.nan, math.inf, True, "3"):
-        with pytest.raises(ValueError):  # noqa: PT011 it has no message
-            integer(wrong, 0)
-    with pytest.raises(SettingsError, match=r"ensemble.networks=1.5: a whole number"):
-        api.read_one(["ensemble.networks=1.5"])
-
-
-def test_all_output_layers(run: Callable[..., DataSet]) -> None:
-    assert api.read_one(["observables.output_layers=all"]).observables.output_layers == (1, 2, 3, 4)
-    assert api.read_one([]).observables.output_layers == (4,)
-    small = ["network.width=3", "network.depth=2", "ensemble.networks=2", "observables.output_layers=all"]
-    assert set(run(*small).table()["layer"]) == {1, 2}
-    with pytest.raises(SettingsError, match=r"layer 1 has 3 neurons for network\.outputs=5"):
-        api.read_one([*small, "network.outputs=5"])
-
-
-# ------------------------------------------------------------------- hints and odd input
-
-HINTS = [
-    ("seed=3", "did you mean inputs.seed or ensemble.seed?"),
-    ("width=64", "did you mean network.width?"),
-    ("net.width=64", "did you mean network.width?"),
-    ("networks=1e4", "did you mean ensemble.networks?"),
-    ("momentum=0.9", "did you mean dynamics.momentum of dynamics=momentum?"),
-    ("slope=1", "did you mean activation.slope of activation=leaky_relu?"),
-    ("dynamics.weight_decay=1", "no option of dynamics has it; there are name, lambda_b, lambda_W, scaling, and plug"),
-    ("dynamics.momentum=0.9", "dynamics=momentum has it"),
-    ("network.widht=3", "did you mean network.width?"),
-    ("widht=3", "did you mean network.width?"),
-    ("zzz=1", "see --cfg for those there are"),
-]
-
-
-@pytest.mark.parametrize(("given", "named"), HINTS)
-def test_hints(given: str, named: str, capsys: Capture) -> None:
-    assert named in refused(capsys, given)
-
-
-ODD = [
-    [""], [" "], ["="], ["=3"], ["x"], ["~"], ["+"], ["-"], ["---cfg"], ["\0"], ["nétwork.width=3"],
-    ["network.width=６４"], ["output=a\0b"], ["output=\ud800"], ["network.width=3\n4"], ["network.width=" + "9" * 5000],
-    ["a." * 999 + "b=1"],
-    ["network.width=" + "[" * 200 + "]" * 200], ["network.width=" + "[" * 900], ["network..width=3"],
-    ["network.width=3}"], ["network.width={"], ["network.width=f(3)"], ["network.width=${"],
-    ["network.width=${nope:1}"], ["network.width=range(1,2,0)"], ["-m", "network.width=range(1,2,0)"],
-    ["-m", "network.width=range(1,1)"], ["-m", "network.width=3,"], ["-m", "activation=glob()"],
-    ["activation=glob(re*)"], ["-m", "activation=glob([])"],
-    ["--config-dir=\0"], ["--config-name=\0"],
-    ["--cfg", "--package=\0"], ["~output"], ["~sweep"], ["experiment="], ["experiment=[a,b]"], ["activation=null"],
-    ["network={widht: 3}"], ["plugins=[\0]"], ["sweep={zip: [1]}"], ["--shard", "-1/2"],
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("given", ODD, ids=[ascii(" ".join(g))[:40] for g in ODD])
-def test_odd_input_is_refused_in_one_line(given: list[str], capsys: Capture) -> None:
-    refused(capsys, *given)
-
-
-@pytest.mark.parametrize(
-    "given", [["data="], ["data=\0"], ["data=a,b"], ["x"], ["data=x", "+network.width=3"], ["data=x", "alpha=abc"], []]
-)
-def test_odd_input_of_the_analysis(given: list[str], capsys: Capture) -> None:
-    refused(capsys, *given, program="analysis")
-
-
-def test_a_number_of_threads_that_numba_does_not_take(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.undo()
-    for value in ("0", "-1"):
-        monkeypatch.setenv("NUMBA_NUM_THREADS", value)
-        assert f"NUMBA_NUM_THREADS='{value}': numba takes a number >= 1" in refused(capsys, "network.width=3")
-    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
-    assert api.prepared(api.read_sweep(["network.width=3", "output=/nowhere/o"])), "the control"
-
-
-# ------------------------------------------------------------------- calls
-
-
-@pytest.mark.parametrize(
-    "value",
-    [64, 1e-3, True, None, "tanh", "a b", "it's", "3", "a,b", "x(1)", "back\\slash\\", "\\'", "", [1, [2, "a,b"]]],
-)
-def test_values_are_taken_as_they_are(value: object) -> None:
-    assert configs.compose("simulate", [f"workers={configs.text(value)}"])["workers"] == value
-
-
-def test_mappings_in_calls(run: Callable[..., DataSet], tmp_path: Path) -> None:
-    small = {"network.width": 3, "ensemble": {"networks": 2}, "activation": "relu", "workers": 1}
-    data = simulate.run(small, {"output": tmp_path / "a, b"}, "ensemble.device=cpu")
-    assert data.path == tmp_path / "a, b"
-    assert data.settings["network"]["widths"] == [3, 3, 3]
-    text = run("network.width=3", "ensemble.networks=2", "activation=relu")
-    assert text.manifest["identity"] == data.manifest["identity"]
-    swept = simulate.sweep(small, {"sweep": {"network.depth": [2, 3]}, "output": tmp_path / "s"}, "ensemble.device=cpu")
-    assert [data.settings["network"]["depth"] for data in swept] == [2, 3]
-    for wrong in (["network.width=3"], 64, None, {3: 4}):
-        for function in (simulate.run, simulate.sweep):
-            with pytest.raises(configs.ConfigError, match=r'"network\.width": 64'):
-                function(wrong)
-    for nothing in ({"data": tmp_path}, 3, None, [3]):
-        with pytest.raises(ValueError, match="a folder, a data set, or a list of them"):
-            analyze(nothing)
 
 
 def test_head(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,9 +16,7 @@ from hypothesis import strategies as st
 import simulate
 from simulate import status
 from simulate.__main__ import main
-from simulate.api import read_one
-from simulate.running import plan, runner
-from simulate.running.prepare import prepare
+from simulate.running import plan
 from simulate.store import DataSet, StoreError, commits, find, open_data_set
 from simulate.store.manifest import MANIFEST, digest
 from simulate.store.parts import committed, fault, part_name, part_path
@@ -49,15 +46,15 @@ def again(data: DataSet, capsys: pytest.CaptureFixture[str]) -> str:
     """What the run that continues the data set says; it makes the rows that were there at first."""
     capsys.readouterr()
     assert main([*SMALL, f"output={data.path}"]) == 0
-    said = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert status.status(open_data_set(data.path), verify=True)["damaged"] == {}
     assert "60 networks" in "".join(status.lines(open_data_set(data.path)))
-    return said
+    return stderr
 
 
 def lines(data: DataSet) -> list[dict[str, Any]]:
-    logs = sorted((data.path / "commits").iterdir())
-    return [json.loads(line) for log in logs for line in log.read_text().splitlines() if line.strip()]
+    text = "\n".join(log.read_text() for log in sorted((data.path / "commits").iterdir()))
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def test_each_part_has_a_line(copy: DataSet) -> None:
@@ -279,24 +276,3 @@ def test_random_parts(data: st.DataObject, copy: DataSet) -> None:
                 copy.table()
     finally:
         name.write_bytes(whole)
-
-
-def test_a_sweep_that_may_not_open_enough_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eighty locks with 64 files are refused before anything is written, unless the system allows more when asked."""
-    job = prepare(read_one([*SMALL, f"output={tmp_path}/s"]))
-    before, raise_limit = resource.getrlimit(resource.RLIMIT_NOFILE), resource.setrlimit
-
-    def refuse(*_: Any) -> None:
-        raise ValueError  # as where the hard limit, which cannot be raised again, is 64
-
-    try:
-        raise_limit(resource.RLIMIT_NOFILE, (64, before[1]))
-        with monkeypatch.context() as patch:
-            patch.setattr(resource, "setrlimit", refuse)
-            with pytest.raises(simulate.SettingsError, match="a run of 80 data sets needs 120 open files"):
-                runner.run([job] * 80, runner.Progress(quiet=True))
-        assert not (tmp_path / "s").exists()
-        runner._check_open_files(80)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 120, "the control"
-    finally:
-        raise_limit(resource.RLIMIT_NOFILE, before)

@@ -1,16 +1,12 @@
 """Each promise of docs/reliability.md holds under the fault that it names."""
 
-import errno
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from simulate import status
@@ -20,7 +16,7 @@ from simulate.running import plan, runner
 from simulate.running.plan import part_size, share
 from simulate.running.prepare import prepare
 from simulate.running.runner import run
-from simulate.store import disk, locks
+from simulate.store import locks
 from simulate.store.files import StoreError
 from simulate.store.parts import committed, gaps, part_path, set_aside
 from simulate.store.sets import DataSet, open_data_set
@@ -91,77 +87,6 @@ def test_damaged_parts_are_set_aside_and_computed_again(
     assert status.status(again, verify=True)["damaged"] == {}
 
 
-def writer(path: Path, *extra: str) -> subprocess.Popen[str]:
-    slow = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=20000"]
-    command = [sys.executable, "-m", "simulate", *slow, "ensemble.device=cpu", "workers=1", f"output={path}", *extra]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_a_second_writer_stops_and_names_the_holder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = writer(tmp_path / "a")
-    try:
-        wait_for(lambda: bool(locks.writers(tmp_path / "a")))
-        holder = locks.writers(tmp_path / "a")[0]["pid"]
-        job = prepare(read_one(["network.width=8", f"output={tmp_path}/b"]))
-        (tmp_path / "b").mkdir()
-        began = time.monotonic()
-        named = pytest.raises(locks.HeldError, match=rf"networks 0 to 19999 .* process {holder} on")
-        with named, locks.writing(tmp_path / "a", 100, 200):
-            pass
-        assert time.monotonic() - began < 2
-        with locks.writing(tmp_path / "a", 20000, 30000), locks.writing(tmp_path / "b", 0, job.last):
-            pass  # other addresses and another data set do not conflict
-        assert main(["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=20000",
-                     "ensemble.device=cpu", f"output={tmp_path}/a"]) == 2  # fmt: skip
-        assert f"process {holder}" in capsys.readouterr().err
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
-    assert locks.writers(tmp_path / "a") == [], "dead writers hold nothing"
-    with locks.writing(tmp_path / "a", 0, 10):
-        assert len(list((tmp_path / "a").glob(".writer-*"))) == 1
-
-
-def test_ten_writers_twenty_rounds(tmp_path: Path) -> None:
-    """Ten processes lock the same range twenty times each, and add the next part while they hold the lock.
-
-    Each process gets its turns, no two hold the lock at a time, and each network is written exactly once.
-    """
-    code = f"""
-import time
-from pathlib import Path
-import numpy as np
-from simulate.store import locks, parts
-from simulate.store.layout import Layout
-path = Path({str(tmp_path)!r})
-layout = Layout(1, 1, 1, (1,), (1,), (), (0,), ("kernel",), {{}}, "float32")
-for _ in range(20):
-    while True:
-        try:
-            with locks.writing(path, 0, 2000) as writer:
-                first = 10 * len(parts.committed(path))
-                assert not parts.part_path(path, first, first + 10).exists()
-                values = {{"g": np.full((10, 1, 1, 1), first, np.float32)}}
-                parts.write_part(writer, layout, {{}}, first, values, np.zeros((10, 1), np.int8))
-            break
-        except locks.HeldError:
-            time.sleep(0.002)
-"""
-    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(10)]
-    assert [p.wait(timeout=240) for p in processes] == [0] * 10
-    done = committed(tmp_path)
-    assert done == [(first, first + 10) for first in range(0, 2000, 10)]
-    columns = [pq.read_table(part_path(tmp_path, *part), partitioning=None)["network"] for part in done]
-    assert np.array_equal(np.concatenate([column.to_numpy() for column in columns]), np.arange(2000))
-
-
 def test_ranges_of_different_runs_are_one_data_set(
     run: Callable[..., DataSet], tmp_path: Path, many_parts: None
 ) -> None:
@@ -201,31 +126,6 @@ def test_shards_of_separate_processes_are_one_data_set(
     assert data.table().equals(run(*many).table())
     assert main([*many, out, "--shard=5/5"]) == 2
     assert "0 <= K < N" in capsys.readouterr().err
-
-
-def test_a_hundred_writers_at_once(tmp_path: Path) -> None:
-    """A hundred writers with a range each start at once, as shards of a large sweep do, and none is refused."""
-    code = f"""
-import sys, time
-from pathlib import Path
-from simulate.store import disk, locks
-k = int(sys.argv[1])
-with locks.writing(Path({str(tmp_path)!r}), 10 * k, 10 * k + 10):
-    time.sleep(1)
-"""
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(k)], stderr=subprocess.PIPE) for k in range(100)]
-    assert [p.communicate(timeout=120)[1] for p in processes] == [b""] * 100
-    assert [p.returncode for p in processes] == [0] * 100
-    assert locks.writers(tmp_path) == []
-
-
-def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(stream: object, operation: int) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(disk.fcntl, "flock", refuse)
-    with pytest.raises(OSError, match="No locks available"), locks.writing(tmp_path, 0, 10):
-        pass
 
 
 def test_parts_are_enough_for_all_shards() -> None:

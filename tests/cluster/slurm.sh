@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A Slurm of one node on the loopback interface, without systemd: slurm.sh start DIR, slurm.sh stop DIR. As root, with
 # Debian's slurm-wlm and munge installed. DIR holds its configuration, state and logs; export SLURM_CONF=DIR/slurm.conf.
-# Its ports are free ones, so that two can run on a machine.
+# Its ports are free ones, so that two can run on a machine. A requeued job waits until its credential has expired, and
+# one that begins earlier may be refused by its node and fails: the credential lasts 10 s here instead of 120 s.
 set -euo pipefail
 what=$1 dir=$(realpath "$2")
 export SLURM_CONF=$dir/slurm.conf
@@ -29,6 +30,7 @@ SlurmdPort=${ports#* }
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
+AuthInfo=cred_expire=10
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool
 SlurmctldPidFile=$dir/slurmctld.pid
@@ -42,7 +44,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 JobRequeue=1
 ReturnToService=2
-SchedulerParameters=bf_interval=1,sched_min_interval=0,requeue_delay=1
+SchedulerParameters=bf_interval=1,sched_min_interval=0
 NodeName=localhost NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=8000
 PartitionName=main Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 CONF

@@ -57,10 +57,8 @@ def states(job: str) -> list[str]:
 
 
 def ended(job: str, tasks: int, folder: Path) -> bool:
-    """Whether all tasks have completed. Requeued tasks, which would wait for two minutes, are told to begin."""
+    """Whether all tasks have completed."""
     found = states(job)
-    if "PENDING" in found:
-        subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], capture_output=True)
     failed = {"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL"} & set(found)
     assert not failed, [path.read_text() for path in folder.glob("slurm/*.log")]
     return found == ["COMPLETED"] * tasks

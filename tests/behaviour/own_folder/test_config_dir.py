@@ -8,14 +8,7 @@ import pytest
 import configs
 from simulate import api
 from simulate.__main__ import main
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(list(arguments)) == 2
-    line = capsys.readouterr().err
-    assert line.startswith("error: ")
-    assert line.count("\n") == 1, "one line"
-    return line
+from tests.behaviour.lines import refused
 
 
 def write(path: Path, text: str | bytes) -> Path:

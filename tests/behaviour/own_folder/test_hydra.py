@@ -4,25 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import analysis.__main__
-import simulate.__main__
-from simulate import api, status
-
-Capture = pytest.CaptureFixture[str]
-MAINS = {"simulate": simulate.__main__.main, "analysis": analysis.__main__.main, "status": status.main}
-
-
-def printed(capsys: Capture, *given: str, program: str = "simulate") -> str:
-    assert MAINS[program](list(given)) == 0
-    return capsys.readouterr().out
-
-
-def refused(capsys: Capture, *given: str, program: str = "simulate") -> str:
-    assert MAINS[program](list(given)) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1, "one line"
-    return error
+from simulate import api
+from tests.behaviour.lines import Capture, printed, refused
 
 
 def test_completion(capsys: Capture, monkeypatch: pytest.MonkeyPatch, user_folder: Path) -> None:

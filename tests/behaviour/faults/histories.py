@@ -1,42 +1,28 @@
-"""Up to four writers and a reader share a data set on a machine that crashes (faults.py): nothing is lost or doubled.
-
-Each seed is one history. FAULTS_SEED=N repeats one and prints its last steps; FAULTS_SECONDS=N runs seeds for so long.
-"""
+"""One history: writers, a worker and a reader on a machine that crashes, and what was promised to them."""
 
 import json
-import os
 import re
-import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from simulate.api import read_one
 from simulate.running.plan import missing_ranges
-from simulate.running.prepare import prepare
-from simulate.store import commits, disk, locks, manifest, parts
+from simulate.store import commits, locks, manifest, parts
 from simulate.store.files import StoreError, make_folder
 from simulate.store.manifest import MANIFEST, create
 from simulate.store.parts import committed, gaps, part_name, read_part, settle, write_part
 from simulate.store.sets import open_data_set
-from tests.behaviour.faults import STEPS, Death, File, Folder, Machine, Process, ViolationError
+from tests.behaviour.faults.files import File, Folder
+from tests.behaviour.faults.machine import Machine
+from tests.behaviour.faults.made import NETWORKS, PART, PATH, Made, Parquet
+from tests.behaviour.faults.turns import Death, Process, ViolationError
 
-NETWORKS, PART = 20, 4
-PATH = Path("/disk/outputs/set")
-FIRST_SEED = 20261125
-SECONDS = float(os.environ.get("FAULTS_SECONDS", "15"))
-SETTINGS = ["network.width=2", "network.depth=1", f"ensemble.networks={NETWORKS}", "ensemble.block=4",
-            "observables=kernel", "output=nowhere", "workers=1", "ensemble.device=cpu"]  # fmt: skip
 FAULTS = (  # chances of a step; each seed has one of these mixtures
     {"death": 0.005, "crash": 0.004},
     {"error": 0.02, "slow": 0.01},
@@ -49,66 +35,6 @@ SPANS = (  # what the writers write, in turn
     [(0, 20), (0, 10), (10, 20), (4, 20)],
 )
 HELD = re.compile(r"networks (\d+) to (\d+) are being written by process (\d+) on (\S+), since")
-
-
-class Parquet:
-    """pyarrow.parquet that writes each table and reads each content only once."""
-
-    written: dict[Any, bytes] = {}  # noqa: RUF012
-    read: dict[bytes, "Parquet.ParquetFile"] = {}  # noqa: RUF012
-
-    @staticmethod
-    def write_table(table: pa.Table, stream: Any, **options: Any) -> None:
-        key = table["network"][0].as_py(), table["network"][-1].as_py()
-        if key not in Parquet.written:
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, **options)
-            Parquet.written[key] = sink.getvalue().to_pybytes()
-        stream.write(Parquet.written[key])
-
-    class ParquetFile:
-        def __init__(self, content: bytes, **options: Any):
-            if content in Parquet.read:
-                self.__dict__ = Parquet.read[content].__dict__
-                return
-            with pq.ParquetFile(pa.BufferReader(content), **options) as file:
-                self.metadata, self.table = file.metadata, file.read()
-            Parquet.read[content] = self
-
-        def read(self, columns: list[str] | None) -> pa.Table:
-            return self.table if columns is None else self.table.select(columns)
-
-        def __enter__(self) -> "Parquet.ParquetFile":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            pass
-
-
-class Made:
-    """The data set that the processes make: that of a small network, with addresses in the place of kernels."""
-
-    def __init__(self) -> None:
-        job = prepare(read_one(SETTINGS))
-        self.manifest, self.digest, self.layout = job.manifest(), job.digest(), job.layout
-        for key in ("columns", "versions"):  # of no use here, and slow to write
-            del self.manifest[key]
-        self.samples = job.samples.x, job.samples.y, job.samples.train
-        self.text: dict[str, str] = {}
-
-    def dumps(self, plain: Any, **options: Any) -> str:
-        """json.dumps that writes the manifest only once."""
-        if plain is not self.manifest:
-            return json.dumps(plain, **options)
-        key = repr(options)
-        if key not in self.text:
-            self.text[key] = json.dumps(plain, **options)
-        return self.text[key]
-
-
-@pytest.fixture(scope="module")
-def made() -> Made:
-    return Made()
 
 
 class History:
@@ -339,149 +265,3 @@ def play(seed: int, made: Made, steered: Steered | None = None, broken: Broken |
         steps = "\n".join(f"{when - 1e9:10.3f} {name} {what}" for when, name, what in history.machine.trace[-60:])
         raise ViolationError(f"seed {seed}: {error!r}\n{steps}\nFAULTS_SEED={seed} repeats it") from error
     return history
-
-
-def test_histories(made: Made) -> None:
-    """As many seeds as fit into FAULTS_SECONDS, or the one of FAULTS_SEED."""
-    if seed := os.environ.get("FAULTS_SEED"):
-        play(int(seed), made)
-        return
-    deadline, seeds, steps, counts = time.monotonic() + SECONDS, 0, 0, dict.fromkeys(Machine.KINDS, 0)
-    while time.monotonic() < deadline or seeds < 100:
-        machine = play(FIRST_SEED + seeds, made).machine
-        seeds, steps = seeds + 1, steps + machine.steps
-        counts = {kind: counts[kind] + machine.counts[kind] for kind in counts}
-    print(f"{seeds} seeds, {steps} steps, {counts}")
-    assert all(counts.values()), counts
-
-
-# Histories whose faults are chosen, where chance would take too long:
-
-
-def killed_after_the_last_part(history: History, process: Process, step: str) -> str | None:
-    """A writer dies when it has renamed the last part; the machine crashes when the next one has ended."""
-    whole = len(list(filter(parts._PART.fullmatch, history.files()))) == NETWORKS // PART
-    kill = whole and process.role != history._worker and not history.machine.counts["death"]
-    if kill and step == "sync_folder networks":
-        return "death"
-    return "crash" if len(history.reported) == NETWORKS // PART and step.startswith("remove .writer") else None
-
-
-def slow_after_the_check(history: History, process: Process, step: str) -> str | None:
-    """A writer is slow when it has checked that it is the writer, and locks are lost meanwhile."""
-    if step.startswith("replace .part"):
-        return "slow"
-    return "lost" if step.startswith("open_for_reading .writer") else None
-
-
-def entries_in_doubt(history: History, process: Process, step: str) -> str | None:
-    """Those that are not writers cannot open the entries of writers."""
-    entered = any(stream.writes for stream in process.streams)
-    return "error" if step.startswith("open_for_reading .writer") and not entered else None
-
-
-def dead_entries_stay(history: History, process: Process, step: str) -> str | None:
-    """Locks are lost, and those that enter cannot remove the entries of writers that have none."""
-    if step.startswith("remove .writer"):
-        return "error"
-    if step.startswith("replace .part"):
-        return "slow"
-    return "lost" if step.startswith("open_for_reading .writer") else None
-
-
-# Negative controls: each takes one precaution out of the store.
-
-
-def files_are_not_flushed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(disk, "sync", lambda stream: stream.flush())
-
-
-def folders_are_not_flushed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(disk, "sync_folder", lambda path: None)
-
-
-def parents_are_not_flushed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(disk, "may_write", lambda path: False)
-
-
-def names_given_by_others_are_not_flushed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(manifest, "disk", SimpleNamespace(**vars(disk) | {"sync_folder": lambda path: None}))
-
-
-def no_fence(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(locks.Writer, "fence", lambda writer: nullcontext())
-
-
-def a_fence_without_lock(patch: pytest.MonkeyPatch) -> None:
-    both = locks._list_of_writers
-    patch.setattr(locks, "_list_of_writers", lambda path, shared=False: nullcontext() if shared else both(path))
-
-
-def doubt_is_free(patch: pytest.MonkeyPatch) -> None:
-    def unlocked(path: Path) -> bool:
-        try:
-            with disk.open_for_reading(path) as stream:
-                return disk.try_lock(stream, shared=True)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            return True
-
-    patch.setattr(locks, "unlocked", unlocked)
-
-
-def entries_that_stay_are_ignored(patch: pytest.MonkeyPatch) -> None:
-    def remove(path: Path) -> None:
-        with suppress(OSError):
-            disk.remove(path)
-
-    patch.setattr(locks, "disk", SimpleNamespace(**vars(disk) | {"remove": remove}))
-
-
-def temporaries_are_numbered_by_process(patch: pytest.MonkeyPatch) -> None:
-    """Two containers can have the same name and number; each removed what was left under its name."""
-
-    def create(path: Path) -> Any:
-        if path.name.endswith(".tmp"):
-            with suppress(FileNotFoundError):
-                disk.remove(path)
-        return made(path)
-
-    made = disk.create
-    patch.setattr(disk, "create", create)
-    patch.setattr(disk, "number", disk.process)
-
-
-CONTROLS: list[tuple[Broken, Steered | None]] = [
-    (files_are_not_flushed, None),
-    (folders_are_not_flushed, None),
-    (parents_are_not_flushed, None),
-    (names_given_by_others_are_not_flushed, killed_after_the_last_part),
-    (no_fence, None),
-    (a_fence_without_lock, slow_after_the_check),
-    (doubt_is_free, entries_in_doubt),
-    (entries_that_stay_are_ignored, dead_entries_stay),
-    (temporaries_are_numbered_by_process, None),
-]
-MOST_SEEDS = 200
-
-
-@pytest.mark.parametrize(("broken", "steered"), CONTROLS, ids=lambda value: getattr(value, "__name__", "by_chance"))
-def test_a_broken_store_is_found(broken: Broken, steered: Steered | None, made: Made) -> None:
-    """Without any one precaution a promise is broken within MOST_SEEDS seeds, and with it none is on the same ones."""
-    for seed in range(FIRST_SEED, FIRST_SEED + MOST_SEEDS):
-        try:
-            play(seed, made, steered, broken)
-        except ViolationError as error:
-            print(str(error).splitlines()[0])
-            play(seed, made, steered)
-            return
-        if steered:
-            play(seed, made, steered)
-    pytest.fail(f"not found in {MOST_SEEDS} seeds")
-
-
-def test_the_machine_has_all_steps() -> None:
-    """The machine stands in for every function of the disk: no step of the store passes it by."""
-    assert len(STEPS) > 20
-    assert [name for name in sorted(STEPS) if not hasattr(Machine, name)] == []
