@@ -79,6 +79,15 @@ def _powers(series: Series, w: float) -> tuple[Prior, Curve]:
     return prior, model
 
 
+def _constant(series: Series, w: float) -> tuple[Prior, Curve]:
+    """y = c at every width and layer, for statements that are exact at finite width, as docs/theory.md (6.4)."""
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["c"] + 0.0 * n
+
+    return {"c": _normal(0, FLAT * series.scale)}, model
+
+
 def _exponent(series: Series, w: float) -> tuple[Prior, Curve]:
     """log y = A - p log n + sum_k a_k (l/n)^k"""
     prior = {"c": _normal(0, FLAT), "A": _normal(0, FLAT)}
@@ -171,17 +180,18 @@ class Model:
     """build(series, prior width) returns (prior, curve), in which the judged coefficient is called c; None stands for a
     statement that is exact at every width and is judged by its largest deviation, without a fit. joint: whether one
     series runs over all layers, instead of one series a layer. logarithmic: whether values are logarithms, with a free
-    constant among the parameters."""
+    constant among the parameters. expands: whether it is an expansion in 1/n."""
 
     name: str
     build: Build | None
     joint: bool = False
     logarithmic: bool = False
+    expands: bool = True
 
     @property
     def fewest_widths(self) -> int:
         """The smallest number of widths, because one width is never compared with the leading order."""
-        return 4 if self.build else 1
+        return 4 if self.expands else 1
 
 
 MODELS: Registry[Model] = Registry("fit model", rows=False)
@@ -193,6 +203,7 @@ for model in (
     Model("asymptote", _asymptote, joint=True),
     Model("power_law", _power_law, joint=True, logarithmic=True),
     Model("exponential", _exponential, joint=True, logarithmic=True),
-    Model("tolerance", None),
+    Model("constant", _constant, expands=False),
+    Model("tolerance", None, expands=False),
 ):
     MODELS.add(model)
