@@ -7,7 +7,9 @@ from typing import Any
 from analysis.estimators import FEWEST
 from analysis.measures import (  # noqa: F401 each enters its measures
     algorithms,
+    controls,
     differentials,
+    laws,
     models,
     ntk,
     preactivations,

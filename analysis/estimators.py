@@ -38,6 +38,17 @@ class Estimate:
         """The estimate times a constant, or times constants (k,)."""
         return Estimate(factor * self.value, factor * self.replicates)
 
+    def chosen(self, components: Sequence[int]) -> "Estimate":
+        """The estimate of some of the numbers."""
+        return Estimate(self.value[list(components)], self.replicates[:, list(components)])
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        """The sum of two estimates from the same networks, replicate by replicate."""
+        return Estimate(self.value + other.value, self.replicates + other.replicates)
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        return self + other.scaled(-1.0)
+
     def log(self) -> "Estimate":
         """The logarithm of the estimate, replicate by replicate."""
         return Estimate(np.log(self.value), np.log(self.replicates))
@@ -52,7 +63,7 @@ def join(estimates: Sequence[Estimate]) -> Estimate:
 
 def average(first: Estimate, second: Estimate) -> Estimate:
     """The average of two estimates of the same numbers from the same networks."""
-    return Estimate((first.value + second.value) / 2, (first.replicates + second.replicates) / 2)
+    return (first + second).scaled(0.5)
 
 
 def _leave_out(x: Array) -> tuple[Array, Array]:

@@ -1,11 +1,11 @@
 """A point of a sweep in the analysis: its data, its settings, and the theory at the same settings."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from simulate.store.files import StoreError
 from simulate.store.layout import Layout
 from simulate.store.sets import DataSet
 
+T = TypeVar("T")
 FOUR_POINT_SAMPLES = 4  # V, whose cost grows as D^4, is predicted for at most so many samples
 
 
@@ -132,6 +133,16 @@ class Point:
     @cached_property
     def _cache(self) -> dict[str, NDArray[Any]]:
         return {}
+
+    @cached_property
+    def _computed(self) -> dict[str, Any]:
+        return {}
+
+    def once(self, name: str, compute: Callable[["Point"], T]) -> T:
+        """What `compute` returns for this point, computed when it is first asked for under this name."""
+        if name not in self._computed:
+            self._computed[name] = compute(self)
+        return cast(T, self._computed[name])
 
     def records(self, prefix: str, layer: int | None = None) -> bool:
         if not self.data.records(prefix):

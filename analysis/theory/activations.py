@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf, expit, ndtr
 
 from analysis.theory import expression
+from analysis.theory.special import erf, expit, ndtr
 
 Array = NDArray[np.float64]
 

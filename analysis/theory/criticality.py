@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import brentq
 
 from analysis.theory.activations import Activation
 from analysis.theory.activations import activation as named
@@ -48,6 +47,8 @@ def _critical(s: Activation) -> Critical:
     def asymmetry(log_K: float) -> float:
         """<s s''> = (chi_parallel - chi_perp) / C_W vanishes at K*, docs/theory.md (4.4)."""
         return mean1(lambda z: s.derivatives[0](z) * s.derivatives[2](z), math.exp(log_K))
+
+    from scipy.optimize import brentq  # late: it takes a while, and the classes above need no root
 
     grid = np.linspace(math.log(1e-2), math.log(1e3), 60)
     values = [asymmetry(k) for k in grid]

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf, expit, ndtr
+
+from analysis.theory.special import erf, expit, ndtr
 
 Array = NDArray[np.float64]
 Jet = list[Array]

@@ -8,10 +8,10 @@ import itertools
 import math
 
 import numpy as np
-from scipy.special import ndtr
 
 from analysis.theory.activations import Activation, Array
 from analysis.theory.quadrature import REACH, Grid
+from analysis.theory.special import ndtr
 
 PANEL_NODES = 64  # Gauss-Legendre nodes on each side of a kink
 CLOSE = 0.99  # correlation from which averages over three and four inputs are held against more nodes

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from simulate.store import commits, disk
+from simulate.store.columns import column
 from simulate.store.files import StoreError, commit, retried
 from simulate.store.folders import NETWORKS, move, names, own_folder, set_aside
 from simulate.store.layout import KEYS, Layout
@@ -109,8 +110,8 @@ def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> 
         return "holds other layers than were recorded"
     numbers = [table[name] for family in layout.families() for name in layout.names(family)]
     finite = np.ones(M * S * L, dtype=bool)
-    for column in numbers:  # null stands for what is not defined at a layer
-        finite &= np.isfinite(column.to_numpy()) | column.is_null().to_numpy()
+    for read in numbers:  # null stands for what is not defined at a layer
+        finite &= np.isfinite(read.to_numpy()) | read.is_null().to_numpy()
     whole = np.repeat(finite.reshape(-1, L).all(axis=1), L)
     if not np.array_equal(table["status"].to_numpy(), np.where(whole, 0, 1)):
         return "has a status that its numbers do not have"
@@ -175,20 +176,18 @@ def write_part(
     """
     M, S, Lr = len(status), len(layout.steps), len(layout.layers)
     shape = (M, S, Lr)
-    columns: list[NDArray[Any]] = [
+    keys: list[NDArray[Any]] = [
         np.broadcast_to(np.arange(first, first + M, dtype=np.int64)[:, None, None], shape),
         np.broadcast_to(np.asarray(layout.steps, dtype=np.int64)[:, None], shape),
         np.broadcast_to(np.asarray(layout.layers, dtype=np.int32), shape),
         np.broadcast_to(status[:, :, None], shape),
     ]
-    arrays = [pa.array(column.reshape(-1)) for column in columns]
+    arrays = [column(key.reshape(-1)) for key in keys]
     for family in layout.families():
         absent = ~np.broadcast_to(layout.defined(family), shape).reshape(-1)
         block = values[family.prefix]
         for k in range(block.shape[-1]):
-            # With from_pandas=False NaN stays a number; only the mask makes nulls.
-            column = np.ascontiguousarray(block[..., k]).reshape(-1)
-            arrays.append(pa.array(column, mask=absent if absent.any() else None, from_pandas=False))
+            arrays.append(column(np.ascontiguousarray(block[..., k]).reshape(-1), absent if absent.any() else None))
     table = pa.Table.from_arrays(arrays, schema=layout.arrow(metadata))
     name = own_folder(writer.path, NETWORKS) / part_name(first, first + M)
     hashed = Hashed()

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from simulate.store import disk
+from simulate.store.columns import column
 from simulate.store.files import StoreError, retried
 from simulate.store.folders import set_aside
 from simulate.store.locks import Writer
@@ -94,10 +95,11 @@ def keep_samples(writer: Writer, manifest: Mapping[str, Any], given: Given, cont
             notes.append(f"{set_aside(writer, name)}: this file {why}; set aside, and made again from the settings")
     if not whole:
         x, y, train = given
-        table = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
-        table |= {f"x_{k}": column for k, column in enumerate(x.T)}
-        table |= {f"y_{k}": column for k, column in enumerate(y.T)} if y is not None else {}
+        columns = {"sample": np.arange(len(x)), "train": np.arange(len(x)) < train}
+        columns |= {f"x_{k}": of_input for k, of_input in enumerate(x.T)}
+        columns |= {f"y_{k}": of_target for k, of_target in enumerate(y.T)} if y is not None else {}
+        table = pa.table({name: column(values) for name, values in columns.items()})
         hashed = Hashed()
-        writer.commit(SAMPLES, lambda stream: pq.write_table(pa.table(table), hashed.around(stream)))
+        writer.commit(SAMPLES, lambda stream: pq.write_table(table, hashed.around(stream)))
     digest, size = sha256(name) if whole else hashed.digest()
     return {"sha256": digest, "bytes": size, "rows": len(given[0])}, notes

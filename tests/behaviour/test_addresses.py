@@ -183,7 +183,7 @@ def command(output: Path, *extra: str) -> list[str]:
         "network.width=256",
         "network.depth=6",
         "ensemble.sampler=dense",
-        "ensemble.networks=2048",
+        "ensemble.networks=1024",
         "ensemble.block=4",
     ]
     return [sys.executable, "-m", "simulate", *slow, f"output={output}", "ensemble.device=cpu", *extra]
@@ -209,7 +209,7 @@ def test_killed_and_resumed(stop: signal.Signals, workers: int, undisturbed: pd.
     os.killpg(process.pid, stop)
     _, stderr = process.communicate(timeout=60)
     done = len(committed(tmp_path / "a"))
-    assert open_data_set(tmp_path / "a").networks < 2048, "the run must be stopped on its way"
+    assert open_data_set(tmp_path / "a").networks < 1024, "the run must be stopped on its way"
     assert done >= 3
     if stop == signal.SIGINT:
         assert process.returncode == 130

@@ -104,7 +104,7 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
 
-    many = [*MANY[:1], "ensemble.networks=20000", *MANY[3:]]
+    many = [*MANY[:1], "ensemble.networks=8000", *MANY[3:]]
     command = [sys.executable, "-m", "simulate", *many, f"output={tmp_path}/a"]
     refused = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
     assert refused.returncode == 1, refused.stderr
@@ -133,20 +133,20 @@ def remount(mounted: Path, options: str) -> None:
 
 def test_a_full_disk(mounted: Path, run: Callable[..., DataSet]) -> None:
     """A full disk gives exit code 1 and one line; committed parts stay readable, and the run resumes with more room."""
-    remount(mounted, "size=400k")
+    remount(mounted, "size=250k")
     code = (
         "import sys; from simulate.running import plan, runner; plan.PART_WORK, plan.PARTS = 0, 10**6\n"
         "import shutil; usage = shutil.disk_usage; shutil.disk_usage = lambda p: usage(p)._replace(free=2**40)\n"
         "from simulate.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
-    many = ["network.width=8", "ensemble.networks=12000", "ensemble.block=200", f"output={mounted}/a"]
+    many = ["network.width=8", "ensemble.networks=6000", "ensemble.block=200", f"output={mounted}/a"]
     command = [sys.executable, "-c", code, *many, "workers=1", "ensemble.device=cpu"]
     full = subprocess.run(command, capture_output=True, text=True)
     assert full.returncode == 1
     assert "No space left" in full.stderr
     assert full.stderr.count("error:") == 1
     data = open_data_set(mounted / "a")
-    assert 0 < data.networks < 12000
+    assert 0 < data.networks < 6000
     assert len(data.table()) == data.networks * 4
     assert not list((mounted / "a").glob(".*tmp"))
     remount(mounted, "size=64m")

@@ -30,6 +30,32 @@ def writer(path: Path, *extra: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
+FORKS = """
+import os, sys, time, traceback
+from pathlib import Path
+import numpy as np
+from simulate.store import disk, locks, parts
+from simulate.store.layout import Layout
+code, count = compile(sys.argv[1], "writer", "exec"), int(sys.argv[2])
+for k in range(count):
+    if not os.fork():
+        try:
+            exec(code, globals() | {"k": k})
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+print(*(os.waitstatus_to_exitcode(os.wait()[1]) for k in range(count)))
+"""
+
+
+def forked(code: str, count: int) -> tuple[list[int], str]:
+    """Exit codes and errors of so many processes at once, which run the code with the number k. They are forks of one
+    that has imported the store, which would take each of them a second."""
+    done = subprocess.run([sys.executable, "-c", FORKS, code, str(count)], capture_output=True, text=True, timeout=240)
+    return [int(word) for word in done.stdout.split()], done.stderr
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -68,11 +94,6 @@ def test_ten_writers_twenty_rounds(tmp_path: Path) -> None:
     Each process gets its turns, no two hold the lock at a time, and each network is written exactly once.
     """
     code = f"""
-import time
-from pathlib import Path
-import numpy as np
-from simulate.store import locks, parts
-from simulate.store.layout import Layout
 path = Path({str(tmp_path)!r})
 layout = Layout(1, 1, 1, (1,), (1,), (), (0,), ("kernel",), {{}}, "float32")
 for _ in range(20):
@@ -87,8 +108,7 @@ for _ in range(20):
         except locks.HeldError:
             time.sleep(0.002)
 """
-    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(10)]
-    assert [p.wait(timeout=240) for p in processes] == [0] * 10
+    assert forked(code, 10) == ([0] * 10, "")
     done = committed(tmp_path)
     assert done == [(first, first + 10) for first in range(0, 2000, 10)]
     columns = [pq.read_table(part_path(tmp_path, *part), partitioning=None)["network"] for part in done]
@@ -98,16 +118,10 @@ for _ in range(20):
 def test_a_hundred_writers_at_once(tmp_path: Path) -> None:
     """A hundred writers with a range each start at once, as shards of a large sweep do, and none is refused."""
     code = f"""
-import sys, time
-from pathlib import Path
-from simulate.store import disk, locks
-k = int(sys.argv[1])
 with locks.writing(Path({str(tmp_path)!r}), 10 * k, 10 * k + 10):
     time.sleep(1)
 """
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(k)], stderr=subprocess.PIPE) for k in range(100)]
-    assert [p.communicate(timeout=120)[1] for p in processes] == [b""] * 100
-    assert [p.returncode for p in processes] == [0] * 100
+    assert forked(code, 100) == ([0] * 100, "")
     assert locks.writers(tmp_path) == []
 
 

@@ -146,7 +146,7 @@ def test_three_inputs_of_a_large_kernel_are_refused() -> None:
         means.tensor(0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("distance", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("distance", [1e-2, 1e-4, pytest.param(1e-6, marks=pytest.mark.long)])
 def test_two_antipodal_pairs_of_kinked_inputs(distance: float) -> None:
     """They are averaged to 1e-6 or refused; the control says how far 64 nodes a panel can be off."""
     x = np.array([[1.0, 0.3, 0.2, 0.1], [-1.0, -0.3, -0.2, -0.1], [0.1, 1.0, 0.5, 0.2], [-0.1, -1.0, -0.5, -0.2]])

@@ -1,0 +1,265 @@
+"""Preactivations at initialisation, measured with martingale controls (docs/theory.md (7.11) to (7.14)).
+
+Given the layer below, a kernel has a known mean. What is left of it, carried to layer l by the linearised recursion,
+has mean zero at every width and nearly all of the noise of g(l). The plain estimates are those of
+`analysis.measures.preactivations`. Controls would hide a wrong sampler from the coefficients, so a claim that uses them
+also tests their own means by `layer_law`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis import estimators, theory
+from analysis.estimators import Array, Estimate
+from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
+from analysis.points import Point
+from analysis.theory.conditional import Conditional
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one layer adds to the kernels of all networks.
+
+    m: g(l) - F(g(l-1)), (M, pairs). drift: F(g(l-1)) - K(l), (M, pairs). v: (M, pairs, pairs), with Cov(m | below) =
+    v/n. t: (M, samples), with kappa_3(m_aa | below) = t/n^2. first, second: the derivatives of F at K(l-1). v_at_K: v
+    of the kernel K(l-1). V: (pairs, pairs), n Cov g(l) at leading order.
+    """
+
+    m: Array
+    drift: Array
+    v: Array
+    t: Array
+    first: Array
+    second: Array
+    v_at_K: Array
+    V: Array
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """Estimates of one layer with controls: of E g - K (pairs), Cov g (components) and kappa_3(g_aa) (samples)."""
+
+    mean: Estimate
+    covariance: Estimate
+    third: Estimate
+
+
+def steps_of(point: Point) -> list[Step]:
+    """The steps to layers 2, 3, .. that are recorded. They are kept until another point is asked for."""
+    if _LATEST.get("point") is not point:
+        _LATEST.update(point=point, steps=_steps(point))
+    return _LATEST["steps"]
+
+
+_LATEST: dict[str, Any] = {}  # of one point at a time: they are as large as the rows
+
+
+def _steps(point: Point) -> list[Step]:
+    start, pairs = point.settings["initialization"], point.columns("g")
+    diagonal = [k for k, (a, b) in enumerate(pairs) if a == b]
+    K = point.flow(False).K
+    steps, below, V = [], point.read("g", 1), np.zeros((len(pairs), len(pairs)))
+    for layer in range(2, max(point.layers("g")) + 1):
+        at = np.array([K[layer - 2][pair] for pair in pairs])
+        sizes = np.concatenate([below[:, diagonal], at[None, diagonal]])
+        law = Conditional(point.activation, start["C_b"], start["C_W"], pairs, sizes.min(), sizes.max())
+        mean, v = law.mean_and_covariance(below)
+        here = point.read("g", layer)
+        first, second = law.derivatives(at)
+        v_at_K = law.mean_and_covariance(at[None])[1][0]
+        V = v_at_K + first @ V @ first.T
+        steps.append(
+            Step(
+                m=here - mean,
+                drift=mean - np.array([K[layer - 1][pair] for pair in pairs]),
+                v=v,
+                t=np.stack([law.third(below[:, k]) for k in diagonal], axis=1),
+                first=first,
+                second=second,
+                v_at_K=v_at_K,
+                V=V,
+            )
+        )
+        below = here
+    return steps
+
+
+def controls(steps: list[Step], n: float) -> tuple[Array, Array, Array, Array]:
+    """Controls of the kernel of the layer of the last step, whose means are known at every n, docs/theory.md (7.11).
+
+    Returns (M, pairs) linear controls Y and their second order Y2, both of mean zero; the conditional covariance (M,
+    pairs, pairs) whose mean is that of Y Y^T; and (M, samples) whose mean is that of Y_aa^3.
+    """
+    pairs = steps[-1].m.shape[1]
+    samples = steps[-1].t.shape[1]
+    diagonal = list(range(pairs)) if pairs == samples else [0, 2]
+    coefficients, P, Q = [], np.eye(pairs), np.zeros((pairs, pairs, pairs))
+    for step in reversed(steps):  # from the layer itself down to layer 2
+        coefficients.append((P, Q))
+        P, Q = (
+            P @ step.first,
+            np.einsum("ad,dbc->abc", P, step.second) + np.einsum("ade,db,ec->abc", Q, step.first, step.first),
+        )
+    linear, second = np.zeros_like(steps[-1].m), np.zeros_like(steps[-1].m)
+    covariance, third = np.zeros_like(steps[-1].v), np.zeros_like(steps[-1].t)
+    for step, (P, Q) in zip(steps, reversed(coefficients), strict=True):
+        C = P + np.einsum("abc,mc->mab", Q, step.drift)
+        variance = np.einsum("mab,mbc,mdc->mad", C, step.v, C) / n
+        at_K = np.einsum("ab,bc,dc->ad", P, step.v_at_K, P) / n
+        for k, A in enumerate(diagonal):
+            third[:, k] += C[:, A, A] ** 3 * step.t[:, k] / n**2
+            third[:, k] += 3 * linear[:, A] * (variance[:, A, A] - at_K[A, A])
+        covariance += variance
+        linear += np.einsum("mab,mb->ma", C, step.m)
+        second += np.einsum("abc,mbc->ma", Q, step.m[:, :, None] * step.m[:, None, :] - step.v / n) / 2
+    return linear, second, covariance, third
+
+
+def controlled(point: Point, layer: int) -> Controlled:
+    """The controlled estimates at one layer. They are computed for all layers of the point at once, and kept."""
+    return point.once("controls", _controlled)[layer]
+
+
+def _controlled(point: Point) -> dict[int, Controlled]:
+    n, pairs, K = float(point.n), point.columns("g"), point.flow(False).K
+    diagonal = [k for k, (a, b) in enumerate(pairs) if a == b]
+    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
+    found = {}
+    steps = steps_of(point)
+    for layer in range(2, len(steps) + 2):
+        g = point.read("g", layer) - np.array([K[layer - 1][pair] for pair in pairs])
+        linear, second, covariance, third = controls(steps[: layer - 1], n)
+        known = np.stack([covariance[:, p, q] for p, q in components], axis=1)
+        plain, of_linear = (estimators.covariance(x, components) for x in (g, linear))
+        third_plain, third_linear = (estimators.third_cumulant(x[:, diagonal]) for x in (g, linear))
+        found[layer] = Controlled(
+            estimators.mean(g - linear - second),
+            plain - of_linear + estimators.mean(known),
+            third_plain - third_linear + estimators.mean(third),
+        )
+    return found
+
+
+def all_layers_of_two_inputs(point: Point) -> Iterator[str]:
+    """Needs of the controls."""
+    recorded = point.layers("g")
+    if recorded != list(range(1, max(recorded, default=0) + 1)):
+        yield f"observables.layers={list(point.data.layout.layers)}: all layers from 1 on are needed"
+    if point.D > 2:
+        yield f"inputs: {point.D} samples; controls are known for one or two"
+    if point.D == 2 and theory.activation(point.activation).kinked:
+        yield f"activation={point.activation}: controls of two samples need a smooth activation"
+
+
+@measure(
+    "G1_controlled",
+    tensor="G1 controlled",
+    symbol="$G^{\\{1\\}}$",
+    families=("g",),
+    table="start",
+    table_samples=2,
+    needs=all_layers_of_two_inputs,
+)
+def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """G1_ab = n (E g_ab - K_ab), docs/theory.md (1.6), with the controls of docs/theory.md (7.12)."""
+    flow, pairs = point.flow(True), point.columns("g")
+    assert flow.G1 is not None
+    for layer in chosen_layers(point, "g", layers):
+        K, G1 = flow.K[layer - 1], flow.G1[layer - 1]
+        # Where theory says zero (two layers, or a scale-invariant activation) the natural size is that of K l.
+        scale = np.abs(G1).max() if np.abs(G1).max() > 1e-9 * K.max() else layer * K.max()
+        yield Measured(
+            tensor="G1 controlled",
+            layer=layer,
+            step=0,
+            samples=[label_of(pair) for pair in pairs],
+            estimate=controlled(point, layer).mean.scaled(point.n),
+            theory=np.array([G1[pair] for pair in pairs]),
+            scale=np.full(len(pairs), scale),
+        )
+
+
+@measure(
+    "V_controlled",
+    tensor="V controlled",
+    symbol="$V$",
+    families=("g",),
+    table="start",
+    table_samples=2,
+    needs=all_layers_of_two_inputs,
+)
+def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """V_(ab)(cd) = n Cov(g_ab, g_cd), docs/theory.md (1.11), with the controls of docs/theory.md (7.13)."""
+    pairs, V = point.columns("g"), point.flow(True).V
+    assert V is not None
+    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
+    for layer in chosen_layers(point, "g", layers):
+        predicted = np.array([[V[(layer - 1, *a, *b)] for b in pairs] for a in pairs])
+        size = np.sqrt(predicted.diagonal())
+        yield Measured(
+            tensor="V controlled",
+            layer=layer,
+            step=0,
+            samples=[label_of(pairs[p], pairs[q]) for p, q in components],
+            estimate=controlled(point, layer).covariance.scaled(point.n),
+            theory=np.array([predicted[c] for c in components]),
+            scale=np.array([size[p] * size[q] for p, q in components]),
+        )
+
+
+@measure(
+    "V_collapse_controlled",
+    tensor="V / theory controlled",
+    symbol=r"$V/V_{\mathrm{theory}}$",
+    model="collapse",
+    families=("g",),
+    needs=all_layers_of_two_inputs,
+)
+def vertex_over_theory_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """V_(aa)(aa) over its prediction at the same layer, docs/theory.md (1.5), with controls: one at leading order, and
+    for all layers a function of l/n."""
+    pairs, V = point.columns("g"), point.flow(True).V
+    assert V is not None
+    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
+    chosen = [k for k, (p, q) in enumerate(components) if p == q and pairs[p][0] == pairs[p][1]]
+    samples = [pairs[components[k][0]][0] for k in chosen]
+    one = np.ones(len(chosen))
+    for layer in chosen_layers(point, "g", layers):
+        unit = np.array([V[layer - 1, a, a, a, a] for a in samples])
+        covariance = controlled(point, layer).covariance
+        yield Measured(
+            tensor="V / theory controlled",
+            layer=layer,
+            step=0,
+            samples=[label_of((a, a), (a, a)) for a in samples],
+            estimate=covariance.chosen(chosen).scaled(point.n / unit),
+            theory=one,
+            scale=one,
+        )
+
+
+@measure(
+    "six_point_controlled",
+    tensor="six-point controlled",
+    symbol=r"$n^2\kappa_3(g)$",
+    families=("g",),
+    needs=all_layers_of_two_inputs,
+)
+def six_point_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n^2 kappa_3(g_aa) is W of docs/theory.md (1.12), with the controls of docs/theory.md (7.14)."""
+    start, K1 = point.settings["initialization"], np.diagonal(point.flow(False).K[0])
+    W = [theory.six_point(point.activation, point.depth, start["C_b"], start["C_W"], K) for K in K1]
+    for layer in chosen_layers(point, "g", layers):
+        predicted = np.array([w[layer - 1] for w in W])
+        yield Measured(
+            tensor="six-point controlled",
+            layer=layer,
+            step=0,
+            samples=[label_of((a,) * 6) for a in range(len(K1))],
+            estimate=controlled(point, layer).third.scaled(float(point.n) ** 2),
+            theory=predicted,
+            scale=np.abs(predicted),
+        )

@@ -1,0 +1,175 @@
+"""The law of one layer's kernel given the layer below, exact at every width, docs/theory.md section 17.
+
+Given g(l), the kernel g(l+1) is C_b plus the mean over n_l neurons of C_W s_a s_b. Its conditional cumulants are
+Gaussian averages over z ~ N(0, g(l)), which are computed here for arrays of kernels, one for each network: with one
+input from a table in log g, with two from tables of Hermite coefficients.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from analysis.theory.activations import Activation, Array
+from analysis.theory.activations import activation as named
+
+HALF_RANGE, STEP = 13.0, 0.005  # of the trapezoidal rule; sqrt of the Gaussian weight at its ends is below 1e-18
+MOST_TERMS = 800  # of Mehler's series
+MOST_NODES = 128  # of a table in log g
+TAIL = 1e-14  # relative size at which a series is cut
+Pair = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Functions of g as a Chebyshev series in log g between `low` and `high`. coefficients: (nodes, functions)."""
+
+    low: float
+    high: float
+    coefficients: Array
+
+    def __call__(self, g: Array) -> Array:
+        """The functions at g (M,), shape (M, functions)."""
+        middle, half = math.log(self.low * self.high) / 2, math.log(self.high / self.low) / 2
+        x = (np.log(g) - middle) / half
+        return np.asarray(chebyshev.chebvander(x, len(self.coefficients) - 1) @ self.coefficients)
+
+
+@lru_cache(maxsize=4)
+def _hermite(terms: int) -> tuple[Array, Array]:
+    """Nodes u (N,), and the weights (N, terms) with which a sum over nodes is <f(u) He_k(u)>/sqrt(k!)."""
+    count = round(HALF_RANGE / STEP)
+    u = np.linspace(-HALF_RANGE, HALF_RANGE, 2 * count + 1)
+    h = np.empty((len(u), terms))
+    h[:, 0] = np.exp(-(u**2) / 2)
+    h[:, 0] /= h[:, 0].sum()
+    for k in range(1, terms):
+        h[:, k] = u * h[:, k - 1] / math.sqrt(k)
+        if k > 1:
+            h[:, k] -= math.sqrt((k - 1) / k) * h[:, k - 2]
+    return u, h
+
+
+class Conditional:
+    """Cumulants of g(l+1) given g(l) for kernels of one or two inputs, docs/theory.md section 17.
+
+    pairs: the components of a kernel, as (0, 0), (0, 1), (1, 1). low, high: the range of the kernels g_aa. Raises
+    ValueError where activations with a kink have two inputs, and where the tables do not converge.
+    """
+
+    def __init__(
+        self, activation: str | Activation, C_b: float, C_W: float, pairs: Sequence[Pair], low: float, high: float
+    ):
+        self.s, self.C_b, self.C_W, self.pairs = named(activation), C_b, C_W, list(pairs)
+        if not 0 < low <= high:
+            raise ValueError(f"kernels between {low:.3g} and {high:.3g}: positive ones are needed")
+        self.crossed = any(a != b for a, b in pairs)
+        if self.crossed and self.s.kinked:
+            raise ValueError(f"activation={self.s.name}: conditional means of two inputs need a smooth activation")
+        # Tables reach a little farther, for derivatives at the ends and where all kernels are equal.
+        self.low, self.high = low / 1.05, high * 1.05
+        self._moments = None if self.s.slopes else self._table(lambda z: [z**2, z**4, z**6], 1)
+        terms = max(self._terms(p) for p in (1, 2, 3)) if self.crossed else 0
+        self._series = [self._table(lambda z, p=p: [z**p], terms) for p in (1, 2, 3)] if self.crossed else []
+
+    def _terms(self, power: int) -> int:
+        """The number of terms of Mehler's series of s^power at the largest kernel."""
+        u, h = _hermite(MOST_TERMS)
+        c = (self.s(math.sqrt(self.high) * u) ** power) @ h
+        rest = np.cumsum(c[::-1] ** 2)[::-1] / max(float(c @ c), 1e-300)
+        small = np.flatnonzero(rest < TAIL)
+        if not len(small):
+            raise ValueError(f"{self.s.name}: Mehler's series at K={self.high:.3g} needs more than {MOST_TERMS} terms")
+        return int(small[0]) + 1
+
+    def _table(self, functions, terms: int) -> _Table:  # type: ignore[no-untyped-def]
+        """<f(s(z)) He_k(z/sqrt g)>/sqrt(k!) for each of the functions and k below `terms`."""
+        u, h = _hermite(terms)
+
+        def values(x: Array) -> Array:
+            g = np.sqrt(self.low * self.high) * (self.high / self.low) ** (x / 2)
+            s = self.s(np.sqrt(g)[:, None] * u)
+            return np.concatenate([f @ h[:, :terms] for f in functions(s)], axis=1)
+
+        nodes = 16
+        while nodes <= MOST_NODES:
+            coefficients = np.asarray(chebyshev.chebinterpolate(values, nodes - 1))  # type: ignore[type-var]
+            if (np.abs(coefficients[-2:]) <= 10 * TAIL * np.abs(coefficients).max()).all():
+                return _Table(self.low, self.high, coefficients)
+            nodes *= 2
+        raise ValueError(f"{self.s.name}: averages between K={self.low:.3g} and {self.high:.3g} do not converge")
+
+    def moments(self, g: Array) -> Array:
+        """<s^2>, <s^4> and <s^6> at kernels g (M,), shape (M, 3)."""
+        if self.s.slopes is not None:
+            plus, minus = self.s.slopes
+            factors = [odd * (plus**p + minus**p) / 2 for p, odd in ((2, 1), (4, 3), (6, 15))]
+            return np.stack([f * g**k for k, f in enumerate(factors, start=1)], axis=1)
+        assert self._moments is not None
+        return self._moments(g)
+
+    def mehler(self, p: int, q: int, g_aa: Array, g_bb: Array, g_ab: Array) -> Array:
+        """<s_a^p s_b^q> of docs/theory.md (17.18) for kernels (M,), with powers p and q of at most 3."""
+        left, right = self._series[p - 1](g_aa), self._series[q - 1](g_bb)
+        rho = np.clip(g_ab / np.sqrt(g_aa * g_bb), -1.0, 1.0)
+        total = np.zeros_like(g_ab)
+        for k in reversed(range(left.shape[1])):
+            total = total * rho + left[:, k] * right[:, k]
+        return total
+
+    def products(self, g: Array) -> dict[tuple[int, ...], Array]:
+        """<s_a s_b> and <s_a s_b s_c s_d> by sorted samples, each (M,), at kernels g (M, pairs)."""
+        column = {pair: g[:, k] for k, pair in enumerate(self.pairs)}
+        found: dict[tuple[int, ...], Array] = {}
+        for a in sorted({a for pair in self.pairs for a in pair}):
+            square, fourth, _ = self.moments(column[a, a]).T
+            found |= {(a, a): square, (a, a, a, a): fourth}
+        for a, b in self.pairs:
+            if a != b:
+                of = column[a, a], column[b, b], column[a, b]
+                found[a, b] = self.mehler(1, 1, *of)
+                found[a, a, b, b] = self.mehler(2, 2, *of)
+                found[a, a, a, b], found[a, b, b, b] = self.mehler(3, 1, *of), self.mehler(1, 3, *of)
+        return found
+
+    def mean(self, g: Array) -> Array:
+        """F_ab = C_b + C_W <s_a s_b> at kernels g (M, pairs), shape (M, pairs), docs/theory.md (7.10)."""
+        return self.mean_and_covariance(g)[0]
+
+    def mean_and_covariance(self, g: Array) -> tuple[Array, Array]:
+        """F (M, pairs), and v (M, pairs, pairs) with Cov(g(l+1) | g(l)) = v/n_l, docs/theory.md (7.10)."""
+        found = self.products(g)
+        mean = np.stack([found[pair] for pair in self.pairs], axis=1)
+        fourth = [[found[tuple(sorted((*p, *q)))] for q in self.pairs] for p in self.pairs]
+        v = np.moveaxis(np.array(fourth), 2, 0) - mean[:, :, None] * mean[:, None, :]
+        return self.C_b + self.C_W * mean, self.C_W**2 * v
+
+    def third(self, g: Array) -> Array:
+        """t with kappa_3(g(l+1) | g(l)) = t/n_l^2 of one input, at kernels g (M,), docs/theory.md (1.12)."""
+        q, q2, q3 = self.moments(g).T
+        return np.asarray(self.C_W**3 * (q3 - 3 * q * q2 + 2 * q**3))
+
+    def derivatives(self, K: Array) -> tuple[Array, Array]:
+        """The first two derivatives of F at one kernel K (pairs,), shapes (pairs, pairs) and (pairs, pairs, pairs).
+
+        They are central differences. As coefficients of controls they need not be exact.
+        """
+        sizes = [float(np.sqrt(K[self.pairs.index((a, a))] * K[self.pairs.index((b, b))])) for a, b in self.pairs]
+        step, P = 1e-3 * np.diag(sizes), len(K)
+        places = [K, *(K + sign * step[A] for A in range(P) for sign in (1, -1))]
+        corners = [(A, B) for A in range(P) for B in range(A)]
+        places += [K + x * step[A] + y * step[B] for A, B in corners for x in (1, -1) for y in (1, -1)]
+        F = self.mean(np.array(places))
+        first, second = np.empty((P, P)), np.empty((P, P, P))
+        for A in range(P):
+            up, down = F[1 + 2 * A], F[2 + 2 * A]
+            first[:, A] = (up - down) / (2 * step[A, A])
+            second[:, A, A] = (up - 2 * F[0] + down) / step[A, A] ** 2
+        for k, (A, B) in enumerate(corners):
+            mixed = F[1 + 2 * P + 4 * k : 5 + 2 * P + 4 * k]
+            mixed = (mixed[0] - mixed[1] - mixed[2] + mixed[3]) / (4 * step[A, A] * step[B, B])
+            second[:, A, B] = second[:, B, A] = mixed
+        return first, second
