@@ -42,6 +42,13 @@ class Estimate:
         """The estimate of some of the numbers."""
         return Estimate(self.value[list(components)], self.replicates[:, list(components)])
 
+    def averaged(self, groups: Sequence[Sequence[int]]) -> "Estimate":
+        """The averages of some of the numbers, one for each group of components."""
+        weights = np.zeros((len(self.value), len(groups)))
+        for k, group in enumerate(groups):
+            weights[list(group), k] = 1 / len(group)
+        return Estimate(self.value @ weights, self.replicates @ weights)
+
     def __add__(self, other: "Estimate") -> "Estimate":
         """The sum of two estimates from the same networks, replicate by replicate."""
         return Estimate(self.value + other.value, self.replicates + other.replicates)

@@ -18,6 +18,8 @@ from analysis.measures.measured import Layers, Measured, chosen_layers, label_of
 from analysis.points import Point
 from analysis.theory.conditional import Conditional
 
+LOWEST = 3  # the kernel of layer 2 is its control, so that nothing is left to measure
+
 
 @dataclass(frozen=True)
 class Step:
@@ -65,7 +67,7 @@ def _steps(point: Point) -> list[Step]:
     for layer in range(2, max(point.layers("g")) + 1):
         at = np.array([K[layer - 2][pair] for pair in pairs])
         sizes = np.concatenate([below[:, diagonal], at[None, diagonal]])
-        law = Conditional(point.activation, start["C_b"], start["C_W"], pairs, sizes.min(), sizes.max())
+        law = Conditional.around(point.activation, start["C_b"], start["C_W"], pairs, sizes.min(), sizes.max())
         mean, v = law.mean_and_covariance(below)
         here = point.read("g", layer)
         first, second = law.derivatives(at)
@@ -106,15 +108,16 @@ def controls(steps: list[Step], n: float) -> tuple[Array, Array, Array, Array]:
     linear, second = np.zeros_like(steps[-1].m), np.zeros_like(steps[-1].m)
     covariance, third = np.zeros_like(steps[-1].v), np.zeros_like(steps[-1].t)
     for step, (P, Q) in zip(steps, reversed(coefficients), strict=True):
-        C = P + np.einsum("abc,mc->mab", Q, step.drift)
-        variance = np.einsum("mab,mbc,mdc->mad", C, step.v, C) / n
+        C = P + (step.drift @ Q.reshape(-1, pairs).T).reshape(-1, pairs, pairs)
+        variance = C @ step.v @ C.transpose(0, 2, 1) / n
         at_K = np.einsum("ab,bc,dc->ad", P, step.v_at_K, P) / n
         for k, A in enumerate(diagonal):
             third[:, k] += C[:, A, A] ** 3 * step.t[:, k] / n**2
             third[:, k] += 3 * linear[:, A] * (variance[:, A, A] - at_K[A, A])
         covariance += variance
-        linear += np.einsum("mab,mb->ma", C, step.m)
-        second += np.einsum("abc,mbc->ma", Q, step.m[:, :, None] * step.m[:, None, :] - step.v / n) / 2
+        linear += (C @ step.m[:, :, None])[:, :, 0]
+        excess = step.m[:, :, None] * step.m[:, None, :] - step.v / n
+        second += excess.reshape(-1, pairs**2) @ Q.reshape(pairs, -1).T / 2
     return linear, second, covariance, third
 
 
@@ -143,6 +146,10 @@ def _controlled(point: Point) -> dict[int, Controlled]:
     return found
 
 
+def _noisy(point: Point, layers: Layers) -> list[int]:
+    return [layer for layer in chosen_layers(point, "g", layers) if layer >= LOWEST]
+
+
 def all_layers_of_two_inputs(point: Point) -> Iterator[str]:
     """Needs of the controls."""
     recorded = point.layers("g")
@@ -161,13 +168,14 @@ def all_layers_of_two_inputs(point: Point) -> Iterator[str]:
     families=("g",),
     table="start",
     table_samples=2,
+    lowest=LOWEST,
     needs=all_layers_of_two_inputs,
 )
 def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """G1_ab = n (E g_ab - K_ab), docs/theory.md (1.6), with the controls of docs/theory.md (7.12)."""
     flow, pairs = point.flow(True), point.columns("g")
     assert flow.G1 is not None
-    for layer in chosen_layers(point, "g", layers):
+    for layer in _noisy(point, layers):
         K, G1 = flow.K[layer - 1], flow.G1[layer - 1]
         # Where theory says zero (two layers, or a scale-invariant activation) the natural size is that of K l.
         scale = np.abs(G1).max() if np.abs(G1).max() > 1e-9 * K.max() else layer * K.max()
@@ -189,6 +197,7 @@ def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     families=("g",),
     table="start",
     table_samples=2,
+    lowest=LOWEST,
     needs=all_layers_of_two_inputs,
 )
 def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -196,7 +205,7 @@ def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     pairs, V = point.columns("g"), point.flow(True).V
     assert V is not None
     components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
-    for layer in chosen_layers(point, "g", layers):
+    for layer in _noisy(point, layers):
         predicted = np.array([[V[(layer - 1, *a, *b)] for b in pairs] for a in pairs])
         size = np.sqrt(predicted.diagonal())
         yield Measured(
@@ -216,6 +225,7 @@ def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     symbol=r"$V/V_{\mathrm{theory}}$",
     model="collapse",
     families=("g",),
+    lowest=LOWEST,
     needs=all_layers_of_two_inputs,
 )
 def vertex_over_theory_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -227,7 +237,7 @@ def vertex_over_theory_controlled(point: Point, layers: Layers) -> Iterator[Meas
     chosen = [k for k, (p, q) in enumerate(components) if p == q and pairs[p][0] == pairs[p][1]]
     samples = [pairs[components[k][0]][0] for k in chosen]
     one = np.ones(len(chosen))
-    for layer in chosen_layers(point, "g", layers):
+    for layer in _noisy(point, layers):
         unit = np.array([V[layer - 1, a, a, a, a] for a in samples])
         covariance = controlled(point, layer).covariance
         yield Measured(
@@ -246,13 +256,14 @@ def vertex_over_theory_controlled(point: Point, layers: Layers) -> Iterator[Meas
     tensor="six-point controlled",
     symbol=r"$n^2\kappa_3(g)$",
     families=("g",),
+    lowest=LOWEST,
     needs=all_layers_of_two_inputs,
 )
 def six_point_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n^2 kappa_3(g_aa) is W of docs/theory.md (1.12), with the controls of docs/theory.md (7.14)."""
     start, K1 = point.settings["initialization"], np.diagonal(point.flow(False).K[0])
     W = [theory.six_point(point.activation, point.depth, start["C_b"], start["C_W"], K) for K in K1]
-    for layer in chosen_layers(point, "g", layers):
+    for layer in _noisy(point, layers):
         predicted = np.array([w[layer - 1] for w in W])
         yield Measured(
             tensor="six-point controlled",

@@ -47,12 +47,13 @@ class Measure:
     function(point, layers) yields what is measured; of a paired measure, function(point, reference, layers). symbols:
     the tensors that it yields, with their symbols in TeX. model: the fit that judges it (`analysis.models`). families:
     prefixes of the columns that it reads at a layer. outputs: smallest number of outputs of the network. steps: the
-    steps of training that it reads, "start", "end" or "both". smooth: whether kinked activations are refused. grows:
-    whether the tensor grows with depth at criticality and has the tests NAME_slope and NAME_exponent. table: the points
-    whose table of estimates holds it: "never", those that record the "start", the "untrained" or the "trained" ones;
-    table_samples: of these, points with at most so many samples. needs(point): in words, what else it needs and the
-    point does not have. undefined(point), of a paired measure undefined(point, reference): in words, why theory
-    predicts nothing there; a claim leaves such points out, and is refused where it leaves out all.
+    steps of training that it reads, "start", "end" or "both". lowest: the first layer that it can judge. smooth:
+    whether kinked activations are refused. grows: whether the tensor grows with depth at criticality and has the tests
+    NAME_slope and NAME_exponent. table: the points whose table of estimates holds it: "never", those that record the
+    "start", the "untrained" or the "trained" ones; table_samples: of these, points with at most so many samples.
+    needs(point): in words, what else it needs and the point does not have. undefined(point), of a paired measure
+    undefined(point, reference): in words, why theory predicts nothing there; a claim leaves such points out, and is
+    refused where it leaves out all.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Measure:
     families: tuple[str, ...]
     outputs: int = 1
     steps: str = "start"
+    lowest: int = 2
     smooth: bool = False
     paired: bool = False
     grows: bool = False
@@ -90,6 +92,8 @@ class Measure:
         for layer in layers or ():
             if layer not in layout.layers:
                 yield f"claim.tests.{self.name}.layers={list(layers or ())}: layer {layer} is not recorded"
+            elif layer < self.lowest:
+                yield f"claim.tests.{self.name}.layers={list(layers or ())}: layers from {self.lowest} on can be judged"
         if self.steps != "start" and not point.trained:
             yield f"dynamics=none: {self.name} needs trained networks"
         if self.steps != "start" and layout.steps[-1] == 0:
@@ -98,7 +102,7 @@ class Measure:
             yield f"observables.steps={list(layout.steps)}: {self.name} needs step 0"
         if not self._layers(point, layers):
             record = ", ".join(layout.record)
-            where = "at layer L" if self.steps == "end" else "together at a layer from 2 on"
+            where = "at layer L" if self.steps == "end" else f"together at a layer from {self.lowest} on"
             families = " and ".join(self.families)
             yield f"observables.record=[{record}]: {self.name} needs columns {families} {where}"
         if self.smooth and theory.activation(point.activation).kinked:
@@ -112,7 +116,7 @@ class Measure:
         """Layers at which everything that is read is recorded."""
         if self.steps == "end":
             return [point.depth] if all(point.records(family, point.depth) for family in self.families) else []
-        return chosen_layers(point, self.families, layers)
+        return [layer for layer in chosen_layers(point, self.families, layers) if layer >= self.lowest]
 
 
 MEASURES: Registry[Measure] = Registry("measure", rows=False)
@@ -127,6 +131,7 @@ def measure(
     model: str = "powers",
     outputs: int = 1,
     steps: str = "start",
+    lowest: int = 2,
     smooth: bool = False,
     paired: bool = False,
     grows: bool = False,
@@ -153,6 +158,7 @@ def measure(
             families,
             outputs=outputs,
             steps=steps,
+            lowest=lowest,
             smooth=smooth,
             paired=paired,
             grows=grows,

@@ -113,20 +113,20 @@ def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
     needs=outputs_of_last_layer,
 )
 def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
-    """(n/3) of the fourth cumulant of one output is V_(aa)(aa), docs/theory.md (1.3) and (7.2): p(z) is nearly
-    Gaussian."""
+    """(n/3) of the fourth cumulant of an output is V_(aa)(aa), docs/theory.md (1.3) and (7.2): p(z) is nearly Gaussian.
+
+    It is averaged over outputs, which have one law."""
     V, L = point.flow(True).V, point.depth
     assert V is not None
-    columns = [(k, a) for k, (i, a) in enumerate(point.columns("z")) if i == 0]
-    predicted = np.array([V[L - 1, a, a, a, a] for _, a in columns])
+    columns, samples = point.columns("z"), range(point.D)
+    predicted = np.array([V[L - 1, a, a, a, a] for a in samples])
+    of_sample = [[k for k, (_, b) in enumerate(columns) if b == a] for a in samples]
     yield Measured(
         tensor="cumulant",
         layer=L,
         step=0,
-        samples=[label_of((a,) * 4) for _, a in columns],
-        estimate=estimators.fourth_cumulant(point.read("z", L)[:, [k for k, _ in columns]]).scaled(
-            point.widths[-1] / 3
-        ),
+        samples=[label_of((a,) * 4) for a in samples],
+        estimate=estimators.fourth_cumulant(point.read("z", L)).averaged(of_sample).scaled(point.widths[-1] / 3),
         theory=predicted,
         scale=predicted,
     )

@@ -16,7 +16,8 @@ from numpy.polynomial import chebyshev
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
 
-HALF_RANGE, STEP = 13.0, 0.005  # of the trapezoidal rule; sqrt of the Gaussian weight at its ends is below 1e-18
+HALF_RANGE = 13.0  # of the trapezoidal rule; the square root of the Gaussian weight at its ends is below 1e-18
+STEPS = (0.04, 0.02, 0.01, 0.005, 0.0025)  # of the trapezoidal rule, of which the first that has converged is taken
 MOST_TERMS = 800  # of Mehler's series
 MOST_NODES = 128  # of a table in log g
 TAIL = 1e-14  # relative size at which a series is cut
@@ -38,10 +39,10 @@ class _Table:
         return np.asarray(chebyshev.chebvander(x, len(self.coefficients) - 1) @ self.coefficients)
 
 
-@lru_cache(maxsize=4)
-def _hermite(terms: int) -> tuple[Array, Array]:
+@lru_cache(maxsize=8)
+def _hermite(terms: int, step: float) -> tuple[Array, Array]:
     """Nodes u (N,), and the weights (N, terms) with which a sum over nodes is <f(u) He_k(u)>/sqrt(k!)."""
-    count = round(HALF_RANGE / STEP)
+    count = round(HALF_RANGE / step)
     u = np.linspace(-HALF_RANGE, HALF_RANGE, 2 * count + 1)
     h = np.empty((len(u), terms))
     h[:, 0] = np.exp(-(u**2) / 2)
@@ -71,13 +72,26 @@ class Conditional:
             raise ValueError(f"activation={self.s.name}: conditional means of two inputs need a smooth activation")
         # Tables reach a little farther, for derivatives at the ends and where all kernels are equal.
         self.low, self.high = low / 1.05, high * 1.05
+        self.step = self._step() if self.s.slopes is None or self.crossed else STEPS[0]
         self._moments = None if self.s.slopes else self._table(lambda z: [z**2, z**4, z**6], 1)
         terms = max(self._terms(p) for p in (1, 2, 3)) if self.crossed else 0
         self._series = [self._table(lambda z, p=p: [z**p], terms) for p in (1, 2, 3)] if self.crossed else []
 
+    def _step(self) -> float:
+        """The step of the trapezoidal rule at which averages at the largest kernel have converged."""
+        old = np.full(4, np.nan)
+        for step in STEPS:
+            u, h = _hermite(3, step)
+            square = self.s(math.sqrt(self.high) * u) ** 2
+            new = np.array([square @ h[:, 0], square @ h[:, 2], square**2 @ h[:, 0], square**3 @ h[:, 0]])
+            if (np.abs(new - old) <= TAIL * np.abs(new).max()).all():
+                return step
+            old = new
+        raise ValueError(f"{self.s.name}: averages at K={self.high:.3g} do not converge")
+
     def _terms(self, power: int) -> int:
         """The number of terms of Mehler's series of s^power at the largest kernel."""
-        u, h = _hermite(MOST_TERMS)
+        u, h = _hermite(MOST_TERMS, min(self.step, 0.02))
         c = (self.s(math.sqrt(self.high) * u) ** power) @ h
         rest = np.cumsum(c[::-1] ** 2)[::-1] / max(float(c @ c), 1e-300)
         small = np.flatnonzero(rest < TAIL)
@@ -87,7 +101,7 @@ class Conditional:
 
     def _table(self, functions, terms: int) -> _Table:  # type: ignore[no-untyped-def]
         """<f(s(z)) He_k(z/sqrt g)>/sqrt(k!) for each of the functions and k below `terms`."""
-        u, h = _hermite(terms)
+        u, h = _hermite(terms, self.step)
 
         def values(x: Array) -> Array:
             g = np.sqrt(self.low * self.high) * (self.high / self.low) ** (x / 2)
@@ -101,6 +115,14 @@ class Conditional:
                 return _Table(self.low, self.high, coefficients)
             nodes *= 2
         raise ValueError(f"{self.s.name}: averages between K={self.low:.3g} and {self.high:.3g} do not converge")
+
+    @classmethod
+    def around(
+        cls, activation: str, C_b: float, C_W: float, pairs: Sequence[Pair], low: float, high: float
+    ) -> "Conditional":
+        """One that covers kernels from low to high, and is kept: ends are rounded to powers of two and halves."""
+        ends = [2.0 ** (rounded(2 * math.log2(end)) / 2) for rounded, end in ((math.floor, low), (math.ceil, high))]
+        return _kept(activation, C_b, C_W, tuple(pairs), *ends)
 
     def moments(self, g: Array) -> Array:
         """<s^2>, <s^4> and <s^6> at kernels g (M,), shape (M, 3)."""
@@ -173,3 +195,9 @@ class Conditional:
             mixed = (mixed[0] - mixed[1] - mixed[2] + mixed[3]) / (4 * step[A, A] * step[B, B])
             second[:, A, B] = second[:, B, A] = mixed
         return first, second
+
+
+@lru_cache(maxsize=32)
+def _kept(activation: str, C_b: float, C_W: float, pairs: tuple[Pair, ...], low: float, high: float) -> Conditional:
+    """The widths and layers of a sweep share tables, docs/theory.md (7.10)."""
+    return Conditional(activation, C_b, C_W, pairs, low, high)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.measures.controls import (
+    controlled,
     metric_controlled,
     six_point_controlled,
     vertex_controlled,
@@ -60,9 +61,8 @@ def value(function, data: Rows, layer: int) -> float:
     return float(number)
 
 
-def test_metric(data: Rows) -> None:
+def test_G1_controlled(data: Rows) -> None:
     """E F(g(2)) - K(3) is F'' v/2n at every n, whatever the rows are."""
-    assert value(metric_controlled, data, 2) == pytest.approx(0, abs=1e-12)
     assert value(metric_controlled, data, 3) == pytest.approx(3 * C_W * v(np.array(K1)), rel=1e-6)
     other = planted(*(0.01 * signs(2)))
     assert value(metric_controlled, other, 3) == pytest.approx(3 * C_W * v(np.array(K1)), rel=1e-6)
@@ -70,7 +70,7 @@ def test_metric(data: Rows) -> None:
     assert value(metric_controlled, shifted, 3) != pytest.approx(3 * C_W * v(np.array(K1)), rel=1e-3), "the control"
 
 
-def test_vertex(data: Rows) -> None:
+def test_V_controlled(data: Rows) -> None:
     """Of g(3), all but the known term cancels where the kernel is the linear control and its square."""
     P, Q = 6 * C_W * K2, 6 * C_W
     g2, g3 = (data.point.read("g", layer)[:, 0] for layer in (2, 3))
@@ -80,14 +80,22 @@ def test_vertex(data: Rows) -> None:
     expected = n * (np.var(g3, ddof=1) - np.var(linear, ddof=1) + known)
     assert Q * m2.std() > 0.01 * P
     assert value(vertex_controlled, data, 3) == pytest.approx(expected, rel=1e-6)
-    assert value(vertex_controlled, data, 2) == pytest.approx(v(np.array(K1)), rel=1e-9), "exact, whatever the rows are"
-    V = data.point.flow(True).V
-    assert V is not None
-    assert value(vertex_over_theory_controlled, data, 3) == pytest.approx(expected / V[2, 0, 0, 0, 0], rel=1e-6)
+    exact = controlled(data.point, 2).covariance
+    assert n * exact.value == pytest.approx(v(np.array(K1)), rel=1e-9), "whatever the rows are"
+    assert exact.error < 1e-9 * exact.value
     assert value(vertex_controlled, data.scaled("g", 1.001), 3) != pytest.approx(expected, rel=1e-3), "the control"
 
 
-def test_six_point(data: Rows) -> None:
+def test_V_collapse_controlled(data: Rows) -> None:
+    V = data.point.flow(True).V
+    assert V is not None
+    of_layer = value(vertex_controlled, data, 3)
+    assert value(vertex_over_theory_controlled, data, 3) == pytest.approx(of_layer / V[2, 0, 0, 0, 0])
+    shifted = data.scaled("g", 1.001)
+    assert value(vertex_over_theory_controlled, shifted, 3) != pytest.approx(of_layer / V[2, 0, 0, 0, 0], rel=1e-3)
+
+
+def test_six_point_controlled(data: Rows) -> None:
     P = 6 * C_W * K2
     g2, g3 = (data.point.read("g", layer)[:, 0] for layer in (2, 3))
     m2, m3 = g2 - K2, g3 - F(g2)
@@ -100,7 +108,7 @@ def test_six_point(data: Rows) -> None:
 
     expected = n**2 * (k3(g3) - k3(linear) + known)
     assert value(six_point_controlled, data, 3) == pytest.approx(expected, rel=1e-5)
-    assert value(six_point_controlled, data, 2) == pytest.approx(t(np.array(K1)), rel=1e-9)
+    assert n**2 * controlled(data.point, 2).third.value == pytest.approx(t(np.array(K1)), rel=1e-9)
     assert value(six_point_controlled, data.scaled("g", 1.001), 3) != pytest.approx(expected, rel=1e-3), "the control"
 
 
@@ -134,7 +142,9 @@ def test_outputs_law() -> None:
     assert found["He4(u)"] == pytest.approx([(squares**2 - 6 * squares + 3).mean() / np.sqrt(24)])
 
 
-def test_refusals() -> None:
+def test_refusals(data: Rows) -> None:
+    with pytest.raises(ValueError, match=r"claim.tests.G1_controlled.layers=\[2, 3\]: layers from 3 on can be judged"):
+        metric_controlled(data.point, [2, 3])
     kernels = ["network.depth=3", "observables=kernel"]
     some = rows(*kernels, "observables.layers=[2,3]", x=inputs_of([[1.0]]))
     with pytest.raises(ValueError, match=r"observables.layers=\[2, 3\]: all layers from 1 on are needed"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from analysis import claims
+from analysis.measures.controls import all_layers_of_two_inputs
 from analysis.measures.measured import MEASURES, Measure, measure
 from analysis.points import Planned, Point
 from simulate.registry import Registry
@@ -50,11 +51,17 @@ def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
 OFF = ["initialization=gaussian", "initialization.C_W=1.5"]
 
 
+CONTROLLED = [name for name, record in MEASURES.items() if record.needs is all_layers_of_two_inputs]
+
+
 def sufficient(name: str, *changes: str) -> Rows:
     """A point that has everything that a test needs, with these changes."""
     if name in TRAINABLE:
         overrides, train, count = TRAINABLE[name]
         return trained(*overrides, *changes, train=train, count=count)
+    if name in CONTROLLED:
+        deep = ["network.depth=3", "observables.layers=all"]
+        return rows(*BASE, EVERYTHING, *SCALED, *deep, *changes, x=inputs_of(GRAM[:2, :2]))
     if name == "K_exponential":
         return rows(*BASE, EVERYTHING, *OFF, *changes, x=RAY)
     return rows(*BASE, EVERYTHING, *SCALED, *changes, x=inputs_of(GRAM))
@@ -103,7 +110,8 @@ def test_columns(name: str) -> None:
     assert any(reason.startswith(needed) for reason in reasons(name, data))
     if set(record.families) <= {"g", "m2", "m4"}:
         data = sufficient(name, "observables.layers=[1]")
-        assert any("together at a layer from 2 on" in reason for reason in reasons(name, data))
+        lowest = MEASURES[name].lowest if name in MEASURES else 2
+        assert any(f"together at a layer from {lowest} on" in reason for reason in reasons(name, data))
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

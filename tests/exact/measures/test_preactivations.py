@@ -133,23 +133,23 @@ def test_V_of_neurons_needs_two_neurons() -> None:
 
 
 def test_cumulant() -> None:
-    """V by the estimator of docs/theory.md (7.2), from the first output alone: k_4 = -2 M^2 / ((M - 1)(M - 3)) of signs
-    is unbiased for -2."""
+    """V by the estimator of docs/theory.md (7.2), the average over outputs: k_4 = -2 M^2 / ((M - 1)(M - 3)) of signs is
+    unbiased for -2."""
     data = rows(*LINEAR, "network.width=[8,12]", "network.outputs=2", x=inputs_of(K))
     first, second, _ = signs(3)
-    values = {(0, 0): 0.3 + 1.1 * first, (0, 1): 0.7 * second}
-    data.fill("z", 3, lambda *index: values.get(index, 5.0))
+    values = {(0, 0): 0.3 + 1.1 * first, (0, 1): 0.7 * second, (1, 0): 0.5 * second, (1, 1): 0.2 + 0.9 * first}
+    data.fill("z", 3, lambda *index: values[index])
 
     def check(data: Rows) -> None:
         k4 = -2 * NETWORKS**2 / ((NETWORKS - 1) * (NETWORKS - 3))
         V = [2.5 * wick((a, a), (a, a)) for a in (0, 1)]
         components = {
-            "0000": (12 / 3 * k4 * 1.1**4, V[0], V[0]),
-            "1111": (12 / 3 * k4 * 0.7**4, V[1], V[1]),
+            "0000": (12 / 3 * k4 * (1.1**4 + 0.5**4) / 2, V[0], V[0]),
+            "1111": (12 / 3 * k4 * (0.7**4 + 0.9**4) / 2, V[1], V[1]),
         }
         expect(list(cumulant(data.point, None)), Wanted("cumulant", 3, 0, components))
 
-    holds(check, data, data.scaled("z"), data.exchanged("z", (0, 0), (1, 0)))
+    holds(check, data, data.scaled("z"), data.exchanged("z", (0, 0), (0, 1)))
 
 
 def metric_of_three_layers(two: TwoLayers) -> Array:
