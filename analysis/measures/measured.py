@@ -52,7 +52,8 @@ class Measure:
     whose table of estimates holds it: "never", those that record the "start", the "untrained" or the "trained" ones;
     table_samples: of these, points with at most so many samples. needs(point): in words, what else it needs and the
     point does not have. undefined(point), of a paired measure undefined(point, reference): in words, why theory
-    predicts nothing there; a claim leaves such points out, and is refused where it leaves out all.
+    predicts nothing there; a claim leaves such points out, and is refused where it leaves out all. lowest: the first
+    layer that it measures. beside: a test that a claim with this one must have, too.
     """
 
     name: str
@@ -67,6 +68,8 @@ class Measure:
     grows: bool = False
     table: str = "never"
     table_samples: int | None = None
+    lowest: int = 2
+    beside: str = ""
     needs: Needs = _no_more
     undefined: Undefined = _no_more
 
@@ -90,6 +93,8 @@ class Measure:
         for layer in layers or ():
             if layer not in layout.layers:
                 yield f"claim.tests.{self.name}.layers={list(layers or ())}: layer {layer} is not recorded"
+            elif 1 < layer < self.lowest:
+                yield f"claim.tests.{self.name}.layers={list(layers or ())}: layers from {self.lowest} on"
         if self.steps != "start" and not point.trained:
             yield f"dynamics=none: {self.name} needs trained networks"
         if self.steps != "start" and layout.steps[-1] == 0:
@@ -98,7 +103,7 @@ class Measure:
             yield f"observables.steps={list(layout.steps)}: {self.name} needs step 0"
         if not self._layers(point, layers):
             record = ", ".join(layout.record)
-            where = "at layer L" if self.steps == "end" else "together at a layer from 2 on"
+            where = "at layer L" if self.steps == "end" else f"together at a layer from {self.lowest} on"
             families = " and ".join(self.families)
             yield f"observables.record=[{record}]: {self.name} needs columns {families} {where}"
         if self.smooth and theory.activation(point.activation).kinked:
@@ -112,7 +117,7 @@ class Measure:
         """Layers at which everything that is read is recorded."""
         if self.steps == "end":
             return [point.depth] if all(point.records(family, point.depth) for family in self.families) else []
-        return chosen_layers(point, self.families, layers)
+        return [layer for layer in chosen_layers(point, self.families, layers) if layer >= self.lowest]
 
 
 MEASURES: Registry[Measure] = Registry("measure", rows=False)
@@ -132,6 +137,8 @@ def measure(
     grows: bool = False,
     table: str = "never",
     table_samples: int | None = None,
+    lowest: int = 2,
+    beside: str = "",
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
 ) -> Callable[[Function], Measure]:
@@ -158,6 +165,8 @@ def measure(
             grows=grows,
             table=table,
             table_samples=table_samples,
+            lowest=lowest,
+            beside=beside,
             needs=needs,
             undefined=undefined,
         )

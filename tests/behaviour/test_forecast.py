@@ -35,6 +35,7 @@ def job(*overrides: str) -> Job:
     [
         ["ensemble.sampler=dense", "observables=kernel"],
         ["ensemble.sampler=dense", "observables=ntk", "network.depth=6"],
+        ["observables.record=[kernel,ntk_sums]", "network.depth=5", "inputs.count=2"],
         ["dynamics=gradient_descent", "dynamics.steps=20", "observables=training", "inputs.count=9"],
         ["dynamics=gradient_flow", "dynamics.steps=5", "observables=training"],
     ],
