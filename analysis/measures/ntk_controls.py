@@ -81,24 +81,41 @@ class Chain:
         shift = self.mean(layer) - response.center[:, None]
         return response.gradient[output][:, None] + response.curvature[output] @ shift
 
+    def _second(self, response: Response, layer: int, output: int) -> Array:
+        """The part (M,) of a control that is of second order in the increments of g and h."""
+        m = self.increment(layer)
+        squares = m[:2, None] * m[None, :2] - self.covariance(layer)
+        return np.asarray(np.einsum("ij,ijm->m", response.curvature[output, :2, :2], squares) / 2)
+
     def control(self, top: int, output: int) -> Array:
         """The control (M,) of g, h, y or b of layer `top`, to second order in the increments of g and h."""
         found = np.zeros(self.states[0].shape[1])
         for layer, response in self._responses(top):
-            m = self.increment(layer)
-            found += (self._coefficient(response, layer, output) * m).sum(axis=0)
-            squares = m[:2, None] * m[None, :2] - self.covariance(layer)
-            found += np.einsum("ij,ijm->m", response.curvature[output, :2, :2], squares) / 2
+            found += (self._coefficient(response, layer, output) * self.increment(layer)).sum(axis=0)
+            found += self._second(response, layer, output)
         return found
 
     def linear(self, top: int) -> tuple[Array, Array]:
-        """The controls (2, M) of g and h of layer `top` in the increments of g and h, and numbers (2, 2, M) whose mean
-        is exactly the covariance of the two: increments of different layers are orthogonal."""
-        controls, known = np.zeros((2, self.states[0].shape[1])), np.zeros((2, 2, self.states[0].shape[1]))
+        """The controls (2, M) of g and h of layer `top` that are linear in the increments of g and h, and numbers
+        (2, 2, M) whose mean is exactly the covariance of the two.
+
+        Increments of different layers are orthogonal. The numbers are less what has the mean zero, too: their own
+        answer to the increments, and the products of the linear controls with the rest of the control of other layers.
+        """
+        M = self.states[0].shape[1]
+        controls, others, known = np.zeros((2, M)), np.zeros((2, M)), np.zeros((2, 2, M))
         for layer, response in self._responses(top):
-            P = np.stack([self._coefficient(response, layer, output)[:2] for output in (G, H)])
-            controls += np.einsum("ijm,jm->im", P, self.increment(layer)[:2])
+            coefficients = np.stack([self._coefficient(response, layer, output) for output in (G, H)])
+            m, P = self.increment(layer), coefficients[:, :2]
             known += np.einsum("ijm,jkm,lkm->ilm", P, self.covariance(layer), P)
+            known -= np.einsum("ilk,km->ilm", response.spread, m)
+            own = np.einsum("ijm,jm->im", P, m[:2])
+            rest = np.einsum("ijm,jm->im", coefficients[:, 2:], m[2:])
+            rest += np.stack([self._second(response, layer, output) for output in (G, H)])
+            products = own[:, None] * others + controls[:, None] * rest  # of this layer with those below it
+            known -= products + products.transpose(1, 0, 2)
+            controls += own
+            others += rest
         return controls, known
 
 

@@ -42,8 +42,8 @@ ORDERS = np.array([0, 1, 0, 1, 0, 1, 0, 1, 2, 0])  # of the derivative in g, for
 class Neuron:
     """The averages of docs/theory.md (17.11) as functions of g, by quadrature.
 
-    top: the largest g that it will be asked for. Derivatives in g are Hermite moments, docs/theory.md (1.7) and (1.9), with an
-    error of about 1e-16/(2g)^k for the k-th. ValueError where an average does not converge.
+    top: the largest g that it will be asked for. Derivatives in g are Hermite moments, docs/theory.md (1.7) and (1.9),
+    with an error of about 1e-16/(2g)^k for the k-th. ValueError where an average does not converge.
     """
 
     def __init__(self, s: Activation, top: float):
@@ -148,13 +148,18 @@ def _square(at: Averages, state: Array) -> Array:
 
 @dataclass(frozen=True)
 class Response:
-    """How the state of a layer l answers to that of the layer below the last: the coefficients of docs/theory.md
-    (17.16). gradient (4, 4), curvature (4, 4, 4): derivatives of (g, h, y, b) of the top layer in those of layer l, at
-    the state `center` (4,) of layer l."""
+    """How the top layer's state answers to that of a layer l below or at the top: the coefficients of docs/theory.md
+    (17.16).
+
+    center (4,): the state of layer l on the orbit. gradient (4, 4), curvature (4, 4, 4): derivatives of (g, h, y, b) of
+    the top layer in those of layer l. spread (2, 2, 4): the gradient of the covariance of g and h that the layers above
+    l contribute.
+    """
 
     center: Array
     gradient: Array
     curvature: Array
+    spread: Array
 
 
 def orbit(neuron: Neuron, steps: Sequence[Step], first: Array) -> list[Array]:
@@ -162,13 +167,13 @@ def orbit(neuron: Neuron, steps: Sequence[Step], first: Array) -> list[Array]:
     alone, without w, which is of order 1/n^2."""
     out = [first]
     for step in steps:
-        out.append(_means(neuron, step, out[-1]))
+        out.append(step.means(neuron(out[-1][0]), _without_w(out[-1])))
     return out
 
 
-def _means(neuron: Neuron, step: Step, state: Array) -> Array:
-    """(4, ...) -> (4, ...)"""
-    return step.means(neuron(state[0]), np.concatenate([state, np.zeros_like(state[:1])]))
+def _without_w(state: Array) -> Array:
+    """(4, ...) -> (5, ...)"""
+    return np.concatenate([state, np.zeros_like(state[:1])])
 
 
 def responses(neuron: Neuron, steps: Sequence[Step], states: Sequence[Array], top: int) -> list[Response]:
@@ -177,24 +182,29 @@ def responses(neuron: Neuron, steps: Sequence[Step], states: Sequence[Array], to
     Differences of the iterated means give them. An error of a coefficient costs noise and makes no bias. steps: from
     layer 1 on. states: those of `orbit`.
     """
+    found = [Response(states[top - 1], np.eye(4), np.zeros((4, 4, 4)), np.zeros((2, 2, 4)))]
+    for layer in range(top - 1, 1, -1):
+        center, above = states[layer - 1], steps[layer - 1 : top - 1]
+        gradients = [response.gradient[:2, :2] for response in found]
 
-    def iterated(state: Array, layer: int) -> Array:
-        for step in steps[layer - 1 : top - 1]:
-            state = _means(neuron, step, state)
-        return state
+        def iterated(
+            state: Array, above: Sequence[Step] = above, P: Sequence[Array] = gradients
+        ) -> tuple[Array, Array]:
+            """The state of the top layer, and the covariance of its g and h that the layers on the way contribute."""
+            total = np.zeros((2, 2, *state.shape[1:]))
+            for step, gradient in zip(above, P, strict=True):
+                at, full = neuron(state[0]), _without_w(state)
+                total += np.einsum("ij,jk...,lk->il...", gradient, step.covariance(at, full) / step.n, gradient)
+                state = step.means(at, full)
+            return state, total
 
-    found = []
-    for layer in range(2, top + 1):
-        center = states[layer - 1]
-        if layer == top:
-            found.append(Response(center, np.eye(4), np.zeros((4, 4, 4))))
-            continue
         scale = SHIFT * np.array([center[0], center[1], center[0] * center[1], center[1] ** 2])
         shifts = np.diag(scale)
         signs = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
         pairs = shifts[:, :, None, None] * signs[:, 0] + shifts[:, None, :, None] * signs[:, 1]
-        values = iterated(center[:, None, None, None] + pairs, layer)
-        curvature = (values @ np.array([1, -1, -1, 1])) / (4 * np.outer(scale, scale))
-        ends = iterated(center[:, None, None] + shifts[:, :, None] * np.array([1, -1]), layer)
-        found.append(Response(center, (ends[..., 0] - ends[..., 1]) / (2 * scale), curvature))
+        values, _ = iterated(center[:, None, None, None] + pairs)
+        curvature = values @ np.array([1, -1, -1, 1]) / (4 * np.outer(scale, scale))
+        ends, spreads = iterated(center[:, None, None] + shifts[:, :, None] * np.array([1, -1]))
+        first = [(end[..., 0] - end[..., 1]) / (2 * scale) for end in (ends, spreads)]
+        found.insert(0, Response(center, first[0], curvature, first[1]))
     return found

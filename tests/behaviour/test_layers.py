@@ -37,8 +37,8 @@ LAYERS = {
 # The modules of the theory from the lowest.
 THEORY = (
     "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality", "preactivations",
-    "ntk", "ntk_chain", "differentials", "recursion", "universality", "linear_training", "nearly_kernel", "linear_model",
-    "finite_width", "__init__",
+    "ntk", "ntk_chain", "differentials", "recursion", "universality", "linear_training", "nearly_kernel",
+    "linear_model", "finite_width", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {

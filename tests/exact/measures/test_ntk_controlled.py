@@ -94,6 +94,10 @@ class Linear:
         controls = self.m3[:2] + self.P[:2, :2] @ self.m2[:2]
         rest = self.three[:2] - controls
         known = self.C3 + np.einsum("ij,jkm,lk->ilm", self.P[:2, :2], self.C2, self.P[:2, :2])
+        g, rate, (dg, _, dy, db) = self.center[0], LAMBDA_W[2], self.m2  # the answer of C3 to layer 2 has mean zero
+        gg, gh = 4 * C_W**2 * g * dg, 4 * C_W * rate * g * dg + 2 * C_W**2 * dy
+        hh = 4 * rate**2 * g * dg + 4 * rate * C_W * dy + 2 * C_W**2 * db
+        known = known - np.array([[gg, gh], [gh, hh]]) / N2
         parts = [(controls[first], rest[second]), (rest[first], controls[second]), (rest[first], rest[second])]
         return float(known[first, second].mean() + sum(np.cov(*part)[0, 1] for part in parts))
 

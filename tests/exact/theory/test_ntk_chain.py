@@ -63,8 +63,8 @@ def values(averages: Averages) -> Array:
 
 @pytest.mark.parametrize("name", ["tanh", "gelu", "sin"])
 def test_averages_are_integrals(name: str) -> None:
-    """Hermite moments, docs/theory.md (1.7) and (1.9), are the means of derivatives that scipy integrates. Negative control:
-    at a kernel that is 1 % off."""
+    """Hermite moments, docs/theory.md (1.7) and (1.9), are the means of derivatives that scipy integrates. Negative
+    control: at a kernel that is 1 % off."""
     s, g = theory.activation(name), np.array([0.1, 0.7, 3.0])
     found = values(Neuron(s, 3.0)(g))
     want = np.array([integrals(s, kernel) for kernel in g.tolist()])
