@@ -83,7 +83,8 @@ class Table:
             return
         rounding = 1e-14 / (2 * low) ** ORDERS
         for degree in DEGREES:
-            self.coefficients = chebyshev.chebinterpolate(self._at, degree)
+            nodes = chebyshev.chebpts1(degree + 1)
+            self.coefficients = np.linalg.solve(chebyshev.chebvander(nodes, degree), self._at(nodes))
             size = np.abs(self.coefficients)
             if np.all(size[-4:].max(axis=0) <= TAIL * size.max(axis=0) + rounding):
                 return

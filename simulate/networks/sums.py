@@ -56,4 +56,3 @@ def carried(W: Tensor, bent: Tensor) -> Tensor:
 def _mean_square(s: Tensor) -> Tensor:
     """(M, n) -> (M,) float64"""
     return s.double().square().mean(dim=1)
-

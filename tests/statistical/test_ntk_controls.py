@@ -25,7 +25,7 @@ from simulate.store.sets import DataSet
 
 FALSE_ALARM = 1e-4  # of each test in this file; its statistics share it (Bonferroni)
 NETWORKS = {16: 40_000, 32: 20_000}
-# Coefficients of 1/n^2 of n times each moment, for tanh at lambda_b = lambda_W = 1 and K = 1, Theta = 2 in layer 1, as a
+# Coefficients of 1/n of n times each moment, for tanh at lambda_b = lambda_W = 1 and K = 1, Theta = 2 in layer 1, as a
 # closed hierarchy of moments gives them at the next order.
 NEXT = {
     3: {"Theta1": -0.0068058, "A": 1.2285, "B": 1.0664, "D": 0.053089, "F": -0.023149},
@@ -118,7 +118,7 @@ def test_what_the_controls_gain(run: Callable[..., DataSet]) -> None:
     dg, dh = g - g.mean(), h - h.mean()
     plain = {"Theta1": h, "A": dh**2, "B": b, "D": dg * dh, "F": y}
     for name, measure in MEASURES.items():
-        error = numbers(list(measure(point, [4]))[0])[1]
+        error = numbers(next(iter(measure(point, [4]))))[1]
         ratio = 32**2 * plain[name].var() / len(h) / error**2
         assert ratio > (50 if name == "Theta1" else 10), name
 

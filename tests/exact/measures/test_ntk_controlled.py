@@ -1,7 +1,4 @@
-"""Measures with controls find what is planted in rows, by formulas that are written out here for three layers.
-
-The chain of a linear network is polynomial; that of a network of sines has closed forms.
-"""
+"""Measures with controls find what is planted in rows, by the formulas of `three_layers`."""
 
 import itertools
 from collections.abc import Callable
@@ -20,16 +17,27 @@ from analysis.measures.ntk_controlled import (
     ntk_one_step,
 )
 from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, holds, inputs_of, rows
+from tests.exact.measures.three_layers import (
+    C_W,
+    GRAM,
+    K1,
+    LAMBDA_B,
+    LAMBDA_W,
+    N1,
+    N2,
+    THETA1,
+    Flow,
+    Linear,
+    Sines,
+    linear_covariance,
+    sines,
+)
 
-GRAM = np.array([[1.0, 0.3], [0.3, 0.8]])
-N1, N2 = 8, 12
-C_W, LAMBDA_B, LAMBDA_W = 1.3, (0.3, 0.5, 0.4), (0.7, 0.9, 1.1)
 BASE = [
     "network.depth=3", f"network.width=[{N1},{N2}]", "initialization=gaussian", "initialization.C_b=0",
     f"initialization.C_W={C_W}", f"dynamics.lambda_b={list(LAMBDA_B)}", f"dynamics.lambda_W={list(LAMBDA_W)}",
     "observables.record=[kernel,ntk_sums]",
 ]  # fmt: skip
-K1, THETA1 = C_W * GRAM.diagonal(), LAMBDA_B[0] + LAMBDA_W[0] * GRAM.diagonal()
 PLACES = {"g": 0, "h": 1, "y": 2, "b": 3, "w": 4}
 CLOSE = {"rtol": 1e-6, "atol": 1e-8}
 
@@ -47,84 +55,9 @@ def made(activation: str) -> tuple[Rows, Array]:
     return data, states
 
 
-def linear_means(layer: int, state: Array) -> Array:
-    """E (g, h, y, b) of layer `layer` + 1 of a linear network, docs/theory.md (17.11)."""
-    g, h, y, b, _ = state
-    own = 1 / (N1, N2)[layer - 1]
-    return np.stack([
-        C_W * g,
-        LAMBDA_B[layer] + LAMBDA_W[layer] * g + C_W * h,
-        C_W**2 * (own * (h * g + 2 * y) + (1 - own) * y),
-        C_W**2 * (own * (h**2 + 2 * b) + (1 - own) * b),
-    ])  # fmt: skip
-
-
-def linear_covariance(layer: int, state: Array) -> Array:
-    """The covariance of g and h of layer `layer` + 1 of a linear network, docs/theory.md (17.11)."""
-    g, _, y, b, _ = state
-    rate, n = LAMBDA_W[layer], (N1, N2)[layer - 1]
-    gh = C_W * (2 * rate * g**2 + 2 * C_W * y)
-    hh = 2 * rate**2 * g**2 + 4 * rate * C_W * y + 2 * C_W**2 * b
-    return np.stack([np.stack([2 * C_W**2 * g**2, gh]), np.stack([gh, hh])]) / n
-
-
-class Linear:
-    """Increments and covariances of one sample of a linear network, and the response of layer 3 to layer 2."""
-
-    def __init__(self, states: Array):
-        one, two, three = states
-        self.three = three
-        self.center = linear_means(1, one)[:, 0]
-        self.m2, self.m3 = two[:4] - linear_means(1, one), three[:4] - linear_means(2, two)
-        self.C2, self.C3 = linear_covariance(1, one), linear_covariance(2, two)
-        g, h = self.center[:2]
-        own, rate = 1 / N2, LAMBDA_W[2]
-        self.P = np.array([
-            [C_W, 0, 0, 0],
-            [rate, C_W, 0, 0],
-            C_W**2 * np.array([h * own, g * own, 1 + own, 0]),
-            C_W**2 * np.array([0, 2 * h * own, 0, 1 + own]),
-        ])  # fmt: skip
-
-    def mean(self, place: int, square: Array) -> float:
-        """The mean of y or b less its control; `square` is its second-order part."""
-        return float((self.three[place] - self.m3[place] - self.P[place] @ self.m2 - square).mean())
-
-    def covariance(self, first: int, second: int) -> float:
-        controls = self.m3[:2] + self.P[:2, :2] @ self.m2[:2]
-        rest = self.three[:2] - controls
-        known = self.C3 + np.einsum("ij,jkm,lk->ilm", self.P[:2, :2], self.C2, self.P[:2, :2])
-        g, rate, (dg, _, dy, db) = self.center[0], LAMBDA_W[2], self.m2  # the answer of C3 to layer 2 has mean zero
-        gg, gh = 4 * C_W**2 * g * dg, 4 * C_W * rate * g * dg + 2 * C_W**2 * dy
-        hh = 4 * rate**2 * g * dg + 4 * rate * C_W * dy + 2 * C_W**2 * db
-        known = known - np.array([[gg, gh], [gh, hh]]) / N2
-        parts = [(controls[first], rest[second]), (rest[first], controls[second]), (rest[first], rest[second])]
-        return float(known[first, second].mean() + sum(np.cov(*part)[0, 1] for part in parts))
-
-
-class Flow:
-    """Tensors of layers 2 and 3 of a linear network, docs/theory.md (2.12) to (2.15), for both samples."""
-
-    def __init__(self) -> None:
-        rho = N2 / N1
-        self.K = [K1, C_W * K1, C_W**2 * K1]
-        Theta2 = LAMBDA_B[1] + LAMBDA_W[1] * K1 + C_W * THETA1
-        Theta3 = LAMBDA_B[2] + LAMBDA_W[2] * self.K[1] + C_W * Theta2
-        self.Theta = [THETA1, Theta2, Theta3]
-        self.V = [0 * K1, 2 * C_W**2 * K1**2]
-        self.F = [0 * K1, C_W**2 * K1 * THETA1]
-        self.B = [0 * K1, C_W**2 * THETA1**2]
-        D2, A2 = 2 * C_W * LAMBDA_W[1] * K1**2, 2 * LAMBDA_W[1] ** 2 * K1**2
-        r = LAMBDA_W[2]
-        self.F.append(C_W**2 * (self.K[1] * Theta2 + rho * self.F[1]))
-        self.B.append(C_W**2 * (Theta2**2 + rho * self.B[1]))
-        self.D3 = 2 * C_W * r * self.K[1] ** 2 + rho * (C_W * r * self.V[1] + C_W**2 * D2)
-        self.A3 = 2 * r**2 * self.K[1] ** 2 + rho * (r**2 * self.V[1] + 2 * C_W * r * D2 + C_W**2 * A2)
-
-
 def check_linear(measure: Measure, name: str, estimate: Callable[[Linear], float], theory: Array, changes: str) -> None:
-    """changes: families that change the estimate where they are changed. What a linear network's mean answers to in
-    first order cancels, and its covariances are those of its controls, which follow from g, y and b."""
+    """changes: families that change the estimate where they are changed. What a linear network answers to in first
+    order cancels."""
     data, states = made("linear")
     samples = [Linear(states[:, a]) for a in range(2)]
     components = {
@@ -157,14 +90,27 @@ def test_B_controlled() -> None:
     check_linear(B_controlled, "B", estimate, Flow().B[2], "gh")
 
 
+def check_covariance(measure: Measure, name: str, first: int, second: int, theory: Array, changes: str) -> None:
+    """Of a linear network, against its theory, and of a network of sines, where these families make a difference."""
+    check_linear(measure, name, lambda one: one.covariance(first, second), theory, "g")
+    data, states = made("sin")
+    want = [N2 * Sines(states[:, a]).covariance(first, second) for a in range(2)]
+
+    def check(data: Rows) -> None:
+        (measured,) = measure(data.point, None)
+        np.testing.assert_allclose(measured.estimate.value, want, **CLOSE)
+
+    holds(check, data, *(data.scaled(family) for family in changes), data.exchanged("y", (0,), (1,)))
+
+
 def test_A_controlled() -> None:
-    """A of docs/theory.md (2.15): the covariance of controls is known, docs/theory.md (17.11)."""
-    check_linear(A_controlled, "A", lambda one: one.covariance(1, 1), Flow().A3, "gyb")
+    """A of docs/theory.md (2.15): the covariance of controls is known, docs/theory.md (17.11) and (17.16)."""
+    check_covariance(A_controlled, "A", 1, 1, Flow().A3, "ghybw")
 
 
 def test_D_controlled() -> None:
-    """D of docs/theory.md (2.14): the covariance of controls is known, docs/theory.md (17.11)."""
-    check_linear(D_controlled, "D", lambda one: one.covariance(0, 1), Flow().D3, "gy")
+    """D of docs/theory.md (2.14): the covariance of controls is known, docs/theory.md (17.11) and (17.16)."""
+    check_covariance(D_controlled, "D", 0, 1, Flow().D3, "ghy")
 
 
 def test_Theta1_controlled() -> None:
@@ -173,26 +119,15 @@ def test_Theta1_controlled() -> None:
     data, states = made("sin")
     rho, wanted, predictions = N2 / N1, [], []
     for a in range(2):
-        two, three = states[1:, a]
-        S, e, R, Q4, q = sines(K1[a])
-        variance, mixed = Q4 - S**2, THETA1[a] * (R - S * e)
-        step = LAMBDA_W[1] * variance + C_W * mixed
-        C_gg, C_gh = C_W**2 * variance / N1, C_W * step / N1
-        center = np.array([C_W * S, LAMBDA_B[1] + LAMBDA_W[1] * S + C_W * THETA1[a] * e])
-        y2, b2 = C_W**2 * THETA1[a] * R / N1, C_W**2 * THETA1[a] ** 2 * q / N1
-        m2 = two[:4] - np.array([*center, y2, b2])[:, None]
-        g, h, y = two[:3]
-        S3, e3, *_ = sines(g)
-        decay = np.exp(-2 * g)
-        m3 = three[1] - (LAMBDA_B[2] + LAMBDA_W[2] * S3 + C_W * (h * e3 - 2 * y * decay))
-        small, Theta = np.exp(-2 * center[0]), center[1]
-        first = small * (LAMBDA_W[2] + C_W * (4 * y2 - Theta))
-        bend = small * (-2 * LAMBDA_W[2] + C_W * (2 * Theta - 8 * y2))
-        P = np.array([first, C_W * sines(center[0])[1], -2 * C_W * small, 0.0])
-        squares = bend / 2 * (m2[0] ** 2 - C_gg) - C_W * small * (m2[0] * m2[1] - C_gh)
-        frozen = LAMBDA_B[2] + LAMBDA_W[2] * sines(center[0])[0] + C_W * Theta * sines(center[0])[1]
-        wanted.append(N2 * float((three[1] - frozen - m3 - P @ m2 - squares).mean()))
-        V, D, F = C_W**2 * variance, C_W * step, C_W**2 * R * THETA1[a]
+        one = Sines(states[:, a])
+        S, e, R, Q4, _ = sines(K1[a])
+        S2, e2, *_ = sines(one.center[0])
+        small, Theta = np.exp(-2 * one.center[0]), one.center[1]
+        frozen = LAMBDA_B[2] + LAMBDA_W[2] * S2 + C_W * Theta * e2
+        rest = one.three[1] - frozen - one.m3[1] - one.P[1] @ one.m2 - one.second[1]
+        wanted.append(N2 * float(rest.mean()))
+        V, F = C_W**2 * (Q4 - S**2), C_W**2 * R * THETA1[a]
+        D = C_W * (LAMBDA_W[1] * (Q4 - S**2) + C_W * THETA1[a] * (R - S * e))
         predictions.append(rho * small * ((C_W * Theta - LAMBDA_W[2]) * V - C_W * (D + 2 * F)))
     size = float(np.abs(predictions).max())
     components = {f"{a}{a}": (wanted[a], float(predictions[a]), size) for a in range(2)}
@@ -203,12 +138,6 @@ def test_Theta1_controlled() -> None:
     holds(check, data, data.scaled("g"), data.scaled("h"), data.scaled("y"), data.exchanged("h", (0,), (1,)))
     linear, _ = made("linear")
     assert list(Theta1_controlled(linear.point, None)) == []
-
-
-def sines(g: Array | float) -> tuple[Array, ...]:
-    """<s^2>, <s'^2>, <s^2 s'^2>, <s^4> and <s'^4> of s = sin."""
-    two, eight = np.exp(-2 * np.asarray(g)), np.exp(-8 * np.asarray(g))
-    return (1 - two) / 2, (1 + two) / 2, (1 - eight) / 8, (3 - 4 * two + eight) / 8, (3 + 4 * two + eight) / 8
 
 
 def test_ntk_one_step() -> None:
