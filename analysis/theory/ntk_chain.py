@@ -78,13 +78,13 @@ class Table:
 
     def __init__(self, s: Activation, low: float, high: float):
         self.neuron, self.low, self.high = Neuron(s, high), low, high
-        self.coefficients = np.zeros((0, len(ORDERS)))
+        self.coefficients: Array = np.zeros((0, len(ORDERS)))
         if s.slopes is not None:
             return
         rounding = 1e-14 / (2 * low) ** ORDERS
         for degree in DEGREES:
             nodes = chebyshev.chebpts1(degree + 1)
-            self.coefficients = np.linalg.solve(chebyshev.chebvander(nodes, degree), self._at(nodes))
+            self.coefficients = np.asarray(np.linalg.solve(chebyshev.chebvander(nodes, degree), self._at(nodes)))
             size = np.abs(self.coefficients)
             if np.all(size[-4:].max(axis=0) <= TAIL * size.max(axis=0) + rounding):
                 return
