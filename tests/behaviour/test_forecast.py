@@ -171,5 +171,9 @@ def test_parts_of_long_trainings_are_one_block() -> None:
                "ensemble.networks=100000", "observables=training")  # fmt: skip
     assert part_size(long) == long.block
     assert 10**8 / part_blocks(1, 1000, 5e10, 10**8) <= FILES
+    carried = job("network.width=512", "observables=ntk_sums", "ensemble.networks=1000000")
+    assert part_size(carried) * counts(carried).operations < 2e13, "some minutes of one core"
+    plain = job("network.width=512", "observables=kernel", "ensemble.sampler=dense", "ensemble.networks=1000000")
+    assert part_size(plain) * counts(carried).operations > 2e13, "negative control: a part sized without the products"
     short = job("network.width=512", "ensemble.networks=1000000")
     assert part_size(short) > 8 * short.block
