@@ -1,7 +1,8 @@
 """Controls of the NTK's tensors at one sample, from the rows of `ntk_sums` and `kernel`: docs/theory.md (17.16).
 
 A control has the mean zero at every width if networks are drawn rightly, so that subtracting it changes no mean and
-removes most of the noise. If they are drawn wrongly it hides the fault, which `ntk_one_step` is there to see.
+removes most of the noise. If they are drawn wrongly it hides the fault, which `ntk_one_step` is there to see. Rounding
+of single precision, some 1e-7 of h, is n 1e-7 Theta in Theta1.
 """
 
 from collections.abc import Iterator
