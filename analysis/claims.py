@@ -12,6 +12,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     laws,
     models,
     ntk,
+    ntk_controlled,
     preactivations,
     representations,
     trained,
@@ -101,6 +102,10 @@ def check(claim: Mapping[str, Any], points: Sequence[Point]) -> Iterator[str]:
         if not reasons:
             measure = tests()[name]
             reasons = list(of_sweep(measure, options, sweep)) or list(_of_variants(measure, options, sweep))
+            if measure.partner and measure.partner not in claim["tests"]:
+                reasons.append(
+                    f"a fault that its controls hide is seen by {measure.partner}: add this test to the claim"
+                )
         for reason in dict.fromkeys(reasons):
             yield f"claim.tests.{name}: {reason}"
 

@@ -73,6 +73,11 @@ def average(first: Estimate, second: Estimate) -> Estimate:
     return (first + second).scaled(0.5)
 
 
+def total(estimates: Sequence[Estimate]) -> Estimate:
+    """The sum of estimates of the same shape from the same networks."""
+    return Estimate(np.sum([e.value for e in estimates], axis=0), np.sum([e.replicates for e in estimates], axis=0))
+
+
 def _leave_out(x: Array) -> tuple[Array, Array]:
     """The sums (B, k) of x (M, k) over all networks outside each block, and the numbers (B, 1) of those networks.
 

@@ -184,19 +184,21 @@ class Point:
         s = self.settings["initialization"]
         return bool(np.allclose([s["C_b"], s["C_W"]], [tuned.C_b, tuned.C_W], rtol=1e-9, atol=1e-12))
 
-    def flow(self, tensors: tuple[str, ...] | bool | None = None) -> Flow:
+    def flow(self, tensors: tuple[str, ...] | bool | None = None, sample: int | None = None) -> Flow:
         """The theory at this point. tensors: the names of tensors; True stands for those of preactivations (K, Theta,
-        G1, V), False for K and Theta, and None for those of the two that are cheap at this number of samples."""
+        G1, V), False for K and Theta, and None for those of the two that are cheap at this number of samples. sample:
+        of this sample alone, which makes every tensor cheap."""
         if not isinstance(tensors, tuple):
             order_n = self.D <= FOUR_POINT_SAMPLES if tensors is None else tensors
             tensors = ("K", "Theta", "G1", "V") if order_n else ("K", "Theta")
         s, dynamics = self.settings, self.settings["dynamics"]
+        inputs = self.samples[0] if sample is None else self.samples[0][sample : sample + 1]
         return _flow(
             self.activation,
             self.depth,
             s["initialization"]["C_b"],
             s["initialization"]["C_W"],
-            tuple(map(tuple, self.samples[0].tolist())),
+            tuple(map(tuple, inputs.tolist())),
             tuple(dynamics["lambda_b"]),
             tuple(dynamics["lambda_W"]),
             tuple((np.array(self.widths) / np.array([*self.widths[:1], *self.widths[:-1]])).tolist()),

@@ -169,6 +169,7 @@ def all_layers_of_two_inputs(point: Point) -> Iterator[str]:
     table="start",
     table_samples=2,
     lowest=LOWEST,
+    partner="layer_law",
     needs=all_layers_of_two_inputs,
 )
 def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -198,6 +199,7 @@ def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     table="start",
     table_samples=2,
     lowest=LOWEST,
+    partner="layer_law",
     needs=all_layers_of_two_inputs,
 )
 def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -226,6 +228,7 @@ def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     model="collapse",
     families=("g",),
     lowest=LOWEST,
+    partner="layer_law",
     needs=all_layers_of_two_inputs,
 )
 def vertex_over_theory_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -257,6 +260,7 @@ def vertex_over_theory_controlled(point: Point, layers: Layers) -> Iterator[Meas
     symbol=r"$n^2\kappa_3(g)$",
     families=("g",),
     lowest=LOWEST,
+    partner="layer_law",
     needs=all_layers_of_two_inputs,
 )
 def six_point_controlled(point: Point, layers: Layers) -> Iterator[Measured]:

@@ -53,7 +53,7 @@ class Measure:
     "start", the "untrained" or the "trained" ones; table_samples: of these, points with at most so many samples.
     needs(point): in words, what else it needs and the point does not have. undefined(point), of a paired measure
     undefined(point, reference): in words, why theory predicts nothing there; a claim leaves such points out, and is
-    refused where it leaves out all.
+    refused where it leaves out all. partner: a test that a claim with this one must have, too.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Measure:
     grows: bool = False
     table: str = "never"
     table_samples: int | None = None
+    partner: str = ""
     needs: Needs = _no_more
     undefined: Undefined = _no_more
 
@@ -137,6 +138,7 @@ def measure(
     grows: bool = False,
     table: str = "never",
     table_samples: int | None = None,
+    partner: str = "",
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
 ) -> Callable[[Function], Measure]:
@@ -164,6 +166,7 @@ def measure(
             grows=grows,
             table=table,
             table_samples=table_samples,
+            partner=partner,
             needs=needs,
             undefined=undefined,
         )

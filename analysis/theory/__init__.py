@@ -11,7 +11,7 @@
 2.0
 """
 
-from analysis.theory import finite_width, linear_model, nearly_kernel
+from analysis.theory import finite_width, linear_model, nearly_kernel, ntk_chain
 from analysis.theory.activations import activation
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
@@ -36,6 +36,7 @@ __all__ = [
     "flow",
     "linear_model",
     "nearly_kernel",
+    "ntk_chain",
     "response",
     "six_point",
     "trained",

@@ -26,7 +26,7 @@ def _no_refusal(settings: Any) -> Iterable[Refusal]:
 # What an observable may need, and what a snapshot (`simulate.observables.snapshot`) gives for it. All but the NTK need
 # networks with weights, which the law sampler does not draw.
 NEEDS = {
-    "weights": "`parameters`, `dntk()` and `fourth()`",
+    "weights": "`parameters`, `dntk()`, `fourth()` and `sums()`",
     "training": "networks that are trained",
     "ntk": "`ntk()`",
     "ddntk": "`ddntk()`",
@@ -47,7 +47,8 @@ class Observable:
     The cost is what it adds, to leading order; block sizes and forecasts follow from it.
     pulled(D, outputs): vectors or tangents pulled back through the network for each recorded step and output layer;
     pulled_once: before training. tangents: the order in the n_L D directions of the largest tensor of tangents that is
-    held. copies: tensors as large as the parameters that are held.
+    held. copies: tensors as large as the parameters that are held. matrices: those of the widest hidden layer, neurons
+    by neurons, that are held while the NTK of all hidden neurons is carried up through the weights.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Observable:
     pulled_once: Callable[[int, int], int] = _no_cost
     tangents: int = 0
     copies: int = 0
+    matrices: int = 0
 
     def __post_init__(self) -> None:
         prefixes = [family.prefix for family in self.families]
@@ -125,6 +127,22 @@ OBSERVABLES.add(
         needs=("ntk",),
         choosable=True,
         pulled=lambda D, outputs: outputs * D,
+    )
+)
+OBSERVABLES.add(
+    Observable(
+        "ntk_sums",
+        tuple(
+            Family(prefix, "layers", f"mean of {what} at sample a over the layer's weights, given the layers below", 1)
+            for prefix, what in (
+                ("h", "H_ii"),
+                ("y", "z_i z_j H_ij"),
+                ("b", "H_ij^2"),
+                ("w", "z_i H_ij H_jk z_k"),
+            )
+        ),
+        needs=("weights",),
+        matrices=3,
     )
 )
 OBSERVABLES.add(

@@ -136,6 +136,26 @@ def ntk(snapshot: Snapshot) -> Tensor:
     return snapshot.ntk()
 
 
+@whole("h")
+def mean_of_equal_outputs(snapshot: Weighted) -> Tensor:
+    return snapshot.sums()[0]
+
+
+@whole("y")
+def mean_with_two_outputs(snapshot: Weighted) -> Tensor:
+    return snapshot.sums()[1]
+
+
+@whole("b")
+def mean_square_of_distinct_outputs(snapshot: Weighted) -> Tensor:
+    return snapshot.sums()[2]
+
+
+@whole("w")
+def mean_product_with_two_outputs(snapshot: Weighted) -> Tensor:
+    return snapshot.sums()[3]
+
+
 @whole("dH")
 def dntk(snapshot: Weighted) -> Tensor:
     return snapshot.dntk()

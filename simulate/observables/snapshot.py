@@ -76,6 +76,10 @@ class Weighted(Snapshot, Protocol):
     def start(self) -> Parameters:
         """The same at step 0; needs "start" """
 
+    def sums(self) -> Tensor:
+        """Means of H_ii, z_i z_j H_ij, H_ij^2 and z_i H_ij H_jk z_k over this layer's weights, given the layers below,
+        (4, M, D) float64 (docs/theory.md (17.9)); for layers up to the last of `observables.layers`"""
+
     def dntk(self) -> Tensor:
         """dH of the layer's first n_L neurons, (M, P, P, P) float64 (docs/theory.md (3.1))"""
 

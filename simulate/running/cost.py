@@ -41,6 +41,7 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     observables = recorded(settings.observables.record)
     copies = 1 + _copies(settings.dynamics) + sum(observable.copies for observable in observables)
     held = item * (copies * parameters(n_0, settings) + 2 * samples * hidden)
+    held += item * max(observable.matrices for observable in observables) * max(settings.network.widths, default=0) ** 2
     # Tangents along every direction, pair or triple of directions, in float64.
     directions, order = samples * settings.network.outputs, max(observable.tangents for observable in observables)
     return held + (8 * hidden * 6 * directions**order if order else 0)
@@ -95,9 +96,20 @@ def counts(job: Job) -> Counts:
     pulled = len(s.observables.output_layers) * sum(observable.pulled(D, outputs) for observable in observables)
     operations = len(job.layout.steps) * 2 * (weights * D + above * pulled)
     operations += 2 * above * sum(observable.pulled_once(D, outputs) for observable in observables)
+    operations += carrying(job)
     N = s.dynamics.batch or job.samples.train
     operations += gradients(job) * 2 * N * (2 * weights + above)
     return Counts(operations, weights, touched_bytes(job), rows)
+
+
+def carrying(job: Job) -> float:
+    """Operations that carry the NTK of all hidden neurons of one network up through the weights."""
+    s, (D, n_0) = job.settings, job.samples.x.shape
+    if not any(observable.matrices for observable in recorded(s.observables.record)):
+        return 0.0
+    below = s.network.sizes(n_0)[1 : s.observables.layers[-1]]  # the hidden layers whose NTK is needed
+    products = sum(2.0 * n * m * (n + m) for n, m in itertools.pairwise(below)) + sum(2.0 * n * n for n in below)
+    return len(job.layout.steps) * D * products
 
 
 def gradients(job: Job) -> int:
@@ -110,3 +122,8 @@ def touched_bytes(job: Job) -> float:
     """Bytes that one network touches: its working set, once for the measurement and twice a gradient."""
     x = job.samples.x
     return network_bytes(x.shape[1], len(x), job.settings) * (1 + 2 * gradients(job))
+
+
+def work_bytes(job: Job) -> float:
+    """Bytes that one network touches, and those that a nominal core would touch while it carries the NTK."""
+    return touched_bytes(job) + carrying(job) * NOMINAL["touched"] / NOMINAL["operations"]

@@ -5,7 +5,7 @@ from the architecture and the device type alone, so that the same config gives t
 file holds the rows of consecutive blocks. A shard is the share of one run of several that make a data set together.
 """
 
-from simulate.running.cost import network_bytes, touched_bytes, vectors
+from simulate.running.cost import network_bytes, vectors, work_bytes
 from simulate.running.jobs import Job
 from simulate.settings import Settings
 from simulate.store.parts import gaps
@@ -44,7 +44,7 @@ def block_size(n_0: int, samples: int, device: str, settings: Settings) -> int:
 
 
 def part_blocks(block: int, row_bytes: int, cost: float, networks: int, shards: int = 1) -> int:
-    """Blocks in a part file, so few that every shard has some parts. cost: bytes that one network touches."""
+    """Blocks in a part file, so few that every shard has some parts. cost: the work of one network in bytes."""
     by_count = -(-networks // (block * max(PARTS, 4 * shards)))
     by_work = int(PART_WORK // (block * cost))
     most = max(1, min(PART_BYTES // (block * row_bytes), int(PART_MOST // (block * cost))), networks // (block * FILES))
@@ -59,7 +59,7 @@ def computed(job: Job, networks: int) -> int:
 def part_size(job: Job, shards: int = 1) -> int:
     """Networks in a part file of a data set that `shards` runs share."""
     networks = job.settings.ensemble.networks
-    return job.block * part_blocks(job.block, job.layout.row_bytes(), touched_bytes(job), networks, shards)
+    return job.block * part_blocks(job.block, job.layout.row_bytes(), work_bytes(job), networks, shards)
 
 
 def share(first: int, last: int, size: int, shard: tuple[int, int]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import torch
 
-from simulate.running.cost import counts, touched_bytes
+from simulate.running.cost import counts, work_bytes
 from simulate.running.forecast import lines, worth_it
 from simulate.running.jobs import Job
 from simulate.running.memory import fitting
@@ -126,7 +126,7 @@ def _run(
         done = [(max(a, low), min(b, high)) for a, b in committed(job.path) if a < high and b > low]
         ranges = missing_ranges(low, high, done, part_size(job, shards)) if low < high else []
         missing = sum(b - a for a, b in ranges)
-        progress.start(str(job.path), high - low, missing, touched_bytes(job))
+        progress.start(str(job.path), high - low, missing, work_bytes(job))
         tasks += [(job, writer, a, b) for a, b in ranges]
         to_make.append(missing)
     count = min(count, len(tasks))

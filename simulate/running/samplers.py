@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simulate.networks import activations, dense, law, streams
 from simulate.networks.differentials import differentials, fourth
+from simulate.networks.sums import sums
 from simulate.running.jobs import Job
 from simulate.settings import Activation, Settings
 from simulate.training import taylor
@@ -148,12 +149,29 @@ def training_of(job: Job, stream: streams.Stream) -> Training:
 
 
 @dataclass(frozen=True)
+class _Upward:
+    """The sums of a block of networks with weights at one step: one way up gives those of all layers."""
+
+    settings: Settings
+    training: Training
+    z: list[Tensor]
+    signals: list[Tensor]
+
+    @cached_property
+    def sums(self) -> Tensor:
+        dynamics, below = self.settings.dynamics, self.settings.observables.layers[-1] - 1
+        slopes = [self.training.slope(self.z[k], self.signals[k + 1]) for k in range(below)]
+        C_W = self.settings.initialization.C_W
+        return sums(self.training.parameters, self.signals, slopes, dynamics.lambda_b, dynamics.lambda_W, C_W)
+
+
+@dataclass(frozen=True)
 class DenseSnapshot:
     """A layer of networks with weights; a `simulate.observables.snapshot.Weighted`.
 
     z, signals: preactivations and activations of all layers (`simulate.networks.dense.forward`). second: whether second
-    differentials are needed. initial, models: the parameters at step 0 and the outputs of the Taylor models, where they
-    are needed.
+    differentials are needed. upward: what all layers of a step share. initial, models: the parameters at step 0 and the
+    outputs of the Taylor models, where they are needed.
     """
 
     settings: Settings
@@ -168,6 +186,7 @@ class DenseSnapshot:
     step: int
     z: list[Tensor]
     signals: list[Tensor]
+    upward: _Upward
     models: Tensor | None
 
     @property
@@ -197,6 +216,9 @@ class DenseSnapshot:
     @once
     def ntk(self) -> Tensor:
         return dense.ntk(*self._ending(), self.training.slope, *self._rates)
+
+    def sums(self) -> Tensor:
+        return self.upward.sums[self.layer - 1]
 
     def start(self) -> dense.Parameters:
         return _declared(self.initial, "start")
@@ -234,6 +256,7 @@ def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
     for step in trajectory(training, layout.steps):
         z, signals = dense.forward(parameters, x, training.s)
         common |= {"step": step, "z": z, "signals": signals, "models": next(models, None)}
+        common["upward"] = _Upward(job.settings, training, z, signals)
         for layer in layout.layers:
             yield DenseSnapshot(**common, layer=layer)
 

@@ -16,9 +16,9 @@ from simulate.settings.training import Dynamics
 class Observables:
     """The observables that are recorded, where and when.
 
-    layers: those at which kernel and moments are recorded. output_layers: those at which outputs, ntk, dntk, ddntk and
-    fourth are. tuples: the tuples of samples by observable; an observable that is not named has all. steps: of
-    training.
+    layers: those at which kernel, moments and ntk_sums are recorded. output_layers: those at which outputs, ntk, dntk,
+    ddntk and fourth are. tuples: the tuples of samples by observable; an observable that is not named has all. steps:
+    of training.
     """
 
     record: tuple[str, ...]

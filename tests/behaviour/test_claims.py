@@ -65,6 +65,10 @@ REFUSED = [
     ([*ALGORITHMS, "activation=relu"], "algorithm_coefficient is defined for smooth activations only"),
     ([*ALGORITHMS, "dynamics=gradient_flow"], "reference=gradient_flow: the sweep has no other dynamics"),
     (["experiment=taylor_models", *FEW, WIDTHS, "observables.steps=[0]"], "taylor_error needs a step of training"),
+    (["experiment=ntk_controlled", *FEW, WIDTHS, "~claim.tests.ntk_one_step"],
+     "a fault that its controls hide is seen by ntk_one_step: add this test to the claim"),
+    (["experiment=ntk_controlled", *FEW, WIDTHS, "observables.layers=[1,3,4]"],
+     "observables.layers=[1, 3, 4]: all layers from 1 to the last one that is measured are needed"),
 ]  # fmt: skip
 
 

@@ -35,6 +35,7 @@ def job(*overrides: str) -> Job:
     [
         ["ensemble.sampler=dense", "observables=kernel"],
         ["ensemble.sampler=dense", "observables=ntk", "network.depth=6"],
+        ["observables.record=[kernel,ntk_sums]", "network.depth=5", "inputs.count=2"],
         ["dynamics=gradient_descent", "dynamics.steps=20", "observables=training", "inputs.count=9"],
         ["dynamics=gradient_flow", "dynamics.steps=5", "observables=training"],
     ],
@@ -170,5 +171,9 @@ def test_parts_of_long_trainings_are_one_block() -> None:
                "ensemble.networks=100000", "observables=training")  # fmt: skip
     assert part_size(long) == long.block
     assert 10**8 / part_blocks(1, 1000, 5e10, 10**8) <= FILES
+    carried = job("network.width=512", "observables=ntk_sums", "ensemble.networks=1000000")
+    assert part_size(carried) * counts(carried).operations < 2e13, "some minutes of one core"
+    plain = job("network.width=512", "observables=kernel", "ensemble.sampler=dense", "ensemble.networks=1000000")
+    assert part_size(plain) * counts(carried).operations > 2e13, "negative control: a part sized without the products"
     short = job("network.width=512", "ensemble.networks=1000000")
     assert part_size(short) > 8 * short.block

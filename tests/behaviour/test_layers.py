@@ -36,9 +36,9 @@ LAYERS = {
 }  # fmt: skip
 # The modules of the theory from the lowest.
 THEORY = (
-    "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality", "preactivations",
-    "ntk", "differentials", "recursion", "universality", "linear_training", "nearly_kernel", "linear_model",
-    "finite_width", "__init__",
+    "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
+    "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
+    "linear_training", "nearly_kernel", "linear_model", "finite_width", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {

@@ -5,9 +5,8 @@ import pytest
 
 from analysis import claims
 from analysis.measures.controls import all_layers_of_two_inputs
-from analysis.measures.measured import MEASURES, Measure, measure
+from analysis.measures.measured import MEASURES
 from analysis.points import Planned, Point
-from simulate.registry import Registry
 from tests.exact.measures.rows import Rows, inputs_of, rows
 
 GRAM = np.array([[1.0, 0.3], [0.3, 0.8]])
@@ -15,6 +14,7 @@ PARALLEL = [[1.0, 0.5], [-2.0, -1.0]]
 RAY = [[1.0, 1.0], [0.5, 0.5]]
 BASE = ["activation=sin", "initialization=critical", "network.depth=2", "network.width=8", "network.outputs=2"]
 EVERYTHING = "observables.record=[kernel,moments,outputs,ntk,dntk,ddntk,fourth]"
+SUMS = ["network.depth=3", "network.width=[8,8]", "observables.record=[kernel,ntk_sums]"]
 SCALED = ["dynamics.lambda_b=1.0", "dynamics.scaling=critical"]
 TRAINED = [
     "network.outputs=1",
@@ -51,7 +51,7 @@ def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
 OFF = ["initialization=gaussian", "initialization.C_W=1.5"]
 
 
-CONTROLLED = [name for name, record in MEASURES.items() if record.needs is all_layers_of_two_inputs]
+DEEP = ["network.depth=3", "observables.layers=all"]
 
 
 def sufficient(name: str, *changes: str) -> Rows:
@@ -59,12 +59,14 @@ def sufficient(name: str, *changes: str) -> Rows:
     if name in TRAINABLE:
         overrides, train, count = TRAINABLE[name]
         return trained(*overrides, *changes, train=train, count=count)
-    if name in CONTROLLED:
-        deep = ["network.depth=3", "observables.layers=all"]
-        return rows(*BASE, EVERYTHING, *SCALED, *deep, *changes, x=inputs_of(GRAM[:2, :2]))
+    given, x = [EVERYTHING, *SCALED], inputs_of(GRAM)
     if name == "K_exponential":
-        return rows(*BASE, EVERYTHING, *OFF, *changes, x=RAY)
-    return rows(*BASE, EVERYTHING, *SCALED, *changes, x=inputs_of(GRAM))
+        given, x = [EVERYTHING, *OFF], np.array(RAY)
+    elif "h" in claims.tests()[name].families:
+        given = SUMS
+    elif claims.tests()[name].needs is all_layers_of_two_inputs:
+        given = [EVERYTHING, *SCALED, *DEEP]
+    return rows(*BASE, *given, *changes, x=x)
 
 
 def reasons(name: str, data: Rows, layers: list[int] | None = None) -> list[str]:
@@ -110,8 +112,7 @@ def test_columns(name: str) -> None:
     assert any(reason.startswith(needed) for reason in reasons(name, data))
     if set(record.families) <= {"g", "m2", "m4"}:
         data = sufficient(name, "observables.layers=[1]")
-        lowest = MEASURES[name].lowest if name in MEASURES else 2
-        assert any(f"together at a layer from {lowest} on" in reason for reason in reasons(name, data))
+        assert any(f"together at a layer from {record.lowest} on" in reason for reason in reasons(name, data))
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
@@ -285,19 +286,3 @@ def test_what_one_measure_needs(name: str, changes: list[str], train: int, count
 def test_one_output() -> None:
     data = rows(*BASE, *FLOW, "network.outputs=2", x=inputs_of(GRAM[:1, :1]), y=np.ones((1, 2)))
     assert reasons("ntk_change", data) == ["network.outputs=2: one output is needed"]
-
-
-def test_needs_of_a_new_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A measure that is added is checked by its record alone."""
-    registry: Registry[Measure] = Registry("measure")
-    monkeypatch.setattr("analysis.measures.measured.MEASURES", registry)
-
-    @measure("new", symbol="$N$", families=("g",), outputs=3, needs=lambda point: iter([f"inputs: {point.D} samples"]))
-    def new(point: Point, layers: object) -> object:
-        """Nothing (PDLT ch. 0)."""
-        return iter(())
-
-    assert registry == {"new": new}
-    assert "new" not in MEASURES
-    data = rows(*BASE, "observables=kernel", x=inputs_of(GRAM))
-    assert list(new.missing(data.point)) == ["network.outputs=2: new needs 3 outputs", "inputs: 2 samples"]

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from analysis import claims
-from analysis.measures.measured import MEASURES, measure
+from analysis.measures.measured import MEASURES, Measure, measure
 from analysis.models import MODELS
+from analysis.points import Point
 from simulate.registry import Registry
+from tests.exact.measures.rows import inputs_of, rows
 
 
 def unit_tests() -> set[str]:
@@ -65,3 +67,19 @@ def test_a_fit_has_to_be_known() -> None:
         measure("new", symbol="$N$", families=("g",), model="splines")
     assert "new" not in MEASURES
     assert isinstance(MEASURES, Registry)
+
+
+def test_needs_of_a_new_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measure that is added is checked by its record alone."""
+    registry: Registry[Measure] = Registry("measure")
+    monkeypatch.setattr("analysis.measures.measured.MEASURES", registry)
+
+    @measure("new", symbol="$N$", families=("g",), outputs=3, needs=lambda point: iter([f"inputs: {point.D} samples"]))
+    def new(point: Point, layers: object) -> object:
+        """Nothing (PDLT ch. 0)."""
+        return iter(())
+
+    assert registry == {"new": new}
+    assert "new" not in MEASURES
+    data = rows("network.outputs=2", "observables=kernel", x=inputs_of([[1.0, 0.3], [0.3, 0.8]]))
+    assert list(new.missing(data.point)) == ["network.outputs=2: new needs 3 outputs", "inputs: 2 samples"]

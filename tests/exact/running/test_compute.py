@@ -12,6 +12,7 @@ from simulate.running.prepare import prepare
 CASES = {
     "law": ["observables=preactivations"],
     "law with NTK": ["observables=ntk", "initialization=gaussian", "initialization.C_b=0.2", "initialization.C_W=1.3"],
+    "sums": ["observables=ntk_sums", "inputs.count=2"],
     "descent": ["observables=training", "dynamics=gradient_descent", "dynamics.eta=0.1"],
     "sgd": ["observables=training", "dynamics=sgd", "dynamics.eta=0.1"],
 }

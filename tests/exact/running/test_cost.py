@@ -45,6 +45,7 @@ RECORDS = {
     ("ddntk", "none"): (66200, 3989888),
     ("dntk,ddntk", "momentum"): (69424, 3995392),
     ("fourth", "none"): (3992, 8576),
+    ("kernel,ntk_sums", "none"): (42392, 46976),
     ("loss", "sgd"): (3992, 8576),
     ("moved", "gradient_descent"): (7216, 14080),
     ("ntk,dntk,moved", "gradient_flow"): (31176, 351360),
@@ -63,13 +64,15 @@ def test_network_bytes_of_every_observable(case: tuple[str, str]) -> None:
     assert (network_bytes(7, 1, settings), network_bytes(64, 4, settings)) == RECORDS[case]
 
 
-# Operations of one network, to leading order, as commit e02c776 counted them.
+# Operations of one network, to leading order; all but the last as commit e02c776 counted them.
 OPERATIONS = {
     "observables=ntk network.outputs=2 network.width=32 inputs.count=3": 27648,
     "observables=derivatives network.outputs=2 network.width=16 inputs.count=2": 358784,
     "observables=training dynamics=gradient_descent dynamics.steps=10 network.width=32": 463104,
     "observables.record=[outputs,taylor,fourth] dynamics=gradient_flow dynamics.steps=10 network.width=8 "
     "inputs.count=2 network.depth=3": 261888,
+    # 2 (64 32 + 2 32^2 + 32) for each of three samples, and 2 (2 32^3 + 2 32^3) + 3 (2 32^2)
+    "observables.record=[kernel,ntk_sums] network.width=32 inputs.count=3 network.depth=4": 829632,
 }
 
 

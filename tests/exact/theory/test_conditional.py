@@ -87,4 +87,6 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="positive ones are needed"):
         Conditional("tanh", 0.0, 1.0, [(0, 0)], 0.0, 1.0)
     with pytest.raises(ValueError, match=r"Mehler's series at K=\S+ needs more than 800 terms"):
+        Conditional("tanh", 0.0, 1.0, PAIRS, 1.0, 1e2)
+    with pytest.raises(ValueError, match=r"averages at K=1.05e\+04 do not converge"):
         Conditional("tanh", 0.0, 1.0, PAIRS, 1.0, 1e4)

@@ -1,0 +1,220 @@
+"""The NTK's tensors of order 1/n at single samples with exact controls, and the test that the controls are right.
+
+docs/theory.md (17.9) gives the last layer's weights integrated out, docs/theory.md (17.16) the controls. In layer 2 the
+controls are all there is, so that these measures begin with layer 3.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from analysis import estimators, theory
+from analysis.estimators import Array, Estimate
+from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
+from analysis.measures.ntk import TENSORS
+from analysis.measures.ntk_controls import FAMILIES, B, Chain, G, H, Y, all_layers_below, chains
+from analysis.points import Point
+
+LOWEST = 3  # the first layer at which a controlled tensor is more than its control
+
+
+def _tensor(point: Point, name: str, sample: int, layer: int) -> float:
+    """A tensor of one sample alone at one layer."""
+    return float(point.flow(TENSORS, sample)[name][layer - 1].item())
+
+
+def _measured(
+    point: Point, name: str, layers: Layers, groups: int, estimate: Callable[[list[Chain], int], Estimate]
+) -> Iterator[Measured]:
+    """A tensor at each layer, in the natural size of its largest component. groups: pairs of samples in its label.
+    estimate(chains, layer): of the components of all samples, not yet multiplied by n."""
+    chosen = [layer for layer in chosen_layers(point, FAMILIES, layers) if layer >= LOWEST]
+    controlled = chains(point) if chosen else []
+    for layer in chosen:
+        predicted = np.array([_tensor(point, name, a, layer) for a in range(point.D)])
+        size = np.abs(predicted).max()
+        if size < 1e-9:  # where all are predicted to vanish, the natural size is that of the mean
+            size = layer * max(_tensor(point, "Theta", a, layer) for a in range(point.D))
+        yield Measured(
+            tensor=name,
+            layer=layer,
+            step=0,
+            samples=[label_of(*[(a, a)] * groups) for a in range(point.D)],
+            estimate=estimate(controlled, layer).scaled(float(point.widths[layer - 2])),
+            theory=predicted,
+            scale=np.full(point.D, size),
+        )
+
+
+def no_scale(point: Point) -> Iterator[str]:
+    """The NTK's mean has a correction only where the activation has a scale: else the control is all there is."""
+    if theory.activation(point.activation).slopes is not None:
+        yield f"activation={point.activation}: E H_ii is Theta at every width, and its control leaves nothing"
+
+
+@measure(
+    "Theta1_controlled",
+    tensor="Theta1",
+    symbol=r"$\Theta^{\{1\}}$",
+    families=FAMILIES,
+    lowest=LOWEST,
+    partner="ntk_one_step",
+    needs=all_layers_below,
+    undefined=no_scale,
+)
+def Theta1_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n (E H_ii;aa - Theta_aa) is Theta1 of docs/theory.md (2.16), with the controls of docs/theory.md (17.16)."""
+
+    def estimate(controlled: list[Chain], layer: int) -> Estimate:
+        Theta = [_tensor(point, "Theta", chain.sample, layer) for chain in controlled]
+        rest = [
+            chain.states[layer - 1][H] - Theta_aa - chain.control(layer, H)
+            for chain, Theta_aa in zip(controlled, Theta, strict=True)
+        ]
+        return estimators.mean(np.stack(rest, axis=1))
+
+    return _measured(point, "Theta1", layers, 1, estimate)
+
+
+def _controlled_mean(place: int) -> Callable[[list[Chain], int], Estimate]:
+    """The mean of y or b less its control."""
+
+    def estimate(controlled: list[Chain], layer: int) -> Estimate:
+        rest = [chain.states[layer - 1][place] - chain.control(layer, place) for chain in controlled]
+        return estimators.mean(np.stack(rest, axis=1))
+
+    return estimate
+
+
+@measure(
+    "F_controlled",
+    tensor="F",
+    symbol="$F$",
+    families=FAMILIES,
+    lowest=LOWEST,
+    partner="ntk_one_step",
+    needs=all_layers_below,
+)
+def F_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n E y is F of docs/theory.md (2.13), where y is the mean of z_i z_j H_ij over the last layer's weights,
+    docs/theory.md (17.9), with the controls of docs/theory.md (17.16)."""
+    return _measured(point, "F", layers, 2, _controlled_mean(Y))
+
+
+@measure(
+    "B_controlled",
+    tensor="B",
+    symbol="$B$",
+    families=FAMILIES,
+    lowest=LOWEST,
+    partner="ntk_one_step",
+    needs=all_layers_below,
+)
+def B_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n E b is B of docs/theory.md (2.12), where b is the mean of H_ij^2 over the last layer's weights, docs/theory.md
+    (17.9), with the controls of docs/theory.md (17.16)."""
+    return _measured(point, "B", layers, 2, _controlled_mean(B))
+
+
+def _controlled_covariance(first: int, second: int) -> Callable[[list[Chain], int], Estimate]:
+    """The covariance of two of g and h of each sample: what is known of that of their controls, and what is measured of
+    the rest."""
+
+    def estimate(controlled: list[Chain], layer: int) -> Estimate:
+        known, columns = [], []
+        for chain in controlled:
+            controls, product = chain.linear(layer)
+            rest = chain.states[layer - 1][:2] - controls
+            known.append(product[first, second])
+            columns += [controls[first], controls[second], rest[first], rest[second]]
+        x, samples = np.stack(columns, axis=1), range(0, len(columns), 4)
+        parts = [
+            estimators.covariance(x, [(k + i, k + j) for k in samples])
+            for i, j in ((0, 3), (2, 1), (2, 3))  # control with rest, rest with control, rest with rest
+        ]
+        return estimators.total([estimators.mean(np.stack(known, axis=1)), *parts])
+
+    return estimate
+
+
+@measure(
+    "A_controlled",
+    tensor="A",
+    symbol="$A$",
+    families=FAMILIES,
+    lowest=LOWEST,
+    partner="ntk_one_step",
+    needs=all_layers_below,
+)
+def A_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n Var h is A of docs/theory.md (2.15), where h is the mean of H_ii over the last layer's weights, docs/theory.md
+    (17.9); the controls of docs/theory.md (17.16) have a variance whose conditional mean is known."""
+    return _measured(point, "A", layers, 2, _controlled_covariance(H, H))
+
+
+@measure(
+    "D_controlled",
+    tensor="D",
+    symbol="$D$",
+    families=FAMILIES,
+    lowest=LOWEST,
+    partner="ntk_one_step",
+    needs=all_layers_below,
+)
+def D_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n Cov(g, h) is D of docs/theory.md (2.14), estimated as `A_controlled` is: docs/theory.md (17.9) and (17.16)."""
+    return _measured(point, "D", layers, 2, _controlled_covariance(G, H))
+
+
+@measure(
+    "ntk_one_step",
+    symbol="one step",
+    model="constant",
+    families=FAMILIES,
+    needs=all_layers_below,
+)
+def ntk_one_step(point: Point, layers: Layers) -> Iterator[Measured]:
+    """What the controls of docs/theory.md (17.16) take for granted has the mean zero at every width: g, h, y and b less
+    their means given the layer below, the products of g and h less theirs, and all of these times g of the layer below,
+    docs/theory.md (17.11).
+
+    A sampler with a fault that the controls hide fails here.
+    """
+    chosen = chosen_layers(point, FAMILIES, layers)
+    controlled = chains(point) if chosen else []
+    for layer in chosen:
+        columns: list[Array] = []
+        names: list[str] = []
+        scales: list[float] = []
+        for chain in controlled:
+            for name, values, scale in _one_step(chain, layer):
+                names.append(f"{name} {label_of((chain.sample,))}")
+                columns.append(values)
+                scales.append(scale)
+        zero = np.zeros(len(names))
+        estimate = estimators.mean(np.stack(columns, axis=1))
+        yield Measured("ntk_one_step", layer, 0, names, estimate, theory=zero, scale=np.array(scales))
+
+
+def _one_step(chain: Chain, layer: int) -> Iterator[tuple[str, Array, float]]:
+    """Each number of mean zero with its name and its natural size. Powers of n make both of order one."""
+    point, n = chain.point, float(chain.point.widths[layer - 2])
+    K, Theta, F, B_ = (_tensor(point, name, chain.sample, layer) for name in ("K", "Theta", "F", "B"))
+    m, covariance = chain.increment(layer), chain.covariance(layer)
+    step, center = chain.steps[layer - 2], np.append(chain.orbit[layer - 2], 0.0)
+    spread = np.sqrt(step.covariance(chain.table.neuron(center[0]), center).diagonal())
+    yield "g", n * m[G], layer * K
+    yield "h", n * m[H], layer * Theta
+    yield "y", n * m[Y], abs(F)
+    yield "b", n * m[B], B_
+    pairs: Sequence[tuple[str, int, int]] = (("g g", G, G), ("g h", G, H), ("h h", H, H))
+    for name, i, j in pairs:
+        yield name, n * (m[i] * m[j] - covariance[i, j]), float(spread[i] * spread[j])
+    if layer == 2:
+        return  # the layer below is the same in every network
+    below = chain.states[layer - 2][G] - _tensor(point, "K", chain.sample, layer - 1)
+    root = float(np.sqrt(_tensor(point, "V", chain.sample, layer - 1)))
+    yield "g times g below", n * m[G] * below, root * float(spread[G])
+    yield "h times g below", n * m[H] * below, root * float(spread[H])
+    yield "y times g below", n**2 * m[Y] * below, root * abs(F)
+    yield "b times g below", n**2 * m[B] * below, root * B_
