@@ -38,9 +38,11 @@ def rejected(result: Result) -> set[str]:
 
 @pytest.mark.parametrize("mutant", [*MUTANTS, "off by one layer"])
 def test_a_wrong_sampler_is_found_by_the_controls(mutant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The right sampler agrees at 4,000 networks, and layer_law finds each mistake in a layer, though controls take
-    nine tenths of the effect of a wrong C_W out of G1 (docs/theory.md (7.15)). Each layer of a chain that is late is right;
-    the coefficients see that."""
+    """The right sampler agrees at 4,000 networks, and layer_law finds each mistake in a layer.
+
+    Controls take nine tenths of the effect of a wrong C_W out of G1 (docs/theory.md (7.15)). Each layer of a chain that
+    is late is right; the coefficients see that.
+    """
     if mutant == "off by one layer":
         monkeypatch.setattr(law, "sample", one_layer_late)
     else:
