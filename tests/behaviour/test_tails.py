@@ -18,15 +18,15 @@ from analysis.report.terminal import print_table
 from analysis.result import Result
 
 SWEEP = [
-    "experiment=demo/preactivations", "network.depth=4", "inputs.count=1", "inputs.classes=[0]",
-    "observables.record=[kernel]", "observables.layers=[2,3,4]", "ensemble.networks=4000", "~claim.tests.cumulant",
-    "claim.tests.V.layers=[4]", "claim.tests.G1.layers=[4]", "workers=1", "ensemble.device=cpu",
+    "experiment=demo/preactivations", "network.depth=4", "inputs.count=1",
+    "observables.record=[kernel]", "observables.layers=[2,3,4]", "ensemble.networks=20000", "~claim.tests.cumulant",
+    "claim.tests.V.layers=[4]", "~claim.tests.G1", "workers=1", "ensemble.device=cpu",
 ]  # fmt: skip
 # Kernels of ReLU networks of width 4 have a heavy tail, those of width 64 and more at this depth do not.
 CASES = {
-    "tanh": ["activation=tanh", "network.width=64,128,256,512"],
-    "one narrow width": ["activation=relu", "network.width=4,64,128,256,512"],
-    "three narrow widths": ["activation=relu", "network.width=4,5,6,256,512"],
+    "tanh": ["activation=tanh", "network.width=64,96,128,192"],
+    "one narrow width": ["activation=relu", "network.width=4,64,96,128,192"],
+    "three narrow widths": ["activation=relu", "network.width=4,5,6,96,192"],
 }
 
 
@@ -36,7 +36,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Resu
     for name, arguments in CASES.items():
         folder = tmp_path_factory.mktemp("tails")
         sets = simulate.sweep(*SWEEP, *arguments, f"output={folder}/data")
-        out[name] = (analysis.analyze(sets, output=folder / "report"), folder / "report")
+        drawn = name == "one narrow width"
+        out[name] = (analysis.analyze(sets, output=folder / "report", figures=drawn), folder / "report")
     return out
 
 
@@ -73,7 +74,6 @@ def test_a_fit_leaves_a_width_out_and_says_so(
     assert "Open circles are tail-dominated estimates" in html
     assert '<td class="text">n=4</td>' in html
     assert "<td>tail-dominated</td>" in html, "the table of estimates"
-    assert "tail-dominated" in (folder / "figures" / "preactivations-demo-collapse.svg").read_text() or True
 
 
 def test_too_few_widths_are_not_judged(
@@ -83,7 +83,7 @@ def test_too_few_widths_are_not_judged(
     claim = written(folder)
     assert claim["verdict"] in ("underpowered", "not tested")
     reasons = {entry["test"]: entry["reason"] for entry in claim["not_tested"]}
-    assert reasons["V"].startswith("tail-dominated: a few of 4,000 networks carry the estimates at n=4, n=5, n=6")
+    assert reasons["V"].startswith("tail-dominated: a few of 20,000 networks carry the estimates at n=4, n=5, n=6")
     assert "V" not in {test["test"] for test in claim["tests"]}
     (row,) = (row for row in result.table.to_dict("records") if row["test"].startswith("V V "))
     assert row["tail-dominated"] == "tail-dominated"
