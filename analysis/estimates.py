@@ -19,11 +19,13 @@ def _in_table(measure: Measure, point: Point) -> bool:
 
 
 def table(point: Point) -> Iterator[dict[str, Any]]:
-    """The estimates of one point as rows: tensor, layer, step, width, samples, estimate, error, theory, theory_next."""
+    """The estimates of one point as rows: tensor, layer, step, width, samples, estimate, error, tail_dominated, theory,
+    theory_next. The error of an estimate that is tail-dominated (`analysis.tails`) is withheld, as NaN."""
     for measure in MEASURES.values():
         if not _in_table(measure, point):
             continue
         for m in measure(point, None):
+            errors, dominated = m.estimate.error, m.estimate.tail_dominated
             for k, label in enumerate(m.samples):
                 yield {
                     "tensor": m.tensor,
@@ -32,7 +34,8 @@ def table(point: Point) -> Iterator[dict[str, Any]]:
                     "width": point.n if len(set(point.widths)) == 1 else -1,
                     "samples": label,
                     "estimate": m.estimate.value[k],
-                    "error": m.estimate.error[k],
+                    "error": np.nan if dominated[k] else errors[k],
+                    "tail_dominated": bool(dominated[k]),
                     "theory": m.theory[k],
                     "theory_next": np.nan if m.theory_next is None else m.theory_next[k],
                 }

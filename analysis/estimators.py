@@ -5,10 +5,12 @@ joined estimates keep their covariance, docs/theory.md (7.8). M counts networks,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from analysis import tails
 
 Array = NDArray[np.float64]
 BLOCKS = 256  # number of jackknife blocks; fewer networks make as many blocks as networks
@@ -17,10 +19,14 @@ FEWEST = 32  # lower bound on the number of networks for an error bar
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate (k,) of k numbers with replicates (B, k), each of which leaves out one block of networks."""
+    """An estimate (k,) of k numbers with replicates (B, k), each of which leaves out one block of networks.
+
+    networks: how many there are in all; None where it is not known.
+    """
 
     value: Array
     replicates: Array
+    networks: int | None = None
 
     @property
     def covariance(self) -> Array:
@@ -34,48 +40,51 @@ class Estimate:
         """The standard errors (k,)."""
         return np.sqrt(np.maximum(self.covariance.diagonal(), 0.0))
 
+    @property
+    def tail_dominated(self) -> NDArray[np.bool_]:
+        """Whether a few networks carry each estimate (k,), so that its error is not to be shown (`analysis.tails`)."""
+        return tails.dominated(self.replicates, self.networks)
+
     def scaled(self, factor: float | Array) -> "Estimate":
         """The estimate times a constant, or times constants (k,)."""
-        return Estimate(factor * self.value, factor * self.replicates)
+        return replace(self, value=factor * self.value, replicates=factor * self.replicates)
 
     def chosen(self, components: Sequence[int]) -> "Estimate":
         """The estimate of some of the numbers."""
-        return Estimate(self.value[list(components)], self.replicates[:, list(components)])
+        chosen = list(components)
+        return replace(self, value=self.value[chosen], replicates=self.replicates[:, chosen])
 
     def averaged(self, groups: Sequence[Sequence[int]]) -> "Estimate":
         """The averages of some of the numbers, one for each group of components."""
         weights = np.zeros((len(self.value), len(groups)))
         for k, group in enumerate(groups):
             weights[list(group), k] = 1 / len(group)
-        return Estimate(self.value @ weights, self.replicates @ weights)
+        return replace(self, value=self.value @ weights, replicates=self.replicates @ weights)
 
     def __add__(self, other: "Estimate") -> "Estimate":
         """The sum of two estimates from the same networks, replicate by replicate."""
-        return Estimate(self.value + other.value, self.replicates + other.replicates)
+        return replace(self, value=self.value + other.value, replicates=self.replicates + other.replicates)
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         return self + other.scaled(-1.0)
 
     def log(self) -> "Estimate":
         """The logarithm of the estimate, replicate by replicate."""
-        return Estimate(np.log(self.value), np.log(self.replicates))
+        return replace(self, value=np.log(self.value), replicates=np.log(self.replicates))
 
 
 def join(estimates: Sequence[Estimate]) -> Estimate:
     """The components of several estimates, which must come from the same networks, in one estimate."""
     return Estimate(
-        np.concatenate([e.value for e in estimates]), np.concatenate([e.replicates for e in estimates], axis=1)
+        np.concatenate([e.value for e in estimates]),
+        np.concatenate([e.replicates for e in estimates], axis=1),
+        estimates[0].networks,
     )
 
 
 def average(first: Estimate, second: Estimate) -> Estimate:
     """The average of two estimates of the same numbers from the same networks."""
     return (first + second).scaled(0.5)
-
-
-def total(estimates: Sequence[Estimate]) -> Estimate:
-    """The sum of estimates of the same shape from the same networks."""
-    return Estimate(np.sum([e.value for e in estimates], axis=0), np.sum([e.replicates for e in estimates], axis=0))
 
 
 def _leave_out(x: Array) -> tuple[Array, Array]:
@@ -94,7 +103,7 @@ def _leave_out(x: Array) -> tuple[Array, Array]:
 def mean(x: Array) -> Estimate:
     """The mean over networks of x (M, k). Raises ValueError for fewer than FEWEST networks, as all estimators do."""
     rest, count = _leave_out(np.asarray(x, dtype=np.float64))
-    return Estimate(np.mean(x, axis=0, dtype=np.float64), rest / count)
+    return Estimate(np.mean(x, axis=0, dtype=np.float64), rest / count, len(x))
 
 
 def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
@@ -109,7 +118,7 @@ def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
     replicates = (product_rest - count * means[:, [p[0] for p in pairs]] * means[:, [p[1] for p in pairs]]) / (
         count - 1
     )
-    return Estimate((left * right).sum(axis=0) / (M - 1), replicates)
+    return Estimate((left * right).sum(axis=0) / (M - 1), replicates, M)
 
 
 def connected(products: Array, x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
@@ -126,6 +135,7 @@ def connected(products: Array, x: Array, pairs: Sequence[tuple[int, int]]) -> Es
     return Estimate(
         single.value - double.value[left] * double.value[right] + spread.value / M,
         single.replicates - double.replicates[:, left] * double.replicates[:, right] + spread.replicates / kept,
+        M,
     )
 
 
@@ -140,7 +150,7 @@ def third_cumulant(x: Array) -> Estimate:
 
     rest, count = zip(*(_leave_out(x**k) for k in (1, 2, 3)), strict=True)
     total = [(x**k).sum(axis=0) for k in (1, 2, 3)]
-    return Estimate(k3(total, np.asarray(float(len(x)))), k3(list(rest), count[0].astype(np.float64)))
+    return Estimate(k3(total, np.asarray(float(len(x)))), k3(list(rest), count[0].astype(np.float64)), len(x))
 
 
 def fourth_cumulant(x: Array) -> Estimate:
@@ -158,7 +168,7 @@ def fourth_cumulant(x: Array) -> Estimate:
 
     rest, count = zip(*(_leave_out(x**k) for k in (1, 2, 3, 4)), strict=True)
     total = [(x**k).sum(axis=0) for k in (1, 2, 3, 4)]
-    return Estimate(k4(total, np.asarray(float(len(x)))), k4(list(rest), count[0].astype(np.float64)))
+    return Estimate(k4(total, np.asarray(float(len(x)))), k4(list(rest), count[0].astype(np.float64)), len(x))
 
 
 def distinct_neurons(m2_ab: Array, m2_cd: Array, m4_abcd: Array, n: int) -> Array:

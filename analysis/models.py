@@ -10,7 +10,7 @@ Importing this module does not import gvar, so that a claim is checked without i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +32,8 @@ class Series:
     test: name of the claim's test. model: a key of MODELS. n, l, value: (k,) widths, layers and estimates. covariance:
     (k, k). scale: natural size, relative to which deviations are quoted. precision: relative deviation that the claim
     asks to see. dof: jackknife degrees of freedom of the covariance. variant: label of the points in a sweep whose
-    points differ in more than width.
+    points differ in more than width. left_out: (m, 3) width, layer and value of estimates that are not among the k
+    points, because they or estimates at lighter tails are tail-dominated (`analysis.tails`).
     """
 
     test: str
@@ -50,11 +51,22 @@ class Series:
     precision: float
     dof: int
     variant: str = ""
+    left_out: Array = field(default_factory=lambda: np.empty((0, 3)))
 
     @property
     def name(self) -> str:
         where = [f"l={self.layer}"] * (self.layer is not None) + [f"t={self.step}"] * bool(self.step)
         return " ".join([*filter(None, [self.variant]), self.tensor, *where, f"[{self.samples}]"])
+
+    @property
+    def without(self) -> str:
+        """The widths of the points that are left out, and from which layer on, in words; empty where none is."""
+        narrow, deep = self.left_out[:, 0], self.left_out[:, 1]
+        words = []
+        for n in sorted(set(narrow.tolist())):
+            from_layer = f" from l={deep[narrow == n].min():.0f} on" if MODELS[self.model].joint else ""
+            words.append(f"n={n:.0f}{from_layer}")
+        return ", ".join(words)
 
 
 Prior = dict[str, "gvar.GVar"]

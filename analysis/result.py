@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import verdicts
+from analysis import tails, verdicts
 from analysis.fits import Fit
 from analysis.points import Point, Variant
 from analysis.verdicts import Verdict
@@ -93,6 +93,7 @@ class Result:
                         "asked": worst.fit.series.precision,
                         "networks": verdict.networks,
                         "diverged": verdict.diverged,
+                        "tail-dominated": verdicts.without_tails(judged),
                         "reason": "",
                     }
                 )
@@ -109,6 +110,7 @@ class Result:
                         "asked": np.nan,
                         "networks": verdict.networks,
                         "diverged": verdict.diverged,
+                        "tail-dominated": tails.WORD if entry.reason.startswith(tails.WORD) else "",
                         "reason": entry.reason,
                     }
                 )
@@ -176,6 +178,10 @@ def verdict_json(result: Result) -> dict[str, Any]:
                         "line": j.fit.line(),
                         "visible_deviation": clean(j.visible),
                         "asked": j.fit.series.precision,
+                        "tail_dominated": [
+                            {"width": n, "layer": layer, "estimate": clean(value)}
+                            for n, layer, value in j.fit.series.left_out.tolist()
+                        ],
                     }
                     for j in v.judged
                 ],

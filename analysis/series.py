@@ -1,14 +1,15 @@
 """Series: one component of a measure over the widths of a sweep, or over widths and layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
-from analysis import claims, estimators
-from analysis.estimators import Estimate
+from analysis import claims, estimators, tails
+from analysis.estimators import Array
 from analysis.measures.measured import Measure, Measured
 from analysis.models import MODELS, Series
 from analysis.points import Point, Variant
@@ -48,7 +49,12 @@ def series(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> t
             if reasons := list(claims.of_variant(measure, options, variant)):
                 refused.append(NotTested(name, variant.label, reasons[0]))
                 continue
-            found += list(_of_variant(measure, options, variant, reference))
+            for made, dominated, networks in list(_of_variant(measure, options, variant, reference)):
+                lighter = without_tails(made, dominated, networks)
+                if isinstance(lighter, Series):
+                    found.append(lighter)
+                else:
+                    refused.append(lighter)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:  # the theory's range, or too few networks
             refused.append(NotTested(name, variant.label, str(error)))
     if not found and not refused:
@@ -56,9 +62,41 @@ def series(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> t
     return found, refused
 
 
-def _of_variant(
-    measure: Measure, options: Mapping[str, Any], variant: Variant, reference: Variant | None
-) -> Iterator[Series]:
+def without_tails(made: Series, dominated: NDArray[np.bool_], networks: Array) -> Series | NotTested:
+    """The series without the points whose tails are too heavy for their error bars, or why too few widths remain.
+
+    dominated, networks: (k,), whether a point is tail-dominated (`analysis.tails`), and its number of networks.
+    """
+    if not dominated.any():
+        return made
+    # Narrower and deeper networks have heavier tails. An estimate there that is not tail-dominated is likely one whose
+    # networks missed the tail, which makes it small: whether it stays must not depend on its own networks alone.
+    n, l = made.n, made.l
+    heavier = (n[:, None] <= n[dominated]) & (l[:, None] >= l[dominated]) & (networks[:, None] <= networks[dominated])
+    out = heavier.any(axis=1)
+    kept = replace(
+        made,
+        n=n[~out],
+        l=l[~out],
+        value=made.value[~out],
+        covariance=made.covariance[np.ix_(~out, ~out)],
+        left_out=np.stack([n, l, made.value], axis=1)[out],
+    )
+    widths, fewest = len(set(kept.n.tolist())), MODELS[made.model].fewest_widths
+    if widths >= fewest:
+        return kept
+    reason = (
+        f"{tails.WORD}: a few of {networks[out].min():,.0f} networks carry the estimates at {kept.without}, and "
+        f"{widths} of the {fewest} widths that a fit needs are left; draw more networks (ensemble.networks), or wider "
+        "ones (network.width)"
+    )
+    return NotTested(made.test, made.name, reason)
+
+
+Made = Iterator[tuple[Series, NDArray[np.bool_], Array]]  # a series; of its points (k,), `without_tails` has the rest
+
+
+def _of_variant(measure: Measure, options: Mapping[str, Any], variant: Variant, reference: Variant | None) -> Made:
     layers, precision = options.get("layers"), float(options["precision"])
     given: list[tuple[Point, ...]] = [(point,) for point in variant.points]
     if reference is not None:
@@ -71,13 +109,14 @@ def _of_variant(
         yield from _at_one_layer(measure.name, measure.model, precision, variant, same)
 
 
-def _at_one_layer(
-    name: str, model: str, precision: float, variant: Variant, same: Sequence[Measured]
-) -> Iterator[Series]:
+def _at_one_layer(name: str, model: str, precision: float, variant: Variant, same: Sequence[Measured]) -> Made:
     """A series of each component at one layer and step, over the widths."""
     first = same[0]
+    errors = np.array([m.estimate.error for m in same])
+    dominated = np.array([m.estimate.tail_dominated for m in same])
+    networks = np.array([float(p.networks) for p in variant.points])
     for k, label in enumerate(first.samples):
-        yield Series(
+        made = Series(
             test=name,
             tensor=first.tensor,
             layer=first.layer,
@@ -87,36 +126,35 @@ def _at_one_layer(
             n=np.array([float(p.n) for p in variant.points]),
             l=np.full(len(same), float(first.layer)),
             value=np.array([m.estimate.value[k] for m in same]),
-            covariance=np.diag([m.estimate.error[k] ** 2 for m in same]),
+            covariance=np.diag(errors[:, k] ** 2),
             prediction=float(first.theory[k]),
             scale=float(first.scale[k]),
             precision=precision,
             dof=min(len(m.estimate.replicates) for m in same) - 1,
             variant=variant.label,
         )
+        yield made, dominated[:, k], networks
 
 
 def _over_layers(
     name: str, model: str, precision: float, variant: Variant, measured: Sequence[Sequence[Measured]]
-) -> Iterator[Series]:
+) -> Made:
     """A series of each component over all layers and widths; layers of one width are correlated."""
     if not any(measured):
         return
     first = measured[0][0]
     for k, label in enumerate(first.samples):
-        joint = [
-            estimators.join([Estimate(m.estimate.value[k : k + 1], m.estimate.replicates[:, k : k + 1]) for m in at])
-            for at in measured
-        ]
+        joint = [estimators.join([m.estimate.chosen([k]) for m in at]) for at in measured]
         layers = [[float(m.layer) for m in at] for at in measured]
-        yield Series(
+        each = list(zip(variant.points, layers, strict=True))
+        made = Series(
             test=name,
             tensor=first.tensor,
             layer=None,
             step=None,
             samples=label,
             model=model,
-            n=np.concatenate([np.full(len(l), float(p.n)) for p, l in zip(variant.points, layers, strict=True)]),
+            n=np.concatenate([np.full(len(l), float(p.n)) for p, l in each]),
             l=np.concatenate(layers),
             value=np.concatenate([estimate.value for estimate in joint]),
             covariance=block_diag(*(estimate.covariance for estimate in joint)),
@@ -126,3 +164,5 @@ def _over_layers(
             dof=min(len(estimate.replicates) for estimate in joint) - 1,
             variant=variant.label,
         )
+        dominated = np.concatenate([estimate.tail_dominated for estimate in joint])
+        yield made, dominated, np.concatenate([np.full(len(l), float(p.networks)) for p, l in each])

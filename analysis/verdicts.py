@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from analysis import tails
 from analysis.estimators import Array
 from analysis.fits import Fit
 from analysis.series import NotTested
@@ -81,6 +82,13 @@ def judge(fits: Sequence[Fit], alpha: float, power: float) -> list[Judged]:
     ]
 
 
+def without_tails(judged: Sequence[Judged]) -> str:
+    """Which tail-dominated estimates (`analysis.tails`) the fits leave out, in words; empty where none does."""
+    words = [j.fit.series.without for j in judged if j.fit.series.without]
+    counts = "; ".join(f"{entry} ({words.count(entry)} of {len(judged)} series)" for entry in dict.fromkeys(words))
+    return f"{tails.WORD} estimates are left out: {counts}" if words else ""
+
+
 def _reason(not_tested: Sequence[NotTested]) -> str:
     if not not_tested:
         return "the claim has no tests"
@@ -119,4 +127,7 @@ def verdict(
     else:
         widest = max(judged, key=lambda j: abs(j.fit.pull))
         word, why = AGREES, f"all {len(judged)} series; largest pull {widest.fit.pull:+.2f}"
+    left_out = sum(bool(j.fit.series.without) for j in judged)
+    if left_out:
+        why += f"; {tails.WORD} estimates are left out of {left_out} of {len(judged)} series"
     return Verdict(claim, statement, word, why, tuple(judged), networks, diverged, tuple(not_tested))

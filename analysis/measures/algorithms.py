@@ -1,6 +1,7 @@
 """Two learning algorithms on the same networks (docs/theory.md (5.21), PDLT ch. 10 and infinity)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -93,7 +94,11 @@ def algorithm_coefficient(point: Point, reference: Point, layers: Layers) -> Ite
     assert first is not None
     assert second is not None
     difference, infinite, columns = _difference(point, reference)
-    estimate = Estimate(point.n * (difference.value - infinite), point.n * (difference.replicates - infinite))
+    estimate = replace(
+        difference,
+        value=point.n * (difference.value - infinite),
+        replicates=point.n * (difference.replicates - infinite),
+    )
     shift = nearly_kernel_mean(point, first) - nearly_kernel_mean(point, second)
     predicted = np.array([shift[t, i] for i, t in columns])
     labels = [label_of((i,), (t,)) for i, t in columns]

@@ -155,6 +155,8 @@ def all_layers_of_two_inputs(point: Point) -> Iterator[str]:
     recorded = point.layers("g")
     if recorded != list(range(1, max(recorded, default=0) + 1)):
         yield f"observables.layers={list(point.data.layout.layers)}: all layers from 1 on are needed"
+    if len(set(point.widths)) > 1:
+        yield f"network.width={point.widths}: controls are known for one width in all layers"
     if point.D > 2:
         yield f"inputs: {point.D} samples; controls are known for one or two"
     if point.D == 2 and theory.activation(point.activation).kinked:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis import estimators, theory
-from analysis.estimators import Array, Estimate
+from analysis.estimators import Array
 from analysis.measures.measured import (
     Function,
     Layers,
@@ -155,7 +155,7 @@ def _in_units(point: Point, measure: Measure, layers: Layers) -> Iterator[Measur
         K, Theta = (np.array([X[m.layer - 1, a, a] for _, a in alike]) for X in (flow.K, flow.Theta))
         unit = K**power_K * Theta**power_Theta
         k = [k for k, _ in alike]
-        estimate = Estimate(m.estimate.value[k] / unit, m.estimate.replicates[:, k] / unit)
+        estimate = replace(m.estimate, value=m.estimate.value[k] / unit, replicates=m.estimate.replicates[:, k] / unit)
         labels = [m.samples[i] for i in k]
         yield replace(m, samples=labels, estimate=estimate, theory_next=None)
 

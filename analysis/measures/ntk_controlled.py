@@ -132,7 +132,7 @@ def _controlled_covariance(first: int, second: int) -> Callable[[list[Chain], in
             estimators.covariance(x, [(k + i, k + j) for k in samples])
             for i, j in ((0, 3), (2, 1), (2, 3))  # control with rest, rest with control, rest with rest
         ]
-        return estimators.total([estimators.mean(np.stack(known, axis=1)), *parts])
+        return sum(parts, estimators.mean(np.stack(known, axis=1)))
 
     return estimate
 

@@ -7,6 +7,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from analysis import tails
 from analysis.report.ntk import frozen_ntk
 from analysis.report.panels import PANELS, fit_panels
 from analysis.report.preactivations import classes, collapse, density, depths
@@ -71,5 +72,7 @@ def write_all(result: Result, folder: Path) -> list[Drawn]:
                     more = f" ({PANELS} of {len(fits)} drawn; the table holds all)" if len(fits) > PANELS else ""
                     caption = f"Test {test}: measured (circles), fit with its band, leading coefficient (diamond) and "
                     caption += f"prediction (black line); below, residual pulls{more}."
+                    if any(fit.series.without for fit in fits):
+                        caption += f" Open circles are {tails.WORD} estimates, which the fit leaves out."
                     save(fit_panels(fits), safe, f"fit-{test}", caption)
     return out

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import estimators
-from analysis.report.style import colours, width_axis
+from analysis.report.style import colours, width_axis, with_bars
 from analysis.result import Claim, Result
 
 
@@ -21,7 +21,7 @@ def frozen_ntk(claim: Claim, result: Result) -> Figure | None:
         x = np.arange(len(shown)) + 0.12 * (at - (len(points) - 1) / 2)
         left.errorbar(x, H.mean(axis=0), H.std(axis=0), fmt="o", color=colour, label=f"$n={point.n}$")
         variance = estimators.covariance(H[:, :1], [(0, 0)])
-        right.errorbar([point.n], variance.value, variance.error, fmt="o", color=colour)
+        with_bars(right, np.array([point.n]), variance, colour)
     Theta = points[0].flow().Theta
     assert Theta is not None
     for k, (_, (_, _, a, b)) in enumerate(shown):

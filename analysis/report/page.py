@@ -2,11 +2,12 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jinja2
 
+from analysis import tails
 from analysis.report.style import Drawn
 from analysis.report.terminal import figures_of, share
 from analysis.result import Result
@@ -37,11 +38,17 @@ def render(result: Result, figures: Sequence[Drawn]) -> str:
             for f in figures
         ],
         estimates=[
-            [f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row]
-            for row in result.estimates.head(ROWS).itertuples(index=False)
+            [_cell(name, cell) for name, cell in row.items()] for row in result.estimates.head(ROWS).to_dict("records")
         ],
         sets=sets,
     )
+
+
+def _cell(name: Hashable, value: Any) -> Any:
+    """A cell of the table of estimates."""
+    if name == "tail_dominated":
+        return tails.WORD if value else ""
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _fit_rows(result: Result) -> dict[str, list[dict[str, Any]]]:
@@ -65,6 +72,7 @@ def _fit_rows(result: Result) -> dict[str, list[dict[str, Any]]]:
                     "Q": f"{fit.Q:.2g}",
                     "visible": share(judged.visible),
                     "verdict": judged.verdict,
+                    "without": fit.series.without,
                 }
             )
     return out

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis import claims
 from analysis.fits import Fit
 from analysis.models import MODELS, Series
-from analysis.report.style import width_axis
+from analysis.report.style import open_circles, width_axis
 
 PANELS = 12  # series of one test that are drawn; the table holds all
 
@@ -40,8 +40,14 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
     colour = matplotlib.colormaps["viridis"](0.35)
     error = np.sqrt(series.covariance.diagonal())
     exponent, deep = series.model in ("exponent", "network_exponent"), series.model in ("power_law", "exponential")
-    x, label = (series.n, "$n$") if exponent else (series.l, r"$\ell$") if deep else (series.l / series.n, r"$\ell/n$")
+    out_n, out_l, out_value = series.left_out.T
+    x, out, label = (
+        (series.n, out_n, "$n$") if exponent
+        else (series.l, out_l, r"$\ell$") if deep
+        else (series.l / series.n, out_l / out_n, r"$\ell/n$")
+    )  # fmt: skip
     top.errorbar(x, series.value, error, fmt="o", color=colour)
+    open_circles(top, out, out_value, colour)
     if MODELS[series.model].joint:
         for n in sorted(set(series.n.tolist())) if deep else []:
             layers = np.linspace(series.l.min(), series.l.max(), 60)

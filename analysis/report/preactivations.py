@@ -10,7 +10,7 @@ from analysis import estimators
 from analysis.estimators import Array
 from analysis.measures.preactivations import vertex
 from analysis.points import FOUR_POINT_SAMPLES
-from analysis.report.style import colours, looks
+from analysis.report.style import colours, looks, with_bars
 from analysis.result import Claim, Result
 
 
@@ -25,14 +25,13 @@ def collapse(claim: Claim, result: Result) -> Figure | None:
         assert flow.V is not None
         layers = np.array([layer for layer in point.layers("g") if layer > 1])
         K, V = flow.K[layers - 1, 0, 0], flow.V[layers - 1, 0, 0, 0, 0]
-        measured = [m.estimate for m in vertex(point, None)]
-        value = np.array([m.value[0] for m in measured]) / (point.n * K**2)
-        error = np.array([m.error[0] for m in measured]) / (point.n * K**2)
-        top.errorbar(layers / point.n, value, error, fmt="o", color=colour, label=f"$n={point.n}$")
+        unit = point.n * K**2
+        measured = estimators.join([m.estimate.chosen([0]) for m in vertex(point, None)])
+        with_bars(top, layers / point.n, measured.scaled(1 / unit), colour, label=f"$n={point.n}$")
         every = np.arange(2, point.depth + 1)
         line = flow.V[every - 1, 0, 0, 0, 0] / (point.n * flow.K[every - 1, 0, 0] ** 2)
         top.plot(every / point.n, line, color="black", linewidth=0.9, zorder=0)
-        bottom.errorbar(layers / point.n, value * point.n * K**2 / V, error * point.n * K**2 / V, fmt="o", color=colour)
+        with_bars(bottom, layers / point.n, measured.scaled(1 / V), colour)
     top.plot([], [], color="black", linewidth=0.9, label="theory, order $1/n$")
     top.set(ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
     top.legend(ncols=2)
@@ -95,12 +94,10 @@ def classes(claim: Claim, result: Result) -> Figure | None:
             layers = np.array([layer for layer in point.layers("g") if layer > 1])
             V = flow.V[layers - 1, 0, 0, 0, 0]
             unit = point.n * flow.K[layers - 1, 0, 0] ** 2
-            measured = [m.estimate for m in vertex(point, None)]
-            value, error = np.array([(m.value[0], m.error[0]) for m in measured]).T
-            drawn = {"fmt": marker, "markersize": 3.5, "color": colour}
-            top.errorbar(layers / point.n, value / unit, error / unit, **drawn)
+            measured = estimators.join([m.estimate.chosen([0]) for m in vertex(point, None)])
+            with_bars(top, layers / point.n, measured.scaled(1 / unit), colour, marker, markersize=3.5)
             top.plot(layers / point.n, V / unit, color=colour, linewidth=0.8)
-            bottom.errorbar(layers / point.n, value / V, error / V, **drawn)
+            with_bars(bottom, layers / point.n, measured.scaled(1 / V), colour, marker, markersize=3.5)
         top.plot([], [], color=colour, marker=marker, markersize=3.5, label=variant.label)
     bottom.axhline(1, color="black", linewidth=0.9, zorder=0)
     top.set(ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
@@ -120,10 +117,9 @@ def depths(claim: Claim, result: Result) -> Figure | None:
         K = point.flow(False).K
         for a in range(point.D):
             column = point.columns("g").index((a, a))
-            mean = [estimators.mean(point.read("g", layer)[:, [column]]) for layer in layers]
+            mean = estimators.join([estimators.mean(point.read("g", layer)[:, [column]]) for layer in layers])
             label = f"{variant.label}, $n={point.n}$" if a == 0 else None
-            value, error = [m.value[0] for m in mean], [m.error[0] for m in mean]
-            axes.errorbar(layers, value, error, fmt=marker, color=colour, label=label)
+            with_bars(axes, np.array(layers), mean, colour, marker, label=label)
             axes.plot(all_layers, K[:, a, a], color=colour, linewidth=0.9)
     axes.set(xlabel=r"$\ell$", ylabel=r"$\mathrm{E}\,g_{aa}$", xscale="log", yscale="log")
     axes.legend()

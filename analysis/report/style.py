@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
+from analysis import tails
+from analysis.estimators import Array, Estimate
 from analysis.points import Point, Variant
 
 STYLE = Path(__file__).with_name("nearly_gaussian.mplstyle")
@@ -32,6 +35,20 @@ def looks(variants: Sequence[Variant]) -> list[tuple[str, str]]:
 
 def colours(points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
     return [matplotlib.colormaps["viridis"](x) for x in np.linspace(0.0, 0.85, len(points))]
+
+
+def with_bars(axes: Axes, x: Array, estimate: Estimate, colour: Any, fmt: str = "o", **options: Any) -> None:
+    """The k values of an estimate at x (k,) with their errors; as open circles without errors where tail-dominated."""
+    hidden = estimate.tail_dominated
+    axes.errorbar(x[~hidden], estimate.value[~hidden], estimate.error[~hidden], fmt=fmt, color=colour, **options)
+    open_circles(axes, x[hidden], estimate.value[hidden], colour)
+
+
+def open_circles(axes: Axes, x: Array, value: Array, colour: Any) -> None:
+    """Values (k,) that are tail-dominated, which have no error bar; the legend names them once."""
+    if len(x):
+        named = tails.WORD in axes.get_legend_handles_labels()[1]
+        axes.plot(x, value, "o", color=colour, markerfacecolor="none", label=None if named else tails.WORD)
 
 
 def width_axis(axes: Axes, widths: Sequence[float]) -> None:

@@ -13,9 +13,10 @@ def share(value: float) -> str:
 
 
 def figures_of(row: Mapping[Any, Any]) -> tuple[str, str, str, str]:
-    """Largest pull, smallest Q, visible and asked deviation of a row of the verdict table."""
+    """Largest pull, smallest Q, visible and asked deviation of a row of the verdict table. A test that could not be
+    judged has none, and says so where tails are why."""
     if not row["series"]:
-        return ("-",) * 4
+        return row["tail-dominated"] or "-", "-", "-", "-"
     pull, Q = f"{row['largest pull']:+.2f}", f"{row['smallest Q']:.2g}"
     return pull, Q, share(row["visible deviation"]), share(row["asked"])
 
@@ -47,5 +48,8 @@ def print_table(result: Result) -> None:
         console.print(
             f"[{styles[verdict.verdict]}]{escape(verdict.claim)}: {verdict.verdict}[/]: ", escape(verdict.reason)
         )
+    for row in result.table.to_dict("records"):
+        if row["series"] and row["tail-dominated"]:
+            console.print(escape(f"{row['claim']}: {row['test']}: {row['tail-dominated']}"))
     for line in (*result.notes, *result.provenance):
         console.print(escape(printable(line)))

@@ -20,6 +20,7 @@ def made(model: str, c: float, drift: float = 0.0) -> Series:
     wide = np.expm1(0.8 * l / n) + 0.5 / n + drift * l**2 / n
     value = {
         "powers": c * (1 + wide),
+        "constant": np.full(len(n), c),
         "exponent": -c * np.log(n) + wide,
         "network_exponent": -c * np.log(n) + 0.6 * np.sqrt(l / n) + wide,
         "collapse": c * (1 + wide),
@@ -27,7 +28,7 @@ def made(model: str, c: float, drift: float = 0.0) -> Series:
         "power_law": -c * np.log(l + 0.3) + 0.4 + wide,
         "exponential": -c * l + np.log1p(0.5 * np.exp(-c * (l - 4))) + wide,
     }[model]
-    if model in ("powers", "exponent", "network_exponent"):
+    if not MODELS[model].joint:
         chosen = l == 8
         n, l, value = n[chosen], l[chosen], value[chosen]
     return Series(
@@ -58,6 +59,17 @@ def test_models_reject_a_wrong_coefficient(model: str) -> None:
     """Negative control: a claimed coefficient that is ten errors away is rejected."""
     fit = fits.fit(made(model, 1.0), 3.0)
     assert abs(fit.coefficient - (1 + 10 * fit.error)) / fit.error > 4
+
+
+def test_a_statement_that_is_exact_needs_no_expansion() -> None:
+    """Negative control: a correction in 1/n, which an expansion takes, is a bad fit of a constant; one width is enough."""
+    series = made("powers", 1.0)
+    assert fits.fit(series, 3.0).Q > 0.01
+    assert fits.fit(replace(series, model="constant"), 3.0).Q < 1e-6
+    one = {name: getattr(series, name)[:1] for name in ("n", "l", "value")}
+    alone = fits.fit(replace(series, model="constant", covariance=series.covariance[:1, :1], **one), 3.0)
+    assert alone.coefficient == pytest.approx(one["value"][0])
+    assert alone.error == pytest.approx(ERROR)
 
 
 def test_a_statistic_of_networks_needs_half_integer_powers() -> None:
