@@ -38,7 +38,7 @@ LAYERS = {
 THEORY = (
     "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality", "preactivations",
     "ntk", "differentials", "recursion", "universality", "linear_training", "nearly_kernel", "linear_model",
-    "finite_width", "__init__",
+    "finite_width", "gauss_rule", "kernel_chain", "second_order", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {
