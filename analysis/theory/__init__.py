@@ -7,35 +7,47 @@
 [1.0, 0.394294, 0.23645]
 >>> flow.V[2, 0, 0, 0, 0].round(6).item()       # four-point vertex of layer 3: Cov = V / n
 0.067807
+>>> law = theory.exact_law("tanh", depth=3, C_b=0.0, C_W=1.0, K1=1.0, widths=8)
+>>> (8 * law.variance[2]).round(6).item()       # the same with every power of 1/n, at n = 8
+0.067369
 >>> theory.critical("relu").C_W
 2.0
 """
 
 from analysis.theory import finite_width, linear_model, nearly_kernel, ntk_chain
 from analysis.theory.activations import activation
+from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
+from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
+from analysis.theory.second_order import NextOrder, next_order
 from analysis.theory.tensors import UNITS
 from analysis.theory.universality import Exponents, bias_share, exponents
 
 __all__ = [
     "CLOSED_FORMS",
     "UNITS",
+    "Conditional",
     "Critical",
+    "ExactLaw",
     "Exponents",
     "Flow",
+    "NextOrder",
     "activation",
     "attractor",
     "bias_share",
     "critical",
     "equal_shares",
+    "exact_chain",
+    "exact_law",
     "exponents",
     "finite_width",
     "flow",
     "linear_model",
     "nearly_kernel",
+    "next_order",
     "ntk_chain",
     "response",
     "six_point",

@@ -86,9 +86,9 @@ def graded(step: float, places: list[tuple[Array, float]]) -> Axis:
     return xi, weight / weight.sum(axis=-1, keepdims=True)
 
 
-def calibrate_step(s: Activation, variance: float) -> tuple[float, bool]:
+def calibrate_step(s: Activation, variance: float, finest: float = GRADED) -> tuple[float, bool]:
     """The whitened step at which products of two to four derivatives have converged, docs/theory.md section 8, and
-    whether nodes are graded.
+    whether nodes are graded, as they are where uniform steps would be shorter than `finest`.
 
     One dimension is enough: with several inputs no axis comes closer to a singularity of s than the axis of the
     largest variance does. Raises ValueError where they do not converge or overflow.
@@ -96,7 +96,7 @@ def calibrate_step(s: Activation, variance: float) -> tuple[float, bool]:
     root = math.sqrt(variance)
     if s.sine and variance > WIDE:
         return 0.5, True  # `sine_mean` needs no step
-    for is_graded, shortest, tolerance in ((False, GRADED, 1e-13), (True, FINEST, 1e-11)):
+    for is_graded, shortest, tolerance in ((False, finest, 1e-13), (True, FINEST, 1e-11)):
         place = [(np.zeros(()), 1 / root)]
         step, old = 0.5, None
         while step > shortest:

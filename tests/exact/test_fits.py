@@ -62,7 +62,7 @@ def test_models_reject_a_wrong_coefficient(model: str) -> None:
 
 
 def test_a_statement_that_is_exact_needs_no_expansion() -> None:
-    """Negative control: a correction in 1/n, which an expansion takes, is a bad fit of a constant; one width is enough."""
+    """Negative control: a constant is a bad fit of a correction in 1/n. One width is enough for a constant."""
     series = made("powers", 1.0)
     assert fits.fit(series, 3.0).Q > 0.01
     assert fits.fit(replace(series, model="constant"), 3.0).Q < 1e-6
