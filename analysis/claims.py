@@ -9,6 +9,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     algorithms,
     controls,
     differentials,
+    exact,
     laws,
     models,
     ntk,
