@@ -12,9 +12,9 @@ ROW = re.compile(r"\| `(\w+)` \| `(\w+)` \| ([\d.e-]+) % \| (\S+) \|")
 
 
 def asked(text: str) -> dict[tuple[str, str], float]:
-    """The asks of a page by claim and test. ValueError where one stands there twice."""
+    """The asks of a page's first table by claim and test. ValueError where one stands there twice."""
     found: dict[tuple[str, str], float] = {}
-    for claim, test, percent, _ in ROW.findall(text):
+    for claim, test, percent, _ in ROW.findall(text.partition("\n## ")[0]):
         if (claim, test) in found:
             raise ValueError(f"{claim}, {test} stands there twice")
         found[claim, test] = float(percent) / 100
@@ -47,4 +47,4 @@ def test_a_moved_ask_is_found() -> None:
     assert asked(loosened)[claim, test] == pytest.approx(2 * configured()[claim, test])
     assert (claim, test) not in asked(page.replace(row, ""))
     with pytest.raises(ValueError, match="twice"):
-        asked(page + row)
+        asked(page.replace(row, f"{row}\n{row}"))

@@ -20,8 +20,8 @@ from simulate.store.sets import DataSet
 from tests.statistical.test_calibration import MUTANTS, one_layer_late
 
 SWEEP = [
-    "experiment=preactivations_controlled", "network.depth=4", "network.width=16,24,32,64", "ensemble.networks=4000",
-    "initialization=gaussian", "initialization.C_b=0.1", "initialization.C_W=1.2", "~claim.tests.V_collapse_controlled",
+    "experiment=vertex_and_metric", "network.depth=4", "network.width=16,24,32,64", "ensemble.networks=4000",
+    "initialization=gaussian", "initialization.C_b=0.1", "initialization.C_W=1.2",
     "claim.tests.V_controlled={precision: 0.2, layers: [4]}", "claim.tests.G1_controlled={precision: 0.2, layers: [4]}",
     "claim.tests.layer_law={precision: 0.1, layers: [2,4]}", "inputs.count=1", "workers=1", "ensemble.device=cpu",
 ]  # fmt: skip
