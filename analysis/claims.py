@@ -8,6 +8,7 @@ from analysis.estimators import FEWEST
 from analysis.measures import (  # noqa: F401 each enters its measures
     algorithms,
     differentials,
+    exact,
     models,
     ntk,
     preactivations,
