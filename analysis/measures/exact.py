@@ -1,142 +1,147 @@
-"""Preactivations of single inputs against their exact law at every width, without an expansion in 1/n.
+"""Preactivations at initialization against the exact law of one input at finite width: no expansion in 1/n.
 
-The kernel g_aa of one input is a chain of its own, whose law is known at any width (docs/theory.md (17.5)), also where
-no expansion in L/n converges.
+Each diagonal g_aa is a Markov chain of one number, so that several samples are judged one by one. All values are in
+units of what the exact law says, and one constant is fitted to all widths.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from analysis import estimators, theory
-from analysis.estimators import Array
+from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.measures.needs import outputs_of_last_layer
 from analysis.points import Point
-from analysis.theory.kernel_chain import ExactLaw
+from analysis.theory import ExactLaw
+
+VANISHING = 1e-3  # a shift E g - K below this share of Var g/K is taken for zero
 
 
-def laws(point: Point) -> list[ExactLaw]:
-    """The exact law of each sample's kernel. ValueError where rules do not agree."""
-    return point.once("exact laws", _laws)
+@lru_cache(maxsize=64)
+def _law(activation: str, depth: int, C_b: float, C_W: float, K1: float, widths: tuple[int, ...]) -> ExactLaw:
+    return theory.exact_law(activation, depth, C_b, C_W, K1, widths)
 
 
 def _laws(point: Point) -> list[ExactLaw]:
-    start, K1 = point.settings["initialization"], np.diagonal(point.flow(False).K[0])
-    arguments = point.activation, point.depth, start["C_b"], start["C_W"]
-    return [theory.exact_law(*arguments, K, point.widths) for K in K1]
+    """The exact law of g_aa for each sample a."""
+    s = point.settings["initialization"]
+    kernels = np.diagonal(point.flow(("K", "Theta")).K[0])
+    return [_law(point.activation, point.depth, s["C_b"], s["C_W"], float(K1), tuple(point.widths)) for K1 in kernels]
 
 
-def exact_law_is_known(point: Point) -> Iterator[str]:
-    """Needs of the comparison; theory answers with a ValueError where it is out of its range."""
-    laws(point)
-    yield from ()
+def fluctuating(point: Point) -> Iterator[str]:
+    """The exact law is known, and g fluctuates in every layer from 2 on."""
+    for a, law in enumerate(_laws(point)):
+        if point.depth > 1 and not law.variance[1:].min() > 0:
+            yield f"inputs: sample {a}: its kernel does not fluctuate at activation={point.activation}"
 
 
-def outputs_and_exact_law(point: Point) -> Iterator[str]:
+def with_outputs(point: Point) -> Iterator[str]:
+    """The need of `fluctuating`, and outputs of the last layer."""
     yield from outputs_of_last_layer(point)
-    yield from exact_law_is_known(point)
+    yield from fluctuating(point)
 
 
-def _diagonal(point: Point, layer: int) -> Array:
-    """g_aa (M, D) of a layer."""
-    return point.read("g", layer)[:, [k for k, (a, b) in enumerate(point.columns("g")) if a == b]]
+def _diagonal(point: Point, layer: int) -> tuple[Array, list[int]]:
+    """g_aa of the networks, (M, D), and the samples a."""
+    chosen = [(column, a) for column, (a, b) in enumerate(point.columns("g")) if a == b]
+    return point.read("g", layer)[:, [column for column, _ in chosen]], [a for _, a in chosen]
+
+
+def _against(tensor: str, layer: int, samples: list[str], estimate: Estimate, prediction: float) -> Measured:
+    one = np.ones(len(samples))
+    return Measured(tensor, layer, 0, samples, estimate, theory=prediction * one, scale=one)
 
 
 @measure(
     "V_exact",
-    tensor="Var g / exact",
-    symbol=r"$\mathrm{Var}\,g/\mathrm{exact}$",
+    tensor="V / exact",
+    symbol=r"$n\,\mathrm{Var}\,g/V_n$",
     model="constant",
     families=("g",),
-    needs=exact_law_is_known,
+    needs=fluctuating,
 )
-def variance_over_exact(point: Point, layers: Layers) -> Iterator[Measured]:
-    """Var g_aa over its exact value, which is one at every n: docs/theory.md (17.5)."""
-    one = np.ones(point.D)
+def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
+    """Var g_aa over its exact value at this width, docs/theory.md (17.5), is one at every width."""
+    laws = _laws(point)
     for layer in chosen_layers(point, "g", layers):
-        exact = np.array([law.variance[layer - 1] for law in laws(point)])
-        variance = estimators.covariance(_diagonal(point, layer), [(a, a) for a in range(point.D)])
-        yield Measured(
-            tensor="Var g / exact",
-            layer=layer,
-            step=0,
-            samples=[label_of((a, a), (a, a)) for a in range(point.D)],
-            estimate=variance.scaled(1 / exact),
-            theory=one,
-            scale=one,
-        )
+        g, samples = _diagonal(point, layer)
+        exact = np.array([laws[a].variance[layer - 1] for a in samples])
+        estimate = estimators.covariance(g, [(k, k) for k in range(len(samples))])
+        labels = [label_of((a, a), (a, a)) for a in samples]
+        yield _against("V / exact", layer, labels, estimate.scaled(1 / exact), 1.0)
 
 
 @measure(
-    "mean_exact",
-    tensor="E g - exact",
-    symbol=r"$(\mathrm{E}\,g-\mathrm{exact})/\sigma_g$",
+    "G1_exact",
+    tensor="G - exact",
+    symbol=r"$(\mathrm{E}\,g - G_n)/|G_n - K|$",
     model="constant",
     families=("g",),
-    needs=exact_law_is_known,
+    needs=fluctuating,
 )
-def mean_less_exact(point: Point, layers: Layers) -> Iterator[Measured]:
-    """E g_aa less its exact value, in standard deviations of one network, is zero at every n: docs/theory.md (17.5)."""
-    one = np.ones(point.D)
+def metric(point: Point, layers: Layers) -> Iterator[Measured]:
+    """E g_aa less its exact value at this width, docs/theory.md (17.5), is zero.
+
+    The unit is the size of the exact E g - K, or l K/n where that vanishes, as it does in layer 2 and for
+    scale-invariant activations.
+    """
+    laws = _laws(point)
     for layer in chosen_layers(point, "g", layers):
-        found = [(law.K[layer - 1], law.shift[layer - 1], law.variance[layer - 1]) for law in laws(point)]
-        K, shift, variance = np.array(found).T
-        yield Measured(
-            tensor="E g - exact",
-            layer=layer,
-            step=0,
-            samples=[label_of((a, a)) for a in range(point.D)],
-            estimate=estimators.mean((_diagonal(point, layer) - K - shift) / np.sqrt(variance)),
-            theory=0 * one,
-            scale=one,
+        g, samples = _diagonal(point, layer)
+        K, shift, variance = (
+            np.array([getattr(laws[a], name)[layer - 1] for a in samples]) for name in ("K", "shift", "variance")
         )
+        vanishes = np.abs(shift) < VANISHING * variance / K
+        unit = np.where(vanishes, layer * K / point.widths[layer - 2], np.abs(shift))
+        estimate = estimators.mean((g - K - shift) / unit)
+        yield _against("G - exact", layer, [label_of((a, a)) for a in samples], estimate, 0.0)
 
 
 @measure(
     "six_point_exact",
-    tensor="kappa3 / exact",
-    symbol=r"$\kappa_3(g)/\mathrm{exact}$",
+    tensor="six-point / exact",
+    symbol=r"$\kappa_3(g)/\kappa_3$",
     model="constant",
     families=("g",),
-    needs=exact_law_is_known,
+    needs=fluctuating,
 )
-def six_point_over_exact(point: Point, layers: Layers) -> Iterator[Measured]:
-    """The third cumulant of g_aa over its exact value, which is one at every n: docs/theory.md (17.5)."""
-    one = np.ones(point.D)
+def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
+    """The third cumulant of g_aa, the connected six-point function of three neurons, over its exact value at this
+    width, docs/theory.md (17.5), is one."""
+    laws = _laws(point)
     for layer in chosen_layers(point, "g", layers):
-        exact = np.array([law.third[layer - 1] for law in laws(point)])
-        yield Measured(
-            tensor="kappa3 / exact",
-            layer=layer,
-            step=0,
-            samples=[label_of((a,) * 6) for a in range(point.D)],
-            estimate=estimators.third_cumulant(_diagonal(point, layer)).scaled(1 / exact),
-            theory=one,
-            scale=one,
-        )
+        g, samples = _diagonal(point, layer)
+        exact = np.array([laws[a].third[layer - 1] for a in samples])
+        labels = [label_of((a,) * 6) for a in samples]
+        yield _against("six-point / exact", layer, labels, estimators.third_cumulant(g).scaled(1 / exact), 1.0)
 
 
 @measure(
-    "cumulant_exact",
-    tensor="kappa4(z) / exact",
-    symbol=r"$\kappa_4(z)/\mathrm{exact}$",
+    "kurtosis_exact",
+    tensor="kurtosis / exact",
+    symbol=r"$\kappa_4(z)/\kappa_2(z)^2$ over exact",
     model="constant",
     families=("z",),
-    needs=outputs_and_exact_law,
+    needs=with_outputs,
 )
-def cumulant_over_exact(point: Point, layers: Layers) -> Iterator[Measured]:
-    """The fourth cumulant of an output, averaged over outputs, over its exact value 3 Var g: docs/theory.md (17.6)."""
-    L, columns = point.depth, point.columns("z")
-    exact = np.array([3 * law.variance[L - 1] for law in laws(point)])
-    of_sample = [[k for k, (_, b) in enumerate(columns) if b == a] for a in range(point.D)]
-    one = np.ones(point.D)
-    yield Measured(
-        tensor="kappa4(z) / exact",
-        layer=L,
-        step=0,
-        samples=[label_of((a,) * 4) for a in range(point.D)],
-        estimate=estimators.fourth_cumulant(point.read("z", L)).averaged(of_sample).scaled(1 / exact),
-        theory=one,
-        scale=one,
+def kurtosis(point: Point, layers: Layers) -> Iterator[Measured]:
+    """The excess kurtosis kappa_4/kappa_2^2 of an output over 3 Var g/(E g)^2, docs/theory.md (17.6), is one.
+
+    Both cumulants are averaged over outputs, which have one law.
+    """
+    laws, L = _laws(point), point.depth
+    z, samples = point.read("z", L), list(range(point.D))
+    outputs = [[k for k, (_, b) in enumerate(point.columns("z")) if b == a] for a in samples]
+    exact = np.array([law.excess_kurtosis[L - 1] for law in laws])
+    fourth = estimators.fourth_cumulant(z).averaged(outputs)
+    second = estimators.covariance(z, [(k, k) for k in range(z.shape[1])]).averaged(outputs)
+    ratio = replace(
+        fourth,
+        value=fourth.value / second.value**2 / exact,
+        replicates=fourth.replicates / second.replicates**2 / exact,
     )
+    yield _against("kurtosis / exact", L, [label_of((a,) * 4) for a in samples], ratio, 1.0)

@@ -1,65 +1,142 @@
-"""Measures against the exact law find planted values; deep linear networks have closed forms at every width.
+"""Measures against the exact law of g find planted values, and laws that are known in closed form.
 
-Var g = K^2 ((1 + 2/n)^(l-1) - 1) at C_b = 0 and C_W = 1 (docs/theory.md (6.4)).
+Deep linear networks with C_b = 0, C_W = 1 and kernel K in layer 1 have E g = K, and docs/theory.md (6.2) for the higher
+moments. Two layers of sines have the cumulants of one neuron.
 """
+
+import math
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
-from analysis.measures.exact import cumulant_over_exact, mean_less_exact, six_point_over_exact, variance_over_exact
-from analysis.measures.measured import Measure
+from analysis.measures.exact import kurtosis, metric, six_point, vertex
+from tests.exact.measures.gaussian import expectation
 from tests.exact.measures.rows import NETWORKS, Rows, Wanted, drawn, expect, holds, inputs_of, rows, signs
 
-n = 8
 K = np.array([[1.0, 0.3], [0.3, 0.8]])
-LINEAR = ["activation=linear", "initialization=critical", "network.depth=3", f"network.width={n}"]
-VARIANCE = np.diag(K) ** 2 * ((1 + 2 / n) ** 2 - 1)
+PAIRS = [(0, 0), (0, 1), (1, 1)]
+WIDTHS = [5, 7]
+LINEAR = ["activation=linear", "initialization=critical", "network.depth=3", "network.width=[5,7]"]
+SINES = ["activation=sin", "initialization=critical", "network.depth=2", "network.width=6"]
 
 
-def planted(mean: list[float], variance: list[float]) -> Rows:
-    data = rows(*LINEAR, "observables=kernel", "observables.layers=[3]", x=inputs_of(K))
-    values = drawn(mean, np.diag(variance))
-    return data.fill("g", 3, lambda a, b: values[a] if a == b else 0.1 + 0 * values[a])
+def moment(power: int, layer: int) -> float:
+    """E (g/K)^power of linear networks in a layer, docs/theory.md (6.2)."""
+    return math.prod(1 + 2 * j / n for n in WIDTHS[: layer - 1] for j in range(power))
+
+
+def kernels(data: Rows, layer: int, mean: ArrayLike, covariance: ArrayLike) -> Rows:
+    """Fill in g of two samples at a layer with this mean and covariance."""
+    values = drawn(mean, covariance)
+    return data.fill("g", layer, lambda *pair: values[PAIRS.index(pair)])
 
 
 def test_V_exact() -> None:
-    data = planted([1.0, 0.8], [1.1 * VARIANCE[0], 0.7 * VARIANCE[1]])
-    wanted = Wanted("Var g / exact", 3, 0, {"00,00": (1.1, 1.0, 1.0), "11,11": (0.7, 1.0, 1.0)})
-    holds(lambda d: expect(list(variance_over_exact(d.point, None)), wanted, rtol=1e-6), data, data.scaled("g"))
+    """Unequal widths n_1 = 5 and n_2 = 7: Var g = K^2 (1 + 2/5)(1 + 2/7) - K^2 in layer 3."""
+    data = rows(*LINEAR, x=inputs_of(K))
+    for layer in (2, 3):
+        unit = np.array([K[0, 0] ** 2, 0.4, K[1, 1] ** 2]) * (moment(2, layer) - 1)
+        kernels(data, layer, [1.0, 0.2, 0.9], np.diag(unit * np.array([1.1, 5.0, 0.7])))
+
+    def check(data: Rows) -> None:
+        components = {"00,00": (1.1, 1.0, 1.0), "11,11": (0.7, 1.0, 1.0)}
+        expect(list(vertex(data.point, None)), *[Wanted("V / exact", l, 0, components) for l in (2, 3)])
+
+    holds(check, data, data.scaled("g"), data.exchanged("g", (0, 0), (1, 1)))
 
 
-def test_mean_exact() -> None:
-    data = planted([1.0 + 0.2 * np.sqrt(VARIANCE[0]), 0.8], [VARIANCE[0], VARIANCE[1]])
-    wanted = Wanted("E g - exact", 3, 0, {"00": (0.2, 0.0, 1.0), "11": (0.0, 0.0, 1.0)})
-    holds(lambda d: expect(list(mean_less_exact(d.point, None)), wanted, rtol=1e-6, atol=1e-6), data, data.scaled("g"))
+def test_G1_exact() -> None:
+    """For linear networks E g = K, and the unit is l K/n with n the width below."""
+    data = rows(*LINEAR, x=inputs_of(K))
+    found = {2: [1.2, 0.0, 0.7], 3: [0.9, 0.0, 1.1]}
+    for layer, mean in found.items():
+        kernels(data, layer, mean, 0.01 * np.eye(3))
+
+    def check(data: Rows) -> None:
+        wanted = []
+        for layer, n in ((2, 5), (3, 7)):
+            components = {f"{a}{a}": ((found[layer][2 * a] / K[a, a] - 1) * n / layer, 0.0, 1.0) for a in (0, 1)}
+            wanted.append(Wanted("G - exact", layer, 0, components))
+        expect(list(metric(data.point, None)), *wanted)
+
+    holds(check, data, data.scaled("g"), data.exchanged("g", (0, 0), (1, 1)))
+
+
+def test_G1_exact_where_the_mean_shifts() -> None:
+    """Sines, n_1 = 6: E g(3) = <<sin^2>> = (1 - E e^{-2 g(2)})/2, with E e^{-2 g(2)} the sixth power of one neuron's
+    mean, docs/theory.md (1.11). The unit is the distance from K."""
+    data = rows(*SINES, "network.depth=3", x=inputs_of(K))
+    mean, infinite = np.zeros(2), np.zeros(2)
+    for a in (0, 1):
+        one = expectation(lambda z: np.exp(-2 * np.sin(z[0]) ** 2 / 6), K[a : a + 1, a : a + 1])
+        mean[a] = (1 - one**6) / 2
+        infinite[a] = (1 - np.exp(-(1 - np.exp(-2 * K[a, a])))) / 2
+    planted = mean + np.array([0.3, -0.2]) * np.abs(mean - infinite)
+    for layer in (2, 3):
+        kernels(data, layer, [planted[0], 0.0, planted[1]], 1e-4 * np.eye(3))
+
+    def check(data: Rows) -> None:
+        components = {"00": (0.3, 0.0, 1.0), "11": (-0.2, 0.0, 1.0)}
+        expect(list(metric(data.point, [3])), Wanted("G - exact", 3, 0, components), rtol=1e-5)
+
+    holds(check, data, data.scaled("g", 1.0001), data.exchanged("g", (0, 0), (1, 1)))
 
 
 def test_six_point_exact() -> None:
-    """E s^3 of s = (two signs of a product) is skew; the exact third cumulant is E g^3 - 3 E g^2 K + 2 K^3."""
-    first, second = signs(2)
-    skew = first + second + first * second  # values 3, -1, -1, -1: third moment 6
-    data = rows(*LINEAR, "observables=kernel", "observables.layers=[3]", x=inputs_of([[1.0]]))
-    data.fill("g", 3, lambda a, b: 1.0 + 0.1 * skew)
-    step2, step3 = 1 + 2 / n, (1 + 2 / n) * (1 + 4 / n)
-    exact = step3**2 - 3 * step2**2 + 2
-    k3 = NETWORKS**2 / ((NETWORKS - 1) * (NETWORKS - 2)) * 6e-3
-    wanted = Wanted("kappa3 / exact", 3, 0, {"000000": (k3 / exact, 1.0, 1.0)})
-    holds(lambda d: expect(list(six_point_over_exact(d.point, None)), wanted, rtol=1e-6), data, data.scaled("g"))
+    data = rows(*LINEAR, x=inputs_of(K))
+    third = signs(2)[0] * signs(2)[1] + signs(2)[0] + signs(2)[1]  # 3 for a quarter of the networks, else -1
+    sizes = {(0, 0): 0.5, (0, 1): 7.0, (1, 1): 0.2}
+    for layer in (2, 3):
+        data.fill("g", layer, lambda *pair, l=layer: sizes[pair] * third + l)
+
+    def check(data: Rows) -> None:
+        k3 = NETWORKS * NETWORKS * (27 - 3) / 4 / ((NETWORKS - 1) * (NETWORKS - 2))
+        wanted = []
+        for layer in (2, 3):
+            exact = moment(3, layer) - 3 * moment(2, layer) + 2
+            components = {6 * str(a): (k3 * sizes[a, a] ** 3 / K[a, a] ** 3 / exact, 1.0, 1.0) for a in (0, 1)}
+            wanted.append(Wanted("six-point / exact", layer, 0, components))
+        expect(list(six_point(data.point, None)), *wanted)
+
+    holds(check, data, data.scaled("g"), data.exchanged("g", (0, 0), (0, 1)))
 
 
-def test_cumulant_exact() -> None:
-    """k_4 = -2 M^2 / ((M - 1)(M - 3)) of signs, averaged over two outputs."""
-    data = rows(*LINEAR, "network.outputs=2", "observables.record=[kernel,outputs]", x=inputs_of([[1.0]]))
-    first, second = signs(2)
-    data.fill("z", 3, lambda i, a: 0.3 + first if i == 0 else 2 * second)
-    k4 = -2 * NETWORKS**2 / ((NETWORKS - 1) * (NETWORKS - 3))
-    wanted = Wanted("kappa4(z) / exact", 3, 0, {"0000": (k4 * (1 + 16) / 2 / (3 * VARIANCE[0]), 1.0, 1.0)})
-    holds(lambda d: expect(list(cumulant_over_exact(d.point, None)), wanted, rtol=1e-6), data, data.scaled("z"))
+def test_kurtosis_exact() -> None:
+    """Two layers of sines: kappa_4 = 3 Var sin^2/n and kappa_2 = <sin^2>, averaged over two outputs. Signs have
+    k_4 = -2 M^2/((M - 1)(M - 3)) and k_2 = M/(M - 1). The kurtosis does not see the size of z."""
+    data = rows(*SINES, "network.outputs=2", x=inputs_of(K))
+    first, second, mixture = signs(3)
+    values = {(0, 0): 0.3 + 1.1 * first, (0, 1): (1 + 0.2 * mixture) * second}
+    data.fill("z", 2, lambda i, a: values[0, a])
+
+    def check(data: Rows) -> None:
+        M, components = NETWORKS, {}
+        for a, even in ((0, [1.0, 1.0]), (1, [1.04, 1 + 6 * 0.04 + 0.0016])):  # E z^2 and E z^4
+            q2, q4 = (float(expectation(lambda z, k=k: np.sin(z[0]) ** k, K[a : a + 1, a : a + 1])) for k in (2, 4))
+            k4 = M**2 * ((M + 1) * even[1] - 3 * (M - 1) * even[0] ** 2) / ((M - 1) * (M - 2) * (M - 3))
+            k2 = even[0] * M / (M - 1)
+            components[4 * str(a)] = (k4 / k2**2 / (3 * (q4 - q2**2) / 6 / q2**2), 1.0, 1.0)
+        expect(list(kurtosis(data.point, None)), Wanted("kurtosis / exact", 2, 0, components))
+
+    holds(check, data, data.exchanged("z", (0, 0), (0, 1)))
 
 
-@pytest.mark.parametrize("tested", [variance_over_exact, mean_less_exact, six_point_over_exact, cumulant_over_exact])
-def test_out_of_range(tested: Measure) -> None:
-    """Theory's refusal is a reason not to test, before anything is drawn."""
-    data = rows("activation=sin", "initialization=gaussian", "initialization.C_W=1.0", "network.depth=3",
-                "network.width=8", "observables.record=[kernel,outputs]", x=inputs_of([[1e6]]))  # fmt: skip
-    assert any(tested.name in reason for reason in tested.missing(data.point))
+def test_a_kernel_that_does_not_fluctuate_is_refused() -> None:
+    """Control: the other samples fluctuate."""
+    data = rows(*LINEAR, x=[[0.0, 0.0], [1.0, 2.0]])
+    reason = "inputs: sample 0: its kernel does not fluctuate at activation=linear"
+    assert list(vertex.missing(data.point)) == [reason]
+    with pytest.raises(ValueError, match=reason):
+        vertex(data.point, None)
+    assert list(vertex.missing(rows(*LINEAR, x=[[3.0, 1.0], [1.0, 2.0]]).point)) == []
+
+
+def test_a_law_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/theory.md (17.5) does not resolve is a reason in words. Control: with all its rules it does."""
+    gelu = ["activation=gelu", "initialization=critical", "network.depth=3", "network.width=8"]
+    assert list(metric.missing(rows(*gelu, x=inputs_of(0.5 * K)).point)) == []
+    monkeypatch.setattr("analysis.theory.kernel_chain.NODES", (4, 6))
+    (reason,) = metric.missing(rows(*gelu, x=inputs_of(K)).point)
+    assert reason.startswith("G1_exact: activation=gelu, C_b=0.17")
+    assert "a larger width converges faster" in reason
