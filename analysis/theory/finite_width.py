@@ -15,7 +15,7 @@ def _moments(name: str) -> tuple[float, float, float]:
     """A2, A4 and A6 of docs/theory.md (4.2) and (6.4) are means of even powers of the two slopes."""
     s = activation(name)
     if s.slopes is None:
-        raise ValueError(f"{s.name} is not scale-invariant: no exact law at finite width is known")
+        raise ValueError(f"{s.name} is not scale-invariant: no closed form is known; exact_law computes g")
     plus, minus = s.slopes
     A2, A4, A6 = ((abs(plus) ** k + abs(minus) ** k) / 2 for k in (2, 4, 6))
     return A2, A4, A6

@@ -73,7 +73,7 @@ def test_scale_invariant_activations_have_closed_forms(name: str, widths: list[i
     assert abs(moments[-1, 1] / fewer[1] - 1) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["tanh", "softplus"])
+@pytest.mark.parametrize("name", ["tanh", "softplus", "expression(tanh(8*(z-4)))"])
 def test_single_neurons_by_brute_force(name: str) -> None:
     """One neuron in each of two layers, docs/theory.md (1.11), by a double sum over normal numbers; with a bias."""
     s, C_b, C_W, K1 = theory.activation(name), 0.2, 1.3, 0.9
