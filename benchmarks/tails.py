@@ -7,9 +7,8 @@ every width. For each cell and estimator the command prints how many estimates d
 standard errors, how many the guard withholds, how many of those that are shown deviate, and how many of all are shown
 and deviate by more than three. A normal number deviates in 4.55 and 0.27 % of cases. rho is k sqrt(nu r) / sqrt(2 ln
 N), k the highest moment of g in the estimate. There are 5,000 ensembles of 1,000 networks, 2,000 of 10,000 and 500 of
-100,000. With
---sweeps the command prints instead how often a fit over widths rejects a true coefficient at 1 %, and its mean pull,
-with every width, without those that are tail-dominated, and without those that the guard leaves out.
+100,000. With --sweeps the command prints instead how often a fit over widths rejects a true coefficient at 1 %, and its
+mean pull, with every width, without those that are tail-dominated, and without those that the guard leaves out.
 """
 
 import argparse

@@ -28,9 +28,10 @@ LAYERS = {
         "simulate.api", "simulate.status", "simulate", "simulate.__main__",
     ),
     "analysis": (
-        "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points", "analysis.measures",
-        "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts", "analysis.estimates",
-        "analysis.result", "analysis.report", "analysis.pipeline", "analysis", "analysis.__main__",
+        "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points",
+        "analysis.measures", "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts",
+        "analysis.estimates", "analysis.result", "analysis.report", "analysis.pipeline", "analysis",
+        "analysis.__main__",
     ),
     "configs": ("configs",),
 }  # fmt: skip
