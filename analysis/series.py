@@ -65,8 +65,14 @@ def series(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> t
 def without_tails(made: Series, dominated: NDArray[np.bool_], networks: Array) -> Series | NotTested:
     """The series without the points whose tails are too heavy for their error bars, or why too few widths remain.
 
-    dominated, networks: (k,), whether a point is tail-dominated (`analysis.tails`), and its number of networks.
+    dominated, networks: (k,), whether a point is tail-dominated (`analysis.tails`), and its number of networks. A point
+    whose whole size is below a tenth of the deviation that the claim asks to see stays, with its size as its error.
     """
+    if not MODELS[made.model].logarithmic:
+        size = np.abs(made.value) + np.sqrt(made.covariance.diagonal())
+        small = dominated & (size < made.precision * made.scale / 10)
+        made = replace(made, covariance=made.covariance + np.diag(np.where(small, size, 0.0) ** 2))
+        dominated = dominated & ~small
     if not dominated.any():
         return made
     # Narrower and deeper networks have heavier tails. An estimate there that is not tail-dominated is likely one whose

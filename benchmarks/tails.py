@@ -7,12 +7,12 @@ every width. For each cell and estimator the command prints how many estimates d
 standard errors, how many the guard withholds, how many of those that are shown deviate, and how many of all are shown
 and deviate by more than three. A normal number deviates in 4.55 and 0.27 % of cases. rho is k sqrt(nu r) / sqrt(2 ln
 N), k the highest moment of g in the estimate. There are 5,000 ensembles of 1,000 networks, 2,000 of 10,000 and 500 of
-100,000. With
---sweeps the command prints instead how often a fit over widths rejects a true coefficient at 1 %, and its mean pull,
-with every width, without those that are tail-dominated, and without those that the guard leaves out.
+100,000. With --sweeps the command prints instead how often a fit over widths rejects a true coefficient at 1 %, and its
+mean pull, with every width, without those that are tail-dominated, and without those that the guard leaves out.
 """
 
 import argparse
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -161,26 +161,29 @@ def lines(share: float) -> Iterator[str]:
             yield f"| {size} | {e.name} | {cell.rho(e.power):.2f} | {' | '.join(given)} |"
 
 
-SWEEPS = (  # widths, depth, networks a width, number of sweeps
-    ((16, 24, 32, 64, 128, 256), 4, 1000, 1000),
-    ((16, 24, 32, 64, 128, 256), 4, 10_000, 500),
-)
+WIDTHS, DEPTH = (16, 24, 32, 64, 128, 256), 4
+SWEEPS = ((1000, 500), (10_000, 400))  # networks a width, number of sweeps
 RULES = ("every width", "those that are not tail-dominated", "the guard")
+# The power of 1/n and the leading coefficient of the estimates that are fitted over widths.
+FITTED: dict[str, tuple[int, Callable[[Cell], float]]] = {
+    "V": (1, lambda cell: cell.spread * cell.n),
+    "kappa_3(g)": (2, lambda cell: theory.six_point(cell.activation, cell.depth, 0.0, cell.C_W, 1.0)[-1]),
+}
 
 
-def fitted(cells: Sequence[Cell], seed: int) -> dict[str, float | None]:
-    """The pull of the leading coefficient of V in a fit over cells of several widths, by each of RULES; None where too
-    few widths remain."""
+def fitted(estimator: Estimator, cells: Sequence[Cell], seed: int) -> dict[str, float | None]:
+    """The pull of the leading coefficient in a fit over cells of several widths, by each of RULES; None where too few
+    widths remain."""
     rng = np.random.default_rng([SEED, seed])
-    drawn = [estimators.covariance(cell.draw(rng)[0], [(0, 0)]).scaled(cell.n) for cell in cells]
-    n, depth = np.array([float(cell.n) for cell in cells]), cells[0].depth
-    truth = cells[0].spread * cells[0].n
+    power, coefficient = FITTED[estimator.name]
+    drawn = [estimator.estimate(*cell.draw(rng)).scaled(float(cell.n) ** power) for cell in cells]
+    n, depth, truth = np.array([float(cell.n) for cell in cells]), cells[0].depth, float(coefficient(cells[0]))
     whole = Series(
-        test="V",
-        tensor="V",
+        test=estimator.name,
+        tensor=estimator.name,
         layer=depth,
         step=0,
-        samples="00,00",
+        samples="00",
         model="powers",
         n=n,
         l=np.full(len(n), float(depth)),
@@ -209,19 +212,19 @@ def some(series: Series, keep: NDArray[np.bool_]) -> Series | None:
 
 
 def lines_of_sweeps(share: float) -> Iterator[str]:
-    yield "| activation | L/n | networks | widths used | sweeps | fitted | rejected at 1% | mean pull |"
+    yield "| activation | networks a width | estimate | widths used | sweeps | fitted | rejected at 1% | mean pull |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    for activation in ("linear", "relu"):
-        for widths, depth, networks, most in SWEEPS:
-            cells = [Cell(activation, n, depth, networks) for n in widths]
-            sweeps = max(20, round(share * most))
-            found = [fitted(cells, k) for k in range(sweeps)]
-            for rule in RULES:
-                pulls = np.array([pull for result in found if (pull := result[rule]) is not None])
-                alarms = 2 * student.sf(np.abs(pulls), estimators.BLOCKS - 1) < 0.01
-                rates = f"{alarms.mean():.2%} | {pulls.mean():+.2f}" if len(pulls) else "- | -"
-                size = f"{activation} | 1/{widths[0] // depth} to 1/{widths[-1] // depth} | {networks:,}"
-                yield f"| {size} | {rule} | {sweeps:,} | {len(pulls) / sweeps:.1%} | {rates} |"
+    chosen = [e for e in ESTIMATORS if e.name in FITTED]
+    for activation, (networks, most), estimator in itertools.product(("linear", "relu"), SWEEPS, chosen):
+        cells = [Cell(activation, n, DEPTH, networks) for n in WIDTHS]
+        sweeps = max(20, round(share * most))
+        found = [fitted(estimator, cells, k) for k in range(sweeps)]
+        for rule in RULES:
+            pulls = np.array([pull for result in found if (pull := result[rule]) is not None])
+            alarms = 2 * student.sf(np.abs(pulls), estimators.BLOCKS - 1) < 0.01
+            rates = f"{alarms.mean():.2%} | {pulls.mean():+.2f}" if len(pulls) else "- | -"
+            case = f"{activation} | {networks:,} | {estimator.name} | {rule}"
+            yield f"| {case} | {sweeps:,} | {len(pulls) / sweeps:.1%} | {rates} |"
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from simulate.settings import plain
 
 FEW = ["ensemble.networks=64", "workers=1", "ensemble.device=cpu"]
 WIDTHS = "network.width=8,12,16,24"
-WIDE = ["ensemble.networks=1000", "network.width=32,48,64,96"]  # no estimate is tail-dominated
+WIDE = ["ensemble.networks=10000", "network.width=64,96,128,192"]  # no estimate is tail-dominated
 NTK = ["experiment=ntk", *FEW, WIDTHS]
 TRAINED = ["experiment=representation_learning", *FEW, WIDTHS, "network.depth=2"]
 ALGORITHMS = ["experiment=algorithm_dependence", *FEW, WIDTHS, "dynamics.eta=0.1"]

@@ -60,7 +60,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_claims_over_variants_to_the_report(swept: Path) -> None:
-    """Three small experiments do not disagree with the theory, every variant has series, and the figures are drawn."""
+    """Three small experiments do not disagree with the theory, the figures are drawn, and every variant has
+    series but ReLU networks at L/n = 1/2, whose D a few of 4,000 networks carry."""
     result = analysis.analyze(swept, output=swept / "report")
     by_claim = {verdict.claim: verdict for verdict in result.verdicts}
     assert set(by_claim) == {"universality", "ntk_universality", "criticality"}
@@ -70,7 +71,10 @@ def test_claims_over_variants_to_the_report(swept: Path) -> None:
     for verdict in by_claim.values():
         for j in verdict.judged:
             by_test.setdefault(j.fit.series.test, set()).add(j.fit.series.variant)
-    assert by_test["V_slope"] == by_test["V_collapse"] == by_test["D_exponent"] == {"relu", "tanh"}
+    assert by_test["V_slope"] == by_test["V_collapse"] == {"relu", "tanh"}
+    assert by_test["D_exponent"] == {"tanh"}
+    (untested,) = (e for e in by_claim["ntk_universality"].not_tested if e.test == "D_exponent")
+    assert untested.reason.startswith("tail-dominated: a few of 4,000 networks carry the estimates at n=24 from l=")
     assert by_test["K_power_law"] == {"C_W=1.0"}
     assert by_test["K_exponential"] == {"C_W=0.8", "C_W=1.25"}
     html = (swept / "report" / "report.html").read_text()

@@ -120,7 +120,10 @@ def left(series: Series) -> list[tuple[float, float]]:
 
 def test_a_width_and_the_narrower_ones_are_left_out() -> None:
     whole, networks = made(), np.full(6, 1000.0)
-    assert without_tails(whole, at(whole), networks) is whole, "the control: nothing is flagged"
+    got = without_tails(whole, at(whole), networks)
+    assert isinstance(got, Series)
+    assert left(got) == left(whole), "the control: nothing is flagged"
+    assert (got.covariance == whole.covariance).all()
     got = without_tails(whole, at(whole, (32, 4)), networks)
     assert isinstance(got, Series)
     assert got.n.tolist() == [64, 128, 256, 512]
@@ -128,6 +131,19 @@ def test_a_width_and_the_narrower_ones_are_left_out() -> None:
     assert got.without == "n=16, n=32"
     assert got.covariance.shape == (4, 4)
     assert whole.without == ""
+
+
+def test_a_size_that_does_not_matter_stays_with_itself_as_its_error() -> None:
+    """Residuals of trained samples have heavy tails and are a thousand times smaller than what a claim asks to see."""
+    residual = replace(made(), value=1e-4 / made().n, covariance=np.eye(6) * 1e-14, prediction=0.0)
+    got = without_tails(residual, at(residual, (16, 4), (512, 4)), np.full(6, 1000.0))
+    assert isinstance(got, Series)
+    assert left(got) == left(residual)
+    error = np.sqrt(got.covariance.diagonal())
+    assert error[[0, 5]] == pytest.approx(np.hypot(residual.value[[0, 5]] + 1e-7, 1e-7))
+    assert (error[1:5] == 1e-7).all()
+    large = replace(residual, value=residual.value * 1e6)
+    assert isinstance(without_tails(large, at(residual, (512, 4)), np.full(6, 1000.0)), NotTested), "the control"
 
 
 def test_a_width_with_more_networks_stays() -> None:
