@@ -15,6 +15,11 @@ from simulate.training.algorithms import GRADIENT_TERMS, STEPS
 from simulate.training.losses import VALUE_AND_SLOPE
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on Slurm, which mostly wait, come first, so that other tests run while they wait."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()

@@ -1,5 +1,6 @@
 """Each promise of docs/reliability.md holds under the fault that it names."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -209,11 +210,16 @@ def test_status(
     assert status.main([]) == 2
 
 
+CODE_FROM_DATA = re.compile(
+    r"pickle\.load|torch\.load|(?<![\w.])eval\(|(?<![\w.])exec\(|allow_pickle=True|hydra\.utils\.instantiate"
+)
+
+
 def test_no_pickle_no_eval() -> None:
     """Nothing in the source loads data that could execute code."""
     root = Path(__file__).parents[2]
     for folder in ("simulate", "analysis", "configs"):
         for path in (root / folder).rglob("*.py"):
-            text = path.read_text()
-            for word in ("pickle.load", "torch.load", "eval(", "exec(", "allow_pickle=True", "hydra.utils.instantiate"):
-                assert word not in text.replace("model_eval(", ""), f"{path}: {word}"
+            assert not CODE_FROM_DATA.search(path.read_text()), path
+    assert CODE_FROM_DATA.search("x = eval(text)"), "the control"
+    assert not CODE_FROM_DATA.search("hermite_e.hermeval(z, c) + model.eval()")
