@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(memory, "available", lambda: free)
-    monkeypatch.setattr(memory, "resident", lambda: GIB // 4)  # the process of the tests holds what others have left
+    monkeypatch.setattr(memory, "resident", lambda: GIB // 2)  # the process of the tests holds what others have left
     assert main([*overrides, "ensemble.device=cpu", f"output={tmp_path}/x"]) == 2
     stderr = capsys.readouterr().err
     assert named in stderr
