@@ -97,7 +97,7 @@ def controls(steps: list[Step], n: float) -> tuple[Array, Array, Array, Array]:
     """
     pairs = steps[-1].m.shape[1]
     samples = steps[-1].t.shape[1]
-    diagonal = list(range(pairs)) if pairs == samples else [0, 2]
+    diagonal = [0, 2][:samples]  # of the pairs 00, 01, 11, which are always all recorded
     coefficients, P, Q = [], np.eye(pairs), np.zeros((pairs, pairs, pairs))
     for step in reversed(steps):  # from the layer itself down to layer 2
         coefficients.append((P, Q))

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -56,7 +57,7 @@ class Process:
         self.machine.hand_over(self)
 
 
-class Turns:
+class Turns(ABC):
     """`faults` maps the kinds of faults to the chance that a step has one; `seed` decides everything else."""
 
     KINDS: ClassVar = ("death", "crash", "error", "slow", "lost")
@@ -172,8 +173,10 @@ class Turns:
 
     # What the processes share
 
+    @abstractmethod
     def crash(self) -> None:
-        raise NotImplementedError
+        """What was not flushed may be gone, and locks are."""
 
+    @abstractmethod
     def lose_a_lock(self) -> None:
-        raise NotImplementedError
+        """Writers lose their locks while they live."""
