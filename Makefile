@@ -24,7 +24,8 @@ $(VENV)/.installed: pyproject.toml constraints-cpu.txt
 	@if $(BIN)/python -c "import torch" 2>/dev/null; then echo "torch is here already and stays as it is"; \
 	elif [ "$(TORCH)" = cuda ]; then $(BIN)/python -m pip install -q torch; \
 	else $(BIN)/python -m pip install -q -c constraints-cpu.txt torch; fi
-	$(BIN)/python -m pip install -q -e ".[dev]"
+	@if $(BIN)/python -c "import triton" 2>/dev/null; then extras=dev; else extras=dev,gpu-test; fi; \
+	$(BIN)/python -m pip install -q -e ".[$$extras]"
 	touch $@
 
 demo: venv

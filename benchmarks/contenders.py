@@ -70,7 +70,8 @@ class Case:
 
     def samples(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The inputs x (N, 64) and targets y (N, 1), on the default device."""
-        loaded = prepare(read_one(self.overrides())).samples
+        with torch.device("cpu"):
+            loaded = prepare(read_one(self.overrides())).samples
         assert loaded.y is not None
         x, y = (torch.as_tensor(a, dtype=torch.float32) for a in (loaded.x, loaded.y))
         return x.to(torch.get_default_device()), y.to(torch.get_default_device())

@@ -1,20 +1,25 @@
 """Arithmetic of a block for which batched library calls are slow: Gram matrices, small products and factors.
 
-Each function has two forms: loops compiled by numba on a CPU, and torch operations on every other device.
-`tests/exact/numerics/test_gram.py` runs both forms on a CPU and holds them to each other. M counts networks, n neurons,
-D samples and K vectors. Sums over neurons are accumulated in float64.
+Each function has three forms: loops compiled by numba on a CPU, kernels on a CUDA device (`simulate.numerics.device`),
+and torch operations elsewhere (`simulate.numerics.plain`). Tests in `tests/exact/numerics` hold them to each other on a
+CPU.
+M counts networks, n neurons, D samples and K vectors. Sums over neurons are accumulated in float64.
 
 Loops that inline each other must share one file, which is why this one is long: numba's cache checks only the file of
 the function that it stores, so after an edit of an inlined loop in another file it would run yesterday's code.
 """
 
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from numba import float64, njit
 from torch import Tensor
+
+from simulate.numerics import plain
+from simulate.numerics.normals import on_device
 
 # Sums may be reordered to fill vector registers; NaN and infinity keep their meaning, since a network may diverge.
 _vectorized = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
@@ -90,8 +95,13 @@ def _gram(s: Any, out: Any, scale: Any, shift: Any) -> None:
                 out[m, a, b] = out[m, b, a] = out[m, a, b] * scale + shift
 
 
-def _gram_torch(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
-    return torch.bmm(s.double(), s.double().mT).mul_(scale).add_(shift)
+def _kernels(*arrays: Tensor) -> ModuleType | None:
+    """The kernels for these arrays, or None where torch operations are used: off CUDA, and beyond MOST rows."""
+    if not on_device(arrays[0].device):
+        return None
+    from simulate.numerics import device
+
+    return device if max(array.shape[1] for array in arrays) <= device.MOST else None
 
 
 def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
@@ -99,7 +109,8 @@ def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
     if s.shape[0] > 1 and s.stride(0) == 0:  # all networks share s, as they share inputs
         return gram(s[0][None], scale, shift).expand(len(s), -1, -1)
     if not s.is_cpu:
-        return _gram_torch(s, scale, shift)
+        kernels = _kernels(s)
+        return kernels.cross(s, s, scale, shift) if kernels else plain.gram(s, scale, shift)
     out = torch.empty(s.shape[0], s.shape[1], s.shape[1], dtype=torch.float64)
     _gram(s.numpy(), out.numpy(), scale, shift)
     return out
@@ -159,17 +170,14 @@ def _mix(C: Any, x: Any, out: Any) -> None:
                     out[m, k, j] = wide[j]
 
 
-def _mix_torch(C: Tensor, x: Tensor) -> Tensor:
-    return torch.bmm(C, x.double()).to(x.dtype)
-
-
 def mix(C: Tensor, x: Tensor) -> Tensor:
     """The product C x for lower triangular C: (M, D, D) float64, (M, D, n) -> (M, D, n).
 
     The result has the dtype of x and is rounded to it once, at the end.
     """
     if not x.is_cpu:
-        return _mix_torch(C, x)
+        kernels = _kernels(x)
+        return kernels.blend(C, x) if kernels else plain.mix(C, x)
     out = torch.empty_like(x)
     _mix(C.numpy(), x.numpy(), out.numpy())
     return out
@@ -204,17 +212,6 @@ def _factors(g: Any, C: Any) -> None:
         _factor(g, m, C, m)
 
 
-def _factor_torch(g: Tensor) -> Tensor:
-    D = g.shape[-1]
-    C = torch.zeros_like(g)
-    for j in range(D):
-        column = g[:, j:, j] - torch.einsum("mak,mk->ma", C[:, j:, :j], C[:, j, :j])
-        dead = column[:, 0] <= ROUNDING * g[:, j, j]
-        root = torch.where(dead, 1.0, column[:, 0]).sqrt_()
-        C[:, j:, j] = torch.where(dead[:, None], 0.0, column / root[:, None])
-    return C
-
-
 def factor(g: Tensor) -> Tensor:
     """The lower triangular C with C C^T = g for positive semidefinite g of any rank, both (M, D, D) float64.
 
@@ -222,7 +219,8 @@ def factor(g: Tensor) -> Tensor:
     neurons and dead ReLU networks pass.
     """
     if not g.is_cpu:
-        return _factor_torch(g)
+        kernels = _kernels(g)
+        return (kernels or plain).factor(g, ROUNDING)
     C = torch.empty(g.shape, dtype=g.dtype)
     _factors(g.numpy(), C.numpy())
     return C
@@ -244,14 +242,6 @@ def _inverse(C: Any, m: int, P: Any) -> None:
             for k in range(j, i):
                 total -= C[m, i, k] * P[k, j]
             P[i, j] = total / C[m, i, i]
-
-
-def _inverse_torch(C: Tensor) -> Tensor:
-    identity = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device)
-    dead = C.diagonal(dim1=1, dim2=2) == 0
-    return (
-        torch.linalg.solve_triangular(C + torch.diag_embed(dead.to(C.dtype)), identity, upper=False) * ~dead[..., None]
-    )
 
 
 # UNROLLED: up to so many samples and vectors, sums over them are written out.
@@ -371,18 +361,6 @@ def _pull_back(
                     out[m, k, j] = wide[j] * slopes[m, row, j]
 
 
-def _pull_back_torch(
-    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor
-) -> Tensor:
-    P, R, s_wide, x_wide = _inverse_torch(C), _factor_torch(square), s.double(), x.double()
-    overlap = torch.bmm(x_wide, s_wide.mT)
-    if len(bias):
-        overlap += bias.double()
-    known = torch.bmm(u.double(), xi.double().mT).baddbmm_(torch.bmm(R, overlap), P.mT, alpha=-1)
-    product = torch.bmm(torch.bmm(known, P).mul_(scale**2), s_wide).baddbmm_(R, x_wide)
-    return product.unflatten(1, (-1, slopes.shape[1])).mul_(slopes[:, None]).flatten(1, 2).to(s.dtype)
-
-
 def pull_back(
     u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor
 ) -> Tensor:
@@ -397,7 +375,8 @@ def pull_back(
     end, so that terms may cancel.
     """
     if not s.is_cpu:
-        return _pull_back_torch(u, square, C, xi, s, x, bias, scale, slopes)
+        kernels = _kernels(u, s) or plain
+        return kernels.pull_back(u, square, C, xi, s, x, bias, scale, slopes, ROUNDING)
     out = torch.empty(*u.shape[:2], s.shape[2], dtype=s.dtype)
     forward = C.numpy(), xi.numpy(), s.numpy()
     _pull_back(u.numpy(), square.numpy(), *forward, x.numpy(), bias.numpy(), scale, slopes.numpy(), out.numpy())

@@ -1,11 +1,14 @@
 """Normals with an address: a number depends on (key, network, tensor, position) alone.
 
-The generator has two forms: loops compiled by numba on a CPU, and torch operations on every other device.
-`tests/exact/numerics/test_normals.py` runs both forms on a CPU and holds them to each other. A counter of the generator
-has four words: a running number in two halves, the number of the tensor, and its groups of normals per network.
+The generator has three forms: loops compiled by numba on a CPU, kernels on a CUDA device (`simulate.numerics.device`),
+and torch operations on every other device. Tests in `tests/exact/numerics` hold them to each other on a CPU.
+A counter of the generator has four words: a running number in two halves, the number of the tensor, and its groups of
+normals per network.
 """
 
 import math
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -181,6 +184,11 @@ def normal(M: int, N: int, first: int, tensor: int, key: tuple[int, int], scale:
     size = (4 if dtype == torch.float32 else 2) * LANES  # normals in a group
     per_network = -(-N // size)  # groups of a network, which begin at counter network * per_network * LANES
     groups, start, address = M * per_network, first * per_network * LANES, (tensor, per_network, *key)
+    if on_device(device):
+        from simulate.numerics import device as kernels
+
+        array = torch.empty(M, N, dtype=dtype, device=device)
+        return kernels.normal(array, start, address, scale, LANES)
     if device.type != "cpu":
         return _normals_torch(groups, start, address, scale, dtype, device).view(M, -1)[:, :N].contiguous()
     if out is None:
@@ -201,6 +209,13 @@ def normal(M: int, N: int, first: int, tensor: int, key: tuple[int, int], scale:
         radius, angle = scale * np.sqrt(-2 * np.log(u)), 2 * math.pi * v
         chunk[:, 0], chunk[:, 1] = radius * np.cos(angle), radius * np.sin(angle)
     return out if N % size == 0 else out.copy_(whole.view(M, -1)[:, :N])
+
+
+@cache
+def on_device(device: torch.device) -> bool:
+    """Whether arrays of this device are worked on by the kernels of `simulate.numerics.device`: on a CUDA device where
+    torch brings Triton along. Elsewhere torch operations stand for them."""
+    return device.type == "cuda" and find_spec("triton") is not None
 
 
 def _normals_torch(groups: int, start: int, address: tuple[int, ...], scale: float, dtype: torch.dtype,

@@ -2,17 +2,22 @@
 
 W is stored by incoming neuron, V = W^T of shape (M, J, I), J = n_{l-1} and I = n_l, so that the row of V that one
 incoming neuron feeds is contiguous. The loops below, compiled by numba for each I, go over V once where a library goes
-over it three times; those for a few outputs take down to a sixth of its time. For other narrow layers, and on other
-devices, torch's batched products are taken. The choice follows from the shapes alone. N counts samples.
+over it three times; those for a few outputs take down to a sixth of its time. On a CUDA device the kernels of
+`simulate.numerics.device_products` go over V once, too; for more than FEW_SAMPLES a library's products are faster. For
+other layers, and on other devices, torch's batched products are taken. The choice follows from the shapes and the
+device alone. N counts samples.
 """
 
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from numba import float32, njit
 from torch import Tensor
+
+from simulate.numerics.normals import on_device
 
 # Sums may be reordered to fill vector registers; NaN and infinity keep their meaning, since a network may diverge.
 _vectorized = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
@@ -22,6 +27,7 @@ TILE = 4
 # FEW_OUTPUTS: largest I with loops for few outputs. NARROWEST: smallest I with loops for wide layers, if I is a
 # multiple of VECTOR. WIDE: smallest I for which a remainder does not count.
 FEW_OUTPUTS, NARROWEST, VECTOR, WIDE = 4, 48, 16, 192
+FEW_SAMPLES = 4
 
 
 def _uses_loops(V: Tensor) -> bool:
@@ -236,6 +242,15 @@ def _loops(I: int) -> tuple[Any, Any]:
     return affine, backward
 
 
+def _kernels(V: Tensor, N: int) -> ModuleType | None:
+    """The kernels for weights V and N samples, or None where torch's products are taken."""
+    if N > FEW_SAMPLES or not on_device(V.device):
+        return None
+    from simulate.numerics import device_products
+
+    return device_products if device_products.holds(V) else None
+
+
 def _one_if_shared(s: Tensor) -> Tensor:
     """The activations of one network where all networks share theirs, else those of all."""
     return s[:1] if len(s) > 1 and s.stride(0) == 0 else s
@@ -243,6 +258,8 @@ def _one_if_shared(s: Tensor) -> Tensor:
 
 def affine(s: Tensor, V: Tensor, b: Tensor) -> Tensor:
     """The preactivations z = s V + b: (M, N, J), (M, J, I), (M, I) -> (M, N, I)."""
+    if kernels := _kernels(V, s.shape[1]):
+        return kernels.affine(s, V, b)
     if not _uses_loops(V):
         return torch.baddbmm(b[:, None, :], s, V)
     z = torch.empty(*s.shape[:2], V.shape[2], dtype=s.dtype)
@@ -252,6 +269,8 @@ def affine(s: Tensor, V: Tensor, b: Tensor) -> Tensor:
 
 def pull_back(d: Tensor, V: Tensor) -> Tensor:
     """The product d V^T: (M, N, I), (M, J, I) -> (M, N, J)."""
+    if kernels := _kernels(V, d.shape[1]):
+        return kernels.descend(d, None, V, None, 0.0, below=True)
     if not _uses_loops(V):
         return torch.bmm(d, V.mT)
     below, empty = torch.empty(*d.shape[:2], V.shape[1], dtype=d.dtype), torch.empty(0, 0, 0, dtype=d.dtype).numpy()
@@ -264,6 +283,8 @@ def descend(d: Tensor, s: Tensor, V: Tensor, T: Tensor, rate: float, below: bool
 
     d: (M, N, I) errors at this layer; s: (M, N, J) activations below it; T: (M, J, I), V itself or another tensor.
     """
+    if (kernels := _kernels(V, d.shape[1])) and T.is_contiguous():
+        return kernels.descend(d, s, V, T, rate, below)
     if not _uses_loops(V):
         out = torch.bmm(d, V.mT) if below else None
         T.baddbmm_(s.mT, d, alpha=-rate)

@@ -10,15 +10,15 @@ from simulate.running.jobs import Job
 from simulate.settings import Settings
 from simulate.store.parts import gaps
 
-# WORKING_SET: target bytes of a block with weights; a CPU core's share of the cache holds about that much, and it fills
-# a GPU.
-WORKING_SET = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
+# WORKING_SET: target bytes of a block with weights. A CPU core's share of the cache holds about that much. On a device
+# smaller blocks take less time than launching their kernels (docs/performance.md).
+WORKING_SET = {"cpu": 8 * 2**20, "cuda": 2**33}
 # LAYER_NUMBERS: target number of entries of a layer's array. Without weights the hot data are these arrays: with fewer
 # entries call overhead dominates, with more they fall out of the cache.
-LAYER_NUMBERS = {"cpu": 2**18, "cuda": 2**24}
+LAYER_NUMBERS = {"cpu": 2**18, "cuda": 2**26}
 # BLOCK_BYTES: upper bound on the arrays of all layers of a block without weights, which are touched only twice.
-BLOCK_BYTES = {"cpu": 160 * 2**20, "cuda": 2**31}
-SMALLEST_BLOCK, LARGEST_BLOCK = 1, 4096
+BLOCK_BYTES = {"cpu": 160 * 2**20, "cuda": 2**33}
+SMALLEST_BLOCK, LARGEST_BLOCK = 1, {"cpu": 4096, "cuda": 65536}
 # The size of a part, from the weakest rule to the strongest:
 PARTS = 64  # target number of parts of an ensemble
 PART_WORK = 2**28  # lower bound on a part's work in bytes touched, a tenth of a second: commits cost less than 10 %
@@ -40,7 +40,7 @@ def block_size(n_0: int, samples: int, device: str, settings: Settings) -> int:
         fits = min(LAYER_NUMBERS[device] // (samples * widest * vectors(settings)), BLOCK_BYTES[device] // need)
     else:
         fits = WORKING_SET[device] // need
-    return min(max(SMALLEST_BLOCK, 1 << max(fits, 1).bit_length() - 1), LARGEST_BLOCK)
+    return min(max(SMALLEST_BLOCK, 1 << max(fits, 1).bit_length() - 1), LARGEST_BLOCK[device])
 
 
 def part_blocks(block: int, row_bytes: int, cost: float, networks: int, shards: int = 1) -> int:

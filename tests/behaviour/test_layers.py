@@ -15,6 +15,7 @@ OUTSIDE = {
     "analysis/theory": {"numpy", "scipy"},
     "simulate/settings": set(),
     "simulate/store": {"numpy", "pyarrow", "jsonschema", "xarray"},
+    "simulate/numerics": {"torch", "numpy", "numba", "triton"},
     "simulate": {"torch", "numpy", "numba", "pyarrow", "rich", "yaml", "psutil"},
     "analysis": {"numpy", "scipy", "pandas", "lsqfit", "gvar", "matplotlib", "jinja2", "rich"},
     "configs": {"hydra", "omegaconf", "yaml"},
