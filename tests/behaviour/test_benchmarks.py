@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import race, tables
+from benchmarks import forecast, race, tables
 from benchmarks.contenders import Case, ours
 
 ROOT = Path(__file__).parents[2]
@@ -45,3 +45,10 @@ def test_memory_and_start_up() -> None:
 def test_the_tables_of_the_docs_are_those_of_the_results() -> None:
     text = tables.render(json.loads((ROOT / "docs" / "performance.json").read_text()))
     assert text.strip() in (ROOT / "docs" / "performance.md").read_text()
+
+
+def test_the_table_of_forecasts_is_that_of_its_figures() -> None:
+    """docs/cluster.md shows the figures of docs/forecast.json, which has every setting of the grid."""
+    result = json.loads((ROOT / "docs" / "forecast.json").read_text())
+    assert tables.forecasts(result) in (ROOT / "docs" / "cluster.md").read_text()
+    assert [row["settings"] for row in result["rows"]] == list(forecast.GRID)
