@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 DEMO := outputs/demo
 PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: venv demo test test-oldest test-newest lint types soak cluster bench bench-peers clean
+.PHONY: venv demo test test-oldest test-newest lint types soak cluster bench bench-peers results clean
 
 venv: $(VENV)/.installed
 
@@ -67,6 +67,9 @@ soak: venv
 
 cluster: venv
 	$(BIN)/python -m pytest -m cluster -rs tests/cluster
+
+results: venv
+	$(BIN)/python -m benchmarks.results --write
 
 bench: venv
 	$(BIN)/python -m benchmarks.race $(BENCH)
