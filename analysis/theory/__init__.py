@@ -24,7 +24,7 @@ from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
 from analysis.theory.second_order import NextOrder, next_order
 from analysis.theory.tensors import UNITS
-from analysis.theory.universality import Exponents, bias_share, exponents
+from analysis.theory.universality import Exponents, bias_share, exponents, iterated
 
 __all__ = [
     "CLOSED_FORMS",
@@ -45,6 +45,7 @@ __all__ = [
     "exponents",
     "finite_width",
     "flow",
+    "iterated",
     "linear_model",
     "nearly_kernel",
     "next_order",

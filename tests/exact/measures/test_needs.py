@@ -212,7 +212,7 @@ def test_the_last_layer() -> None:
     assert reasons("cumulant", data) == ["observables.output_layers=[2]: the last layer is needed"]
 
 
-@pytest.mark.parametrize("name", [name for name in claims.tests() if name not in MEASURES])
+@pytest.mark.parametrize("name", [*(name for name in claims.tests() if name not in MEASURES), "class_coefficient"])
 def test_criticality_and_scaled_rates(name: str) -> None:
     off = rows(*BASE, EVERYTHING, "initialization=gaussian", "initialization.C_W=1.2", x=inputs_of(GRAM))
     critical = "initialization: C_b=0.0, C_W=1.2: tensors grow as their class predicts at criticality only"
