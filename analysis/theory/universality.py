@@ -119,7 +119,7 @@ def iterated(
     if depth < 4 or depth % 4:
         raise ValueError(f"depth={depth}: a multiple of 4 is needed")
     point, (share_b, share_W) = critical(activation), equal_shares(activation, depth)
-    if K <= point.C_b:
+    if point.C_b >= K:
         raise ValueError(f"K={K}: a kernel above C_b = {point.C_b:.6g} is needed")
     x = np.full((1, 1), np.sqrt((K - point.C_b) / point.C_W))
     rates_b, rates_W = lambda_b * np.array(share_b), lambda_W * np.array(share_W)

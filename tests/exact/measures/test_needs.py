@@ -37,6 +37,8 @@ TRAINABLE = {
     "algorithm_coefficient": (TRAINED, 1, 2),
     "ntk_change": (FLOW, 1, 1),
     "ntk_change_of_step": (TRAINED, 2, 2),
+    "ntk_movement": (TRAINED, 1, 2),
+    "kernel_movement": (TRAINED, 1, 2),
     "ntk_change_size": (TRAINED, 1, 2),
     "kernel_change_size": (TRAINED, 1, 2),
     "taylor_error": (TAYLOR, 1, 2),
@@ -283,6 +285,7 @@ def test_what_one_measure_needs(name: str, changes: list[str], train: int, count
     assert reason in reasons(name, trained(*overrides, *changes, train=train, count=count))
 
 
-def test_one_output() -> None:
+@pytest.mark.parametrize("name", ["ntk_change", "ntk_movement", "kernel_movement"])
+def test_one_output(name: str) -> None:
     data = rows(*BASE, *FLOW, "network.outputs=2", x=inputs_of(GRAM[:1, :1]), y=np.ones((1, 2)))
-    assert reasons("ntk_change", data) == ["network.outputs=2: one output is needed"]
+    assert reasons(name, data) == ["network.outputs=2: one output is needed"]
