@@ -42,6 +42,7 @@ TRAINABLE = {
     "ntk_change_size": (TRAINED, 1, 2),
     "kernel_change_size": (TRAINED, 1, 2),
     "taylor_error": (TAYLOR, 1, 2),
+    "taylor_mean_error": (TAYLOR, 1, 2),
     "one_layer": (ONE_LAYER, 1, 2),
 }
 
@@ -235,7 +236,9 @@ def test_two_lengths() -> None:
     assert reasons("K_exponential", data(0.8, [[1.0, 1.0]])) == []
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in ("ntk_change", "taylor_error")])
+@pytest.mark.parametrize(
+    "name", [name for name in TRAINABLE if name not in ("ntk_change", "taylor_error", "taylor_mean_error")]
+)
 def test_a_closed_form(name: str) -> None:
     """Tests need a closed form of training. `simulate` refuses other Taylor models; ntk_change needs gradient_flow."""
     overrides, train, count = TRAINABLE[name]
@@ -247,7 +250,10 @@ def test_a_closed_form(name: str) -> None:
         assert any(reason.startswith(start) for reason in reasons(name, data)), change
 
 
-ARRIVED = ["trained_mean_coefficient", "algorithm_difference", "algorithm_coefficient", "ntk_change", "one_layer"]
+ARRIVED = [
+    *("trained_mean_coefficient", "taylor_mean_error", "algorithm_difference", "algorithm_coefficient"),
+    *("ntk_change", "one_layer"),
+]
 
 
 @pytest.mark.parametrize("name", ARRIVED)
