@@ -14,7 +14,7 @@
 2.0
 """
 
-from analysis.theory import finite_width, linear_model, nearly_kernel, ntk_chain
+from analysis.theory import finite_width, linear_model, movement, nearly_kernel, ntk_chain
 from analysis.theory.activations import activation
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
@@ -47,6 +47,7 @@ __all__ = [
     "flow",
     "iterated",
     "linear_model",
+    "movement",
     "nearly_kernel",
     "next_order",
     "ntk_chain",
