@@ -31,8 +31,10 @@ class Fit:
 
     @property
     def residual_pulls(self) -> Array:
+        """Deviations of the values from the curve in their errors; zero where a value has no error."""
         mean, _ = self.curve(self.series.n, self.series.l)
-        return (self.series.value - mean) / np.sqrt(self.series.covariance.diagonal())
+        error = np.sqrt(self.series.covariance.diagonal())
+        return np.divide(self.series.value - mean, error, out=np.zeros(len(error)), where=error > 0)
 
     def line(self) -> str:
         """In lsqfit's manner: chi2/dof [dof], Q, then coefficient, prediction, pull."""

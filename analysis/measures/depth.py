@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from analysis import estimators, theory
-from analysis.estimators import Array
+from analysis.estimators import Array, Estimate
 from analysis.measures.measured import (
     Function,
     Layers,
@@ -19,6 +20,8 @@ from analysis.measures.measured import (
     measure,
 )
 from analysis.points import Point
+
+DEEPEST = 3000  # layers to which recursions are iterated for the coefficients of a class
 
 
 def off_criticality(point: Point) -> Iterator[str]:
@@ -126,18 +129,30 @@ def _scaled_rates(point: Point) -> list[Array]:
 
 def criticality(point: Point) -> Iterator[str]:
     """Needs of tensors in units of their universality class."""
+    if not point.critical or point.records("H"):
+        yield from scaled_criticality(point)
+
+
+def scaled_criticality(point: Point) -> Iterator[str]:
+    """Needs of the coefficients of a universality class, where those of the NTK are among them."""
     if not point.critical:
         yield f"{_initialization(point)}: tensors grow as their class predicts at criticality only"
-    elif point.records("H") and not all(np.allclose(rate, rate[0]) for rate in _scaled_rates(point)):
+    elif not all(np.allclose(rate, rate[0]) for rate in _scaled_rates(point)):
         yield "dynamics.scaling=none: classes compare with rates scaled as critical"
 
 
-def _coefficient(point: Point, tensor: str) -> float | None:
-    """The coefficient of l of a tensor in its units, of the point's universality class; None where docs/theory.md (4.2)
-    to (4.4) give none."""
+def _class(point: Point) -> tuple[dict[str, float], tuple[float, float, float]]:
+    """The coefficients of l of all tensors that docs/theory.md (4.2) to (4.4) give for the point's universality class,
+    and what they depend on: lambda_b and lambda_W before their depth scaling, and the kernel of layer 1."""
     lambda_b, lambda_W = (float(rate[0]) for rate in _scaled_rates(point))
-    phi = theory.bias_share(point.activation, lambda_b, lambda_W, float(point.flow(("K", "Theta")).K[0, 0, 0]))
-    return theory.exponents(point.activation, phi).coefficient.get(tensor)
+    K1 = float(point.flow(("K", "Theta")).K[0, 0, 0])
+    phi = theory.bias_share(point.activation, lambda_b, lambda_W, K1)
+    return theory.exponents(point.activation, phi).coefficient, (lambda_b, lambda_W, K1)
+
+
+def _coefficient(point: Point, tensor: str) -> float | None:
+    """The coefficient of l of a tensor in its units; None where its class gives none."""
+    return _class(point)[0].get(tensor)
 
 
 def _coefficient_known(point: Point) -> bool:
@@ -158,6 +173,38 @@ def _in_units(point: Point, measure: Measure, layers: Layers) -> Iterator[Measur
         estimate = replace(m.estimate, value=m.estimate.value[k] / unit, replicates=m.estimate.replicates[:, k] / unit)
         labels = [m.samples[i] for i in k]
         yield replace(m, samples=labels, estimate=estimate, theory_next=None)
+
+
+@measure(
+    "class_coefficient",
+    tensor="recursion / class",
+    symbol="recursion / class",
+    model="tolerance",
+    families=("g",),
+    needs=scaled_criticality,
+)
+def class_coefficient(point: Point, layers: Layers) -> Iterator[Measured]:
+    """V, A, B, D and F of the recursions at DEEPEST layers have the coefficients of l of the point's universality
+    class, docs/theory.md (4.2) to (4.4): their relative deviation from these.
+
+    It reads no networks. Where tests hold networks to the recursions at a few layers, this one says what the recursions
+    have to do with the class.
+    """
+    of_class, given = _class(point)
+    names = tuple(name for name in "VABDF" if of_class.get(name))
+    found = _iterated(point.activation, *given, names, DEEPEST)
+    deviation = np.array([abs(found[name] / of_class[name] - 1) for name in names])
+    estimate = Estimate(deviation, np.tile(deviation, (estimators.BLOCKS, 1)))  # no sampling error
+    one = np.ones(len(names))
+    yield Measured("recursion / class", DEEPEST, 0, list(names), estimate, theory=0 * one, scale=one)
+
+
+@lru_cache(maxsize=32)
+def _iterated(
+    activation: str, lambda_b: float, lambda_W: float, K1: float, names: tuple[str, ...], depth: int
+) -> dict[str, float]:
+    """All widths of a sweep ask for the same."""
+    return theory.iterated(activation, lambda_b, lambda_W, K1, names, depth)
 
 
 def slope_of(measure: Measure) -> Measure:

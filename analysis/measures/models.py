@@ -1,16 +1,17 @@
 """Networks against their Taylor models, and networks of one layer (docs/theory.md (5.4) to (5.8))."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import estimators
+from analysis import estimators, theory
 from analysis.estimators import Estimate
-from analysis.measures.measured import Layers, Measured, measure
-from analysis.measures.solved import arrived, last_step, start_and_closed_form, targets
-from analysis.measures.trained import linear_in_z, measured_at_end, outputs
+from analysis.measures.measured import Layers, Measured, label_of, measure
+from analysis.measures.solved import arrived, last_step, rule_of, start_and_closed_form, targets
+from analysis.measures.trained import coefficient_known, linear_in_z, measured_at_end, outputs
 from analysis.points import Point
-from analysis.theory import linear_model
+from analysis.theory import linear_model, nearly_kernel
 
 EXPONENTS = {"frozen": 0.5, "linear": 1.0, "quadratic": 1.0, "cubic": 2.0}
 
@@ -80,3 +81,41 @@ def one_layer(point: Point, layers: Layers) -> Iterator[Measured]:
     worst = np.array([np.abs(deviation).max() for deviation in deviations]) / unit
     estimate = Estimate(worst, np.tile(worst, (estimators.BLOCKS, 1)))  # no sampling error
     yield measured_at_end("deviation", point, ["primal", "dual", "primal - dual"], estimate, 0 * worst, worst**0)
+
+
+@measure(
+    "taylor_mean_error",
+    tensor="n (z - model)",
+    symbol=r"$n\,\mathrm{E}(z-z_{\mathrm{model}})$",
+    families=("taylor", "z"),
+    steps="end",
+    smooth=True,
+    needs=coefficient_known,
+)
+def taylor_mean_error(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n E(z - model) at test samples at the end of training, of the Taylor models of order 1, 2 and 3 from the
+    network's own start.
+
+    A model of order k knows the network's derivatives to order k, so that what it leaves out of docs/theory.md (5.21)
+    are the pieces of those above: of the linear model docs/theory.md (5.18) to (5.20), of the quadratic one
+    docs/theory.md (5.19) and (5.20), and of the cubic one nothing at order 1/n. Errors are in units of what is
+    predicted, and those of the cubic model of what the quadratic one leaves out.
+    """
+    step, N, rule = last_step(point), len(targets(point)), rule_of(point)
+    descent = theory.CLOSED_FORMS[rule["name"]].descent
+    assert descent is not None
+    flow = point.flow(nearly_kernel.TENSORS)
+    pieces = nearly_kernel.trained_mean_pieces(flow, targets(point), descent(rule["eta"]))
+    second = pieces["ddI"] + pieces["ddII"]
+    left_out = {"linear": pieces["dH"] + second, "quadratic": second, "cubic": 0 * second}
+    z = outputs(point, step)
+    models = point.read("taylor", point.depth, step).reshape(len(z), 3, *z.shape[1:])
+    columns, labels, predicted, scale = [], [], [], []
+    for k, (name, expected) in enumerate(left_out.items()):
+        for i, a in itertools.product(range(z.shape[1]), range(N, point.D)):
+            columns.append(z[:, i, a] - models[:, k, i, a])
+            labels.append(f"{name} {label_of((i,), (a,))}")
+            predicted.append(expected[a, i])
+            scale.append(abs(expected[a, i]) if name != "cubic" else abs(second[a, i]))
+    estimate = estimators.mean(np.stack(columns, axis=1)).scaled(point.n)
+    yield measured_at_end("n (z - model)", point, labels, estimate, np.array(predicted), np.array(scale))

@@ -1,16 +1,17 @@
 """Representation learning: how kernels and the NTK move in training (docs/theory.md (5.8) to (5.10), PDLT ch. 11)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
 from analysis import estimators
 from analysis.estimators import Array
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
-from analysis.measures.solved import arrived, closed_form_known, last_step, rule_of, targets
+from analysis.measures.solved import arrived, closed_form_known, last_step, options_of, rule_of, targets
 from analysis.measures.trained import measured_at_end
 from analysis.points import Point
-from analysis.theory import nearly_kernel
+from analysis.theory import movement, nearly_kernel
 
 
 def one_sample_by_flow(point: Point) -> Iterator[str]:
@@ -76,6 +77,82 @@ def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
     change = point.read("H", point.depth, 1) - point.read("H", point.depth, 0)
     estimate, size = estimators.mean(change).scaled(point.n), np.full(len(pairs), np.abs(expected).max())
     yield measured_at_end("n dH", point, [label_of(pair) for pair in pairs], estimate, expected, size)
+
+
+def movement_known(point: Point) -> Iterator[str]:
+    """Needs of the movement that is known at every step."""
+    outputs = point.settings["network"]["outputs"]
+    if outputs != 1:
+        yield f"network.outputs={outputs}: one output is needed"
+    yield from closed_form_known(point)
+
+
+def _path(point: Point, step: int) -> movement.Path:
+    """The path of the training until a step at infinite width."""
+    rule = rule_of(point)
+    flow = point.flow(movement.TENSORS)
+    return movement.path(flow, targets(point), rule["eta"], step, rule["name"], **options_of(rule))
+
+
+def _moved(
+    point: Point, family: str, tensor: str, layer: int, predicted: Callable[[movement.Path], Array]
+) -> Iterator[Measured]:
+    """n times the mean change of a family's columns at a layer, at every recorded step of training, in units of the
+    largest that is predicted."""
+    pairs = [index[-2:] for index in point.columns(family)]
+    for step in point.data.layout.steps:
+        if not step:
+            continue
+        expected = np.array([predicted(_path(point, step))[pair] for pair in pairs])
+        change = point.read(family, layer, step) - point.read(family, layer, 0)
+        yield Measured(
+            tensor=tensor,
+            layer=layer,
+            step=step,
+            samples=[label_of(pair) for pair in pairs],
+            estimate=estimators.mean(change).scaled(point.n),
+            theory=expected,
+            scale=np.full(len(pairs), np.abs(expected).max()),
+        )
+
+
+@measure(
+    "ntk_movement",
+    tensor="n dH(t)",
+    symbol=r"$n\,\mathrm{E}[H(t)-H(0)]$",
+    families=("H",),
+    steps="both",
+    smooth=True,
+    needs=movement_known,
+)
+def ntk_movement(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n E[H_ab(t) - H_ab(0)] of one output at every recorded step (docs/theory.md (5.33), PDLT ch. 11)."""
+    flow = point.flow(movement.TENSORS)
+    return _moved(point, "H", "n dH(t)", point.depth, lambda way: movement.ntk_movement(flow, way))
+
+
+@measure(
+    "kernel_movement",
+    tensor="n dg(t)",
+    symbol=r"$n\,\mathrm{E}[g(t)-g(0)]$",
+    families=("g",),
+    steps="both",
+    smooth=True,
+    needs=movement_known,
+)
+def kernel_movement(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n E[g_ab(t) - g_ab(0)] of the conditional kernel of each layer at every recorded step (docs/theory.md (5.36),
+    PDLT ch. 11)."""
+    hidden = point.once("hidden", _hidden)
+    for layer in chosen_layers(point, "g", layers):
+        yield from _moved(point, "g", "n dg(t)", layer, partial(movement.kernel_movement, hidden[layer]))
+
+
+def _hidden(point: Point) -> dict[int, movement.Hidden]:
+    start, flow = point.settings["initialization"], point.flow(movement.TENSORS)
+    return movement.hidden_tensors(
+        flow, point.activation, start["C_b"], start["C_W"], point.settings["dynamics"]["lambda_W"]
+    )
 
 
 def _size(point: Point, family: str, tensor: str, layers: Layers) -> Iterator[Measured]:

@@ -14,7 +14,7 @@
 2.0
 """
 
-from analysis.theory import finite_width, linear_model, nearly_kernel, ntk_chain
+from analysis.theory import finite_width, linear_model, movement, nearly_kernel, ntk_chain
 from analysis.theory.activations import activation
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
@@ -24,7 +24,7 @@ from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
 from analysis.theory.second_order import NextOrder, next_order
 from analysis.theory.tensors import UNITS
-from analysis.theory.universality import Exponents, bias_share, exponents
+from analysis.theory.universality import Exponents, bias_share, exponents, iterated
 
 __all__ = [
     "CLOSED_FORMS",
@@ -45,7 +45,9 @@ __all__ = [
     "exponents",
     "finite_width",
     "flow",
+    "iterated",
     "linear_model",
+    "movement",
     "nearly_kernel",
     "next_order",
     "ntk_chain",

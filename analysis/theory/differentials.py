@@ -10,7 +10,7 @@ from analysis.theory.layer import Layer, Tensors
 from analysis.theory.tensors import recursion
 
 
-def _twice(F: Array, ga: Array, gc: Array, hb: Array, hd: Array) -> Array:
+def twice(F: Array, ga: Array, gc: Array, hb: Array, hd: Array) -> Array:
     """The sum over p and q of <d_p f_ac> <d_q h_bd> F_{p a q b}, which docs/theory.md (3.12) holds, is indexed
     [a, b, c, d]: p is a (with ga) or c (gc), q is b (hb) or d (hd)."""
     return (
@@ -100,11 +100,11 @@ def _T(here: Layer, old: Tensors, new: Tensors) -> Array:
     C_W, lW, rho = here.C_W, here.lambda_W, here.rho
     Theta, F, Q, T = old["Theta"], old["F"], old["Q"], old["T"]
     M11, M20, M31, M22 = here.M(1, 1), here.M(2, 0), here.M(3, 1), here.M(2, 2)
-    X = np.einsum("abcd,ab->abcd", here.E(1, 1, 0, 0), Theta) + rho * _twice(F, M20, M11, M20, M11)
+    X = np.einsum("abcd,ab->abcd", here.E(1, 1, 0, 0), Theta) + rho * twice(F, M20, M11, M20, M11)
     slopes = np.einsum("bd,ac,bdaa->abcd", M11, M20, Q) + np.einsum("bd,ac,bdac->abcd", M11, M11, Q)
     Y = np.einsum("abcd,ab,bd->abcd", here.E(1, 2, 0, 1), Theta, Theta)
-    Y += rho * (np.einsum("bd,abcd->abcd", Theta, _twice(F, M20, M11, M31, M22)) + slopes)
-    curves = np.einsum("ac,bd,abcd->abcd", Theta, Theta, _twice(F, M31, M22, M31, M22))
+    Y += rho * (np.einsum("bd,abcd->abcd", Theta, twice(F, M20, M11, M31, M22)) + slopes)
+    curves = np.einsum("ac,bd,abcd->abcd", Theta, Theta, twice(F, M31, M22, M31, M22))
     left = np.einsum("bd,ac,bd,acbb->abcd", Theta, M11, M31, Q) + np.einsum("bd,ac,bd,acbd->abcd", Theta, M11, M22, Q)
     right = np.einsum("ac,bd,ac,bdaa->abcd", Theta, M11, M31, Q) + np.einsum("ac,bd,ac,bdac->abcd", Theta, M11, M22, Q)
     Z = np.einsum("abcd,ab,ac,bd->abcd", here.E(2, 2, 1, 1), Theta, Theta, Theta)

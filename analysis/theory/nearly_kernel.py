@@ -18,13 +18,14 @@ MOST_TRAINED = 6  # the cost grows as N^6
 sum_over = functools.partial(np.einsum, optimize=True)
 
 
-def _last(flow: Flow, name: str) -> Array:
-    """A tensor of the last layer."""
-    return _tensor(flow, name, -1)
+def last(flow: Flow, name: str) -> Array:
+    """A tensor of the last layer, of which docs/theory.md (5.9) to (5.21) are made."""
+    return tensor(flow, name, -1)
 
 
-def _tensor(flow: Flow, name: str, layer: int) -> Array:
-    """A tensor of the layer at this position, or an error that says what to ask `flow` for."""
+def tensor(flow: Flow, name: str, layer: int) -> Array:
+    """A tensor of the layer at this position, of which docs/theory.md (5.9) to (5.21) are made, or an error that says
+    what to ask `flow` for."""
     try:
         return flow[name][layer]
     except KeyError:
@@ -42,13 +43,13 @@ def trained_mean_pieces(flow: Flow, targets: Array, eta: float) -> dict[str, Arr
     N, n_L = targets.shape
     if N > MOST_TRAINED:
         raise ValueError(f"targets: {N} train samples; the cost grows as their sixth power, at most {MOST_TRAINED}")
-    Theta, K = _last(flow, "Theta"), _last(flow, "K")[:N, :N]
+    Theta, K = last(flow, "Theta"), last(flow, "K")[:N, :N]
     T2 = Theta[:N, :N]
     largest = np.linalg.eigvalsh(T2)[-1]
     if eta * largest >= 2:
         raise ValueError(f"eta={eta}: gradient descent converges only below 2 / lambda_max = {2 / largest:.4g}")
     h, y = np.asarray(np.linalg.inv(T2), dtype=np.float64), targets.T
-    A, B, P, Q, R, S, T, U = (_last(flow, name) for name in "ABPQRSTU")
+    A, B, P, Q, R, S, T, U = (last(flow, name) for name in "ABPQRSTU")
     X2, X3 = _inverses(T2, eta)
     Y1, Y2, Y3, Y4 = _sums(h, X2, X3)
     # The four Z of docs/theory.md (5.14).
@@ -62,7 +63,7 @@ def trained_mean_pieces(flow: Flow, targets: Array, eta: float) -> dict[str, Arr
     Gam = sum_over("im,np->imnp", y, spread) + sum_over("in,pm->imnp", y, K) + sum_over("ip,mn->imnp", y, K)
     t = slice(None, N)
     pieces = {
-        "Theta1": sum_over("bk,kl,il->ib", _last(flow, "Theta1")[:, t], h, y),  # docs/theory.md (5.16)
+        "Theta1": sum_over("bk,kl,il->ib", last(flow, "Theta1")[:, t], h, y),  # docs/theory.md (5.16)
         "fluctuation": -sum_over("bklm,kl,mn,in->ib", A[:, t, t, t], h, h, y)  # docs/theory.md (5.17)
         - sum_over("blkm,kl,mn,in->ib", B[:, t, t, t], h, h, y)
         - n_L * sum_over("bmkl,kl,mn,in->ib", B[:, t, t, t], h, h, y),
@@ -159,7 +160,7 @@ def ntk_change_of_flow(flow: Flow, target: float, layer: int = -1) -> float:
 
     Raises ValueError for a flow without the tensors K, Theta and P to U.
     """
-    value = {name: float(np.ravel(_tensor(flow, name, layer))[0]) for name in ("K", "Theta", *"PQRSTU")}
+    value = {name: float(np.ravel(tensor(flow, name, layer))[0]) for name in ("K", "Theta", *"PQRSTU")}
     first = -2 * (value["P"] + 2 * value["Q"]) / value["Theta"]
     curvature = 3 * value["R"] + 2 * (value["S"] + value["T"] + value["U"])
     second = curvature * (value["K"] + target**2) / value["Theta"] ** 2
@@ -172,24 +173,24 @@ def ntk_change_of_step(flow: Flow, targets: Array, eta: float) -> Array:
     targets: (N, 1). Raises ValueError for a flow without the tensors K and P to U.
     """
     N = len(targets)
-    P, Q, R, S, T, U = (_last(flow, name) for name in "PQRSTU")
+    P, Q, R, S, T, U = (last(flow, name) for name in "PQRSTU")
     t, y = slice(None, N), targets[:, 0]
-    second = _last(flow, "K")[:N, :N] + np.multiply.outer(y, y)
+    second = last(flow, "K")[:N, :N] + np.multiply.outer(y, y)
     linear = (
         sum_over("abcc->ab", P[:, :, t, t]) + sum_over("abcc->ab", Q[:, :, t, t]) + sum_over("acbc->ab", Q[:, t, :, t])
     )
-    three = _R3(R)[:, :, t, t]
-    both = _C(S, T, U)[:, :, t, t]
+    three = triple(R)[:, :, t, t]
+    both = paired(S, T, U)[:, :, t, t]
     curved = sum_over("abcd,cd->ab", three, second)
     mixed = sum_over("abcd,cd->ab", both, second)
     return np.asarray(-eta * (linear + linear.T) + eta**2 / 2 * (curved + curved.T + 2 * mixed))
 
 
-def _R3(R: Array) -> Array:
+def triple(R: Array) -> Array:
     """R3_abcd of docs/theory.md (5.10) is R_abcd + R_acdb + R_adbc."""
     return np.asarray(R + R.transpose(0, 3, 1, 2) + R.transpose(0, 2, 3, 1))
 
 
-def _C(S: Array, T: Array, U: Array) -> Array:
+def paired(S: Array, T: Array, U: Array) -> Array:
     """C_abcd of docs/theory.md (5.10) is S_abcd + T_acdb + U_adbc."""
     return np.asarray(S + T.transpose(0, 3, 1, 2) + U.transpose(0, 2, 3, 1))

@@ -1,13 +1,16 @@
 """The growth of tensors with depth at criticality, by universality class: docs/theory.md (4.2), (4.3) and (4.4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.theory.activations import Activation
 from analysis.theory.activations import activation as named
-from analysis.theory.criticality import critical
+from analysis.theory.criticality import critical, equal_shares
 from analysis.theory.quadrature import mean1
+from analysis.theory.recursion import flow
+from analysis.theory.tensors import UNITS
 
 
 @dataclass(frozen=True)
@@ -101,3 +104,33 @@ def bias_share(activation: str | Activation, lambda_b: float, lambda_W: float, K
         s1, s2, s3 = (float(f(np.zeros(1))[0]) for f in s.derivatives[1:4])
         square = s1**2 / -(s3 / s1 + 3 / 4 * (s2 / s1) ** 2)
     return lambda_b / (lambda_b + lambda_W * square)
+
+
+def iterated(
+    activation: str | Activation, lambda_b: float, lambda_W: float, K: float, tensors: Sequence[str], depth: int
+) -> dict[str, float]:
+    """The coefficients of l, in UNITS of K and Theta, that the recursions of docs/theory.md sections 1 to 3 have at
+    large depth. Those of `exponents` are what they tend to: docs/theory.md (4.2) to (4.4).
+
+    lambda_b, lambda_W: rates before the depth scaling of docs/theory.md (4.5). K: the kernel of layer 1. Corrections to
+    a coefficient are of order log(l)/l and 1/l; X(l)/l at `depth` layers, a half and a quarter of them removes both.
+    Raises ValueError for a depth that is no multiple of 4, where no critical point exists, and for what `flow` refuses.
+    """
+    if depth < 4 or depth % 4:
+        raise ValueError(f"depth={depth}: a multiple of 4 is needed")
+    point, (share_b, share_W) = critical(activation), equal_shares(activation, depth)
+    if point.C_b >= K:
+        raise ValueError(f"K={K}: a kernel above C_b = {point.C_b:.6g} is needed")
+    x = np.full((1, 1), np.sqrt((K - point.C_b) / point.C_W))
+    rates_b, rates_W = lambda_b * np.array(share_b), lambda_W * np.array(share_W)
+    deep = flow(activation, depth, point.C_b, point.C_W, x, rates_b, rates_W, tensors=["Theta", *tensors])
+    assert deep.Theta is not None
+    layers = np.array([depth // 4, depth // 2, depth])
+    found = {}
+    for name in tensors:
+        power_K, power_Theta = UNITS[name]
+        units = deep.K[layers - 1, 0, 0] ** power_K * deep.Theta[layers - 1, 0, 0] ** power_Theta
+        slope = deep[name][layers - 1].reshape(3) / units / layers
+        once = 2 * slope[1:] - slope[:-1]  # without 1/l, and with a constant over l for log(l)/l
+        found[name] = float(2 * once[1] - once[0])
+    return found

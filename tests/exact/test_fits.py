@@ -86,6 +86,8 @@ def test_what_is_exact_is_judged_by_its_tolerance() -> None:
     assert fit.coefficient == 3e-11
     assert abs(fit.pull) < 1
     assert fits.fit(replace(series, precision=1e-11), 3.0).pull > 4
+    exact = replace(series, n=WIDTHS[:2], l=LAYERS[:2], covariance=np.zeros((2, 2)))
+    assert fits.fit(exact, 3.0).residual_pulls.tolist() == [0, 0], "what has no error has no pull"
 
 
 def test_three_widths_are_refused() -> None:

@@ -1,13 +1,20 @@
 """Measures of the flow with depth find planted values, and rates and coefficients that are known in closed form."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from analysis import claims
-from analysis.measures.depth import exponent_of, flow_off_criticality, flow_on_criticality, slope_of
+from analysis import claims, theory
+from analysis.measures import depth
+from analysis.measures.depth import (
+    class_coefficient,
+    exponent_of,
+    flow_off_criticality,
+    flow_on_criticality,
+    slope_of,
+)
 from analysis.measures.measured import MEASURES, Measure
 from tests.exact.measures.rows import Array, Rows, Wanted, expect, holds, inputs_of, rows, signs
 
@@ -202,3 +209,29 @@ def test_units_hold_for_one_sample_at_a_time() -> None:
     data.fill("g", 2, lambda a, b: 1 + 0.1 * signs(3)[a + b])
     (slope,) = slope_of(MEASURES["V"])(data.point, None)
     assert slope.samples == ["00,00", "11,11"]
+
+
+def test_class_coefficient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of linear networks the recursions have the coefficients of docs/theory.md (4.2) to order 1/l^2 at any depth: V is
+    2 (l - 1), and B is (l - 1)(2l - 1)/6l. Negative control: a class with another coefficient."""
+    layers = 16
+    monkeypatch.setattr(depth, "DEEPEST", layers)
+    point = rows(
+        "activation=linear", "initialization=critical", "network.depth=3", "network.width=8", "observables=kernel",
+        "dynamics.lambda_b=1.0", "dynamics.lambda_W=1.0", "dynamics.scaling=critical", x=inputs_of([[1.0]]),
+    ).point  # fmt: skip
+    l = layers / np.array([4, 2, 1])
+    b = (l - 1) * (2 * l - 1) / (6 * l) / l
+    b = 4 * b[2] - 4 * b[1] + b[0]  # twice 2 X(2l) - X(l)
+    (measured,) = class_coefficient(point, None)
+    assert (measured.tensor, measured.layer, measured.samples) == ("recursion / class", layers, list("VABDF"))
+    np.testing.assert_allclose(measured.estimate.value[[0, 2]], [0, abs(3 * b - 1)], atol=1e-12)
+    assert measured.estimate.value.max() < 0.05
+    assert np.ptp(measured.estimate.replicates, axis=0).max() == 0
+    np.testing.assert_array_equal([measured.theory, measured.scale], [np.zeros(5), np.ones(5)])
+
+    of_class = theory.exponents
+    monkeypatch.setattr(theory, "exponents", lambda *given: replace(of_class(*given), coefficient={"V": 3.0}))
+    (wrong,) = class_coefficient(point, None)
+    assert wrong.samples == ["V"]
+    np.testing.assert_allclose(wrong.estimate.value, [1 / 3])

@@ -1,8 +1,10 @@
 """Measures of Taylor models and of networks of one layer find planted errors."""
 
+import itertools
+
 import numpy as np
 
-from analysis.measures.models import one_layer, taylor_error
+from analysis.measures.models import one_layer, taylor_error, taylor_mean_error
 from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, holds, inputs_of, rows, signs
 
 GRAM = np.array([[1.0, 0.5], [0.5, 0.9]])
@@ -54,6 +56,66 @@ def test_taylor_error() -> None:
         expect(list(taylor_error(data.point, None)), Wanted("log error", 2, 4, components))
 
     holds(check, data, data.scaled("taylor"), data.scaled("z"), data.exchanged("taylor", (1, 0, 1), (3, 0, 1)))
+
+
+def mean_errors(k: Array, y: Array, rate: float, eta: float, steps: int) -> tuple[float, float]:
+    """n times the mean errors of the linear and the quadratic model at the last sample as n grows, of z = sum_j W_j a_j
+    that is trained on the others, by equations of motion.
+
+    The biases of layer 1 learn at this rate, so that its NTK is h = k + rate. With e = z - y, c = h e, q = sum_j W_j^2
+    and g_ab = sum_j a_ja a_jb / n a step changes z by -eta (c q + g e) + (eta^2/n) c e.z, q by -(2 eta/n) e.z +
+    (eta^2/n) e.k e, and g by -(eta/n) (c z + z c) + (eta^2/n) c c. Below, dg, dq and shift are the parts of order 1/n,
+    for one z(0). The quadratic model has dH_abc = (h_ac z_b + h_ab z_c)/n at z(0) for ever.
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(4)  # exact for the cubes of z(0) that occur
+    D, root, found = len(k), np.linalg.cholesky(k), np.zeros(2)
+    h, t = k + rate, slice(None, D - 1)
+    Theta = (h + k)[:, t]
+    for node in itertools.product(range(len(nodes)), repeat=D):
+        z = root @ nodes[list(node)]
+        dH = np.einsum("ac,b->abc", h, z) + np.einsum("ab,c->abc", h, z)
+        dg, dq, shift, H, model = np.zeros((D, D)), 0.0, np.zeros(D), np.zeros((D, D)), np.zeros(D)
+        for _ in range(steps):
+            e = z[t] - y
+            c, bent = h[:, t] @ e, dH[:, :, t] @ e
+            model = model - eta * (Theta @ model[t] + H[:, t] @ e) + eta**2 / 2 * bent[:, t] @ e
+            H = H - eta * (bent + bent.T)
+            shift = shift - eta * (Theta @ shift[t] + c * dq + dg[:, t] @ e) + eta**2 * c * (e @ z[t])
+            dg = dg - eta * (np.outer(c, z) + np.outer(z, c)) + eta**2 * np.outer(c, c)
+            dq += -2 * eta * e @ z[t] + eta**2 * e @ k[t, t] @ e
+            z = z - eta * Theta @ e
+        weight = np.prod(weights[list(node)]) / weights.sum() ** D
+        found += weight * np.array([shift[-1], shift[-1] - model[-1]])
+    return float(found[0]), float(found[1])
+
+
+def test_taylor_mean_error() -> None:
+    """n times the mean of z less each model at the test sample, with its theory by equations of motion."""
+    steps, eta, width, y = 45, 0.25, 8, np.array([2.0, 3.0])
+    gram = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -0.4], [0.5, -0.4, 1.2]])
+    data = rows(
+        "activation=linear", "initialization=critical", "network.depth=2", f"network.width={width}",
+        "dynamics=gradient_descent", "dynamics.lambda_b=[2.0,0.0]", f"dynamics.eta={eta}", f"dynamics.steps={steps}",
+        "observables.record=[outputs,taylor]", f"observables.steps=[0,{steps}]", x=inputs_of(gram), y=y[:, None],
+    )  # fmt: skip
+    z, errors = signs(4), {1: 0.4, 2: -0.3, 3: 0.1}
+    data.fill("z", 2, lambda i, a: z[a]).fill("z", 2, lambda i, a: 2 + a + z[a], step=steps)
+    data.fill("taylor", 2, lambda k, i, a: 1e3)  # before training; such values are not compared
+    data.fill("taylor", 2, lambda k, i, a: 2 + a + z[a] - a / 2 * (errors[k] + z[3] / 5) / width, step=steps)
+    linear, quadratic = mean_errors(gram, y, 2.0, eta, steps)
+    assert abs(linear) > 0.1
+    assert abs(linear - quadratic) > 0.1
+
+    def check(data: Rows) -> None:
+        components = {
+            "linear 0,2": (errors[1], linear, abs(linear)),
+            "quadratic 0,2": (errors[2], quadratic, abs(quadratic)),
+            "cubic 0,2": (errors[3], 0.0, abs(quadratic)),
+        }
+        expect(list(taylor_mean_error(data.point, None)), Wanted("n (z - model)", 2, steps, components))
+
+    swapped = data.exchanged("taylor", (1, 0, 2), (2, 0, 2))
+    holds(check, data, data.scaled("taylor"), data.scaled("z"), swapped, data.exchanged("z", (0, 1), (0, 2)))
 
 
 def test_one_layer() -> None:

@@ -37,9 +37,12 @@ TRAINABLE = {
     "algorithm_coefficient": (TRAINED, 1, 2),
     "ntk_change": (FLOW, 1, 1),
     "ntk_change_of_step": (TRAINED, 2, 2),
+    "ntk_movement": (TRAINED, 1, 2),
+    "kernel_movement": (TRAINED, 1, 2),
     "ntk_change_size": (TRAINED, 1, 2),
     "kernel_change_size": (TRAINED, 1, 2),
     "taylor_error": (TAYLOR, 1, 2),
+    "taylor_mean_error": (TAYLOR, 1, 2),
     "one_layer": (ONE_LAYER, 1, 2),
 }
 
@@ -212,7 +215,7 @@ def test_the_last_layer() -> None:
     assert reasons("cumulant", data) == ["observables.output_layers=[2]: the last layer is needed"]
 
 
-@pytest.mark.parametrize("name", [name for name in claims.tests() if name not in MEASURES])
+@pytest.mark.parametrize("name", [*(name for name in claims.tests() if name not in MEASURES), "class_coefficient"])
 def test_criticality_and_scaled_rates(name: str) -> None:
     off = rows(*BASE, EVERYTHING, "initialization=gaussian", "initialization.C_W=1.2", x=inputs_of(GRAM))
     critical = "initialization: C_b=0.0, C_W=1.2: tensors grow as their class predicts at criticality only"
@@ -233,7 +236,9 @@ def test_two_lengths() -> None:
     assert reasons("K_exponential", data(0.8, [[1.0, 1.0]])) == []
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINABLE if name not in ("ntk_change", "taylor_error")])
+@pytest.mark.parametrize(
+    "name", [name for name in TRAINABLE if name not in ("ntk_change", "taylor_error", "taylor_mean_error")]
+)
 def test_a_closed_form(name: str) -> None:
     """Tests need a closed form of training. `simulate` refuses other Taylor models; ntk_change needs gradient_flow."""
     overrides, train, count = TRAINABLE[name]
@@ -245,7 +250,10 @@ def test_a_closed_form(name: str) -> None:
         assert any(reason.startswith(start) for reason in reasons(name, data)), change
 
 
-ARRIVED = ["trained_mean_coefficient", "algorithm_difference", "algorithm_coefficient", "ntk_change", "one_layer"]
+ARRIVED = [
+    *("trained_mean_coefficient", "taylor_mean_error", "algorithm_difference", "algorithm_coefficient"),
+    *("ntk_change", "one_layer"),
+]
 
 
 @pytest.mark.parametrize("name", ARRIVED)
@@ -283,6 +291,7 @@ def test_what_one_measure_needs(name: str, changes: list[str], train: int, count
     assert reason in reasons(name, trained(*overrides, *changes, train=train, count=count))
 
 
-def test_one_output() -> None:
+@pytest.mark.parametrize("name", ["ntk_change", "ntk_movement", "kernel_movement"])
+def test_one_output(name: str) -> None:
     data = rows(*BASE, *FLOW, "network.outputs=2", x=inputs_of(GRAM[:1, :1]), y=np.ones((1, 2)))
-    assert reasons("ntk_change", data) == ["network.outputs=2: one output is needed"]
+    assert reasons(name, data) == ["network.outputs=2: one output is needed"]

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from analysis.measures.measured import Measure
-from analysis.measures.representations import kernel_change_size, ntk_change, ntk_change_of_step, ntk_change_size
+from analysis.measures.representations import (
+    kernel_change_size,
+    kernel_movement,
+    ntk_change,
+    ntk_change_of_step,
+    ntk_change_size,
+    ntk_movement,
+)
 from tests.exact.measures.rows import Array, Rows, Wanted, expect, holds, inputs_of, rows, signs
 
 WIDTH = 8
@@ -81,6 +88,64 @@ def test_ntk_change_of_step() -> None:
 
     assert np.linalg.matrix_rank(predicted) == 2
     holds(check, data, data.scaled("H"), data.exchanged("H", (0, 0, 0, 0), (0, 0, 0, 1)))
+
+
+def movement_of_descent(k: Array, y: Array, eta: float, steps: int) -> tuple[Array, Array]:
+    """n E[g_ab(t) - g_ab(0)] and n E[H_ab(t) - H_ab(0)] as n grows, for z = sum_j W_j a_j and H_ab = g_ab + k_ab sum_j
+    W_j^2 with g_ab = sum_j a_ja a_jb / n. With e = z - y a step moves a_ja by -eta (k e)_a W_j, and W_j by -(eta/n)
+    e.a_j."""
+    spread, left = k + np.outer(y, y), np.eye(len(k))  # e(t) = left e(0)
+    g, square = np.zeros_like(k), 0.0
+    for _ in range(steps):
+        ee = left @ spread @ left.T
+        ez = ee - np.outer(left @ y, y)
+        g += -eta * (k @ ez + (k @ ez).T) + eta**2 * k @ ee @ k
+        square += -2 * eta * np.trace(ez) + eta**2 * np.sum(ee * k)
+        left = left - 2 * eta * k @ left
+    return g, g + k * square
+
+
+K, TARGETS, ETA = np.array([[1.0, 0.3], [0.3, 0.8]]), np.array([1.0, -2.0]), 0.2
+CHANGES = {1: {(0, 0): 0.4, (0, 1): -0.3, (1, 1): 0.2}, 3: {(0, 0): -0.5, (0, 1): 0.1, (1, 1): 0.7}}
+
+
+def planted(prefix: str) -> Rows:
+    """Rows of a family whose columns have moved by CHANGES / WIDTH in the mean, after one and three steps."""
+    data = made("dynamics.steps=3", "observables.steps=[0,1,3]", x=inputs_of(K), y=TARGETS[:, None])
+    data.fill(prefix, 2, lambda *index: sum(index) + signs(1)[0])
+    for step, changes in CHANGES.items():
+
+        def after(*index: int, changes: dict[tuple[int, int], float] = changes) -> Array:
+            return sum(index) + signs(1)[0] + (changes[index[-2:]] + 0.2 * signs(2)[1]) / WIDTH
+
+        data.fill(prefix, 2, after, step=step)
+    return data
+
+
+def check_movement(measure: Measure, prefix: str, tensor: str, place: int, swap: tuple[tuple[int, ...], ...]) -> None:
+    """Every step is held against the equations of motion. place: 0 for g, 1 for H."""
+    data = planted(prefix)
+
+    def check(data: Rows) -> None:
+        wanted = []
+        for step, changes in CHANGES.items():
+            predicted = movement_of_descent(K, TARGETS, ETA, step)[place]
+            components = {
+                f"{a}{b}": (change, predicted[a, b], np.abs(predicted).max()) for (a, b), change in changes.items()
+            }
+            wanted.append(Wanted(tensor, 2, step, components))
+        expect(list(measure(data.point, None)), *wanted)
+
+    np.testing.assert_allclose(movement_of_descent(K, TARGETS, ETA, 1)[1], change_of_step(K, TARGETS, ETA))
+    holds(check, data, data.scaled(prefix), data.exchanged(prefix, *swap))
+
+
+def test_ntk_movement() -> None:
+    check_movement(ntk_movement, "H", "n dH(t)", 1, ((0, 0, 0, 0), (0, 0, 0, 1)))
+
+
+def test_kernel_movement() -> None:
+    check_movement(kernel_movement, "g", "n dg(t)", 0, ((0, 0), (0, 1)))
 
 
 def moved(

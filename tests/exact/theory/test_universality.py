@@ -92,7 +92,27 @@ def test_bias_share(name: str) -> None:
     assert share == pytest.approx(phi, abs=0.01)
 
 
+@pytest.mark.parametrize(("name", "depth"), [("relu", 32), ("tanh", 240), ("gelu", 64)])
+def test_recursions_have_the_coefficients_of_their_class(name: str, depth: int) -> None:
+    """The recursions, extrapolated to large depth, have within 1 % the coefficients of docs/theory.md (4.2) to (4.4).
+
+    Negative control: half the share of the biases."""
+    K = theory.critical(name).K_star if name == "gelu" else 0.7
+    phi = theory.bias_share(name, 0.6, 1.7, K)
+    want = theory.exponents(name, phi).coefficient
+    tensors = [tensor for tensor in "VABDF" if tensor in want]
+    found = theory.iterated(name, 0.6, 1.7, K, tensors, depth)
+    assert found == pytest.approx({tensor: want[tensor] for tensor in tensors}, rel=0.01)
+    if "D" in tensors:
+        other = theory.exponents(name, phi / 2).coefficient
+        assert found["D"] != pytest.approx(other["D"], rel=0.1)
+
+
 def test_refusals() -> None:
+    with pytest.raises(ValueError, match="depth=30: a multiple of 4"):
+        theory.iterated("tanh", 1.0, 1.0, 1.0, ["V"], 30)
+    with pytest.raises(ValueError, match=r"K=0\.1: a kernel above C_b = 0\.17"):
+        theory.iterated("gelu", 1.0, 1.0, 0.1, ["V"], 8)
     with pytest.raises(ValueError, match="phi=2"):
         theory.exponents("tanh", 2.0)
     with pytest.raises(ValueError, match="no critical"):
