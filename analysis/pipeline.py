@@ -13,6 +13,7 @@ from analysis import fits, verdicts
 from analysis.estimates import table
 from analysis.fits import Fit
 from analysis.points import Point, variants
+from analysis.remedy import remedies
 from analysis.result import Claim, Options, Result, computations, verdict_json
 from analysis.series import NotTested, series
 from simulate import plugins as plugin_files
@@ -86,8 +87,12 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
         name = (data.settings.get("claim") or {}).get("name", "")
         given = {"claim": name, "data": data.path.name}
         rows += [given | row for row in table(points.get(data.path, Point(data)))]
+    needs = {
+        claim.name: remedies(verdict, claim.points, options.prior_width)
+        for claim, verdict in zip(found, results, strict=True)
+    }
     computed = tuple(computations(sets))
-    return Result(tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed)
+    return Result(tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed, needs)
 
 
 def write(result: Result, folder: Path) -> Path:

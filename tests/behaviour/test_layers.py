@@ -30,7 +30,7 @@ LAYERS = {
     "analysis": (
         "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points",
         "analysis.measures", "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts",
-        "analysis.estimates", "analysis.result", "analysis.report", "analysis.pipeline", "analysis",
+        "analysis.remedy", "analysis.estimates", "analysis.result", "analysis.report", "analysis.pipeline", "analysis",
         "analysis.__main__",
     ),
     "configs": ("configs",),
@@ -55,6 +55,7 @@ ALLOWED = {
     "analysis": {
         "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",
         "simulate.store", "simulate.observables.columns",  # the data format and its reader
+        "simulate.system.duration",
     },
     "analysis.__main__": {"configs"},
 }  # fmt: skip
