@@ -33,7 +33,7 @@ class Series:
     (k, k). scale: natural size, relative to which deviations are quoted. precision: relative deviation that the claim
     asks to see. dof: jackknife degrees of freedom of the covariance. variant: label of the points in a sweep whose
     points differ in more than width. left_out: (m, 3) width, layer and value of estimates that are not among the k
-    points, because they or estimates at lighter tails are tail-dominated (`analysis.tails`). networks: (k,), how many networks
+    points, because they or estimates at lighter tails are tail-dominated (`analysis.tails`). networks: (k,), how many
     each point has; empty where it is not known.
     """
 

@@ -19,6 +19,7 @@ from simulate.system import duration
 
 TRIED = 10  # times the networks that noise alone would need; where these do not do, the prior binds
 SETTING = "ensemble.networks"
+UNTIL = "analysis.until"  # the program that draws until a claim is decided
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def _with_cost(remedy: Remedy, sets: Sequence[DataSet]) -> Remedy:
     known = [rate for rate in rates if rate is not None]
     missing = [max(0, remedy.networks - data.networks) for data in sets]
     seconds = sum(m * rate for m, rate in zip(missing, known, strict=True)) if len(known) == len(sets) else None
-    return replace(remedy, seconds=seconds, command=command(sets, remedy.networks))
+    spent = sum(seconds for data in sets for _, seconds in data.timed())
+    return replace(remedy, seconds=seconds, command=command(sets, remedy.networks, spent + (seconds or 0.0)))
 
 
 def seconds_each(data: DataSet) -> float | None:
@@ -139,19 +141,23 @@ def seconds_each(data: DataSet) -> float | None:
     return float(np.median([seconds / networks for networks, seconds in timed])) if timed else None
 
 
-def command(sets: Sequence[DataSet], networks: int) -> str:
-    """The command that makes the data sets of a sweep again with so many networks each; empty where no single one made
-    them."""
+def command(sets: Sequence[DataSet], networks: int, seconds: float) -> str:
+    """The command that makes the data sets of a sweep again with so many networks each, which take these seconds
+    together; empty where no single one made them."""
     last = [data.manifest.get("commands", [])[-1:] for data in sets]
     if not last or not last[0] or any(entry != last[0] for entry in last):
         return ""
-    return with_networks(last[0][0], networks)
+    return with_networks(last[0][0], networks, seconds)
 
 
-def with_networks(entry: Mapping[str, Any], networks: int) -> str:
-    """The command of a manifest, `python -m simulate ...` or a call of `simulate.sweep`, with so many networks."""
+def with_networks(entry: Mapping[str, Any], networks: int, seconds: float) -> str:
+    """The command of a manifest, `python -m simulate ...` or a call of `simulate.sweep`, with so many networks; that of
+    `python -m analysis.until`, which chooses their number, with a budget of half as much again as they take."""
     text, wanted = str(entry["command"]), f"{SETTING}={networks}"
     words = shlex.split(text) if text.startswith("python ") else []
+    if UNTIL in words:
+        kept = [word for word in words if not word.startswith(("--budget=", "--most="))]
+        return shlex.join([*kept, f"--budget={math.ceil(1.5 * seconds / 60)}min"])
     if words:
         return shlex.join([*(word for word in words if not word.lstrip("+").startswith(f"{SETTING}=")), wanted])
     try:

@@ -30,8 +30,9 @@ LAYERS = {
     "analysis": (
         "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points",
         "analysis.measures", "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts",
-        "analysis.remedy", "analysis.estimates", "analysis.result", "analysis.report", "analysis.pipeline", "analysis",
-        "analysis.__main__",
+        "analysis.remedy", "analysis.sequential", "analysis.growth", "analysis.estimates", "analysis.result",
+        "analysis.looks", "analysis.report", "analysis.pipeline", "analysis",
+        "analysis.decide", "analysis.until", "analysis.__main__",
     ),
     "configs": ("configs",),
 }  # fmt: skip
@@ -58,6 +59,11 @@ ALLOWED = {
         "simulate.system.duration",
     },
     "analysis.__main__": {"configs"},
+    # It draws and judges in turn, above both: simulate may not import the analysis.
+    "analysis.decide": {"simulate.api", "simulate.running.forecast.network_seconds", "simulate.settings"},
+    "analysis.until": {
+        "configs", "simulate.api", "simulate.launchers", "simulate.settings",
+    },
 }  # fmt: skip
 
 

@@ -82,11 +82,12 @@ def test_uneven_widths_are_filled_up() -> None:
          "python -m simulate experiment=ntk 'output=a b' ensemble.networks=3800000"),
         ("simulate.sweep('experiment=ntk', 'ensemble.networks=100', inputs=...)",
          "simulate.sweep('experiment=ntk', 'ensemble.networks=3800000', inputs=...)"),
+        ("python -m analysis.until experiment=ntk --budget=20min", "python -m analysis.until experiment=ntk --budget=15min"),
         ("make it so", ""),
     ],
 )  # fmt: skip
 def test_commands(command: str, with_networks: str) -> None:
-    assert remedy.with_networks({"command": command}, 3_800_000) == with_networks
+    assert remedy.with_networks({"command": command}, 3_800_000, 600.0) == with_networks
 
 
 def test_words() -> None:
