@@ -112,7 +112,7 @@ def planned(taken: Taken, points: Sequence[Point], costs: Mapping[str, float], l
     networks = np.array([max(now[name] for name in group) for group in names.values()], dtype=float)
     price = np.array([sum(costs[name] for name in group) for group in names.values()])
     if taken.open:
-        tests = [_open(judged, at, paired, prior_width) for judged in taken.open]
+        tests = [open_series(judged, at, paired, prior_width) for judged in taken.open]
         wanted = growth.grown(tests, networks, price, growth.next_share(taken.time), left, most)
     else:  # a series without an error bar does not say where networks would help
         part = min(1.0, left / float(networks @ price))
@@ -120,7 +120,9 @@ def planned(taken: Taken, points: Sequence[Point], costs: Mapping[str, float], l
     return {name: max(now[name], int(wanted[at[g]])) for g, group in names.items() for name in group}
 
 
-def _open(judged: Judged, at: Mapping[tuple[str, int], int], paired: bool, prior_width: float) -> growth.Open:
+def open_series(judged: Judged, at: Mapping[tuple[str, int], int], paired: bool, prior_width: float) -> growth.Open:
+    """An open series as `analysis.growth` has it. at: the ensemble of each variant and width, the variant empty where
+    `paired`."""
     made = judged.fit.series
     group = np.array([at["" if paired else made.variant, round(n)] for n in made.n])
     return growth.Open(fits.error_at(made, prior_width), group, judged.visible / made.precision)

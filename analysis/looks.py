@@ -108,13 +108,13 @@ def read(folder: Path) -> Record | None:
         if before != last:
             raise StoreError(f"{folder / RECORD}: a line before {text[:60]!r} is missing or was changed; {CURE}")
         last = hashlib.sha256(text).hexdigest()
-        record = Record(made, (), last) if isinstance(made, Start) else _with(record, made, last)
+        record = Record(made, (), last) if isinstance(made, Start) else added(record, made, last)
     if record is None:
         raise StoreError(f"{folder / RECORD}: it has no line of a claim; {CURE}")
     return record
 
 
-def _with(record: Record | None, look: Look, last: str) -> Record:
+def added(record: Record | None, look: Look, last: str) -> Record:
     """The record with one more look. A line about the networks of the look before changes its plan, and is no look."""
     assert record is not None
     past = record.looks
@@ -129,7 +129,7 @@ def append(folder: Path, record: Record | None, entry: Start | Look) -> Record:
     disk.append(folder / RECORD, b"\n" * (record is not None) + text + b"\n")
     disk.sync_folder(folder)
     last = hashlib.sha256(text).hexdigest()
-    return Record(entry, (), last) if isinstance(entry, Start) else _with(record, entry, last)
+    return Record(entry, (), last) if isinstance(entry, Start) else added(record, entry, last)
 
 
 def check(folder: Path, record: Record | None, sets: Sequence[DataSet]) -> None:

@@ -156,8 +156,8 @@ def with_networks(entry: Mapping[str, Any], networks: int, seconds: float) -> st
     text, wanted = str(entry["command"]), f"{SETTING}={networks}"
     words = shlex.split(text) if text.startswith("python ") else []
     if UNTIL in words:
-        kept = [word for word in words if not word.startswith(("--budget=", "--most="))]
-        return shlex.join([*kept, f"--budget={math.ceil(1.5 * seconds / 60)}min"])
+        lasting = [word for word in words if not word.startswith(("--budget=", "--most="))]
+        return shlex.join([*lasting, f"--budget={math.ceil(1.5 * seconds / 60)}min"])
     if words:
         return shlex.join([*(word for word in words if not word.lstrip("+").startswith(f"{SETTING}=")), wanted])
     try:

@@ -53,7 +53,8 @@ def record_of(folder: Path) -> looks.Record:
 
 
 def networks(folder: Path) -> dict[str, int]:
-    return {data.path.name: data.networks for data in find(folder)}
+    """Those of each data set; none where there is no data set yet."""
+    return {data.path.name: data.networks for data in find(folder)} if any(folder.glob("*/dataset.json")) else {}
 
 
 def test_it_agrees_and_the_analysis_repeats_the_last_look(decided: Path) -> None:

@@ -82,7 +82,8 @@ def test_uneven_widths_are_filled_up() -> None:
          "python -m simulate experiment=ntk 'output=a b' ensemble.networks=3800000"),
         ("simulate.sweep('experiment=ntk', 'ensemble.networks=100', inputs=...)",
          "simulate.sweep('experiment=ntk', 'ensemble.networks=3800000', inputs=...)"),
-        ("python -m analysis.until experiment=ntk --budget=20min", "python -m analysis.until experiment=ntk --budget=15min"),
+        ("python -m analysis.until experiment=ntk --budget=5min",
+         "python -m analysis.until experiment=ntk --budget=15min"),
         ("make it so", ""),
     ],
 )  # fmt: skip
