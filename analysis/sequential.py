@@ -9,10 +9,13 @@ recursion is that of P. Armitage, C. K. McPherson and B. C. Rowe, J. R. Stat. So
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import ndtr
 from scipy.stats import norm
 
 Array = NDArray[np.float64]
@@ -45,28 +48,43 @@ def boundaries(information: Sequence[float], used: Sequence[float]) -> Array:
         raise ValueError(f"{len(information)} looks with information, {len(used)} with what they use")
     if any(b < a for a, b in zip([0.0, *used], [*used, 1.0], strict=True)):
         raise ValueError(f"used={list(used)}: it rises from 0 to at most 1")
+    looks = range(1, len(information) + 1)
+    return np.array([_walk(tuple(information[:k]), tuple(used[:k])).boundary for k in looks])
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """The walk after a look that did not stop it. boundary: of |Z| at the look. information: of the look. at, density:
+    (nodes,) places of the walk, and how much of it is there."""
+
+    boundary: float
+    information: float
+    at: Array
+    density: Array
+
+
+@lru_cache(maxsize=2**12)
+def _walk(information: tuple[float, ...], used: tuple[float, ...]) -> _Walk:
+    """The walk after the last of these looks; looks of before are remembered, because each further look needs them."""
+    before = _walk(information[:-1], used[:-1]) if information[1:] else _Walk(0.0, 0.0, np.zeros(1), np.ones(1))
+    now = max(information[-1], STEP * before.information)
+    step = math.sqrt(now - before.information)
+    allowed = used[-1] - (used[-2] if used[1:] else 0.0)
+
+    def excess(z: float) -> float:
+        """By how much more of the walk goes beyond z at this look than is allowed."""
+        edge = z * math.sqrt(now)
+        return float(before.density @ (ndtr((before.at - edge) / step) + ndtr(-(before.at + edge) / step))) - allowed
+
+    reached = excess(FARTHEST) < 0
+    z = float(brentq(excess, 0.0, FARTHEST, xtol=1e-10)) if reached else FARTHEST
+    nodes, weights = _rule()
+    at = z * math.sqrt(now) * nodes
+    kernel = np.exp(-0.5 * ((at[:, None] - before.at) / step) ** 2) / (step * math.sqrt(2 * math.pi))
+    return _Walk(z if reached else math.inf, now, at, z * math.sqrt(now) * weights * (kernel @ before.density))
+
+
+@cache
+def _rule() -> tuple[Array, Array]:
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    found: list[float] = []
-    at, density = np.zeros(1), np.ones(1)  # the walk's places before a look, and how much of it is there
-    before = 0.0
-    for k, given in enumerate(information):
-        now = max(given, STEP * before)
-        step = math.sqrt(now - before)
-
-        def beyond(z: float, now: float = now, step: float = step, at: Array = at, density: Array = density) -> float:
-            edge = z * math.sqrt(now)
-            return float(density @ (norm.sf((edge - at) / step) + norm.sf((edge + at) / step)))
-
-        allowed = used[k] - (used[k - 1] if k else 0.0)
-        reached = allowed > beyond(FARTHEST)
-        z = (
-            float(brentq(lambda z, allowed=allowed: beyond(z) - allowed, 0.0, FARTHEST, xtol=1e-10))
-            if reached
-            else FARTHEST
-        )
-        found.append(z if reached else math.inf)
-        places = z * math.sqrt(now) * nodes
-        kernel = np.exp(-0.5 * ((places[:, None] - at) / step) ** 2) / (step * math.sqrt(2 * math.pi))
-        density = z * math.sqrt(now) * weights * (kernel @ density)
-        at, before = places, now
-    return np.array(found)
+    return nodes, weights
