@@ -72,8 +72,7 @@ def fitted(claim: Mapping[str, Any], sweep: Sequence[Variant], prior_width: floa
 def look_at(record: Record, found: Sequence[Fit], options: Options, verdict: Mapping[str, Any]) -> Taken:
     """Judge fits at the levels of the look that follows those of the record. verdict: further arguments of
     `analysis.verdicts.verdict`."""
-    each = looks.each(record, found)
-    half = verdicts.judge(found, np.nan, options.power, [(each / 2, 0.0)] * len(found))
+    half = looks.judged_in_the_end(found, options, looks.each(record, found) if found else None)
     decidable = [
         j.visible <= j.fit.series.precision or remedy.of_series(j, options.prior_width).networks is not None
         for j in half

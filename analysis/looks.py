@@ -215,6 +215,13 @@ def judged_at(look_series: Mapping[str, Mapping[str, float]], fits: Sequence[Fit
     return verdicts.judge(fits, np.nan, power, levels)
 
 
+def judged_in_the_end(fits: Sequence[Fit], options: Options, level: float | None = None) -> list[Judged]:
+    """The fits judged at half of their part of alpha, which is `level` or follows from their number: what is visible
+    there is visible at the last boundary, whatever looks come before."""
+    part = options.alpha / (2 * max(len(fits), 1)) if level is None else level
+    return verdicts.judge(fits, np.nan, options.power, [(part / 2, 0.0)] * len(fits))
+
+
 def differs(record: Record, claim: Mapping[str, Any], options: Options, names: Sequence[str]) -> str:
     """Why a look at a claim with these options and data sets would be no look of the record; empty where it is one."""
     start = record.start

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,12 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
         name = (data.settings.get("claim") or {}).get("name", "")
         given = {"claim": name, "data": data.path.name}
         rows += [given | row for row in table(points.get(data.path, Point(data)))]
-    needs = {
-        claim.name: remedies(verdict, claim.points, options.prior_width)
-        for claim, verdict in zip(found, results, strict=True)
-    }
+    needs = {}
+    for claim, verdict in zip(found, results, strict=True):
+        if claim.name in levels:  # what is seen when all of alpha is used, because an early look may use nothing
+            in_the_end = looks.judged_in_the_end([j.fit for j in verdict.judged], options)
+            verdict = replace(verdict, judged=tuple(in_the_end))
+        needs[claim.name] = remedies(verdict, claim.points, options.prior_width)
     computed = tuple(computations(sets))
     return Result(tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed, needs)
 

@@ -211,4 +211,8 @@ def test_data_that_were_judged_before_are_refused(tmp_path: Path, capsys: Captur
     assert main(command(tmp_path / "d", 0.5)) == 2
     assert "were judged before" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "d" / "analysis")
-    assert main(command(tmp_path / "d", 0.02, "--most=1000")) == 0
+    assert main(command(tmp_path / "d", 0.0005, "--most=1000")) == 0
+    shown = capsys.readouterr().out
+    assert "underpowered" in shown
+    assert "networks a width would see 0.05 %" in shown, "also where the first look may use no alpha yet"
+    assert max(entry["pull"] for entry in record_of(tmp_path / "d").looks[-1].series.values()) == 0
