@@ -58,13 +58,7 @@ def fit(series: Series, prior_width: float) -> Fit:
         raise ValueError(f"{series.name}: {widths} widths; a fit in 1/n needs at least {model.fewest_widths}")
     _check(series)
     unit, origin = _units(series)
-    scaled = replace(
-        series,
-        value=(series.value - origin) / unit,
-        covariance=series.covariance / unit / unit,
-        prediction=series.prediction / unit,
-        scale=series.scale / unit,
-    )
+    scaled = _scaled(series, unit, origin)
     prior, value = model.build(scaled, prior_width)
     y = gvar.gvar(scaled.value, scaled.covariance)
     result = lsqfit.nonlinear_fit(
@@ -103,11 +97,33 @@ def _units(series: Series) -> tuple[float, float]:
     return float(np.ldexp(1.0, int(np.frexp(series.scale)[1]))), 0.0
 
 
+def _scaled(series: Series, unit: float, origin: float) -> Series:
+    """The series in another unit, counted from another origin."""
+    return replace(
+        series,
+        value=(series.value - origin) / unit,
+        covariance=series.covariance / unit / unit,
+        prediction=series.prediction / unit,
+        scale=series.scale / unit,
+    )
+
+
 def _optimum(series: Series, prior: Prior, value: Curve) -> tuple[float, float]:
     """The judged coefficient and its error by normal equations, since all models are linear in their parameters.
 
     They are held against the iterative fit, which ends without a word where it does not move.
     """
+    names, width, at_zero, left, inverse = _normal_equations(series, prior, value)
+    error = np.sqrt(series.covariance.diagonal())
+    information = left.T @ inverse @ left + np.eye(len(names))
+    solution = np.linalg.solve(information, left.T @ inverse @ ((series.value - at_zero) / error))
+    k = names.index("c")
+    return float(width[k] * solution[k]), float(width[k] * np.sqrt(np.linalg.inv(information)[k, k]))
+
+
+def _normal_equations(series: Series, prior: Prior, value: Curve) -> tuple[list[str], Array, Array, Array, Array]:
+    """The p parameters, their prior widths (p,), the model (k,) where all are zero, its derivatives (k, p) in units of
+    the priors, whose means are zero, over the errors of the k values, and the inverse of their correlation (k, k)."""
     names = list(prior)
     zero = dict.fromkeys(names, 0.0)
     at_zero = np.asarray(value(zero, series.n, series.l), dtype=float)
@@ -116,11 +132,31 @@ def _optimum(series: Series, prior: Prior, value: Curve) -> tuple[float, float]:
     width = np.array([prior[name].sdev for name in names])
     error = np.sqrt(series.covariance.diagonal())
     inverse = np.linalg.pinv(series.covariance / np.outer(error, error), rcond=1e-12, hermitian=True)
-    left = design / error[:, None] * width  # in units of the priors, whose means are zero
-    information = left.T @ inverse @ left + np.eye(len(names))
-    solution = np.linalg.solve(information, left.T @ inverse @ ((series.value - at_zero) / error))
+    return names, width, at_zero, design / error[:, None] * width, inverse
+
+
+def error_at(series: Series, prior_width: float) -> Callable[[Array], float]:
+    """The error of the judged coefficient as a function of the numbers of networks (k,) at the points of a series, over
+    the error at those that it has.
+
+    Covariances fall as one over the number of networks, and priors stay as they are. A series that is judged without a
+    fit has the same error with any number.
+    """
+    model = MODELS[series.model]
+    if model.build is None:
+        return lambda networks: 1.0
+    scaled = _scaled(series, *_units(series))
+    names, _, _, left, inverse = _normal_equations(scaled, *model.build(scaled, prior_width))
     k = names.index("c")
-    return float(width[k] * solution[k]), float(width[k] * np.sqrt(np.linalg.inv(information)[k, k]))
+
+    def error(networks: Array) -> float:
+        weighted = left * np.sqrt(networks / series.networks)[:, None]
+        information = weighted.T @ inverse @ weighted + np.eye(len(names))
+        unit = 1 / np.sqrt(information.diagonal())  # so that the inverse keeps its digits beside a flat prior
+        return float(unit[k] * np.sqrt(np.linalg.inv(information * np.outer(unit, unit))[k, k]))
+
+    here = error(series.networks)
+    return lambda networks: error(networks) / here
 
 
 def _exact(series: Series) -> Fit:

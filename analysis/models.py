@@ -33,7 +33,8 @@ class Series:
     (k, k). scale: natural size, relative to which deviations are quoted. precision: relative deviation that the claim
     asks to see. dof: jackknife degrees of freedom of the covariance. variant: label of the points in a sweep whose
     points differ in more than width. left_out: (m, 3) width, layer and value of estimates that are not among the k
-    points, because they or estimates at lighter tails are tail-dominated (`analysis.tails`).
+    points, because they or estimates at lighter tails are tail-dominated (`analysis.tails`). networks: (k,), how many
+    each point has; empty where it is not known.
     """
 
     test: str
@@ -52,6 +53,7 @@ class Series:
     dof: int
     variant: str = ""
     left_out: Array = field(default_factory=lambda: np.empty((0, 3)))
+    networks: Array = field(default_factory=lambda: np.empty(0))
 
     @property
     def name(self) -> str:

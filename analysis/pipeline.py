@@ -1,7 +1,8 @@
 """The order of the analysis: data sets -> estimates -> theory -> fits -> verdicts -> figures and report."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import fits, verdicts
+from analysis import fits, looks, verdicts
 from analysis.estimates import table
 from analysis.fits import Fit
 from analysis.points import Point, variants
+from analysis.remedy import remedies
 from analysis.result import Claim, Options, Result, computations, verdict_json
 from analysis.series import NotTested, series
 from simulate import plugins as plugin_files
@@ -42,20 +44,31 @@ def _complete(data: DataSet) -> Point:
 
 
 def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
-    """Estimates, fits and verdicts of all claims in `sets`, as one family of tests; nothing is written.
+    """Estimates, fits and verdicts of all claims in `sets`, as one family of tests; nothing is written. A claim that
+    was drawn until it was decided is a family of its own, judged at the levels of its last look (`analysis.looks`).
 
     Each network counts once, wherever its copies lie, and those that a run adds meanwhile do not count. A test that its
     settings, the range of the theory or its fit do not allow is not tested; all others are.
     """
-    sets, notes = merged(sets)
+    sets, shared_networks = merged(sets)
+    notes = list(shared_networks)
     found = gather(sets)
     if len({claim.name for claim in found}) != len(found):
         raise ValueError("two sweeps of the same claim: analyze them one at a time")
     scans: dict[str, dict[float, Fit]] = {}
     names: dict[str, list[str]] = {}
     refused: dict[str, list[NotTested]] = {}
+    levels: dict[str, Mapping[str, Mapping[str, float]]] = {}
     for claim in found:
         names[claim.name], refused[claim.name] = [], []
+        sets_of_claim = [point.data for point in claim.points if isinstance(point.data, DataSet)]
+        shared, words, reason = looks.of_analysis(sets_of_claim, options)
+        if reason:
+            refused[claim.name] = [NotTested(test, "", reason) for test in claim.tests]
+            continue
+        if shared is not None:
+            levels[claim.name] = shared
+            notes.append(words)
         for test, given in claim.tests.items():
             found_series, not_tested = series(test, given, claim.variants)
             refused[claim.name] += not_tested
@@ -64,13 +77,20 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
                 try:
                     if name in scans:
                         raise ValueError("the measure yields two series of this name; its labels have to differ")
+                    if looks.key(entry) not in levels.get(claim.name, {looks.key(entry): {}}):
+                        raise ValueError("the last look that is recorded did not judge it")
                     scans[name] = fits.scan(entry, options.prior_width)
                 except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
                     refused[claim.name].append(NotTested(test, entry.name, str(error)))
                 else:
                     names[claim.name].append(name)
-    judged = dict(
-        zip(scans, verdicts.judge([scan[1.0] for scan in scans.values()], options.alpha, options.power), strict=True)
+    judged: dict[str, verdicts.Judged] = {}
+    for claim_name, shared in levels.items():
+        fitted = [scans[name][1.0] for name in names[claim_name]]
+        judged |= dict(zip(names[claim_name], looks.judged_at(shared, fitted, options.power), strict=True))
+    family = [name for name in scans if name not in judged]
+    judged |= dict(
+        zip(family, verdicts.judge([scans[name][1.0] for name in family], options.alpha, options.power), strict=True)
     )
     results = []
     for claim in found:
@@ -86,8 +106,14 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
         name = (data.settings.get("claim") or {}).get("name", "")
         given = {"claim": name, "data": data.path.name}
         rows += [given | row for row in table(points.get(data.path, Point(data)))]
+    needs = {}
+    for claim, verdict in zip(found, results, strict=True):
+        if claim.name in levels:  # what is seen when all of alpha is used, because an early look may use nothing
+            in_the_end = looks.judged_in_the_end([j.fit for j in verdict.judged], options)
+            verdict = replace(verdict, judged=tuple(in_the_end))
+        needs[claim.name] = remedies(verdict, claim.points, options.prior_width)
     computed = tuple(computations(sets))
-    return Result(tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed)
+    return Result(tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed, needs)
 
 
 def write(result: Result, folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from analysis import tails, verdicts
 from analysis.fits import Fit
 from analysis.points import Point, Variant
+from analysis.remedy import Remedy
 from analysis.verdicts import Verdict
 from simulate.plugins import Plugin
 from simulate.settings import printable
@@ -54,7 +55,8 @@ class Result:
     """verdicts: one a claim. estimates: the long table. scans: the fits at several prior widths, by claim and series.
 
     notes: lines about data sets that share networks. computed: what the networks were computed on, as
-    `simulate.store.sets.DataSet.computed` has it, with the number of networks of all data sets.
+    `simulate.store.sets.DataSet.computed` has it, with the number of networks of all data sets. remedies: what the
+    tests of underpowered claims need, by claim and test.
     """
 
     claims: tuple[Claim, ...]
@@ -64,6 +66,7 @@ class Result:
     options: Options
     notes: tuple[str, ...] = ()
     computed: tuple[Mapping[str, Any], ...] = ()
+    remedies: Mapping[str, Mapping[str, Remedy]] = field(default_factory=dict)
 
     @property
     def provenance(self) -> tuple[str, ...]:
@@ -81,6 +84,7 @@ class Result:
             for test in dict.fromkeys(j.fit.series.test for j in verdict.judged):
                 judged = [j for j in verdict.judged if j.fit.series.test == test]
                 worst = max(judged, key=lambda j: abs(j.fit.pull))
+                remedy = self.remedies.get(verdict.claim, {}).get(test)
                 rows.append(
                     {
                         "claim": verdict.claim,
@@ -95,6 +99,7 @@ class Result:
                         "diverged": verdict.diverged,
                         "tail-dominated": verdicts.without_tails(judged),
                         "reason": "",
+                        "needs": remedy.text if remedy else "",
                     }
                 )
             for entry in verdict.not_tested:
@@ -112,6 +117,7 @@ class Result:
                         "diverged": verdict.diverged,
                         "tail-dominated": tails.WORD if entry.reason.startswith(tails.WORD) else "",
                         "reason": entry.reason,
+                        "needs": "",
                     }
                 )
         return pd.DataFrame(rows)
@@ -187,6 +193,9 @@ def verdict_json(result: Result) -> dict[str, Any]:
                 ],
                 "not_tested": [
                     {"test": entry.test, "series": entry.name, "reason": entry.reason} for entry in v.not_tested
+                ],
+                "needs": [
+                    asdict(remedy) | {"text": remedy.text} for remedy in result.remedies.get(v.claim, {}).values()
                 ],
             }
             for v in result.verdicts

@@ -87,6 +87,7 @@ def without_tails(made: Series, dominated: NDArray[np.bool_], networks: Array) -
         value=made.value[~out],
         covariance=made.covariance[np.ix_(~out, ~out)],
         left_out=np.stack([n, l, made.value], axis=1)[out],
+        networks=networks[~out],
     )
     widths, fewest = len(set(kept.n.tolist())), MODELS[made.model].fewest_widths
     if widths >= fewest:
@@ -138,6 +139,7 @@ def _at_one_layer(name: str, model: str, precision: float, variant: Variant, sam
             precision=precision,
             dof=min(len(m.estimate.replicates) for m in same) - 1,
             variant=variant.label,
+            networks=networks,
         )
         yield made, dominated[:, k], networks
 
@@ -153,6 +155,7 @@ def _over_layers(
         joint = [estimators.join([m.estimate.chosen([k]) for m in at]) for at in measured]
         layers = [[float(m.layer) for m in at] for at in measured]
         each = list(zip(variant.points, layers, strict=True))
+        networks = np.concatenate([np.full(len(l), float(p.networks)) for p, l in each])
         made = Series(
             test=name,
             tensor=first.tensor,
@@ -169,6 +172,7 @@ def _over_layers(
             precision=precision,
             dof=min(len(estimate.replicates) for estimate in joint) - 1,
             variant=variant.label,
+            networks=networks,
         )
         dominated = np.concatenate([estimate.tail_dominated for estimate in joint])
-        yield made, dominated, np.concatenate([np.full(len(l), float(p.networks)) for p, l in each])
+        yield made, dominated, networks

@@ -66,16 +66,23 @@ def holm(p: Array, alpha: float) -> NDArray[np.bool_]:
     return rejected
 
 
-def judge(fits: Sequence[Fit], alpha: float, power: float) -> list[Judged]:
-    """Judge all fits of one analysis as one family."""
+def judge(
+    fits: Sequence[Fit], alpha: float, power: float, levels: Sequence[tuple[float, float]] | None = None
+) -> list[Judged]:
+    """Judge all fits of one analysis as one family, or each at its own two levels, of the pull and of the chi2, where
+    looks at data that grow share alpha (`analysis.looks`)."""
     if not fits:
         return []
     p_pull = np.array([2 * student.sf(abs(f.pull), f.series.dof) for f in fits])
     p_fit = np.array([f.Q for f in fits])
-    by_pull, by_fit = holm(np.concatenate([p_pull, p_fit]), alpha).reshape(2, -1)
+    if levels is None:
+        by_pull, by_fit = holm(np.concatenate([p_pull, p_fit]), alpha).reshape(2, -1)
+        of_pull = np.full(len(fits), alpha / (2 * len(fits)))
+    else:
+        of_pull, of_fit = np.array(levels).T
+        by_pull, by_fit = p_pull < of_pull, p_fit < of_fit
     rejected = np.logical_or(by_pull, by_fit)
-    level = alpha / (2 * len(fits))
-    reach = [student.isf(level / 2, f.series.dof) + norm.isf(1 - power) for f in fits]
+    reach = [student.isf(a / 2, f.series.dof) + norm.isf(1 - power) for a, f in zip(of_pull, fits, strict=True)]
     return [
         Judged(f, float(a), float(b), bool(r), float(k * f.error / f.series.scale))
         for f, a, b, r, k in zip(fits, p_pull, p_fit, rejected, reach, strict=True)

@@ -18,3 +18,10 @@ def cores() -> int:
     """Processor cores that this process may use; where the system does not tell (macOS), those of the machine."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def duration(seconds: float) -> str:
+    """Seconds in a unit for reading."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

@@ -51,5 +51,7 @@ def print_table(result: Result) -> None:
     for row in result.table.to_dict("records"):
         if row["series"] and row["tail-dominated"]:
             console.print(escape(f"{row['claim']}: {row['test']}: {row['tail-dominated']}"))
+        if row["needs"]:
+            console.print(escape(printable(f"{row['claim']}: {row['test']}: {row['needs']}")), soft_wrap=True)
     for line in (*result.notes, *result.provenance):
         console.print(escape(printable(line)))

@@ -1,5 +1,7 @@
 """Rows of a block and parts of blocks: addresses -> ensemble -> training -> observables -> rows."""
 
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,22 +60,36 @@ def compute_block(
     return rows, status
 
 
+_compiled: set[Path] = set()  # data sets of which this process has computed a block
+
+
+def _seconds(job: Job, times: list[float]) -> dict[str, float]:
+    """The seconds of a part whose blocks took these times, as its line in the log has it. The first block of a data set
+    in this process also compiles, and its time is not told: others stand for it, and without others nothing is said."""
+    steady = times if job.path in _compiled else times[1:]
+    _compiled.add(job.path)
+    return {"seconds": len(times) * sum(steady) / len(steady)} if steady else {}
+
+
 def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: streams.Arrays) -> int:
     """Compute and commit the rows of networks [first, last); returns how many. arrays: as of `compute_block`.
 
     StoreError where another process is the writer by now, OSError where the disk fails.
     """
     pieces, statuses = [], []
+    times = []
     for index in range(first // job.block, -(-last // job.block)):
         start = index * job.block
         low, high = max(first - start, 0), min(last - start, job.block)
         # A block is always computed whole and then trimmed: the same networks whatever range is asked for.
+        began = time.perf_counter()
         rows, status = compute_block(job, index, arrays)
+        times.append(time.perf_counter() - began)
         pieces.append({prefix: array[low:high] for prefix, array in rows.items()})
         statuses.append(status[low:high])
     # Whole blocks are freed family by family: at the peak the table that is written takes their place.
     values = {prefix: np.concatenate([piece.pop(prefix) for piece in pieces]) for prefix in list(pieces[0])}
     del rows
-    made = made_on(job.settings.ensemble.device)
+    made = {**made_on(job.settings.ensemble.device), **_seconds(job, times)}
     write_part(writer, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses), made)
     return last - first

@@ -22,6 +22,7 @@ from simulate.running.process import one_thread
 from simulate.store import locks
 from simulate.store.layout import layout_of
 from simulate.store.parts import write_part
+from simulate.system import duration
 
 PATIENCE = 10.0  # seconds to measure for
 MEASURED_FROM = 60.0  # seconds of work above which time is measured before the work starts
@@ -159,10 +160,3 @@ def _bytes(count: float) -> str:
         for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("kiB", 2**10))
         if count >= size or unit == "kiB"
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in a unit for reading."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

@@ -27,7 +27,8 @@ KINDS = {"part": str, "identity": str, "sha256": str, "bytes": int, "rows": int,
 
 
 def line(part: str, identity: str, digest: tuple[str, int], rows: int, count: int, made: Mapping[str, Any]) -> Line:
-    """The line of a part. digest: its SHA-256 and its bytes; count: its networks; made: device and code, or adopted."""
+    """The line of a part. digest: its SHA-256 and its bytes; count: its networks; made: device, code and seconds, or
+    adopted."""
     writer = {"host": disk.host(), "pid": disk.process(), "time": disk.now()}
     about = {"part": part, "identity": identity, "sha256": digest[0], "bytes": digest[1], "rows": rows}
     return {**about, "networks": count, "writer": writer, **made}

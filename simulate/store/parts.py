@@ -172,7 +172,7 @@ def write_part(
 
     values: for each family's prefix (M, steps, layers, columns), NaN where a network has diverged; status: (M, steps).
     metadata: key-value pairs of the file, with the data set's digest as "identity". made: the device and the code that
-    computed the rows.
+    computed the rows, and the seconds that it took.
     """
     M, S, Lr = len(status), len(layout.steps), len(layout.layers)
     shape = (M, S, Lr)

@@ -105,6 +105,17 @@ class DataSet:
             counts[name] = counts.get(name, 0) + piece.high - piece.low
         return [{**json.loads(name), "networks": count} for name, count in counts.items()]
 
+    def timed(self) -> list[tuple[int, float]]:
+        """The networks of each of its parts, and the seconds that one core or device took to compute them. Parts of
+        which the logs of commits do not tell are left out."""
+        found = {key: commits.read(*key) for key in {(piece.path, piece.identity) for piece in self.parts()}}
+        lines = [
+            line
+            for piece in self.parts()
+            for line in found[piece.path, piece.identity].get(part_name(piece.first, piece.last), [])[-1:]
+        ]
+        return [(line["networks"], line["seconds"]) for line in lines if type(line.get("seconds")) is float]
+
     @property
     def layout(self) -> Layout:
         return Layout.from_plain(self.manifest["layout"])

@@ -31,8 +31,9 @@ LAYERS = {
     "analysis": (
         "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points",
         "analysis.measures", "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts",
-        "analysis.estimates", "analysis.result", "analysis.report", "analysis.pipeline", "analysis",
-        "analysis.__main__",
+        "analysis.remedy", "analysis.sequential", "analysis.growth", "analysis.estimates", "analysis.result",
+        "analysis.looks", "analysis.report", "analysis.pipeline", "analysis",
+        "analysis.decide", "analysis.until", "analysis.__main__",
     ),
     "configs": ("configs",),
 }  # fmt: skip
@@ -56,8 +57,14 @@ ALLOWED = {
     "analysis": {
         "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",
         "simulate.store", "simulate.observables.columns",  # the data format and its reader
+        "simulate.system.duration",
     },
     "analysis.__main__": {"configs"},
+    # It draws and judges in turn, above both: simulate may not import the analysis.
+    "analysis.decide": {"simulate.api", "simulate.running.forecast.network_seconds", "simulate.settings"},
+    "analysis.until": {
+        "configs", "simulate.api", "simulate.launchers", "simulate.settings",
+    },
 }  # fmt: skip
 
 
