@@ -163,10 +163,13 @@ def mutated(name: str) -> Iterator[None]:
 
 # ------------------------------------------------------------------- claims of demo size
 
-UNTRAINED = ("general", "ntk")  # claims for which training does not matter
+_ONLY_KERNELS = [f"~claim.tests.{name}" for name in ("Theta1_controlled", "A_controlled", "B_controlled",
+                 "D_controlled", "F_controlled", "ntk_one_step")]  # fmt: skip
+UNTRAINED = ("general", "general_controlled", "ntk")  # claims for which training does not matter
 NARROW = "network.width=[16,32,16],[24,48,24],[32,64,32],[64,128,64]"
 CLAIMS: dict[str, tuple[str, ...]] = {
-    "general": ("experiment=general", NARROW, "network.outputs=2"),
+    "general": ("experiment=general", NARROW),
+    "general_controlled": ("experiment=general_controlled", NARROW, "observables=kernel", *_ONLY_KERNELS),
     "ntk": ("experiment=ntk", "network.width=16,24,32,64"),
     "infinite_width_training": ("experiment=infinite_width_training",),
 }
@@ -195,20 +198,22 @@ def judged(mutant: str, claim: str, sets: Any) -> Row:
     return Row(mutant, claim, verdict.verdict, worst.fit.pull, worst.fit.series.test)
 
 
-def rows(networks: int, claims: Sequence[str]) -> Iterator[Row]:
-    """Every claim with every mutant, and with none; all begin with the networks of the same seed."""
+def rows(networks: int, claims: Sequence[str], mutants: Sequence[str], overrides: Sequence[str] = ()) -> Iterator[Row]:
+    """Every claim with no mutant and with each of `mutants`. overrides: further settings of the claims."""
     for claim in claims:
         with tempfile.TemporaryDirectory() as folder:
-            sets = _simulated(claim, networks, Path(folder) / "right")
-            for name in ("none", *THEORIES):
-                with mutated(name):
-                    yield judged(name, claim, sets)
-            for name in SIMULATIONS:
+            sets = _simulated(claim, networks, Path(folder) / "right", *overrides)
+            yield judged("none", claim, sets)
+            for name in mutants:
                 if name == "one training step too few" and claim in UNTRAINED:
+                    continue
+                if name in THEORIES:
+                    with mutated(name):
+                        yield judged(name, claim, sets)
                     continue
                 sampler = ("ensemble.sampler=dense",) if name == "uniform weights" else ()
                 with mutated(name):
-                    wrong = _simulated(claim, networks, Path(folder) / name.replace(" ", "-"), *sampler)
+                    wrong = _simulated(claim, networks, Path(folder) / name.replace(" ", "-"), *overrides, *sampler)
                 yield judged(name, claim, wrong)
 
 
@@ -227,7 +232,7 @@ def main() -> None:
     if unknown := set(options.claims) - set(CLAIMS):
         parser.error(f"--claims: unknown {', '.join(sorted(unknown))}; known are {', '.join(CLAIMS)}")
     found = []
-    for row in rows(options.networks, options.claims):
+    for row in rows(options.networks, options.claims, [*THEORIES, *SIMULATIONS]):
         found.append(row)
         print(f"{row.mutant}; {row.claim}: {row.verdict}, {row.pull:+.1f} ({row.test})", file=sys.stderr, flush=True)
     made = [{field.name: getattr(row, field.name) for field in fields(row)} for row in found]
