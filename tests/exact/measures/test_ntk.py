@@ -265,3 +265,23 @@ def test_predictions_of_other_rates_differ(measure: Measure) -> None:
         return next(measure(data.point, [3])).theory
 
     assert not np.allclose(theory("dynamics.lambda_W=1.0"), theory("dynamics.lambda_W=1.1"), rtol=1e-3)
+
+
+def test_more_outputs_are_more_pairs() -> None:
+    """A, B and F average all ordered pairs of distinct outputs: with three outputs of which only two have values, each
+    is the third part of what these two give."""
+    *z, common = signs(5)
+    found = []
+    for count in (2, 3):
+        data = made(f"network.outputs={count}").fill("z", 2, lambda i, a: z[2 * i + a] if i < 2 else 0.0)
+        ntk(data, lambda ij, ab: (z[ab[0]] * z[2 + ab[1]] + common) * (1 + ab[0] + 2 * ab[1]) if max(ij) < 2 else 0.0)
+        found.append([next(measure(data.point, None)).estimate.value for measure in (A, B, F)])
+    for two, three in zip(*found, strict=True):
+        np.testing.assert_allclose(three, two / 3, rtol=1e-12, atol=1e-13)
+        assert np.abs(two).max() > 1
+
+
+def test_the_scale_of_unequal_widths() -> None:
+    """n is the smallest width, and the shape holds their ratios."""
+    point = made("network.depth=4", "network.width=[24,48,24]", "dynamics.lambda_b=1", "dynamics.lambda_W=1").point
+    assert (point.n, point.shape) == (24, (1, 2, 1))
