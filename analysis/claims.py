@@ -82,11 +82,12 @@ def of_variant(measure: Measure, options: Mapping[str, Any], variant: Variant) -
     """Why a test cannot be judged at the points of a sweep that differ in width alone."""
     for point in variant.points:
         yield from measure.missing(point, options.get("layers"))
-        if len(set(point.widths)) > 1:
-            yield f"network.width={point.widths}: scaling in 1/n is fitted for one width in all layers"
-            return
         if point.networks < FEWEST:
             yield f"ensemble.networks={point.networks}: at least {FEWEST} are needed for an error bar"
+    shapes = {point.shape: point.widths for point in variant.points}
+    if len(shapes) > 1:
+        first, second, *_ = shapes.values()
+        yield f"network.width={first},{second}: a fit in 1/n needs widths in the same ratios at all points"
     widths, fewest = sorted({point.n for point in variant.points}), MODELS[measure.model].fewest_widths
     if len(widths) < fewest:
         yield f"network.width={','.join(map(str, widths))}: a fit in 1/n needs at least {fewest} widths"

@@ -31,7 +31,7 @@ def table(point: Point) -> Iterator[dict[str, Any]]:
                     "tensor": m.tensor,
                     "layer": m.layer,
                     "step": m.step,
-                    "width": point.n if len(set(point.widths)) == 1 else -1,
+                    "width": point.n,
                     "samples": label,
                     "estimate": m.estimate.value[k],
                     "error": np.nan if dominated[k] else errors[k],

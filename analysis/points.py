@@ -1,6 +1,7 @@
 """A point of a sweep in the analysis: its data, its settings, and the theory at the same settings."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -94,14 +95,15 @@ class Point:
 
     @property
     def n(self) -> int:
-        """The hidden width of the network, or the width of the inputs where it has one layer."""
-        if not self.widths:
-            return self.samples[0].shape[1]
-        if len(set(self.widths)) != 1:
-            raise ValueError(
-                f"{self.data.path}: network.width={self.widths}: scaling in 1/n is fitted for one width in all layers"
-            )
-        return self.widths[0]
+        """The scale of an expansion in 1/n: the smallest hidden width, or that of the inputs where there is no hidden
+        layer. Points whose widths have the same ratios (`shape`) differ in it alone."""
+        return min(self.widths) if self.widths else int(self.samples[0].shape[1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The ratios of the hidden widths, as the smallest whole numbers that have them."""
+        divisor = math.gcd(*self.widths)
+        return tuple(width // divisor for width in self.widths)
 
     @property
     def networks(self) -> int:

@@ -159,3 +159,27 @@ def insert(path: Path, text: str, command: str) -> None:
     page, begin = path.read_text(), BEGIN.format(command=command)
     assert begin in page
     path.write_text(re.sub(f"{begin}.*?{END}", lambda _: f"{begin}\n\n{text}\n\n{END}", page, flags=re.DOTALL))
+
+
+def mutants(result: dict[str, Any]) -> str:
+    """The table of docs/results.md from the results of `benchmarks.mutants`: mutants by claims."""
+    claims = list(dict.fromkeys(row["claim"] for row in result["rows"]))
+    names = list(dict.fromkeys(row["mutant"] for row in result["rows"]))
+    lines = [
+        f"{result['machine']}; {result['networks']:,} networks for each width.",
+        "",
+        "| mutant | " + " | ".join(f"`{claim}`" for claim in claims) + " |",
+        "| --- |" + " --- |" * len(claims),
+    ]
+    for name in names:
+        cells = []
+        for claim in claims:
+            row = next((row for row in result["rows"] if (row["mutant"], row["claim"]) == (name, claim)), None)
+            if row is None:
+                cells.append("-")
+                continue
+            verdict = f"**{row['verdict']}**" if row["verdict"] == "disagrees" else row["verdict"]
+            cells.append(f"{verdict}, {row['pull']:+.1f} (`{row['test']}`)")
+        mark = " (survives)" if name in result["survivors"] else ""
+        lines.append(f"| {name}{mark} | {' | '.join(cells)} |")
+    return "\n".join(lines)

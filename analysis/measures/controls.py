@@ -25,11 +25,12 @@ LOWEST = 3  # the kernel of layer 2 is its control, so that nothing is left to m
 class Step:
     """What one layer adds to the kernels of all networks.
 
-    m: g(l) - F(g(l-1)), (M, pairs). drift: F(g(l-1)) - K(l), (M, pairs). v: (M, pairs, pairs), with Cov(m | below) =
-    v/n. t: (M, samples), with kappa_3(m_aa | below) = t/n^2. first, second: the derivatives of F at K(l-1). v_at_K: v
-    of the kernel K(l-1). V: (pairs, pairs), n Cov g(l) at leading order.
+    n: the width of the layer below. m: g(l) - F(g(l-1)), (M, pairs). drift: F(g(l-1)) - K(l), (M, pairs). v: (M,
+    pairs, pairs), with Cov(m | below) = v/n. t: (M, samples), with kappa_3(m_aa | below) = t/n^2. first, second: the
+    derivatives of F at K(l-1). v_at_K: v of the kernel K(l-1). V: (pairs, pairs), n Cov g(l) at leading order.
     """
 
+    n: float
     m: Array
     drift: Array
     v: Array
@@ -63,7 +64,8 @@ def _steps(point: Point) -> list[Step]:
     start, pairs = point.settings["initialization"], point.columns("g")
     diagonal = [k for k, (a, b) in enumerate(pairs) if a == b]
     K = point.flow(False).K
-    steps, below, V = [], point.read("g", 1), np.zeros((len(pairs), len(pairs)))
+    steps: list[Step] = []
+    below, V = point.read("g", 1), np.zeros((len(pairs), len(pairs)))
     for layer in range(2, max(point.layers("g")) + 1):
         at = np.array([K[layer - 2][pair] for pair in pairs])
         sizes = np.concatenate([below[:, diagonal], at[None, diagonal]])
@@ -72,9 +74,12 @@ def _steps(point: Point) -> list[Step]:
         here = point.read("g", layer)
         first, second = law.derivatives(at)
         v_at_K = law.mean_and_covariance(at[None])[1][0]
-        V = v_at_K + first @ V @ first.T
+        n = float(point.widths[layer - 2])
+        ratio = n / steps[-1].n if steps else 1.0
+        V = v_at_K + ratio * first @ V @ first.T
         steps.append(
             Step(
+                n=n,
                 m=here - mean,
                 drift=mean - np.array([K[layer - 1][pair] for pair in pairs]),
                 v=v,
@@ -89,7 +94,7 @@ def _steps(point: Point) -> list[Step]:
     return steps
 
 
-def controls(steps: list[Step], n: float) -> tuple[Array, Array, Array, Array]:
+def controls(steps: list[Step]) -> tuple[Array, Array, Array, Array]:
     """Controls of the kernel of the layer of the last step, whose means are known at every n, docs/theory.md (7.11).
 
     Returns (M, pairs) linear controls Y and their second order Y2, both of mean zero; the conditional covariance (M,
@@ -109,14 +114,14 @@ def controls(steps: list[Step], n: float) -> tuple[Array, Array, Array, Array]:
     covariance, third = np.zeros_like(steps[-1].v), np.zeros_like(steps[-1].t)
     for step, (P, Q) in zip(steps, reversed(coefficients), strict=True):
         C = P + (step.drift @ Q.reshape(-1, pairs).T).reshape(-1, pairs, pairs)
-        variance = C @ step.v @ C.transpose(0, 2, 1) / n
-        at_K = np.einsum("ab,bc,dc->ad", P, step.v_at_K, P) / n
+        variance = C @ step.v @ C.transpose(0, 2, 1) / step.n
+        at_K = np.einsum("ab,bc,dc->ad", P, step.v_at_K, P) / step.n
         for k, A in enumerate(diagonal):
-            third[:, k] += C[:, A, A] ** 3 * step.t[:, k] / n**2
+            third[:, k] += C[:, A, A] ** 3 * step.t[:, k] / step.n**2
             third[:, k] += 3 * linear[:, A] * (variance[:, A, A] - at_K[A, A])
         covariance += variance
         linear += (C @ step.m[:, :, None])[:, :, 0]
-        excess = step.m[:, :, None] * step.m[:, None, :] - step.v / n
+        excess = step.m[:, :, None] * step.m[:, None, :] - step.v / step.n
         second += excess.reshape(-1, pairs**2) @ Q.reshape(pairs, -1).T / 2
     return linear, second, covariance, third
 
@@ -127,14 +132,14 @@ def controlled(point: Point, layer: int) -> Controlled:
 
 
 def _controlled(point: Point) -> dict[int, Controlled]:
-    n, pairs, K = float(point.n), point.columns("g"), point.flow(False).K
+    pairs, K = point.columns("g"), point.flow(False).K
     diagonal = [k for k, (a, b) in enumerate(pairs) if a == b]
     components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
     found = {}
     steps = steps_of(point)
     for layer in range(2, len(steps) + 2):
         g = point.read("g", layer) - np.array([K[layer - 1][pair] for pair in pairs])
-        linear, second, covariance, third = controls(steps[: layer - 1], n)
+        linear, second, covariance, third = controls(steps[: layer - 1])
         known = np.stack([covariance[:, p, q] for p, q in components], axis=1)
         plain, of_linear = (estimators.covariance(x, components) for x in (g, linear))
         third_plain, third_linear = (estimators.third_cumulant(x[:, diagonal]) for x in (g, linear))
@@ -155,8 +160,6 @@ def all_layers_of_two_inputs(point: Point) -> Iterator[str]:
     recorded = point.layers("g")
     if recorded != list(range(1, max(recorded, default=0) + 1)):
         yield f"observables.layers={list(point.data.layout.layers)}: all layers from 1 on are needed"
-    if len(set(point.widths)) > 1:
-        yield f"network.width={point.widths}: controls are known for one width in all layers"
     if point.D > 2:
         yield f"inputs: {point.D} samples; controls are known for one or two"
     if point.D == 2 and theory.activation(point.activation).kinked:
@@ -173,6 +176,7 @@ def all_layers_of_two_inputs(point: Point) -> Iterator[str]:
     lowest=LOWEST,
     partner="layer_law",
     needs=all_layers_of_two_inputs,
+    any_widths=True,
 )
 def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """G1_ab = n (E g_ab - K_ab), docs/theory.md (1.6), with the controls of docs/theory.md (7.12)."""
@@ -187,7 +191,7 @@ def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
             layer=layer,
             step=0,
             samples=[label_of(pair) for pair in pairs],
-            estimate=controlled(point, layer).mean.scaled(point.n),
+            estimate=controlled(point, layer).mean.scaled(point.widths[layer - 2]),
             theory=np.array([G1[pair] for pair in pairs]),
             scale=np.full(len(pairs), scale),
         )
@@ -203,6 +207,7 @@ def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     lowest=LOWEST,
     partner="layer_law",
     needs=all_layers_of_two_inputs,
+    any_widths=True,
 )
 def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """V_(ab)(cd) = n Cov(g_ab, g_cd), docs/theory.md (1.11), with the controls of docs/theory.md (7.13)."""
@@ -217,7 +222,7 @@ def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
             layer=layer,
             step=0,
             samples=[label_of(pairs[p], pairs[q]) for p, q in components],
-            estimate=controlled(point, layer).covariance.scaled(point.n),
+            estimate=controlled(point, layer).covariance.scaled(point.widths[layer - 2]),
             theory=np.array([predicted[c] for c in components]),
             scale=np.array([size[p] * size[q] for p, q in components]),
         )

@@ -63,6 +63,7 @@ def _second(family: str, outputs: tuple[int, int, int, int]) -> Product:
     grows=True,
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def P(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E dH_011;abc z_0;d is P_abcd of docs/theory.md (3.4), estimated as in docs/theory.md (7.6)."""
@@ -78,6 +79,7 @@ def P(point: Point, layers: Layers) -> Iterator[Measured]:
     grows=True,
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def Q(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E dH_001;abc z_1;d is Q_abcd of docs/theory.md (3.4), estimated as in docs/theory.md (7.6)."""
@@ -93,6 +95,7 @@ def Q(point: Point, layers: Layers) -> Iterator[Measured]:
     grows=True,
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def R(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddI_0011;abcd is R_abcd of docs/theory.md (3.5), estimated as in docs/theory.md (7.6)."""
@@ -108,6 +111,7 @@ def R(point: Point, layers: Layers) -> Iterator[Measured]:
     grows=True,
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def S(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0011;abcd is S_abcd of docs/theory.md (3.6), estimated as in docs/theory.md (7.6)."""
@@ -123,6 +127,7 @@ def S(point: Point, layers: Layers) -> Iterator[Measured]:
     grows=True,
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def T(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0101;abcd is T_acdb of docs/theory.md (3.6), estimated as in docs/theory.md (7.6)."""
@@ -138,6 +143,7 @@ def T(point: Point, layers: Layers) -> Iterator[Measured]:
     grows=True,
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def U(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0110;abcd is U_adbc of docs/theory.md (3.6), estimated as in docs/theory.md (7.6)."""
@@ -167,7 +173,12 @@ def _size(point: Point, layers: Layers, family: str, order: int, exponent: float
 
 
 @measure(
-    "dntk_size", tensor="log dH^2", symbol=r"$\log\mathrm{E}\,(\mathrm{d}H)^2$", model="exponent", families=("dH",)
+    "dntk_size",
+    tensor="log dH^2",
+    symbol=r"$\log\mathrm{E}\,(\mathrm{d}H)^2$",
+    model="exponent",
+    families=("dH",),
+    any_widths=True,
 )
 def dntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """A network's dH is of order 1/n (docs/theory.md (5.8))."""
@@ -180,6 +191,7 @@ def dntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     symbol=r"$\log\mathrm{E}\,(\mathrm{dd}_I H)^2$",
     model="exponent",
     families=("ddI",),
+    any_widths=True,
 )
 def ddntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """A network's ddI is of order 1/n, docs/theory.md (5.8)."""
@@ -192,6 +204,7 @@ def ddntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     symbol=r"$\log\mathrm{E}\,(\mathrm{d}^4 z)^2$",
     model="exponent",
     families=("d4",),
+    any_widths=True,
 )
 def fourth_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """The fourth derivative along a network's own gradient is of order 1/n^2 (docs/theory.md (5.8))."""

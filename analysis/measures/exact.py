@@ -63,6 +63,7 @@ def _against(tensor: str, layer: int, samples: list[str], estimate: Estimate, pr
     model="constant",
     families=("g",),
     needs=fluctuating,
+    any_widths=True,
 )
 def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
     """Var g_aa over its exact value at this width, docs/theory.md (17.5), is one at every width."""
@@ -82,6 +83,7 @@ def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
     model="constant",
     families=("g",),
     needs=fluctuating,
+    any_widths=True,
 )
 def metric(point: Point, layers: Layers) -> Iterator[Measured]:
     """E g_aa less its exact value at this width, docs/theory.md (17.5), is zero.
@@ -108,6 +110,7 @@ def metric(point: Point, layers: Layers) -> Iterator[Measured]:
     model="constant",
     families=("g",),
     needs=fluctuating,
+    any_widths=True,
 )
 def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
     """The third cumulant of g_aa, the connected six-point function of three neurons, over its exact value at this
@@ -127,6 +130,7 @@ def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
     model="constant",
     families=("z",),
     needs=with_outputs,
+    any_widths=True,
 )
 def kurtosis(point: Point, layers: Layers) -> Iterator[Measured]:
     """The excess kurtosis kappa_4/kappa_2^2 of an output over 3 Var g/(E g)^2, docs/theory.md (17.6), is one.

@@ -16,20 +16,20 @@ from analysis.measures.needs import outputs_of_last_layer
 from analysis.points import Point
 
 
-def _of_step(step: Step, before: Step | None, n: float) -> dict[str, tuple[list[tuple[int, ...]], Array]]:
+def _of_step(step: Step, before: Step | None) -> dict[str, tuple[list[tuple[int, ...]], Array]]:
     """By tensor: the components, and (M, components) in standard deviations of one network."""
     pairs = step.m.shape[1]
-    spread = np.sqrt(step.v_at_K.diagonal() / n)
+    spread = np.sqrt(step.v_at_K.diagonal() / step.n)
     m = step.m / spread
     both: list[tuple[int, ...]] = [(p, q) for p in range(pairs) for q in range(p, pairs)]
-    unit = np.outer(spread, spread) * n
+    unit = np.outer(spread, spread) * step.n
     products = [m[:, p] * m[:, q] - step.v[:, p, q] / unit[p, q] for p, q in both]
     found: dict[str, tuple[list[tuple[int, ...]], Array]] = {
         "m": ([(p,) for p in range(pairs)], m),
         "m m - v/n": (both, np.stack(products, axis=1)),
     }
     if before is not None:
-        g = (before.m + before.drift) / np.sqrt(before.V.diagonal() / n)
+        g = (before.m + before.drift) / np.sqrt(before.V.diagonal() / before.n)
         ordered: list[tuple[int, ...]] = [(p, q) for p in range(pairs) for q in range(pairs)]
         found["m g"] = (ordered, np.stack([m[:, p] * g[:, q] for p, q in ordered], axis=1))
     return found
@@ -45,15 +45,16 @@ def _of_step(step: Step, before: Step | None, n: float) -> dict[str, tuple[list[
     model="constant",
     families=("g",),
     needs=all_layers_of_two_inputs,
+    any_widths=True,
 )
 def layer_law(point: Point, layers: Layers) -> Iterator[Measured]:
     """Means of m = g(l) - F(g(l-1)), of m m - v(g(l-1))/n and of m (g(l-1) - K(l-1)), docs/theory.md (7.15), which are
     zero at every n. They are in standard deviations of one network at leading order."""
-    pairs, n = point.columns("g"), float(point.n)
+    pairs = point.columns("g")
     steps = steps_of(point)
     for layer in chosen_layers(point, "g", layers):
         before = steps[layer - 3] if layer > 2 else None
-        for tensor, (components, values) in _of_step(steps[layer - 2], before, n).items():
+        for tensor, (components, values) in _of_step(steps[layer - 2], before).items():
             one = np.ones(len(components))
             yield Measured(
                 tensor=tensor,
@@ -72,6 +73,7 @@ def layer_law(point: Point, layers: Layers) -> Iterator[Measured]:
     model="constant",
     families=("z", "g"),
     needs=outputs_of_last_layer,
+    any_widths=True,
 )
 def outputs_law(point: Point, layers: Layers) -> Iterator[Measured]:
     """Given the layers below, an output over sqrt(g) is a standard normal u at every n, docs/theory.md (7.2): the means

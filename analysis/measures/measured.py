@@ -53,7 +53,8 @@ class Measure:
     "start", the "untrained" or the "trained" ones; table_samples: of these, points with at most so many samples.
     needs(point): in words, what else it needs and the point does not have. undefined(point), of a paired measure
     undefined(point, reference): in words, why theory predicts nothing there; a claim leaves such points out, and is
-    refused where it leaves out all. partner: a test that a claim with this one must have, too.
+    refused where it leaves out all. partner: a test that a claim with this one must have, too. any_widths: whether it
+    is right where hidden layers differ in width; where it is not, such points are refused.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Measure:
     table: str = "never"
     table_samples: int | None = None
     partner: str = ""
+    any_widths: bool = False
     needs: Needs = _no_more
     undefined: Undefined = _no_more
 
@@ -88,6 +90,8 @@ class Measure:
         """Why a point where it is defined cannot give it, as `setting=value: what would be right`."""
         settings, layout = point.settings, point.data.layout
         outputs = settings["network"]["outputs"]
+        if len(set(point.widths)) > 1 and not self.any_widths:
+            yield f"network.width={point.widths}: {self.name} is known for one width in all layers"
         if outputs < self.outputs:
             yield f"network.outputs={outputs}: {self.name} needs {self.outputs} outputs"
         for layer in layers or ():
@@ -139,6 +143,7 @@ def measure(
     table: str = "never",
     table_samples: int | None = None,
     partner: str = "",
+    any_widths: bool = False,
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
 ) -> Callable[[Function], Measure]:
@@ -167,6 +172,7 @@ def measure(
             table=table,
             table_samples=table_samples,
             partner=partner,
+            any_widths=any_widths,
             needs=needs,
             undefined=undefined,
         )

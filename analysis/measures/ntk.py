@@ -1,12 +1,12 @@
 """The neural tangent kernel and its tensors of order 1/n, from per-network rows, docs/theory.md sections 2 and 7.
 
-Two outputs, i = 0 and j = 1, tell the Kronecker structures apart: A and D from equal ones, B and F from distinct ones.
-Exchanging the two gives the same number, and half the noise where the rows are independent. In a hidden layer its first
+Two outputs i and j tell the Kronecker structures apart: A and D from equal ones, B and F from distinct ones. All
+ordered pairs of distinct outputs give the same number; their average has less noise. In a hidden layer its first
 neurons stand for the outputs.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from analysis.measures.needs import no_parallel_kinks
 from analysis.points import FOUR_POINT_SAMPLES, Point
 
 
-@measure("ntk_mean", tensor="H", symbol=r"$\mathrm{E}\,H$", families=("H",), table="start")
+@measure("ntk_mean", tensor="H", symbol=r"$\mathrm{E}\,H$", families=("H",), table="start", any_widths=True)
 def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E H_ij;ab -> delta_ij Theta_ab as n grows (docs/theory.md (2.3), PDLT ch. 8)."""
     flow, columns = point.flow(), point.columns("H")
@@ -36,7 +36,14 @@ def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@measure("ntk_variance", tensor="log Var H", symbol=r"$\log\mathrm{Var}\,H$", model="exponent", families=("H",))
+@measure(
+    "ntk_variance",
+    tensor="log Var H",
+    symbol=r"$\log\mathrm{Var}\,H$",
+    model="exponent",
+    families=("H",),
+    any_widths=True,
+)
 def ntk_variance(point: Point, layers: Layers) -> Iterator[Measured]:
     """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (docs/theory.md (2.5), PDLT ch. 8)."""
     columns = [k for k, (i, j, a, b) in enumerate(point.columns("H")) if i == j and a == b]
@@ -93,9 +100,30 @@ class LayerColumns:
         """H_ij;ab of every pair (M, pairs)."""
         return np.stack([self.column("H", (i, a), (j, b)) for a, b in self.pairs], axis=1)
 
+    @property
+    def outputs(self) -> int:
+        return int(self.point.settings["network"]["outputs"])
+
     def H_mean(self) -> Array:
         """H_ii;ab averaged over the outputs (M, pairs)."""
-        return np.mean([self.H(i, i) for i in range(self.point.settings["network"]["outputs"])], axis=0)
+        return np.mean([self.H(i, i) for i in range(self.outputs)], axis=0)
+
+    def H_H(self, ab: tuple[int, ...], cd: tuple[int, ...]) -> Array:
+        """H_ij;ab H_ij;cd averaged over all ordered pairs of distinct outputs (M,)."""
+        (a, b), (c, d) = ab, cd
+        pairs = list(itertools.permutations(range(self.outputs), 2))
+        return np.asarray(
+            sum(self.column("H", (i, a), (j, b)) * self.column("H", (i, c), (j, d)) for i, j in pairs) / len(pairs)
+        )
+
+    def z_z_H(self, ab: tuple[int, ...], cd: tuple[int, ...]) -> Array:
+        """z_i;a z_j;b H_ij;cd averaged over all ordered pairs of distinct outputs (M,)."""
+        (a, b), (c, d) = ab, cd
+        pairs = list(itertools.permutations(range(self.outputs), 2))
+        products = (
+            self.column("z", (i, a)) * self.column("z", (j, b)) * self.column("H", (i, c), (j, d)) for i, j in pairs
+        )
+        return np.asarray(sum(products) / len(pairs))
 
     def measured(
         self, tensor: str, groups: Sequence[tuple[tuple[int, ...], ...]], estimate: Estimate, theory: Array
@@ -135,6 +163,7 @@ def predicted(point: Point, tensor: str, tensors: tuple[str, ...], layer: int) -
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
     needs=no_parallel_kinks,
+    any_widths=True,
 )
 def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E H_ii;ab - Theta_ab), all outputs averaged, is Theta1 of docs/theory.md (2.11)."""
@@ -153,19 +182,25 @@ def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
     grows=True,
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def A(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n Cov(H_00;ab, H_11;cd) is A of docs/theory.md (2.5), estimated as in docs/theory.md (7.5)."""
+    """n Cov(H_ii;ab, H_jj;cd) for i != j is A of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): the
+    covariance of sums over all outputs, less those of equal ones."""
     for at in layer_columns(point, ["H"], layers):
-        X, k = predicted(point, "A", TENSORS, at.layer), len(at.pairs)
-        both = np.concatenate([at.H(0, 0), at.H(1, 1)], axis=1)
-        chosen = list(itertools.combinations_with_replacement(range(k), 2))
-        straight = estimators.covariance(both, [(p, k + q) for p, q in chosen])
-        exchanged = estimators.covariance(both, [(q, k + p) for p, q in chosen])
+        X, m = predicted(point, "A", TENSORS, at.layer), at.outputs
+        chosen = list(itertools.combinations_with_replacement(range(len(at.pairs)), 2))
+        each = [at.H(i, i) for i in range(m)]
+        equal = [estimators.covariance(H, chosen) for H in each]
+        distinct = estimators.covariance(np.sum(each, axis=0), chosen) - sum(equal[1:], equal[0])
         groups = [(at.pairs[p], at.pairs[q]) for p, q in chosen]
-        yield at.measured(
-            "A", groups, estimators.average(straight, exchanged), np.array([X[(*p, *q)] for p, q in groups])
-        )
+        theory = np.array([X[(*p, *q)] for p, q in groups])
+        yield at.measured("A", groups, distinct.scaled(1 / (m * (m - 1))), theory)
+
+
+def _with_crossed(groups: Iterable[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[tuple[tuple[int, ...], ...]]:
+    """The pairs of sample pairs, and after each the one with its second pair reversed, where that is another one."""
+    return [both for p, q in groups for both in ([(p, q), (p, q[::-1])] if p[0] != p[1] and q[0] != q[1] else [(p, q)])]
 
 
 @measure(
@@ -176,20 +211,28 @@ def A(point: Point, layers: Layers) -> Iterator[Measured]:
     grows=True,
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def B(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E H_01;ab H_01;cd is B_acbd of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): it has no mean to
-    subtract and is the least noisy of all."""
+    """n E H_ij;ab H_ij;cd for i != j is B_acbd of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): it has no
+    mean to subtract and is the least noisy of all. The crossed E H_ij;ab H_ij;dc is another component."""
     for at in layer_columns(point, ["H"], layers):
-        X, H = predicted(point, "B", TENSORS, at.layer), at.H(0, 1)
-        chosen = list(itertools.combinations_with_replacement(range(len(at.pairs)), 2))
-        groups = [(at.pairs[p], at.pairs[q]) for p, q in chosen]
+        X = predicted(point, "B", TENSORS, at.layer)
+        groups = _with_crossed(itertools.combinations_with_replacement(at.pairs, 2))
         theory = np.array([X[a, c, b, d] for (a, b), (c, d) in groups])
-        products = np.stack([H[:, p] * H[:, q] for p, q in chosen], axis=1)
-        yield at.measured("B", groups, estimators.mean(products), theory)
+        products = [at.H_H(p, q) for p, q in groups]
+        yield at.measured("B", groups, estimators.mean(np.stack(products, axis=1)), theory)
 
 
-@measure("D", symbol="$D$", families=("H", "g"), grows=True, table="untrained", table_samples=FOUR_POINT_SAMPLES)
+@measure(
+    "D",
+    symbol="$D$",
+    families=("H", "g"),
+    grows=True,
+    table="untrained",
+    table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
+)
 def D(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(g_ab, H_ii;cd), all outputs averaged, is D_abcd of docs/theory.md (2.6).
 
@@ -213,16 +256,15 @@ def D(point: Point, layers: Layers) -> Iterator[Measured]:
     grows=True,
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def F(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E z_0a z_1b H_01;cd is F_acbd of docs/theory.md (2.6), estimated as in docs/theory.md (7.5)."""
+    """n E z_ia z_jb H_ij;cd for i != j is F_acbd of docs/theory.md (2.6), estimated as in docs/theory.md (7.5). The
+    crossed E z_ia z_jb H_ij;dc is another component."""
     for at in layer_columns(point, ["H", "z"], layers):
         X = predicted(point, "F", TENSORS, at.layer)
         zz = list(itertools.combinations_with_replacement(range(point.D), 2))
-        groups = list(itertools.product(zz, at.pairs))
-        products = [
-            at.column("z", (0, a)) * at.column("z", (1, b)) * at.column("H", (0, c), (1, d))
-            for (a, b), (c, d) in groups
-        ]
+        groups = _with_crossed(itertools.product(zz, at.pairs))
+        products = [at.z_z_H(p, q) for p, q in groups]
         theory = np.array([X[a, c, b, d] for (a, b), (c, d) in groups])
         yield at.measured("F", groups, estimators.mean(np.stack(products, axis=1)), theory)

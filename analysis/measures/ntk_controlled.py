@@ -61,6 +61,7 @@ def no_scale(point: Point) -> Iterator[str]:
     partner="ntk_one_step",
     needs=all_layers_below,
     undefined=no_scale,
+    any_widths=True,
 )
 def Theta1_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E H_ii;aa - Theta_aa) is Theta1 of docs/theory.md (2.16), with the controls of docs/theory.md (17.16)."""
@@ -94,6 +95,7 @@ def _controlled_mean(place: int) -> Callable[[list[Chain], int], Estimate]:
     lowest=LOWEST,
     partner="ntk_one_step",
     needs=all_layers_below,
+    any_widths=True,
 )
 def F_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E y is F of docs/theory.md (2.13), where y is the mean of z_i z_j H_ij over the last layer's weights,
@@ -109,6 +111,7 @@ def F_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     lowest=LOWEST,
     partner="ntk_one_step",
     needs=all_layers_below,
+    any_widths=True,
 )
 def B_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E b is B of docs/theory.md (2.12), where b is the mean of H_ij^2 over the last layer's weights, docs/theory.md
@@ -145,6 +148,7 @@ def _controlled_covariance(first: int, second: int) -> Callable[[list[Chain], in
     lowest=LOWEST,
     partner="ntk_one_step",
     needs=all_layers_below,
+    any_widths=True,
 )
 def A_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Var h is A of docs/theory.md (2.15), where h is the mean of H_ii over the last layer's weights, docs/theory.md
@@ -160,6 +164,7 @@ def A_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     lowest=LOWEST,
     partner="ntk_one_step",
     needs=all_layers_below,
+    any_widths=True,
 )
 def D_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(g, h) is D of docs/theory.md (2.14), estimated as `A_controlled` is: docs/theory.md (17.9) and (17.16)."""
@@ -167,11 +172,7 @@ def D_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
 
 
 @measure(
-    "ntk_one_step",
-    symbol="one step",
-    model="constant",
-    families=FAMILIES,
-    needs=all_layers_below,
+    "ntk_one_step", symbol="one step", model="constant", families=FAMILIES, needs=all_layers_below, any_widths=True
 )
 def ntk_one_step(point: Point, layers: Layers) -> Iterator[Measured]:
     """What the controls of docs/theory.md (17.16) take for granted has the mean zero at every width: g, h, y and b less

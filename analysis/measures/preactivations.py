@@ -11,7 +11,9 @@ from analysis.measures.needs import no_parallel_kinks, outputs_of_last_layer
 from analysis.points import FOUR_POINT_SAMPLES, Point
 
 
-@measure("V", symbol="$V$", families=("g",), grows=True, table="start", table_samples=FOUR_POINT_SAMPLES)
+@measure(
+    "V", symbol="$V$", families=("g",), grows=True, table="start", table_samples=FOUR_POINT_SAMPLES, any_widths=True
+)
 def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
     """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components: docs/theory.md (1.11) and (7.3), PDLT ch. 4."""
     pairs = point.columns("g")
@@ -70,6 +72,7 @@ def vertex_over_theory(point: Point, layers: Layers) -> Iterator[Measured]:
     families=("m2", "m4"),
     table="start",
     table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
 )
 def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
     """V from products of distinct neurons, n (E z_ia z_ib z_jc z_jd - E z_ia z_ib E z_jc z_jd) (docs/theory.md (7.1)).
@@ -111,6 +114,7 @@ def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
     needs=outputs_of_last_layer,
+    any_widths=True,
 )
 def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
     """(n/3) of the fourth cumulant of an output is V_(aa)(aa), docs/theory.md (1.3) and (7.2): p(z) is nearly Gaussian.
@@ -139,6 +143,7 @@ def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
     table="start",
     table_samples=FOUR_POINT_SAMPLES,
     needs=no_parallel_kinks,
+    any_widths=True,
 )
 def metric(point: Point, layers: Layers) -> Iterator[Measured]:
     """G1_ab = n (E g_ab - K_ab), docs/theory.md (1.6) and (7.4), PDLT ch. 4."""
@@ -186,7 +191,7 @@ def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@measure("K", tensor="G", symbol=r"$\mathrm{E}\,g$", families=("g",), table="start")
+@measure("K", tensor="G", symbol=r"$\mathrm{E}\,g$", families=("g",), table="start", any_widths=True)
 def kernel_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E g_ab against K_ab, and K + G1/n where it is known (docs/theory.md (1.2)). For the table of estimates."""
     flow, pairs = point.flow(), point.columns("g")

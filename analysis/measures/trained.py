@@ -72,6 +72,7 @@ def _spread(point: Point, least: float) -> tuple[list[int], Array]:
     steps="end",
     table="trained",
     needs=closed_form_known,
+    any_widths=True,
 )
 def trained_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E z_i;a after training, train and test samples, in units of the targets (docs/theory.md (5.2), PDLT ch. 10)."""
@@ -98,6 +99,7 @@ def trained_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     steps="end",
     table="trained",
     needs=closed_form_known,
+    any_widths=True,
 )
 def trained_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     """Cov(z_i;a, z_i;b) after training of one output, in units of its size before (docs/theory.md (5.2))."""

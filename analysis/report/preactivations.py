@@ -48,7 +48,7 @@ def density(claim: Claim, result: Result) -> Figure | None:
     flow, L = point.flow(True), point.depth
     assert flow.V is not None
     assert flow.G1 is not None
-    K, G1, V, n = flow.K[-1, 0, 0], flow.G1[-1, 0, 0], flow.V[-1, 0, 0, 0, 0], point.n
+    K, G1, V, n = flow.K[-1, 0, 0], flow.G1[-1, 0, 0], flow.V[-1, 0, 0, 0, 0], [point.n, *point.widths][-1]
     z = point.read("z", L)[:, 0]
     unit = np.sqrt(K)
     edges = np.linspace(-5, 5, 51)

@@ -134,7 +134,8 @@ def test_plain_data_give_estimates_and_no_verdict(tmp_path: Path) -> None:
     simulate.run("ensemble.networks=200", f"output={tmp_path}/p", "workers=1", "network.width=[8,16,8]")
     result = analysis.analyze(tmp_path / "p", output=tmp_path / "r")
     assert not result.verdicts
-    assert set(result.estimates["tensor"]) == {"G", "G1", "V", "V of neurons", "cumulant"}
+    controlled = {"V controlled", "G1 controlled"}
+    assert set(result.estimates["tensor"]) == {"G", "G1", "V", "V of neurons", "cumulant", *controlled}
     assert (tmp_path / "r" / "report.html").exists()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import forecast, race, tables
+from benchmarks import forecast, mutants, race, tables
 from benchmarks.contenders import Case, ours
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +40,24 @@ def test_memory_and_start_up() -> None:
     assert measured["many"]["networks"] == 4 * measured["few"]["networks"]
     assert np.isfinite(measured["few"]["over"])
     assert race.start_up(1) > 0
+
+
+def test_mutants_are_judged(tmp_path: Path) -> None:
+    """A wrong C_b is rejected and the right theory is not, at a false-alarm rate of 1 %; what so few networks cannot
+    see, or no test tests, survives."""
+    untested = (f"~claim.tests.{name}" for name in ("ntk_mean", "V", "Theta1", "A", "B", "D", "F"))
+    names = ["C_b dropped above layer 1", "<s_b s''_d> transposed in F", "uniform weights"]
+    kernels = ("activation=tanh", "observables.record=[kernel]", *untested)
+    found = list(mutants.rows(1000, ["general"], names, kernels))
+    assert [row.verdict == "disagrees" for row in found] == [False, True, False, False]
+    survivors = mutants.survivors(found)
+    assert survivors == names[1:]
+    made = {"machine": "", "networks": 1000, "rows": [row.__dict__ for row in found], "survivors": survivors}
+    page = tmp_path / "page.md"
+    page.write_text("\n".join([tables.BEGIN.format(command="this"), tables.END, ""]))
+    tables.insert(page, tables.mutants(made), "this")
+    assert f"| {names[1]} (survives) | " in page.read_text()
+    assert "| C_b dropped above layer 1 | **disagrees**, " in page.read_text()
 
 
 def test_the_tables_of_the_docs_are_those_of_the_results() -> None:

@@ -39,9 +39,9 @@ K2 = F(np.array(K1))
 K3 = F(K2)
 
 
-def planted(m2: Array, m3: Array) -> Rows:
+def planted(m2: Array, m3: Array, *overrides: str) -> Rows:
     """Rows of one input whose steps m(2) and m(3) are given."""
-    data = rows(*SQUARE, "observables=kernel", x=inputs_of([[K1 / C_W]]))
+    data = rows(*SQUARE, "observables=kernel", *overrides, x=inputs_of([[K1 / C_W]]))
     g2 = K2 + m2
     for layer, g in ((1, np.full(len(m2), K1)), (2, g2), (3, F(g2) + m3)):
         data.fill("g", layer, lambda *pair, g=g: g)
@@ -129,6 +129,29 @@ def test_layer_law() -> None:
     found = {(m.tensor, m.layer): m.estimate.value for m in layer_law(right.point, None)}
     assert found["m", 2] == pytest.approx([0])
     assert found["m m - v/n", 2] == pytest.approx([0])
+
+
+def test_unequal_widths() -> None:
+    """A layer's step has the width of the layer below, and a tensor is multiplied by it. Negative control: the two
+    widths exchanged."""
+    n1, n2 = 512, 128
+    first, second, third = signs(3)
+    sd2, sd3 = np.sqrt(v(np.array(K1)) / n1), np.sqrt(v(K2) / n2)
+    m2, m3 = sd2 * (0.1 + first), sd3 * (0.2 + second + 0.3 * third * first)
+    data = planted(m2, m3, f"network.width=[{n1},{n2}]")
+    assert value(metric_controlled, data, 3) == pytest.approx(3 * C_W * v(np.array(K1)) * n2 / n1, rel=1e-6)
+    g2, linear = K2 + m2, 6 * C_W * K2 * m2 + m3
+    known = (6 * C_W * K2) ** 2 * v(np.array(K1)) / n1 + v(g2).mean() / n2
+    expected = n2 * (np.var(F(g2) + m3, ddof=1) - np.var(linear, ddof=1) + known)
+    assert value(vertex_controlled, data, 3) == pytest.approx(expected, rel=1e-6)
+    found = {(m.tensor, m.layer): m.estimate.value for m in layer_law(data.point, None)}
+    assert found["m", 2] == pytest.approx([0.1])
+    assert found["m", 3] == pytest.approx([0.2])
+    assert found["m g", 3] == pytest.approx([0.02])
+    wrong = planted(m2, m3, f"network.width=[{n2},{n1}]")
+    assert value(vertex_controlled, wrong, 3) != pytest.approx(expected, rel=0.5)
+    with pytest.raises(ValueError, match=r"network.width=\[512, 128\]: six_point_controlled is known for one width"):
+        six_point_controlled(data.point, None)
 
 
 def test_outputs_law() -> None:

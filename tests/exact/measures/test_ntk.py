@@ -176,24 +176,23 @@ def test_A() -> None:
 
 
 def test_B() -> None:
-    """B of docs/theory.md (2.5) by the estimator of docs/theory.md (7.5), from H_01;ab with a <= b: what is stored of
-    H_01;ba is another number and plays no part."""
-    data, planted = made(), np.array([[0.5, 0.1, 0.2], [0.1, 0.4, 0.1], [0.2, 0.1, 0.6]])
-    means = np.array([0.05, 0.1, -0.05])  # no mean is subtracted
+    """B of docs/theory.md (2.5) by the estimator of docs/theory.md (7.5). Exchanging the outputs takes H_01;ab to
+    H_01;ba and gives the other half of the estimate; H_01;01 H_01;10 is a component of its own."""
+    data, pairs = made(), [(0, 0), (0, 1), (1, 0), (1, 1)]
+    planted = np.array([[0.5, 0.1, 0.2, 0.1], [0.1, 0.4, 0.15, 0.1], [0.2, 0.15, 0.7, 0.3], [0.1, 0.1, 0.3, 0.6]])
+    means = np.array([0.05, 0.1, 0.08, -0.05])  # no mean is subtracted
     values = drawn(means, (planted / 8 - np.outer(means, means)) * NETWORKS / (NETWORKS - 1))
-
-    def value(outputs: tuple[int, int], pair: tuple[int, int]) -> Any:
-        return values[PAIRS.index(pair)] if outputs == (0, 1) and pair in PAIRS else 9.0
-
-    ntk(data, value)
+    ntk(data, lambda outputs, pair: values[pairs.index(pair)] if outputs == (0, 1) else 9.0)
 
     def check(data: Rows) -> None:
-        groups = list(itertools.combinations_with_replacement(PAIRS, 2))
-        estimate = [planted[PAIRS.index(p), PAIRS.index(q)] for p, q in groups]
+        groups = [*itertools.combinations_with_replacement(PAIRS, 2)]
+        groups.insert(4, ((0, 1), (1, 0)))
+        places = [[pairs.index(pair) for pair in (p, q, p[::-1], q[::-1])] for p, q in groups]
+        estimate = [(planted[i, j] + planted[k, l]) / 2 for i, j, k, l in places]
         theory = [float(TWO.B[(*p, *q)]) for p, q in groups]
         expect(list(B(data.point, None)), wanted("B", groups, estimate, theory))
 
-    holds(check, data, data.scaled("H"), data.exchanged("H", (0, 1, 0, 1), (0, 1, 1, 0)))
+    holds(check, data, data.scaled("H"), data.exchanged("H", (0, 1, 0, 1), (0, 1, 1, 1)))
 
 
 def test_D() -> None:
@@ -223,23 +222,25 @@ def test_F() -> None:
     """F of docs/theory.md (2.6) by the estimator of docs/theory.md (7.5). Outputs are signs, and H_01;cd is built of
     their products: each mean of three factors is the one put in."""
     data, z = made(), signs(4).reshape(2, 2, NETWORKS)
-    planted = {pair: np.arange(4).reshape(2, 2) + place for place, pair in enumerate(PAIRS, start=1)}
+    ordered = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    planted = {pair: np.arange(4).reshape(2, 2) + place**2 for place, pair in enumerate(ordered, start=1)}
     data.fill("z", 2, lambda i, a: z[i, a])
 
     def value(outputs: tuple[int, int], pair: tuple[int, int]) -> Any:
-        if outputs != (0, 1) or pair not in PAIRS:
+        if outputs != (0, 1):
             return 9.0
         return np.einsum("ab,am,bm->m", planted[pair], z[0], z[1]) / 8 + 0.3 * signs(5)[4]
 
     ntk(data, value)
 
     def check(data: Rows) -> None:
-        groups = list(itertools.product(PAIRS, PAIRS))
-        estimate = [float(planted[q][p]) for p, q in groups]
+        groups = [*itertools.product(PAIRS, PAIRS)]
+        groups.insert(5, ((0, 1), (1, 0)))
+        estimate = [float(planted[q][p] + planted[q[::-1]][p[::-1]]) / 2 for p, q in groups]
         theory = [float(TWO.F[(*p, *q)]) for p, q in groups]
         expect(list(F(data.point, None)), wanted("F", groups, estimate, theory))
 
-    holds(check, data, data.scaled("H"), data.scaled("z"), data.exchanged("H", (0, 1, 0, 1), (0, 1, 1, 0)))
+    holds(check, data, data.scaled("H"), data.scaled("z"), data.exchanged("H", (0, 1, 0, 1), (0, 1, 1, 1)))
 
 
 @pytest.mark.parametrize("measure", [A, B, D, F, Theta1])
@@ -264,3 +265,23 @@ def test_predictions_of_other_rates_differ(measure: Measure) -> None:
         return next(measure(data.point, [3])).theory
 
     assert not np.allclose(theory("dynamics.lambda_W=1.0"), theory("dynamics.lambda_W=1.1"), rtol=1e-3)
+
+
+def test_more_outputs_are_more_pairs() -> None:
+    """A, B and F average all ordered pairs of distinct outputs: with three outputs of which only two have values, each
+    is the third part of what these two give."""
+    *z, common = signs(5)
+    found = []
+    for count in (2, 3):
+        data = made(f"network.outputs={count}").fill("z", 2, lambda i, a: z[2 * i + a] if i < 2 else 0.0)
+        ntk(data, lambda ij, ab: (z[ab[0]] * z[2 + ab[1]] + common) * (1 + ab[0] + 2 * ab[1]) if max(ij) < 2 else 0.0)
+        found.append([next(measure(data.point, None)).estimate.value for measure in (A, B, F)])
+    for two, three in zip(*found, strict=True):
+        np.testing.assert_allclose(three, two / 3, rtol=1e-12, atol=1e-13)
+        assert np.abs(two).max() > 1
+
+
+def test_the_scale_of_unequal_widths() -> None:
+    """n is the smallest width, and the shape holds their ratios."""
+    point = made("network.depth=4", "network.width=[24,48,24]", "dynamics.lambda_b=1", "dynamics.lambda_W=1").point
+    assert (point.n, point.shape) == (24, (1, 2, 1))

@@ -1,0 +1,250 @@
+"""Judge claims with wrong theories and wrong simulations, and print which claim rejects which mutant.
+
+    python -m benchmarks.mutants [--networks 20000] [--claims general,ntk] [--write]
+
+Each mutant is a mistake that once passed every claim. A wrong theory judges the data of a right simulation, and the
+right theory judges the data of a wrong simulation. Functions are exchanged in this process, and no file is changed.
+--networks: of each data set. --write puts the table into docs/results.md and its numbers into docs/mutants.json.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import analysis
+import simulate
+from analysis import points
+from analysis.estimators import Array
+from analysis.theory import layer, recursion
+from analysis.theory.layer import Layer, Tensors
+from analysis.theory.tensors import RECURSIONS
+from benchmarks import race, tables
+from simulate.networks import dense, law, streams
+from simulate.running import samplers
+from simulate.training import algorithms
+
+Exchange = tuple[Any, str, Any]  # an object or a mapping, the name of what is exchanged, and what takes its place
+
+
+# ------------------------------------------------------------------- wrong theories
+
+
+def _exchanged_L(self: Layer, X: Array) -> Array:
+    """L_ab of docs/theory.md (1.4) with X_aa and X_bb exchanged."""
+    diagonal = np.einsum("...aa->...a", X)
+    first, second = self.M(2, 0) * diagonal[..., None, :], self.M(0, 2) * diagonal[..., :, None]
+    return self.C_W / 2 * (first + 2 * self.M(1, 1) * X + second)
+
+
+class _Transposed(Layer):
+    """A layer whose <s_a s''_b> is transposed."""
+
+    def M(self, i: int, j: int) -> Array:
+        return self.expectations.tensor(j, i) if {i, j} == {0, 2} else self.expectations.tensor(i, j)
+
+
+def _transposed_F(here: Layer, old: Tensors, new: Tensors) -> Array:
+    """F of docs/theory.md (2.8) with <s_b s''_d> transposed."""
+    return _F.step(_Transposed(**{field.name: getattr(here, field.name) for field in fields(here)}), old, new)
+
+
+def _inverse_ratio(*givens: Any) -> Layer:
+    """A step with 1/rho for rho of docs/theory.md section 0."""
+    right = Layer(*givens)
+    return replace(right, rho=1 / right.rho)
+
+
+def _late_rates(name: str, value: Any, depth: int) -> Array:
+    """Rates of which a step from layer l to l + 1 takes those of layer l."""
+    rates = _layerwise(name, value, depth)
+    return np.concatenate([rates[:1], rates[:-1]])
+
+
+def _without_biases(*givens: Any) -> Layer:
+    """A step that drops C_b, which layer 1 has."""
+    return replace(Layer(*givens), C_b=0.0)
+
+
+def _exchanged_fourth(self: Layer, order: int, V: Array) -> Array:
+    """The contraction of docs/theory.md (1.6) with 4 V_aabb + 2 V_abab for 2 V_aabb + 4 V_abab."""
+    excess = 2 * (np.einsum("aabb->ab", V) - np.einsum("abab->ab", V))
+    return _fourth(self, order, V) + excess * self.M(order + 2, order + 2)
+
+
+_F, _layerwise, _fourth = RECURSIONS["F"], recursion._layerwise, Layer.fourth
+THEORIES: dict[str, tuple[Exchange, ...]] = {
+    "X_aa and X_bb exchanged in L_ab": ((layer.Layer, "L", _exchanged_L),),
+    "<s_b s''_d> transposed in F": ((RECURSIONS, "F", replace(_F, step=_transposed_F)),),
+    "1/rho for rho": ((recursion, "Layer", _inverse_ratio),),
+    "rates of layer l for those of l + 1": ((recursion, "_layerwise", _late_rates),),
+    "C_b dropped above layer 1": ((recursion, "Layer", _without_biases),),
+    "4 V_aabb + 2 V_abab in the quartic contraction": ((layer.Layer, "fourth", _exchanged_fourth),),
+}
+
+
+# ------------------------------------------------------------------- wrong simulations
+
+
+def _fan_out(rates: Sequence[float], sizes: Sequence[int]) -> tuple[float, ...]:
+    """The lambda_W with which lambda_W / n_{l-1} is the right lambda_W over n_l, in hidden layers."""
+    last = len(rates) - 1
+    return tuple(rate * sizes[k] / sizes[k + 1] if k < last else rate for k, rate in enumerate(rates))
+
+
+def _fan_out_rates(t: algorithms.Training, rate: float, bare: bool = False) -> list[tuple[float, float]]:
+    sizes = [t.parameters.W[0].shape[-1], *(W.shape[-2] for W in t.parameters.W)]
+    dynamics = replace(t.dynamics, lambda_W=_fan_out(t.dynamics.lambda_W, sizes))
+    return _rates(replace(t, dynamics=dynamics), rate, bare)
+
+
+def _fan_out_ntk(parameters: dense.Parameters, *rest: Any) -> torch.Tensor:
+    *others, lambda_b, lambda_W = rest
+    sizes = [parameters.W[0].shape[-1], *(W.shape[-2] for W in parameters.W)]
+    return _dense_ntk(parameters, *others, lambda_b, _fan_out(lambda_W, sizes))
+
+
+def _fan_out_law(settings: Any, layers: list[law.Drawn], *rest: Any) -> dict[int, torch.Tensor]:
+    sizes = [settings.network.widths[0], *settings.network.widths, settings.network.outputs]
+    dynamics = replace(settings.dynamics, lambda_W=_fan_out(settings.dynamics.lambda_W, sizes))
+    return _law_ntk(replace(settings, dynamics=dynamics), layers, *rest)
+
+
+def _uniform(self: streams.Stream, kind: int, at: int, *shape: int, scale: float = 1.0) -> torch.Tensor:
+    """Weights with a uniform law of the same variance."""
+    z = _normal(self, kind, at, *shape, scale=scale)
+    if kind == streams.WEIGHTS:
+        z.div_(scale * 2**0.5).erf_().mul_(scale * 3**0.5)
+    return z
+
+
+def _one_step_less(t: algorithms.Training, steps: tuple[int, ...]) -> Iterator[int]:
+    """A training that begins with its second step."""
+    t.done = 1
+    return _trajectory(t, steps)
+
+
+_rates, _dense_ntk, _law_ntk = algorithms._rates, dense.ntk, law.ntk
+_normal, _trajectory = streams.Stream.normal, samplers.trajectory
+SIMULATIONS: dict[str, tuple[Exchange, ...]] = {
+    "fan-out rates": (
+        (algorithms, "_rates", _fan_out_rates), (dense, "ntk", _fan_out_ntk), (law, "ntk", _fan_out_law),
+    ),
+    "uniform weights": ((streams.Stream, "normal", _uniform),),
+    "one training step too few": ((samplers, "trajectory", _one_step_less),),
+}  # fmt: skip
+
+
+@contextmanager
+def mutated(name: str) -> Iterator[None]:
+    """While it lasts the theory or the simulation has the mistake of that name; `none` has none."""
+
+    def exchange(place: Any, key: str, value: Any) -> Callable[[], None]:
+        put = place.__setitem__ if isinstance(place, dict) else lambda k, v: setattr(place, k, v)
+        before = place[key] if isinstance(place, dict) else getattr(place, key)
+        put(key, value)
+        return lambda: put(key, before)
+
+    with ExitStack() as stack:
+        for entry in {"none": (), **THEORIES, **SIMULATIONS}[name]:
+            stack.callback(exchange(*entry))
+        stack.callback(points._flow.cache_clear)
+        points._flow.cache_clear()
+        yield
+
+
+# ------------------------------------------------------------------- claims of demo size
+
+_ONLY_KERNELS = [f"~claim.tests.{name}" for name in ("Theta1_controlled", "A_controlled", "B_controlled",
+                 "D_controlled", "F_controlled", "ntk_one_step")]  # fmt: skip
+_UNTRAINED = ("one training step too few",)
+# Mutants that have no part in what a claim measures.
+APART = {"general": _UNTRAINED, "ntk": _UNTRAINED, "general_controlled": (*_UNTRAINED, "fan-out rates")}
+NARROW = "network.width=[16,32,16],[24,48,24],[32,64,32],[64,128,64]"
+CLAIMS: dict[str, tuple[str, ...]] = {
+    "general": ("experiment=general", NARROW),
+    "general_controlled": ("experiment=general_controlled", NARROW, "observables=kernel", *_ONLY_KERNELS),
+    "ntk": ("experiment=ntk", "network.width=16,24,32,64"),
+    "first_steps": ("experiment=first_steps",),
+    "infinite_width_training": ("experiment=infinite_width_training",),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one claim judges one mutant: the verdict, and the largest deviation of a coefficient with its test."""
+
+    mutant: str
+    claim: str
+    verdict: str
+    pull: float
+    test: str
+
+
+def _simulated(name: str, networks: int, folder: Path, *overrides: str) -> Any:
+    given = (*CLAIMS[name], f"ensemble.networks={networks}", "workers=1", "ensemble.device=cpu")
+    return simulate.sweep(*given, *overrides, f"output={folder}")
+
+
+def judged(mutant: str, claim: str, sets: Any) -> Row:
+    """What a claim says of data sets, with the right or a wrong theory."""
+    verdict = analysis.analyze(sets, figures=False).verdicts[0]
+    worst = max(verdict.judged, key=lambda j: abs(j.fit.pull))
+    return Row(mutant, claim, verdict.verdict, worst.fit.pull, worst.fit.series.test)
+
+
+def rows(networks: int, claims: Sequence[str], mutants: Sequence[str], overrides: Sequence[str] = ()) -> Iterator[Row]:
+    """Every claim with no mutant and with each of `mutants`. overrides: further settings of the claims."""
+    for claim in claims:
+        with tempfile.TemporaryDirectory() as folder:
+            sets = _simulated(claim, networks, Path(folder) / "right", *overrides)
+            yield judged("none", claim, sets)
+            for name in (name for name in mutants if name not in APART.get(claim, ())):
+                if name in THEORIES:
+                    with mutated(name):
+                        yield judged(name, claim, sets)
+                    continue
+                sampler = ("ensemble.sampler=dense",) if name == "uniform weights" else ()
+                with mutated(name):
+                    wrong = _simulated(claim, networks, Path(folder) / name.replace(" ", "-"), *overrides, *sampler)
+                yield judged(name, claim, wrong)
+
+
+def survivors(found: Sequence[Row]) -> list[str]:
+    """The mutants that no claim rejects."""
+    dead = {row.mutant for row in found if row.verdict == "disagrees"}
+    return [name for name in dict.fromkeys(row.mutant for row in found) if name not in dead | {"none"}]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", type=int, default=20_000)
+    parser.add_argument("--claims", type=lambda text: text.split(","), default=list(CLAIMS))
+    parser.add_argument("--write", action="store_true", help="put table and JSON into docs/")
+    options = parser.parse_args()
+    if unknown := set(options.claims) - set(CLAIMS):
+        parser.error(f"--claims: unknown {', '.join(sorted(unknown))}; known are {', '.join(CLAIMS)}")
+    found = []
+    for row in rows(options.networks, options.claims, [*THEORIES, *SIMULATIONS]):
+        found.append(row)
+        print(f"{row.mutant}; {row.claim}: {row.verdict}, {row.pull:+.1f} ({row.test})", file=sys.stderr, flush=True)
+    made = [{field.name: getattr(row, field.name) for field in fields(row)} for row in found]
+    result = {"machine": race.machine(), "networks": options.networks, "rows": made, "survivors": survivors(found)}
+    text = tables.mutants(result)
+    print(text)
+    if options.write:
+        docs = Path(__file__).parents[1] / "docs"
+        (docs / "mutants.json").write_text(json.dumps(result, indent=1) + "\n")
+        tables.insert(docs / "results.md", text, "python -m benchmarks.mutants --write")
+
+
+if __name__ == "__main__":
+    main()
