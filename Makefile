@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 DEMO := outputs/demo
 PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: venv demo test test-oldest test-newest lint types soak cluster bench bench-peers clean
+.PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers clean
 
 venv: $(VENV)/.installed
 
@@ -40,7 +40,13 @@ lint: venv
 types: venv
 	$(BIN)/mypy
 
-test: venv lint types
+# The types are checked while the tests on Slurm wait.
+test: venv lint
+	$(MAKE) --no-print-directory -j 2 types tests
+
+# Bytecode is kept whatever the environment says: else each process that a test starts compiles these packages.
+tests test-oldest: export PYTHONDONTWRITEBYTECODE =
+tests: venv
 	$(BIN)/python $(PYTEST)
 
 # bounds.txt has each dependency at its own lower bound, so bounds that exclude each other are an error. pip installs

@@ -104,7 +104,7 @@ def test_other_processes_of_the_caller_are_left_alone(tmp_path: Path) -> None:
     thread = threading.Thread(target=start_process)
     thread.start()
     simulate.run("network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.block=4",
-                 "ensemble.networks=3000", "workers=2", "ensemble.device=cpu", f"output={tmp_path}/a")  # fmt: skip
+                 "ensemble.networks=1500", "workers=2", "ensemble.device=cpu", f"output={tmp_path}/a")  # fmt: skip
     thread.join()
     assert multiprocessing.active_children() == started
     started[0].terminate()
