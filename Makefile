@@ -13,6 +13,7 @@ BENCH ?= --rounds 5 --seconds 0.5
 TORCH ?= cpu
 BIN := $(VENV)/bin
 DEMO := outputs/demo
+LOOPS := ensemble.sampler=law,dense observables=ntk network.width=16 ensemble.networks=64 ensemble.device=cpu workers=1
 PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers clean
@@ -46,7 +47,9 @@ test: venv lint
 
 # Bytecode is kept whatever the environment says: else each process that a test starts compiles these packages.
 tests test-oldest: export PYTHONDONTWRITEBYTECODE =
+# The loops of most tests are compiled before these begin: else each process compiles them at the same time.
 tests: venv
+	folder=$$(mktemp -d) && $(BIN)/python -m simulate -m $(LOOPS) output=$$folder/a >/dev/null 2>&1; rm -rf "$$folder"
 	$(BIN)/python $(PYTEST)
 
 # bounds.txt has each dependency at its own lower bound, so bounds that exclude each other are an error. pip installs
