@@ -12,6 +12,8 @@ NEWEST ?= .venv-newest
 BENCH ?= --rounds 5 --seconds 0.5
 TORCH ?= cpu
 BIN := $(VENV)/bin
+# pip compiles bytecode on one core, for a minute; compileall takes all cores.
+PIP := $(BIN)/python -m pip install -q --no-compile
 DEMO := outputs/demo
 LOOPS := ensemble.sampler=law,dense observables=ntk network.width=16 ensemble.networks=64 ensemble.device=cpu workers=1
 PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
@@ -23,9 +25,9 @@ venv: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints-cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@if $(BIN)/python -c "import torch" 2>/dev/null; then echo "torch is here already and stays as it is"; \
-	elif [ "$(TORCH)" = cuda ]; then $(BIN)/python -m pip install -q torch; \
-	else $(BIN)/python -m pip install -q -c constraints-cpu.txt torch; fi
-	$(BIN)/python -m pip install -q -e ".[dev]"
+	elif [ "$(TORCH)" = cuda ]; then $(PIP) torch; else $(PIP) -c constraints-cpu.txt torch; fi
+	$(PIP) -e ".[dev]"
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # some packages have files of other versions of Python
 	touch $@
 
 demo: venv
