@@ -12,7 +12,7 @@ NEWEST ?= .venv-newest
 BENCH ?= --rounds 5 --seconds 0.5
 TORCH ?= cpu
 BIN := $(VENV)/bin
-# pip compiles bytecode on one core, for a minute; compileall takes all cores.
+# pip compiles bytecode on one core; compileall takes all cores.
 PIP := $(BIN)/python -m pip install -q --no-compile
 DEMO := outputs/demo
 LOOPS := ensemble.sampler=law,dense observables=ntk network.width=16 ensemble.networks=64 ensemble.device=cpu workers=1
