@@ -12,20 +12,23 @@ NEWEST ?= .venv-newest
 BENCH ?= --rounds 5 --seconds 0.5
 TORCH ?= cpu
 BIN := $(VENV)/bin
+# pip compiles bytecode on one core; compileall takes all cores.
+PIP := $(BIN)/python -m pip install -q --no-compile
 DEMO := outputs/demo
+LOOPS := ensemble.sampler=law,dense observables=ntk network.width=16 ensemble.networks=64 ensemble.device=cpu workers=1
 PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: venv demo test test-oldest test-newest lint types soak cluster bench bench-peers results clean
+.PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers results clean
 
 venv: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints-cpu.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@if $(BIN)/python -c "import torch" 2>/dev/null; then echo "torch is here already and stays as it is"; \
-	elif [ "$(TORCH)" = cuda ]; then $(BIN)/python -m pip install -q torch; \
-	else $(BIN)/python -m pip install -q -c constraints-cpu.txt torch; fi
+	elif [ "$(TORCH)" = cuda ]; then $(PIP) torch; else $(PIP) -c constraints-cpu.txt torch; fi
 	@if $(BIN)/python -c "import triton" 2>/dev/null; then extras=dev; else extras=dev,gpu-test; fi; \
-	$(BIN)/python -m pip install -q -e ".[$$extras]"
+	$(PIP) -e ".[$$extras]"
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # some packages have files of other versions of Python
 	touch $@
 
 demo: venv
@@ -41,7 +44,15 @@ lint: venv
 types: venv
 	$(BIN)/mypy
 
-test: venv lint types
+# The types are checked while the tests on Slurm wait.
+test: venv lint
+	$(MAKE) --no-print-directory -j 2 types tests
+
+# Bytecode is kept whatever the environment says: else each process that a test starts compiles these packages.
+tests test-oldest: export PYTHONDONTWRITEBYTECODE =
+# The loops of most tests are compiled before these begin: else each process compiles them at the same time.
+tests: venv
+	folder=$$(mktemp -d) && $(BIN)/python -m simulate -m $(LOOPS) output=$$folder/a >/dev/null 2>&1; rm -rf "$$folder"
 	$(BIN)/python $(PYTEST)
 
 # bounds.txt has each dependency at its own lower bound, so bounds that exclude each other are an error. pip installs

@@ -12,7 +12,7 @@ from typing import Any
 
 from configs.composing import Folders, in_one_line
 from configs.composing import composed as _compose
-from configs.folder import SEARCH_PATH, ConfigError, keys, options, own_folders, own_options
+from configs.folder import SEARCH_PATH, ConfigError, keys, options, own_folders, own_options, read_override
 from configs.hydra_settings import LAUNCHER, RUN, SWEEP, is_hydras, output_of, refusal
 from configs.sweeps import FORM, UNSWEPT, axes_of, check_axis, product, quoted, text, values_of
 
@@ -125,7 +125,6 @@ def _given(overrides: Sequence[str], folders: Folders) -> _Given:
     The last of two values of a key counts, as in Hydra, be they lists or not. ConfigError for two launchers or two
     lists of plugins, and for two names of the output.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     fixed: list[tuple[str, str]] = []  # key, override
@@ -137,7 +136,7 @@ def _given(overrides: Sequence[str], folders: Folders) -> _Given:
         if typed.startswith(f"{LAUNCHER}="):
             override = "cluster=" + typed.partition("=")[2]
         try:
-            (parsed,) = OverridesParser.create().parse_overrides([override])
+            parsed = read_override(override)
         except (HydraException, RecursionError, ValueError) as error:
             raise in_one_line(error, [typed]) from None
         key, group = parsed.get_key_element(), parsed.key_or_group

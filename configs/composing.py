@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from configs.folder import PRIMARY, ConfigError, broken, groups, keys_with_defaults, options
+from configs.folder import PRIMARY, ConfigError, broken, groups, keys_with_defaults, options, read_override
 from configs.hydra_settings import refuse_changed
 from configs.own_rows import keep_own_rows
 
@@ -97,16 +97,20 @@ def _plain(part: Any, resolve: bool) -> dict[str, Any]:
 
 def _of_package(name: str, overrides: Sequence[str]) -> Any:
     """The config from the package's files. Hydra first loads the files of the chosen options, which takes long and is
-    the same for all points of a sweep, and then overrides single settings."""
+    the same for all points of a sweep and for most runs of a process, and then overrides single settings."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    single = [override for override in parsed if "." in override.key_or_group and override.package is None]
-    choices = tuple(text for text, override in zip(overrides, parsed, strict=True) if override not in single)
+    read = [read_override(override) for override in overrides]
+    single = [override for override in read if not _chooses(override.key_or_group) and override.package is None]
+    choices = tuple(text for text, override in zip(overrides, read, strict=True) if override not in single)
     config = deepcopy(_of_choices(name, choices))
     ConfigLoaderImpl._apply_overrides_to_config(single, config)
     return config
+
+
+def _chooses(key: str) -> bool:
+    """Whether an override of this key may choose a file; output, workers and all keys with a dot do not."""
+    return "." not in key and (key in groups() or "/" in key)
 
 
 @lru_cache(maxsize=256)

@@ -8,9 +8,11 @@ A folder is named by --config-dir=DIR, or by hydra.searchpath=[DIR,...].
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 PRIMARY = ("simulate", "analysis")
 SEARCH_PATH = "hydra.searchpath"
@@ -70,12 +72,20 @@ def own_folders(overrides: Sequence[str], config_dir: str | Path | None = None) 
     return found
 
 
+@lru_cache(maxsize=1024)
+def read_override(text: str) -> Any:
+    """An override as Hydra reads it, which takes milliseconds. HydraException where it has not the form of one."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (parsed,) = OverridesParser.create().parse_overrides([text])
+    return parsed
+
+
 def _search_path(text: str) -> list[str]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser  # late: it takes a third of a second
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException  # late: it takes a third of a second
 
     try:
-        (parsed,) = OverridesParser.create().parse_overrides([f"{SEARCH_PATH}={text}"])
+        parsed = read_override(f"{SEARCH_PATH}={text}")
     except HydraException:
         parsed = None
     entries = parsed.value() if parsed and not parsed.is_sweep_override() else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from configs.folder import ConfigError, options
+from configs.folder import ConfigError, options, read_override
 
 UNSWEPT = ("cluster", "plugins", "sweep")  # all points of a sweep share these
 ZIP = "zip"  # in `sweep`, the settings whose lists are paired
@@ -30,12 +30,11 @@ def text(value: Any) -> str:
 
 
 def _reads_as(word: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        (parsed,) = OverridesParser.create().parse_overrides([f"key={word}"])
-        return not parsed.is_sweep_override() and bool(parsed.value() == word)
+        read = read_override(f"key={word}")
+        return not read.is_sweep_override() and bool(read.value() == word)
     except HydraException:
         return False
 

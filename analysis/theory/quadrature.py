@@ -211,7 +211,9 @@ class Grid:
             product = np.ones_like(weight)
             for k, carried in enumerate(orders):
                 for order in carried:
-                    product = product * self.functions[order](self._z(k, 0))
+                    if (k, order) not in self.values:
+                        self.values[k, order] = self.functions[order](self._z(k, 0))
+                    product = product * self.values[k, order]
             self.inner[orders] = np.asarray(product @ weight)
             return self.inner[orders]
         if self.rank == self.size > 2 and self.axes[last][0].ndim == 1:

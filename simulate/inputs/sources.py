@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,15 @@ def centered(x: Array, settings: Inputs) -> Array:
     return x - x.mean(axis=0) if settings.normalization == "centered" else x
 
 
+@cache
 def _digits_of_scikit_learn() -> tuple[Array, Array]:
-    """Pixels (1797, 64) and digits (1797,) from scikit-learn's file: an import of the library takes a second."""
+    """Pixels (1797, 64) and digits (1797,), read-only, from scikit-learn's file: an import of the library takes a
+    second."""
     spec = importlib.util.find_spec("sklearn")
     assert spec is not None
     assert spec.origin is not None
     table = np.loadtxt(Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    table.flags.writeable = False
     return table[:, :-1], table[:, -1]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from simulate import api
+from tests import forks
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -19,8 +20,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The folder of packages in which the wheel is installed, one for all processes of the tests, so that its loops
-    are compiled once."""
+    """The folder of packages in which the wheel is installed, one for all processes of the tests."""
     root = tmp_path_factory.getbasetemp()
     root = root if worker_id == "master" else root.parent
     with open(root / "wheel.lock", "w") as lock:
@@ -31,7 +31,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 
 def _install(folder: Path) -> None:
-    """Build the wheel, and install it in folder/site."""
+    """Build the wheel, and install it in folder/site. It shares its compiled loops with this checkout: numba takes a
+    loop from its cache where the source has the name, the size and the time that it had when the loop was compiled."""
     source = folder / "source"  # a copy: building leaves files behind
     for name in ("simulate", "analysis", "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -42,6 +43,14 @@ def _install(folder: Path) -> None:
     (wheel,) = folder.glob("*.whl")
     install = [*pip, "install", "-q", "--no-deps", "--no-index", "--target", folder / "site", wheel]
     subprocess.run(install, check=True, capture_output=True)
+    numerics = Path("simulate", "numerics")
+    for path in (ROOT / numerics).glob("*.py"):
+        times = path.stat()
+        os.utime(folder / "site" / numerics / path.name, ns=(times.st_atime_ns, times.st_mtime_ns))
+    cache = folder / "site" / numerics / "__pycache__"
+    shutil.rmtree(cache, ignore_errors=True)
+    (ROOT / numerics / "__pycache__").mkdir(exist_ok=True)
+    cache.symlink_to(ROOT / numerics / "__pycache__")
 
 
 @pytest.fixture
@@ -49,10 +58,7 @@ def installed(site: Path, tmp_path: Path) -> Command:
     """installed("-m", "simulate", ...) runs Python in `tmp_path` with the installed packages."""
 
     def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": str(site)}
-        return subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+        return forks.run(*arguments, cwd=tmp_path, environment=os.environ | {"PYTHONPATH": str(site)})
 
     return python
 

@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +24,7 @@ from simulate.running.prepare import prepare
 from simulate.store.files import StoreError
 from simulate.store.parts import committed
 from simulate.store.sets import DataSet, open_data_set
+from tests import forks
 
 CASES = {
     "law": ["network.width=16", "ensemble.block=32"],
@@ -105,7 +104,7 @@ def test_other_processes_of_the_caller_are_left_alone(tmp_path: Path) -> None:
     thread = threading.Thread(target=start_process)
     thread.start()
     simulate.run("network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.block=4",
-                 "ensemble.networks=3000", "workers=2", "ensemble.device=cpu", f"output={tmp_path}/a")  # fmt: skip
+                 "ensemble.networks=1500", "workers=2", "ensemble.device=cpu", f"output={tmp_path}/a")  # fmt: skip
     thread.join()
     assert multiprocessing.active_children() == started
     started[0].terminate()
@@ -186,23 +185,21 @@ def command(output: Path, *extra: str) -> list[str]:
         "ensemble.networks=1024",
         "ensemble.block=4",
     ]
-    return [sys.executable, "-m", "simulate", *slow, f"output={output}", "ensemble.device=cpu", *extra]
+    return ["-m", "simulate", *slow, f"output={output}", "ensemble.device=cpu", *extra]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """The rows of the run that `command` makes, by a process that nobody stops."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run(command(folder / "b", "workers=1"), check=True, capture_output=True)
+    forks.run(*command(folder / "b", "workers=1"), check=True)
     return open_data_set(folder / "b").table()
 
 
 @pytest.mark.parametrize(("stop", "workers"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)])
 def test_killed_and_resumed(stop: signal.Signals, workers: int, undisturbed: pd.DataFrame, tmp_path: Path) -> None:
     """A run that is stopped after some parts and run again ends with the rows of an undisturbed run."""
-    process = subprocess.Popen(
-        command(tmp_path / "a", f"workers={workers}"), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = forks.start(*command(tmp_path / "a", f"workers={workers}"), start_new_session=True)
     deadline = time.monotonic() + 60
     while len(committed(tmp_path / "a")) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -214,7 +211,7 @@ def test_killed_and_resumed(stop: signal.Signals, workers: int, undisturbed: pd.
     if stop == signal.SIGINT:
         assert process.returncode == 130
         assert "run the same command to resume" in stderr
-    resumed = subprocess.run(command(tmp_path / "a", "workers=1"), capture_output=True, text=True, check=True)
+    resumed = forks.run(*command(tmp_path / "a", "workers=1"), check=True)
     assert "are there already" in resumed.stderr
     assert same(open_data_set(tmp_path / "a").table(), undisturbed)
     assert not list((tmp_path / "a").glob(".*tmp")), "files that the killed process had begun are removed"
@@ -224,17 +221,16 @@ def test_a_killed_training_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """SIGKILL of all processes of a run with two workers loses no bit; SGD draws its batches from addressed streams."""
     training = ["network.width=64", "network.depth=3", "ensemble.networks=2048", "ensemble.block=16", "dynamics=sgd",
                 "dynamics.steps=60", "dynamics.eta=0.1", "inputs.count=4", "observables=training"]  # fmt: skip
-    simulation = [sys.executable, "-m", "simulate", *training, "ensemble.device=cpu"]
-    command = [*simulation, f"output={tmp_path}/a", "workers=2"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    simulation = ["-m", "simulate", *training, "ensemble.device=cpu"]
+    process = forks.start(*simulation, f"output={tmp_path}/a", "workers=2", start_new_session=True)
     deadline = time.monotonic() + 60
     while len(committed(tmp_path / "a")) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert 0 < open_data_set(tmp_path / "a").networks < 2048, "the run must be stopped on its way"
     for name in ("a", "b"):
-        subprocess.run([*simulation, f"output={tmp_path}/{name}", "workers=1"], check=True, capture_output=True)
+        forks.run(*simulation, f"output={tmp_path}/{name}", "workers=1", check=True)
     assert same(open_data_set(tmp_path / "a").table(), open_data_set(tmp_path / "b").table())
 
 

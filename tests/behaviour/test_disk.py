@@ -18,6 +18,7 @@ from simulate.store import disk, parts
 from simulate.store.manifest import MANIFEST
 from simulate.store.parts import committed
 from simulate.store.sets import DataSet, open_data_set
+from tests import forks
 
 MANY = ["network.width=8", "ensemble.networks=80", "ensemble.block=20", "ensemble.device=cpu", "workers=1"]
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -111,7 +112,7 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet
     assert os.strerror(errno.EFBIG) in refused.stderr
     assert refused.stderr.count("error:") == 1
     assert not list((tmp_path / "a").glob(".*tmp"))
-    subprocess.run(command, check=True, capture_output=True)
+    forks.run(*command[1:], check=True)
     assert open_data_set(tmp_path / "a").table().equals(run(*many).table())
 
 
@@ -140,8 +141,8 @@ def test_a_full_disk(mounted: Path, run: Callable[..., DataSet]) -> None:
         "from simulate.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     many = ["network.width=8", "ensemble.networks=6000", "ensemble.block=200", f"output={mounted}/a"]
-    command = [sys.executable, "-c", code, *many, "workers=1", "ensemble.device=cpu"]
-    full = subprocess.run(command, capture_output=True, text=True)
+    command = ["-c", code, *many, "workers=1", "ensemble.device=cpu"]
+    full = forks.run(*command)
     assert full.returncode == 1
     assert "No space left" in full.stderr
     assert full.stderr.count("error:") == 1
@@ -150,8 +151,7 @@ def test_a_full_disk(mounted: Path, run: Callable[..., DataSet]) -> None:
     assert len(data.table()) == data.networks * 4
     assert not list((mounted / "a").glob(".*tmp"))
     remount(mounted, "size=64m")
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    forks.run(*command, check=True)
     assert open_data_set(mounted / "a").table().equals(run(*many[:-1]).table())
 
 
@@ -160,10 +160,8 @@ def test_a_read_only_disk(mounted: Path, run: Callable[..., DataSet]) -> None:
     data = run(*MANY, f"output={mounted}/a")
     remount(mounted, "ro")
     for out in (mounted / "a", mounted / "b"):
-        command = [sys.executable, "-m", "simulate", *MANY[:1], "ensemble.networks=200", *MANY[2:], f"output={out}"]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = forks.run("-m", "simulate", *MANY[:1], "ensemble.networks=200", *MANY[2:], f"output={out}")
         assert done.returncode == 2
         assert "cannot be written to" in done.stderr
     assert data.table().equals(run(*MANY).table())
-    looked = subprocess.run([sys.executable, "-m", "simulate.status", str(mounted)], capture_output=True, text=True)
-    assert looked.returncode == 0, looked.stderr
+    forks.run("-m", "simulate.status", mounted, check=True)

@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import analysis
 from simulate.store import find
+from tests import forks
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -39,8 +38,7 @@ def run(folder: Path, words: list[str]) -> str:
     assert words[0] == "python"
     quick = ["workers=1", "ensemble.device=cpu"] if words[1:3] == ["-m", "simulate"] else []
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *words[1:], *quick]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = forks.run(*words[1:], *quick, cwd=folder, environment=environment)
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stderr}"
     return done.stdout
 

@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from simulate.store import locks
 from simulate.store.files import StoreError
 from simulate.store.parts import committed, gaps, part_path, set_aside
 from simulate.store.sets import DataSet, open_data_set
+from tests import forks
 
 SMALL = ["network.width=8", "ensemble.networks=400", "ensemble.block=20"]
 
@@ -109,9 +109,8 @@ def test_shards_of_separate_processes_are_one_data_set(
     many = ["network.width=64", "ensemble.sampler=dense", "ensemble.networks=3000", "ensemble.device=cpu", "workers=1"]
     out = f"output={tmp_path}/a"
 
-    def shard(k: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "simulate", *many, out, f"--shard={k}/5"]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    def shard(k: int) -> forks.Forked | subprocess.Popen[str]:
+        return forks.start("-m", "simulate", *many, out, f"--shard={k}/5")
 
     running = [shard(k) for k in (3, 0, 4, 2, 1)]
     running[1].kill()
@@ -175,7 +174,7 @@ else:
     setattr(disk, {step!r}, killing(getattr(disk, {step!r})))
 simulate.run(*{SMALL!r}, "output={tmp_path}/a", "workers=1", "ensemble.device=cpu")
 """
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    killed = forks.run("-c", code)
     assert killed.returncode == -signal.SIGKILL
     assert 2 <= len(committed(tmp_path / "a")) < 20
     before = {name: name.stat().st_mtime_ns for name in (tmp_path / "a").glob("networks/part-*.parquet")}

@@ -7,8 +7,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +25,7 @@ from simulate.store import disk, locks, parts
 from simulate.store.files import REMOTE_SECONDS, StoreError, make_folder
 from simulate.store.manifest import MANIFEST, digest
 from simulate.store.sets import DataSet, find, open_data_set
+from tests import forks
 
 
 def test_schema_and_metadata(run: Callable[..., DataSet]) -> None:
@@ -251,8 +250,7 @@ LONG = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensem
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_do_not_outlive_their_parent(stop: signal.Signals, tmp_path: Path) -> None:
     """Batch systems and `timeout` signal the parent alone."""
-    command = [sys.executable, "-m", "simulate", *LONG, f"output={tmp_path}/a"]
-    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    parent = forks.start("-m", "simulate", *LONG, f"output={tmp_path}/a")
 
     def children() -> list[int]:
         return [child.pid for child in psutil.Process(parent.pid).children(recursive=True)]

@@ -55,7 +55,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "observables.output_layers=[4,6,8,12]", f"output={root}/ntk_universality", *COMMON,
         "ensemble.networks=4000",
     )  # fmt: skip
-    simulate.sweep("experiment=criticality", f"output={root}/criticality", *COMMON, "ensemble.networks=10000")
+    simulate.sweep("experiment=criticality", f"output={root}/criticality", *COMMON, "ensemble.networks=6000")
     return root
 
 

@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +21,13 @@ from simulate.running import runner
 from simulate.running.prepare import prepare
 from simulate.store import disk, locks
 from simulate.store.parts import committed, part_path
+from tests import forks
 
 
-def writer(path: Path, *extra: str) -> subprocess.Popen[str]:
+def writer(path: Path, *extra: str) -> forks.Forked | subprocess.Popen[str]:
     slow = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=20000"]
-    command = [sys.executable, "-m", "simulate", *slow, "ensemble.device=cpu", "workers=1", f"output={path}", *extra]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    command = ["-m", "simulate", *slow, "ensemble.device=cpu", "workers=1", f"output={path}", *extra]
+    return forks.start(*command, start_new_session=True)
 
 
 FORKS = """
@@ -52,7 +52,7 @@ print(*(os.waitstatus_to_exitcode(os.wait()[1]) for k in range(count)))
 def forked(code: str, count: int) -> tuple[list[int], str]:
     """Exit codes and errors of so many processes at once, which run the code with the number k. They are forks of one
     that has imported the store, which would take each of them a second."""
-    done = subprocess.run([sys.executable, "-c", FORKS, code, str(count)], capture_output=True, text=True, timeout=240)
+    done = forks.run("-c", FORKS, code, str(count))
     return [int(word) for word in done.stdout.split()], done.stderr
 
 

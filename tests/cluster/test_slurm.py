@@ -93,7 +93,7 @@ def test_six_tasks_a_requeue_and_a_drained_node(
 @pytest.mark.cluster
 def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path) -> None:
     """After the signal that Slurm sends before a task's end, committed parts are kept and the requeued task resumes."""
-    overrides = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=8192"]
+    overrides = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=4096"]
     overrides += ["ensemble.device=cpu", f"output={tmp_path}/t"]
     jobs = api.prepared(api.read_sweep(overrides))
     job, tasks = submit(Launch(jobs, Cluster("slurm", shards=1, minutes=5, memory=1), overrides, Progress()))
@@ -118,7 +118,7 @@ def test_as_many_tasks_as_it_takes(
     monkeypatch.setattr(slurm_launcher, "MARGIN", 4.0)
     work = ["network.width=512", "network.depth=6", "ensemble.sampler=dense", "observables=ntk", "ensemble.device=cpu"]
     where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1"]
-    assert main([*work, "ensemble.networks=3000", f"output={tmp_path}/s", *where]) == 0
+    assert main([*work, "ensemble.networks=1200", f"output={tmp_path}/s", *where]) == 0
     words = capsys.readouterr().out.split()
     job, tasks = words[2].rstrip(","), int(words[3])
     assert 2 <= tasks <= 60, "a loaded machine needs more tasks, but fewer than there are parts"

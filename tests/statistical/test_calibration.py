@@ -125,18 +125,26 @@ def test_mutants_through_the_whole_pipeline(mutant: str, tmp_path: Path, monkeyp
     assert verdict.verdict == ("agrees" if mutant == "none" else "disagrees"), verdict.reason
 
 
+@pytest.fixture(scope="module")
+def every_tensor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data sets of the claims tensors and derivatives."""
+    folder = tmp_path_factory.mktemp("every_tensor")
+    common = ["network.width=12,16,24,32,64", "network.depth=3", "workers=1", "ensemble.device=cpu"]
+    simulate.sweep(
+        "experiment=tensors", "inputs.count=2", "inputs.classes=[0,1]", "ensemble.networks=20000",
+        "observables.layers=[3]", f"output={folder}/t", *common,
+    )  # fmt: skip
+    simulate.sweep("experiment=derivatives", "ensemble.networks=4000", f"output={folder}/d", *common)
+    return folder
+
+
 @pytest.mark.parametrize("wrong", [False, True])
-def test_every_ntk_tensor_through_the_pipeline(wrong: bool, tmp_path: Path) -> None:
+def test_every_ntk_tensor_through_the_pipeline(wrong: bool, every_tensor: Path) -> None:
     """G1 of docs/theory.md (1.2), A, B, D and F of docs/theory.md (2.5) and (2.6) by the law sampler, P to U of
     docs/theory.md (3.4) to (3.6) by differentiation, estimated as in docs/theory.md (7.3) to (7.6) and (7.9), do not
     disagree with the theory. Negative control: each claim disagrees where the settings state a lambda_W that is 15 %
     too large. The family-wise false-alarm rate is 0.01."""
-    common = ["network.width=12,16,24,32,64", "network.depth=3", "workers=1", "ensemble.device=cpu"]
-    sets = simulate.sweep(
-        "experiment=tensors", "inputs.count=2", "inputs.classes=[0,1]", "ensemble.networks=20000",
-        "observables.layers=[3]", f"output={tmp_path}/t", *common,
-    )  # fmt: skip
-    sets += simulate.sweep("experiment=derivatives", "ensemble.networks=4000", f"output={tmp_path}/d", *common)
+    sets = simulate.find(every_tensor)
     if wrong:
         for data in sets:
             dynamics = data.manifest["settings"]["dynamics"]

@@ -4,12 +4,14 @@ Seeds are fixed, false-alarm rates are stated, and comparisons have negative con
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
 
+import simulate
 from analysis import theory
 from analysis.theory.finite_width import kernel_moments, ntk_moments
 from simulate.networks import law
@@ -48,18 +50,34 @@ def largest_z(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     return float(z.max()), float(norm.isf(FALSE_ALARM / (2 * len(z))))
 
 
+@pytest.fixture(scope="module")
+def dense_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DataSet]:
+    """The fixture `run` for the dense sampler, whose networks are drawn once for a test and its negative controls."""
+
+    @cache
+    def once(*overrides: str) -> DataSet:
+        where = [f"output={tmp_path_factory.mktemp('dense')}/a", "workers=1", "ensemble.device=cpu"]
+        return simulate.run(*overrides, "ensemble.sampler=dense", *where)
+
+    return once
+
+
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_dense_and_law_are_one_law(activation: str, run: Callable[..., DataSet]) -> None:
+def test_dense_and_law_are_one_law(
+    activation: str, run: Callable[..., DataSet], dense_run: Callable[..., DataSet]
+) -> None:
     """docs/theory.md (10.1) and (10.2) are exact: the samplers agree in some thirty statistics at width 8, where
     corrections in 1/n are large, with biases."""
-    dense = run(*BASE, f"activation={activation}", "ensemble.sampler=dense")
+    dense = dense_run(*BASE, f"activation={activation}")
     drawn = run(*BASE, f"activation={activation}", "ensemble.sampler=law")
     z, limit = largest_z(statistics(dense), statistics(drawn))
     assert z < limit
 
 
 @pytest.mark.parametrize("mutant", ["infinite width", "n - 1", "no bias"])
-def test_the_comparison_catches(mutant: str, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_catches(
+    mutant: str, run: Callable[..., DataSet], dense_run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Negative controls: a law sampler with an error of order 1/n must fail."""
     kernel = law.kernel
 
@@ -70,9 +88,9 @@ def test_the_comparison_catches(mutant: str, run: Callable[..., DataSet], monkey
             return g.mean(dim=0, keepdim=True).expand_as(g)
         return kernel(s, C_b, C_W * n / (n - 1)) if mutant == "n - 1" else kernel(s, 0.0, C_W)
 
-    dense = run(*BASE, "ensemble.sampler=dense")
+    dense = dense_run(*BASE, "activation=tanh")
     monkeypatch.setattr(law, "kernel", wrong)
-    z, limit = largest_z(statistics(dense), statistics(run(*BASE, "ensemble.sampler=law")))
+    z, limit = largest_z(statistics(dense), statistics(run(*BASE, "activation=tanh", "ensemble.sampler=law")))
     assert z > limit
 
 
@@ -104,20 +122,24 @@ def ntk_statistics(data: DataSet) -> np.ndarray:
 
 @pytest.mark.parametrize("width", [8, 16])
 @pytest.mark.parametrize(("activation", "C_b"), [("tanh", 0.3), ("relu", 0.3), ("relu", 0.0)])
-def test_dense_and_law_ntk_are_one_law(activation: str, C_b: float, width: int, run: Callable[..., DataSet]) -> None:
+def test_dense_and_law_ntk_are_one_law(
+    activation: str, C_b: float, width: int, run: Callable[..., DataSet], dense_run: Callable[..., DataSet]
+) -> None:
     """docs/theory.md (10.1) to (10.4) are exact: a forward and a backward pass without weights agree with the dense
     sampler, with and without biases, at rates that differ between layers."""
     case = [*NTK, f"activation={activation}", f"initialization.C_b={C_b}", f"network.width={width}"]
-    dense, drawn = (run(*case, f"ensemble.sampler={sampler}") for sampler in ("dense", "law"))
+    dense, drawn = dense_run(*case), run(*case, "ensemble.sampler=law")
     z, limit = largest_z(ntk_statistics(dense), ntk_statistics(drawn))
     assert z < limit
 
 
 @pytest.mark.parametrize("mutant", ["fresh weights in the backward pass", "known directions drawn again", "no bias"])
-def test_the_ntk_comparison_catches(mutant: str, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ntk_comparison_catches(
+    mutant: str, run: Callable[..., DataSet], dense_run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Negative controls: gradient independence and smaller mistakes, none of which matters at infinite width."""
     case = [*NTK, "activation=tanh", "initialization.C_b=0.3", "network.width=8"]
-    dense = run(*case, "ensemble.sampler=dense")
+    dense = dense_run(*case)
     loops, pull_back = law.pull_back, law._pull_back
 
     def fresh(u, square, C, *rest):  # type: ignore[no-untyped-def]

@@ -31,7 +31,7 @@ def largest_pull(name: str, sets: list[DataSet], **options: object) -> tuple[flo
 @pytest.fixture(scope="module")
 def represented(tmp_path_factory: pytest.TempPathFactory) -> list[DataSet]:
     folder = tmp_path_factory.mktemp("represented")
-    small = [*SMALL, "network.depth=2", "ensemble.networks=6000", f"output={folder}"]
+    small = [*SMALL, "network.depth=2", "ensemble.networks=2000", f"output={folder}"]
     return simulate.sweep("experiment=representation_learning", *small)
 
 
@@ -76,7 +76,7 @@ def test_one_step_moves_the_ntk_as_predicted(tmp_path: Path, monkeypatch: pytest
 def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradient descent with a large step and gradient flow on the same networks differ by docs/theory.md (5.21).
     Negative control: another step size."""
-    small = [*SMALL, "network.depth=2", "ensemble.networks=6000", f"output={tmp_path}/a"]
+    small = [*SMALL, "network.depth=2", "ensemble.networks=2000", f"output={tmp_path}/a"]
     both = "dynamics=gradient_descent,gradient_flow"
     training = [both, "dynamics.eta=0.4", "dynamics.steps=30", "observables.steps=[0,30]"]
     sets = simulate.sweep("experiment=algorithm_dependence", "claim=null", *small, *training)

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from simulate.__main__ import main
 from simulate.observables.columns import OBSERVABLES
 from simulate.settings.reader import SettingsError
 from simulate.store.sets import DataSet
+from tests import forks
 
 SMALL = ["network.width=4", "ensemble.networks=8", "workers=1", "ensemble.device=cpu"]
 RECORD = ["observables.record=[kernel,spread]"]
@@ -151,12 +150,12 @@ def test_the_state_of_a_data_set_made_with_a_plugin(user_folder: Path, tmp_path:
         "plugins=[spread.py]",
         f"output={tmp_path}/a",
     ]
-    subprocess.run([sys.executable, *made], check=True, capture_output=True)
-    look = [sys.executable, "-m", "simulate.status", f"{tmp_path}/a"]
-    without = subprocess.run(look, capture_output=True, text=True)
+    forks.run(*made, check=True)
+    look = ["-m", "simulate.status", f"{tmp_path}/a"]
+    without = forks.run(*look)
     assert without.returncode == 2
     assert without.stderr.startswith(f"error: {tmp_path}/a: observable 'spread' is not known here; name the file")
     assert without.stderr.count("\n") == 1
     named = [f"--config-dir={user_folder}", "plugins=[spread.py]"]
-    done = subprocess.run([*look, *named, "--verify"], capture_output=True, text=True)
+    done = forks.run(*look, *named, "--verify")
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/a: 8 of 8 networks\n")

@@ -16,6 +16,7 @@ from simulate.launchers import LAUNCHERS
 from simulate.plugins import Plugin
 from simulate.registry import Registry
 from simulate.settings.reader import SettingsError
+from tests import forks
 
 SMALL = ["network.width=4", "ensemble.networks=8", "workers=1", "ensemble.device=cpu"]
 RECORD = ["observables.record=[kernel,spread]"]
@@ -53,9 +54,7 @@ def test_a_module_that_a_plugin_imports_first_keeps_its_records(user_folder: Pat
         "with plugins.hidden_but(()): print(*LAUNCHERS)\n"
         "print(*LAUNCHERS)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, user_folder / "there.py"], capture_output=True, text=True, check=True
-    )
+    done = forks.run("-c", code, user_folder / "there.py", check=True)
     assert done.stdout.splitlines() == ["launcher there", "local slurm", "local slurm there"]
 
 
@@ -174,7 +173,7 @@ if __name__ == "__main__":
                    "network.width=4,8", "ensemble.networks=8", "ensemble.device=cpu", "output={tmp_path}/o"]))
 """
     script = write(tmp_path / "run.py", code)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    done = forks.run(script)
     assert done.returncode == 1, done.stderr
     assert "spread.py has changed since the run began; put it back, or start anew" in done.stderr
     assert done.stderr.count("error: ") == 1
