@@ -82,11 +82,6 @@ def join(estimates: Sequence[Estimate]) -> Estimate:
     )
 
 
-def average(first: Estimate, second: Estimate) -> Estimate:
-    """The average of two estimates of the same numbers from the same networks."""
-    return (first + second).scaled(0.5)
-
-
 def _leave_out(x: Array) -> tuple[Array, Array]:
     """The sums (B, k) of x (M, k) over all networks outside each block, and the numbers (B, 1) of those networks.
 
