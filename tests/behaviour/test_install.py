@@ -38,6 +38,7 @@ def test_console_commands_do_not_look_into_the_current_folder(site: Path, tmp_pa
     assert "another project" in run("-m", "analysis", "--help").stderr, "the control"
     scripts = site / "bin"
     assert run(scripts / "ng-analyze", "--help").stdout.startswith("usage: python -m analysis data=DIR")
+    assert run(scripts / "ng-until", "--help").stdout.startswith("usage: python -m analysis.until experiment=NAME")
     small = ["network.width=4", "ensemble.networks=8", "workers=2", "ensemble.device=cpu", "output=o"]
     done = run(scripts / "ng-simulate", *small)
     assert done.returncode == 0, done.stderr
