@@ -14,6 +14,8 @@ from configs.folder import PRIMARY, ConfigError, broken, groups, keys_with_defau
 from configs.hydra_settings import refuse_changed
 from configs.own_rows import keep_own_rows
 
+MOST_LISTED = 400  # characters of the names that an error lists
+
 Folders = tuple[Path, ...]
 
 
@@ -135,14 +137,22 @@ def _usual_hydra(name: str) -> dict[str, Any]:
     return {str(key): value for key, value in usual.items()}
 
 
+def _some_of(names: Sequence[str], typed: str) -> str:
+    """The names, or of many those most like what was typed."""
+    if len(", ".join(names)) <= MOST_LISTED:
+        return ", ".join(names)
+    near = difflib.get_close_matches(typed, names, n=8, cutoff=0.0)
+    return f"{', '.join(near)} and {len(names) - len(near)} more, which --help lists"
+
+
 def in_one_line(error: Exception, overrides: Sequence[str], name: str = "", folders: Folders = ()) -> ConfigError:
     """The error with the setting that is wrong, and a suggestion where a key is unknown."""
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
         given = next((o for o in overrides if o.partition("=")[0] == match[1]), match[1])
         return ConfigError(f"{given}: no such setting; {hint(match[1], name, folders)}")
-    if match := re.search(r"Could not (?:find|load) '([^']+)/([^']+)'", text):
-        known = ", ".join(options(match[1].partition("/")[0], *folders))
+    if match := re.search(r"Could not (?:find|load) '([^']+)/([^']*)'", text):
+        known = _some_of(options(match[1].partition("/")[0], *folders), match[2])
         where = re.search(r"In '([^']+/[^']+)':", text)
         return ConfigError(
             f"{match[1]}={match[2]}: no such option{f', in {where[1]}' if where else ''}; there are {known}"

@@ -1,5 +1,6 @@
 """Fixtures of all tests: a single thread, small runs in one process, and registries that are restored."""
 
+import os
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from simulate.settings.training import ALGORITHMS, LOSSES, RULES
 from simulate.store.sets import DataSet
 from simulate.training.algorithms import GRADIENT_TERMS, STEPS
 from simulate.training.losses import VALUE_AND_SLOPE
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton asks when it is imported, which a library may do in any test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
