@@ -12,7 +12,7 @@ NEWEST ?= .venv-newest
 BENCH ?= --rounds 5 --seconds 0.5
 TORCH ?= cpu
 BIN := $(VENV)/bin
-# pip compiles bytecode on one core; compileall takes all cores.
+# pip would compile the bytecode of all packages, which takes a minute; what is imported is compiled then.
 PIP := $(BIN)/python -m pip install -q --no-compile
 DEMO := outputs/demo
 LOOPS := ensemble.sampler=law,dense observables=ntk network.width=16 ensemble.networks=64 ensemble.device=cpu workers=1
@@ -28,7 +28,6 @@ $(VENV)/.installed: pyproject.toml constraints-cpu.txt
 	elif [ "$(TORCH)" = cuda ]; then $(PIP) torch; else $(PIP) -c constraints-cpu.txt torch; fi
 	@if $(BIN)/python -c "import triton" 2>/dev/null; then extras=dev; else extras=dev,gpu-test; fi; \
 	$(PIP) -e ".[$$extras]"
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # some packages have files of other versions of Python
 	touch $@
 
 demo: venv
