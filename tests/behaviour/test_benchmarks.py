@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import forecast, mutants, race, tables
+from benchmarks import forecast, mutants, power, race, results, tables
 from benchmarks.contenders import Case, ours
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +70,24 @@ def test_the_table_of_forecasts_is_that_of_its_figures() -> None:
     result = json.loads((ROOT / "docs" / "forecast.json").read_text())
     assert tables.forecasts(result) in (ROOT / "docs" / "cluster.md").read_text()
     assert [row["settings"] for row in result["rows"]] == list(forecast.GRID)
+
+
+def test_the_table_of_results_is_that_of_its_runs(tmp_path: Path) -> None:
+    """docs/results.md shows the runs of docs/results.json, which are of experiments with claims, at registered asks."""
+    record, page = ROOT / "docs" / "results.json", ROOT / "docs" / "results.md"
+    runs, asks = json.loads(record.read_text()), results.since()
+    assert results.render(runs) in page.read_text()
+    assert {entry["experiment"] for entry in runs} <= set(results.experiments())
+    assert {(entry["claim"], test["test"]) for entry in runs for test in entry["tests"]} <= set(asks)
+    changed = [{**runs[0], "networks": runs[0]["networks"] + 1}, *runs[1:]]
+    assert results.render(changed) not in page.read_text(), "the control"
+    results.draw(runs, tmp_path / "pulls.png")
+    assert (tmp_path / "pulls.png").stat().st_size > 1000
+
+
+def test_the_cost_of_seeing() -> None:
+    """Rows of power have the cost at which the error falls to the one that sees 1 %: four times for twice the error."""
+    plain = {"test": "V", "seconds": 1e-4, "error": 2.0, "cost": 40.0, "torch": 80.0}
+    controlled = {"test": "V_controlled", "seconds": 1e-4, "error": 1.0, "cost": 10.0, "torch": None}
+    assert "| V | 10 | 40 | 80 | 4 | 8 |" in power.render([plain, controlled], "a machine", 100)
+    assert {test.removesuffix("_controlled") for run in power.RUNS for test in run.tests if run.peer} >= {"V", "A", "B"}
