@@ -91,3 +91,15 @@ def test_the_cost_of_seeing() -> None:
     controlled = {"test": "V_controlled", "seconds": 1e-4, "error": 1.0, "cost": 10.0, "torch": None}
     assert "| V | 10 | 40 | 80 | 4 | 8 |" in power.render([plain, controlled], "a machine", 100)
     assert {test.removesuffix("_controlled") for run in power.RUNS for test in run.tests if run.peer} >= {"V", "A", "B"}
+
+
+def test_no_mutant_survives() -> None:
+    """docs/results.md shows the figures of docs/mutants.json, which has every mutant, and none passes all claims."""
+    result = json.loads((ROOT / "docs" / "mutants.json").read_text())
+    assert tables.mutants(result) in (ROOT / "docs" / "results.md").read_text()
+    rows = [mutants.Row(**row) for row in result["rows"]]
+    assert {row.mutant for row in rows} == {"none", *mutants.THEORIES, *mutants.SIMULATIONS}
+    assert not mutants.survivors(rows)
+    assert not any(row.verdict == "disagrees" for row in rows if row.mutant == "none")
+    of_ntk = [row for row in rows if row.claim == "ntk"]  # the control: equal rates, widths and norms hide them
+    assert set(mutants.survivors(of_ntk)) >= set(mutants.THEORIES)
