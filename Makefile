@@ -16,9 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --no-compile
 DEMO := outputs/demo
 LOOPS := ensemble.sampler=law,dense observables=ntk network.width=16 ensemble.networks=64 ensemble.device=cpu workers=1
-# One process more than there are cores, because tests on Slurm mostly wait.
-PROCESSES := $(shell $(PYTHON) -c "import os; print(min(8, (os.cpu_count() or 1) + 1))")
-PYTEST := -m pytest -n $(PROCESSES) --dist worksteal
+PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers results clean
 
