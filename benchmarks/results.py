@@ -43,12 +43,11 @@ def since() -> dict[tuple[str, str], str]:
     return {(row["claim"], row["test"]): row["since"] for row in rows}
 
 
-def _seconds(command: Sequence[str]) -> dict[str, float]:
-    """Wall and CPU seconds of a command. Raises CalledProcessError where it fails; status 1 says that a claim
-    disagrees."""
+def _seconds(command: Sequence[str], good: Sequence[int] = (0,)) -> dict[str, float]:
+    """Wall and CPU seconds of a command. Raises CalledProcessError where its status is not a good one."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=ROOT)
-    if done.returncode not in (0, 1):
+    if done.returncode not in good:
         done.check_returncode()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -62,7 +61,9 @@ def run(name: str, seed: int | None, folder: Path, settings: Sequence[str]) -> d
     command = [sys.executable, "-m", "simulate", f"experiment={name}", f"output={output}", *seeds, *settings]
     simulated = _seconds(command)
     judged = output.with_name(f"{output.name}-judged")
-    analyzed = _seconds([sys.executable, "-m", "analysis", f"data={output}", f"output={judged}"])
+    (judged / "verdicts.json").unlink(missing_ok=True)  # what an earlier run has said is not taken for this one's
+    # Status 1 says that a claim disagrees, which is a result.
+    analyzed = _seconds([sys.executable, "-m", "analysis", f"data={output}", f"output={judged}"], good=(0, 1))
     (claim,) = json.loads((judged / "verdicts.json").read_text())["claims"]
     code = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return {
