@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from analysis.stages import stages
 from simulate.networks import streams
 from simulate.networks.activations import Function, Slope
 from simulate.networks.dense import Parameters, forward, through_activation
@@ -161,28 +162,17 @@ def momentum(t: Training) -> None:
     _add(t.parameters, velocity, -t.dynamics.eta)
 
 
-# A Runge and Kutta scheme of order four with five stages and two registers: Carpenter and Kennedy, NASA TM 109112
-# (1994), solution 3.
-STAGES = (
-    (0.0, 1432997174477 / 9575080441755),
-    (-567301805773 / 1357537059087, 5161836677717 / 13612068292357),
-    (-2404267990393 / 2016746695238, 1720146321549 / 2090206949498),
-    (-3550918686646 / 2091501179385, 3134564353537 / 4481467310338),
-    (-1275806237668 / 842570457699, 2277821191437 / 14882151754819),
-)
-
-
 @step("gradient_flow")
 def gradient_flow(t: Training) -> None:
     """dtheta/dtau = -lambda dLoss/dtheta over a time eta, by a Runge and Kutta step: v <- A v + lambda dLoss/dtheta and
     theta <- theta - eta B v for each stage. The error falls as eta^4 (measured in docs/training.md).
     """
     velocity = t.buffer("velocity")
-    for A, B in STAGES:
+    for stage in stages("gradient_flow"):
         for v in velocity.tensors:
-            v.mul_(A) if A else v.zero_()
+            v.mul_(stage.keep) if stage.keep else v.zero_()
         gradient(t, t.x, t.y, velocity, -1.0)
-        _add(t.parameters, velocity, -t.dynamics.eta * B)
+        _add(t.parameters, velocity, -t.dynamics.eta * stage.move)
 
 
 @step("sgd")

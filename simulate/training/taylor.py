@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from analysis.stages import stages
 from simulate.registry import implements
 from simulate.settings.training import ALGORITHMS
-from simulate.training.algorithms import STAGES
 
 State = tuple[Tensor, Tensor, Tensor]  # z (M, P), H (M, P, P), dH (M, P, P, P); P outputs (i, a), neuron first
 ModelStep = Callable[[State, Tensor, Tensor, Tensor, Tensor, float], State]
@@ -94,10 +94,10 @@ def _descent(state: State, I: Tensor, II: Tensor, targets: Tensor, train: Tensor
 def _flow(state: State, I: Tensor, II: Tensor, targets: Tensor, train: Tensor, eta: float) -> State:
     """One step by the stages with which the network itself follows the flow."""
     velocity: State | None = None
-    for A, B in STAGES:
+    for stage in stages("gradient_flow"):
         slope = _slope(state, I, II, state[0][:, train] - targets, train)
-        velocity = slope if velocity is None else _plus(slope, velocity, A)
-        state = _plus(state, velocity, B * eta)
+        velocity = slope if velocity is None else _plus(slope, velocity, stage.keep)
+        state = _plus(state, velocity, stage.move * eta)
     return state
 
 

@@ -29,6 +29,7 @@ LAYERS = {
         "simulate.api", "simulate.status", "simulate", "simulate.__main__",
     ),
     "analysis": (
+        "analysis.stages",
         "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points",
         "analysis.measures", "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts",
         "analysis.remedy", "analysis.sequential", "analysis.growth", "analysis.estimates", "analysis.result",
@@ -50,6 +51,7 @@ ALLOWED = {
         "analysis.theory.criticality",  # to tune an initialization
         "configs.keys", "configs.options",  # activations are named after their option files
     },
+    "simulate.training": {"analysis.stages"},  # both sides run the same recursion
     "simulate.running.prepare": {"analysis.theory.activations"},  # both sides of an expression are compared
     "simulate.__main__": {"configs"},
     "simulate.status": {"configs"},  # it takes plugins as the command line does
