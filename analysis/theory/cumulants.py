@@ -19,16 +19,16 @@ class Cumulants:
     coefficients of 1/n.
 
     taylor_errors (4, P): n E[z - model] of the frozen, the linear, the quadratic and the cubic model, docs/theory.md
-    (5.8). ntk_change (P, P): n E[H(t) - H(0)]. squares, mixed (P_t, P_t): <a_j a_k> and <b_jk> of docs/theory.md (5.28)
-    with every pair of train indices.
+    (5.8). ntk_change (P, P): n E[H(t) - H(0)]. first, squares, mixed (P_t, P_t), of docs/theory.md (5.28): the mean
+    slope of a_j in z_m(0), <a_j a_k> and <b_jk>.
     """
 
     mean: Array
     mean1: Array
     covariance: Array
     covariance1: Array
-    third: Array
-    fourth: Array
+    third: Array | None
+    fourth: Array | None
     taylor_errors: Array
     ntk_change: Array
     first: Array
@@ -45,22 +45,22 @@ def cumulants(start: Initial, r: Responses, y: Array) -> Cumulants:
     drift = r.moved(start.Theta1) + r.two  # [i, m]
     bent = 2 * np.einsum("icmc->im", r.q[..., t])
     pairs = _pairs(start.kH, r)  # [i, m, j, n] = sum over r of w_r l[h^r]_im l[h^r]_jn
-    mixed = r.moved(start.kz)  # [c, d, j, m]
-
+    moved_kz = r.moved(start.kz)  # [c, d, j, m]
+    squares, mixed = r.a @ S @ r.a.T, np.tensordot(r.b, S, axes=2)
     s_mean = np.einsum("imnp,m,n,p->i", r.s, mu, mu, mu) + 3 * np.einsum("imnp,m,np->i", r.s, mu, K)
     mean1 = (drift + bent) @ mu + s_mean
     return Cumulants(
         mean=r.Theta @ (r.a @ mu),
         mean1=mean1,
         covariance=r.A @ start.K @ r.A.T,
-        covariance1=_second(start, r, S, k, drift + bent, pairs, mixed),
-        third=_third(r, mu, k, pairs, mixed),
-        fourth=_fourth(start, r, k, pairs, mixed),
+        covariance1=_second(start, r, S, k, drift + bent, pairs, moved_kz),
+        third=_third(r, mu, k, pairs, moved_kz),
+        fourth=_fourth(start, r, k, pairs, moved_kz),
         taylor_errors=np.stack([mean1, bent @ mu + s_mean, s_mean, np.zeros_like(s_mean)]),
-        ntk_change=_ntk_change(start, r, S),
+        ntk_change=ntk_change(start, t, r.a, squares, mixed),
         first=r.a,
-        squares=r.a @ S @ r.a.T,
-        mixed=np.tensordot(r.b, S, axes=2),
+        squares=squares,
+        mixed=mixed,
     )
 
 
@@ -106,11 +106,10 @@ def _over_permutations(tensor: Array) -> Array:
     return np.asarray(sum(tensor.transpose(order) for order in permutations(range(tensor.ndim))))
 
 
-def _ntk_change(start: Initial, r: Responses, S: Array) -> Array:
-    """docs/theory.md (5.33)"""
-    t = r.train
-    squares, mixed = r.a @ S @ r.a.T, np.tensordot(r.b, S, axes=2)
-    one = np.einsum("ijkc,kc->ij", start.kd[:, :, t][..., t], r.a)
+def ntk_change(start: Initial, train: Array, first: Array, squares: Array, mixed: Array) -> Array:
+    """The movement n E[H(t) - H(0)] of docs/theory.md (5.33), (P, P), for the averages that `Cumulants` holds."""
+    t = train
+    one = np.einsum("ijkc,kc->ij", start.kd[:, :, t][..., t], first)
     one += np.einsum("jkil,kl->ij", start.II[:, t][..., t], mixed)
     one += np.einsum("ijkl,kl->ij", start.I[:, :, t][..., t], squares) / 2
     two = np.einsum("ijkl,kl->ij", start.II[:, :, t][..., t], squares)

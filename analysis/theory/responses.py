@@ -10,18 +10,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from analysis.stages import Stage
 from analysis.theory.activations import Array
 from analysis.theory.composite import Initial
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One evaluation of the gradient within a step: the gradient G is taken at X - eta look vel; then
-    vel <- keep vel + G and X <- X - eta move vel, docs/theory.md (5.24)."""
-
-    keep: float
-    move: float
-    look: float = 0.0
 
 
 @dataclass(frozen=True)
