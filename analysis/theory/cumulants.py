@@ -36,8 +36,9 @@ class Cumulants:
     mixed: Array
 
 
-def cumulants(start: Initial, r: Responses, y: Array) -> Cumulants:
-    """All of them for the targets y (P_t,) of the train indices, docs/theory.md (5.29) to (5.33)."""
+def cumulants(start: Initial, r: Responses, y: Array, full: bool = True) -> Cumulants:
+    """All of them for the targets y (P_t,) of the train indices, docs/theory.md (5.29) to (5.33); without the third and
+    the fourth where it is not `full`."""
     t, mu = r.train, -y
     K = start.K[np.ix_(t, t)]
     S = K + np.outer(y, y)  # <e0_m e0_n>
@@ -54,8 +55,8 @@ def cumulants(start: Initial, r: Responses, y: Array) -> Cumulants:
         mean1=mean1,
         covariance=r.A @ start.K @ r.A.T,
         covariance1=_second(start, r, S, k, drift + bent, pairs, moved_kz),
-        third=_third(r, mu, k, pairs, moved_kz),
-        fourth=_fourth(start, r, k, pairs, moved_kz),
+        third=_third(r, mu, k, pairs, moved_kz) if full else None,
+        fourth=_fourth(start, r, k, pairs, moved_kz) if full else None,
         taylor_errors=np.stack([mean1, bent @ mu + s_mean, s_mean, np.zeros_like(s_mean)]),
         ntk_change=ntk_change(start, t, r.a, squares, mixed),
         first=r.a,

@@ -18,6 +18,7 @@ REACH = 9.0  # half-range of a whitened axis; the Gaussian weight beyond it, tim
 GRADED = 0.01  # uniform steps shorter than this are replaced by graded nodes
 FINEST = 0.03  # shortest graded step
 FINE = 20  # entries of a table of means for each trapezoidal step; a spline of fifth order errs by 1e-13
+TOGETHER = 2**16  # so many values of a product are held in memory
 WIDE = 30.0  # means over one z of a larger variance use graded nodes
 Functions = Sequence[Callable[[Array], Array]]
 Axis = tuple[Array, Array]  # nodes and weights, (..., N); leading axes are nodes of the axes before
@@ -220,15 +221,17 @@ class Grid:
             self.inner[orders] = self._smoothed(orders[0])
             return self.inner[orders]
         out = np.empty([xi.shape[-1] for xi, _ in self.axes[:last]])
-        # One node of the first axis at a time keeps the memory at N^(rank - 1) numbers.
-        for node in range(len(self.axes[0][0])):
-            at_node = weight[node] if weight.ndim > 1 else weight
+        # A few nodes of the first axis at a time keep the memory near that of N^(rank - 1) numbers.
+        first = len(self.axes[0][0])
+        together = max(1, TOGETHER * first // (out.size * weight.shape[-1]))
+        for node in range(0, first, together):
+            some = slice(node, node + together)
             product = np.ones(())
             for k, carried in zip(range(last, self.size), orders, strict=True):
-                z = self._z(k, last, node)
+                z = self._z(k, last, some)
                 for order in carried:
                     product = product * self.functions[order](z)
-            out[node] = (product * at_node).sum(axis=-1)
+            out[some] = (product * (weight[some] if weight.ndim > 1 else weight)).sum(axis=-1)
         self.inner[orders] = out
         return out
 

@@ -1,0 +1,231 @@
+"""The distribution of trained networks at order 1/n, for every algorithm, step and loss: docs/theory.md (5.23) to
+(5.42)."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.stages import stages
+from analysis.theory import movement
+from analysis.theory.activations import Activation, Array
+from analysis.theory.composite import TENSORS, initial
+from analysis.theory.cumulants import Cumulants, cumulants
+from analysis.theory.losses import LOSSES
+from analysis.theory.nodes import by_nodes
+from analysis.theory.recursion import Flow, flow
+from analysis.theory.responses import responses
+
+MOST_SEQUENCES = 1024  # so many sequences of batches are enumerated
+SAMPLED = 256  # and of more so many are drawn
+
+
+@dataclass(frozen=True)
+class TrainedToOrderN:
+    """Trained outputs z(t), the NTK H(t) and the kernels g(t) of hidden layers, at each of S steps.
+
+    p = (output, sample), output first and train samples first, runs over P = n_L D. What ends in 1, and all from third
+    on, are coefficients of 1/n with n = n_{L-1}: E z = mean + mean1 / n. None stands for what is not known.
+    """
+
+    steps: tuple[int, ...]
+    mean: Array  # (S, P) docs/theory.md (5.2)
+    mean1: Array  # (S, P) docs/theory.md (5.29)
+    covariance: Array  # (S, P, P) docs/theory.md (5.2)
+    covariance1: Array  # (S, P, P) docs/theory.md (5.30)
+    third: Array | None  # (S, P, P, P) third cumulant, docs/theory.md (5.31); of the mse and without batches
+    fourth: Array | None  # (S, P, P, P, P) fourth cumulant, docs/theory.md (5.32); of the mse and without batches
+    ntk_change: Array  # (S, P, P) E[H(t) - H(0)], docs/theory.md (5.33)
+    kernel_change: Array  # (S, L - 1, D, D) E[g(l)(t) - g(l)(0)] of the layers 2 to L, docs/theory.md (5.36)
+    taylor_errors: Array  # (S, 4, P) E[z - model] of the frozen, linear, quadratic and cubic model, docs/theory.md (5.8)
+    errors: Mapping[str, Array]  # by the names above: standard errors where batch sequences were sampled, else zero
+
+
+def trained_to_order_n(
+    activation: str | Activation,
+    depth: int,
+    C_b: float,
+    C_W: float,
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    eta: float | Sequence[float],
+    steps: int | Sequence[int],
+    algorithm: str = "gradient_descent",
+    momentum: float = 0.0,
+    loss: str = "mse",
+    lambda_b: ArrayLike = 0.0,
+    lambda_W: ArrayLike = 1.0,
+    width_ratios: Sequence[float] | None = None,
+    outputs: int | None = None,
+    batches: ArrayLike | None = None,
+    nodes: int | None = None,
+    points: int | None = None,
+) -> TrainedToOrderN:
+    """What an ensemble of networks is after `steps` of an algorithm, to order 1/n: docs/theory.md (5.23) to (5.38).
+
+    The first six arguments and lambda_b, lambda_W and width_ratios are those of `flow`, train samples first.
+    targets: (N, n_L) of the first N inputs, or (N,). eta: the step size, or one for each step. steps: the steps wanted,
+    ascending; 0 is the start. algorithm: gradient_descent, momentum, nesterov, gradient_flow (a step spans a time eta)
+    or sgd. loss: mse, which is 1/2 sum (z - y)^2, or cross_entropy, which is log(1 + exp(-y z)) for one output with
+    y = 1 or -1, and -sum_i y_i log softmax(z)_i for several. outputs: n_L, if it is to be checked.
+    batches: for sgd the batch size B, or the samples of each step of one sequence, (steps, B); with a size all is
+    averaged over sequences: over every one where these are at most 1024, else over 256 that are drawn with a fixed
+    seed, and `errors` says how well they determine it.
+    nodes: of other losses than mse, for each of up to four train outputs (12 by default); with more train outputs the
+    average is over 2^nodes points and their negatives (12 by default). points: see `flow`.
+
+    Without batches a step costs of order P P_t^5 operations and P P_t^3 numbers, with P_t = n_L N. The tensors at
+    initialisation cost far more: with more than four inputs ask for `points`.
+
+    Raises ValueError for what `flow` refuses, kinked activations, other algorithms or losses, settings that do not
+    belong together, and step sizes at which training diverges.
+    """
+    y = np.asarray(targets, dtype=np.float64)
+    y = y[:, None] if y.ndim == 1 else y
+    _check_targets(y, outputs, len(np.asarray(inputs)), loss)
+    at_start = flow(
+        activation, depth, C_b, C_W, inputs, lambda_b, lambda_W, width_ratios, tensors=TENSORS, points=points
+    )
+    lambdas = np.broadcast_to(np.asarray(lambda_W, dtype=np.float64), (depth,)).tolist()
+    hidden = movement.hidden_tensors(at_start, activation, C_b, C_W, lambdas, width_ratios, points)
+    return of_flow(at_start, hidden, y, eta, steps, algorithm, momentum, loss, batches, nodes)
+
+
+def of_flow(
+    at_start: Flow,
+    hidden: Mapping[int, movement.Hidden],
+    targets: Array,
+    eta: float | Sequence[float],
+    steps: int | Sequence[int],
+    algorithm: str = "gradient_descent",
+    momentum: float = 0.0,
+    loss: str = "mse",
+    batches: ArrayLike | None = None,
+    nodes: int | None = None,
+) -> TrainedToOrderN:
+    """What `trained_to_order_n` returns, docs/theory.md (5.23) to (5.38), from a flow that has the tensors
+    `composite.TENSORS` and from its `movement.hidden_tensors`. targets: (N, n_L). Other arguments and errors are those
+    of `trained_to_order_n`."""
+    wanted = _steps(steps)
+    _check_algorithm(algorithm, momentum, loss, batches)
+    N, n_L = targets.shape
+    D = at_start.K.shape[-1]
+    train = np.concatenate([output * D + np.arange(N) for output in range(n_L)])
+    start, rates, recursion = initial(at_start, n_L), _rates(eta, wanted[-1]), stages(algorithm, momentum)
+
+    def trained(weights: Callable[[int], Array] | None) -> Iterator[Cumulants]:
+        if loss == "mse":
+            for answer in responses(start, train, rates, wanted, recursion, weights):
+                yield cumulants(start, answer, targets.T.ravel(), full=weights is None)
+        else:
+            yield from by_nodes(start, train, targets, LOSSES[loss], rates, wanted, recursion, nodes or 12, weights)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        sequences, exact = _sequences(batches, N, wanted[-1]) if algorithm == "sgd" else ([None], True)
+        runs = [list(trained(None if s is None else _weights(s, N, n_L))) for s in sequences]
+    stacked = [{f.name: _stack(run, f.name) for f in fields(Cumulants)} for run in runs]
+    if not all(np.all(np.isfinite(run["mean1"])) and np.all(np.isfinite(run["mean"])) for run in stacked):
+        raise ValueError(f"eta={eta}: {algorithm} diverges; choose a smaller step")
+    for run in stacked:
+        run["kernel_change"] = np.stack([_kernels(hidden, n_L, moved) for moved in zip(*_averages(run), strict=True)])
+    values, errors = _over_sequences(stacked, exact)
+    return TrainedToOrderN(steps=wanted, errors=errors, **values)
+
+
+def _averages(run: Mapping[str, Array]) -> list[Array]:
+    return [run[name] for name in ("first", "squares", "mixed")]
+
+
+def _kernels(hidden: Mapping[int, movement.Hidden], n_L: int, averages: Sequence[Array]) -> Array:
+    """The movement of the kernels of all layers from 2 on; each output moves them on its own, docs/theory.md (5.36)."""
+    N = len(averages[0]) // n_L
+    summed = [np.einsum("iaib->ab", average.reshape(n_L, N, n_L, N)) for average in averages]
+    D = len(next(iter(hidden.values())).p) if hidden else 0
+    return np.array([movement.kernel_movement(hidden[l], *summed) for l in sorted(hidden)]).reshape(-1, D, D)
+
+
+def _stack(run: Sequence[Cumulants], name: str) -> Array | None:
+    values = [getattr(at_step, name) for at_step in run]
+    return None if values[0] is None else np.stack(values)
+
+
+def _over_sequences(runs: Sequence[Mapping[str, Array]], exact: bool) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Averages over sequences of batches, docs/theory.md (5.40), and their standard errors."""
+    names = [f.name for f in fields(TrainedToOrderN) if f.name not in ("steps", "errors")]
+    if len(runs) == 1:
+        values = {name: runs[0][name] for name in names}
+        return values, {name: np.zeros_like(value) for name, value in values.items() if value is not None}
+    means, means1 = (np.stack([run[name] for run in runs]) for name in ("mean", "mean1"))
+    apart, apart1 = means - means.mean(axis=0), means1 - means1.mean(axis=0)
+    mixed = apart[..., :, None] * apart1[..., None, :]
+    samples = {name: np.stack([run[name] for run in runs]) for name in names if name not in ("third", "fourth")}
+    samples["covariance"] = samples["covariance"] + apart[..., :, None] * apart[..., None, :]
+    samples["covariance1"] = samples["covariance1"] + mixed + mixed.swapaxes(-1, -2)
+    values = {name: sample.mean(axis=0) for name, sample in samples.items()}
+    scale = 0.0 if exact else 1 / math.sqrt(len(runs))
+    errors = {name: scale * sample.std(axis=0, ddof=1) for name, sample in samples.items()}
+    return {**dict.fromkeys(("third", "fourth")), **values}, errors
+
+
+def _sequences(batches: ArrayLike | None, N: int, steps: int) -> tuple[Iterable[Array | None], bool]:
+    """Sequences (steps, B) of batches of N samples, and whether they are all that there are."""
+    given = np.asarray(batches)
+    if given.ndim == 2:
+        if len(given) < steps or given.min() < 0 or given.max() >= N:
+            raise ValueError(f"batches: {steps} rows of samples from 0 to {N - 1} are needed, got shape {given.shape}")
+        return [given], True
+    B = int(given)
+    if given.ndim or not 1 <= B <= N:
+        raise ValueError(f"batches={batches!r}: a batch size from 1 to {N}, or an array (steps, B) of samples")
+    kinds = list(itertools.combinations(range(N), B))
+    if len(kinds) ** steps <= MOST_SEQUENCES:
+        return (np.array(sequence).reshape(steps, B) for sequence in itertools.product(kinds, repeat=steps)), True
+    rng = np.random.default_rng(0)
+    return (rng.permuted(np.tile(np.arange(N), (steps, 1)), axis=1)[:, :B] for _ in range(SAMPLED)), False
+
+
+def _weights(sequence: Array, N: int, n_L: int) -> Callable[[int], Array]:
+    def weight(step: int) -> Array:
+        chosen = np.zeros(N)
+        chosen[sequence[step].astype(int)] = N / len(sequence[step])
+        return np.tile(chosen, n_L)
+
+    return weight
+
+
+def _rates(eta: float | Sequence[float], steps: int) -> Callable[[int], float]:
+    rates = np.asarray(eta, dtype=np.float64)
+    if rates.ndim > 1 or (rates.ndim == 1 and len(rates) < steps) or not np.all(np.isfinite(rates)) or rates.min() < 0:
+        raise ValueError(f"eta={eta!r}: a number >= 0, or one for each of {steps} steps")
+    return lambda step: float(rates if rates.ndim == 0 else rates[step])
+
+
+def _steps(steps: int | Sequence[int]) -> tuple[int, ...]:
+    wanted = tuple(int(step) for step in np.atleast_1d(steps))
+    if not wanted or wanted[0] < 0 or any(a >= b for a, b in itertools.pairwise(wanted)):
+        raise ValueError(f"steps={steps!r}: whole numbers >= 0 that ascend")
+    return wanted
+
+
+def _check_algorithm(algorithm: str, momentum: float, loss: str, batches: ArrayLike | None) -> None:
+    stages(algorithm, momentum)
+    if momentum and algorithm not in ("momentum", "nesterov"):
+        raise ValueError(f"momentum={momentum}: {algorithm} has none; 0 is right")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum={momentum}: from 0 to below 1")
+    if loss not in LOSSES:
+        raise ValueError(f"loss={loss!r}: known are {', '.join(LOSSES)}")
+    if (batches is None) == (algorithm == "sgd"):
+        raise ValueError(f"batches={batches!r}: a batch size for sgd, and None for {algorithm}")
+
+
+def _check_targets(y: Array, outputs: int | None, D: int, loss: str) -> None:
+    if y.ndim != 2 or not 1 <= len(y) <= D or not np.all(np.isfinite(y)):
+        raise ValueError(f"targets: finite numbers of shape (N, n_L) for the first N of {D} inputs, got {y.shape}")
+    if outputs is not None and outputs != y.shape[1]:
+        raise ValueError(f"outputs={outputs}: the targets are those of {y.shape[1]}")
+    if loss == "cross_entropy" and y.shape[1] == 1 and not np.all(np.abs(y) == 1):
+        raise ValueError("targets: 1 or -1 for cross_entropy of one output")
