@@ -25,7 +25,7 @@ FOUR_POINT_SAMPLES = 4  # V, whose cost grows as D^4, is predicted for at most s
 
 
 @lru_cache(maxsize=16)
-def _flow(
+def flow_of(
     activation: str,
     depth: int,
     C_b: float,
@@ -35,8 +35,9 @@ def _flow(
     lambda_W: tuple[float, ...],
     ratios: tuple[float, ...],
     tensors: tuple[str, ...],
+    points: int | None = None,
 ) -> Flow:
-    return theory.flow(activation, depth, C_b, C_W, np.array(inputs), lambda_b, lambda_W, ratios, tensors)
+    return theory.flow(activation, depth, C_b, C_W, np.array(inputs), lambda_b, lambda_W, ratios, tensors, points)
 
 
 @dataclass(frozen=True)
@@ -193,18 +194,21 @@ class Point:
         if not isinstance(tensors, tuple):
             order_n = self.D <= FOUR_POINT_SAMPLES if tensors is None else tensors
             tensors = ("K", "Theta", "G1", "V") if order_n else ("K", "Theta")
-        s, dynamics = self.settings, self.settings["dynamics"]
         inputs = self.samples[0] if sample is None else self.samples[0][sample : sample + 1]
-        return _flow(
+        return flow_of(*self.network(inputs), tensors)
+
+    def network(self, inputs: Array) -> tuple[Any, ...]:
+        """The first arguments of `flow_of` and of the theory: the network, its inputs and rates."""
+        start, dynamics = self.settings["initialization"], self.settings["dynamics"]
+        return (
             self.activation,
             self.depth,
-            s["initialization"]["C_b"],
-            s["initialization"]["C_W"],
+            start["C_b"],
+            start["C_W"],
             tuple(map(tuple, inputs.tolist())),
             tuple(dynamics["lambda_b"]),
             tuple(dynamics["lambda_W"]),
             tuple((np.array(self.widths) / np.array([*self.widths[:1], *self.widths[:-1]])).tolist()),
-            tensors,
         )
 
 

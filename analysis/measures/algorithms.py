@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis import estimators, theory
+from analysis import estimators
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import arrived, closed_form, last_step, rule_of, solved, targets
-from analysis.measures.trained import measured_at_end, nearly_kernel_known, nearly_kernel_mean
+from analysis.measures.solved import arrived, closed_form, last_step, targets
+from analysis.measures.trained import end_known, measured_at_end, order_n_mean
 from analysis.points import Point
 
 
@@ -57,26 +57,6 @@ def _difference(point: Point, reference: Point) -> tuple[Estimate, Array, list[t
     return estimate, np.array([ends[0][t, i] - ends[1][t, i] for i, t in columns]), columns
 
 
-def _descents(*points: Point) -> list[float | None]:
-    """The eta of the gradient descent that each algorithm equals at the end of training, at order 1/n; None where there
-    is none."""
-    rules = [rule_of(point) for point in points]
-    descents = [theory.CLOSED_FORMS[rule["name"]].descent for rule in rules]
-    return [descent(rule["eta"]) if descent else None for descent, rule in zip(descents, rules, strict=True)]
-
-
-def no_two_descents(point: Point, reference: Point) -> Iterator[str]:
-    """No coefficient is predicted unless the two are descents of two eta, or descent and flow."""
-    if not (solved(point) and solved(reference)):
-        return  # `arrived` tells what is needed
-    first, second = _descents(point, reference)
-    names = ", ".join(trained.settings["dynamics"]["name"] for trained in (point, reference))
-    if first is None or second is None:
-        yield f"dynamics={names}: the coefficient is known for gradient descent and gradient flow only"
-    elif first == second:
-        yield f"dynamics={names}: the two are one algorithm at order 1/n"
-
-
 @measure(
     "algorithm_coefficient",
     tensor="n (z - z')",
@@ -85,21 +65,18 @@ def no_two_descents(point: Point, reference: Point) -> Iterator[str]:
     steps="end",
     smooth=True,
     paired=True,
-    needs=nearly_kernel_known,
-    undefined=no_two_descents,
+    needs=end_known,
+    undefined=two_flows,
 )
 def algorithm_coefficient(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
-    """n times that difference between descents of two eta, or descent and flow, against docs/theory.md (5.21)."""
-    first, second = _descents(point, reference)
-    assert first is not None
-    assert second is not None
+    """n times that difference between two algorithms, against docs/theory.md (5.29)."""
     difference, infinite, columns = _difference(point, reference)
     estimate = replace(
         difference,
         value=point.n * (difference.value - infinite),
         replicates=point.n * (difference.replicates - infinite),
     )
-    shift = nearly_kernel_mean(point, first) - nearly_kernel_mean(point, second)
+    shift = order_n_mean(point) - order_n_mean(reference)
     predicted = np.array([shift[t, i] for i, t in columns])
     labels = [label_of((i,), (t,)) for i, t in columns]
     yield measured_at_end("n (z - z')", point, labels, estimate, predicted, np.abs(predicted))

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import estimators, theory
+from analysis import estimators
 from analysis.estimators import Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import arrived, last_step, rule_of, start_and_closed_form, targets
+from analysis.measures.solved import arrived, by_sample, last_step, order_n, start_and_closed_form, targets
 from analysis.measures.trained import coefficient_known, linear_in_z, measured_at_end, outputs
 from analysis.points import Point
-from analysis.theory import linear_model, nearly_kernel
+from analysis.theory import linear_model
 
 EXPONENTS = {"frozen": 0.5, "linear": 1.0, "quadratic": 1.0, "cubic": 2.0}
 
@@ -96,18 +96,15 @@ def taylor_mean_error(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E(z - model) at test samples at the end of training, of the Taylor models of order 1, 2 and 3 from the
     network's own start.
 
-    A model of order k knows the network's derivatives to order k, so that what it leaves out of docs/theory.md (5.21)
-    are the pieces of those above: of the linear model docs/theory.md (5.18) to (5.20), of the quadratic one
-    docs/theory.md (5.19) and (5.20), and of the cubic one nothing at order 1/n. Errors are in units of what is
-    predicted, and those of the cubic model of what the quadratic one leaves out.
+    A model of order k knows the network's derivatives to order k, so that what it leaves out of docs/theory.md (5.29)
+    are the terms of those above: of the linear model those of dH, ddI and ddII, of the quadratic one those of ddI and
+    ddII, and of the cubic one nothing at order 1/n. Errors are in units of what is predicted, and those of the cubic
+    model of what the quadratic one leaves out.
     """
-    step, N, rule = last_step(point), len(targets(point)), rule_of(point)
-    descent = theory.CLOSED_FORMS[rule["name"]].descent
-    assert descent is not None
-    flow = point.flow(nearly_kernel.TENSORS)
-    pieces = nearly_kernel.trained_mean_pieces(flow, targets(point), descent(rule["eta"]))
-    second = pieces["ddI"] + pieces["ddII"]
-    left_out = {"linear": pieces["dH"] + second, "quadratic": second, "cubic": 0 * second}
+    step, N = last_step(point), len(targets(point))
+    names = ("linear", "quadratic", "cubic")
+    errors = [by_sample(point, error) for error in order_n(point).taylor_errors[-1, 1:]]
+    second, left_out = errors[1], dict(zip(names, errors, strict=True))
     z = outputs(point, step)
     models = point.read("taylor", point.depth, step).reshape(len(z), 3, *z.shape[1:])
     columns, labels, predicted, scale = [], [], [], []

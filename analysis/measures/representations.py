@@ -1,17 +1,15 @@
 """Representation learning: how kernels and the NTK move in training (docs/theory.md (5.8) to (5.10), PDLT ch. 11)."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import numpy as np
 
 from analysis import estimators
 from analysis.estimators import Array
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
-from analysis.measures.solved import arrived, closed_form_known, last_step, options_of, rule_of, targets
+from analysis.measures.solved import arrived, closed_form_known, last_step, order_n, order_n_known, targets
 from analysis.measures.trained import measured_at_end
 from analysis.points import Point
-from analysis.theory import movement, nearly_kernel
 
 
 def one_sample_by_flow(point: Point) -> Iterator[str]:
@@ -52,8 +50,7 @@ def first_step_of_descent(point: Point) -> Iterator[str]:
 )
 def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[H(T) - H(0)] of one output and one sample, trained by gradient flow to the end (docs/theory.md (5.9))."""
-    flow = point.flow(nearly_kernel.TENSORS)
-    predicted = np.array([nearly_kernel.ntk_change_of_flow(flow, float(targets(point)[0, 0]))])
+    predicted = order_n(point).ntk_change[-1, 0]
     change = point.read("H", point.depth, last_step(point)) - point.read("H", point.depth, 0)
     estimate = estimators.mean(change).scaled(point.n)
     yield measured_at_end("n dH", point, [label_of((0, 0))], estimate, predicted, np.abs(predicted))
@@ -70,8 +67,7 @@ def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
 )
 def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[H_ab(1) - H_ab(0)] of one output after one step of gradient descent on all samples: docs/theory.md (5.10)."""
-    rule = rule_of(point)
-    predicted = nearly_kernel.ntk_change_of_step(point.flow(nearly_kernel.TENSORS), targets(point), rule["eta"])
+    predicted = order_n(point).ntk_change[list(point.data.layout.steps).index(1)]
     pairs = [(a, b) for _, _, a, b in point.columns("H")]
     expected = np.array([predicted[pair] for pair in pairs])
     change = point.read("H", point.depth, 1) - point.read("H", point.depth, 0)
@@ -84,26 +80,17 @@ def movement_known(point: Point) -> Iterator[str]:
     outputs = point.settings["network"]["outputs"]
     if outputs != 1:
         yield f"network.outputs={outputs}: one output is needed"
-    yield from closed_form_known(point)
+    yield from order_n_known(point)
 
 
-def _path(point: Point, step: int) -> movement.Path:
-    """The path of the training until a step at infinite width."""
-    rule = rule_of(point)
-    flow = point.flow(movement.TENSORS)
-    return movement.path(flow, targets(point), rule["eta"], step, rule["name"], **options_of(rule))
-
-
-def _moved(
-    point: Point, family: str, tensor: str, layer: int, predicted: Callable[[movement.Path], Array]
-) -> Iterator[Measured]:
+def _moved(point: Point, family: str, tensor: str, layer: int, predicted: Array) -> Iterator[Measured]:
     """n times the mean change of a family's columns at a layer, at every recorded step of training, in units of the
-    largest that is predicted."""
+    largest that is predicted. predicted: (S, D, D)."""
     pairs = [index[-2:] for index in point.columns(family)]
-    for step in point.data.layout.steps:
+    for step, at_step in zip(point.data.layout.steps, predicted, strict=True):
         if not step:
             continue
-        expected = np.array([predicted(_path(point, step))[pair] for pair in pairs])
+        expected = np.array([at_step[pair] for pair in pairs])
         change = point.read(family, layer, step) - point.read(family, layer, 0)
         yield Measured(
             tensor=tensor,
@@ -127,8 +114,7 @@ def _moved(
 )
 def ntk_movement(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[H_ab(t) - H_ab(0)] of one output at every recorded step (docs/theory.md (5.33), PDLT ch. 11)."""
-    flow = point.flow(movement.TENSORS)
-    return _moved(point, "H", "n dH(t)", point.depth, lambda way: movement.ntk_movement(flow, way))
+    return _moved(point, "H", "n dH(t)", point.depth, order_n(point).ntk_change)
 
 
 @measure(
@@ -143,16 +129,8 @@ def ntk_movement(point: Point, layers: Layers) -> Iterator[Measured]:
 def kernel_movement(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[g_ab(t) - g_ab(0)] of the conditional kernel of each layer at every recorded step (docs/theory.md (5.36),
     PDLT ch. 11)."""
-    hidden = point.once("hidden", _hidden)
     for layer in chosen_layers(point, "g", layers):
-        yield from _moved(point, "g", "n dg(t)", layer, partial(movement.kernel_movement, hidden[layer]))
-
-
-def _hidden(point: Point) -> dict[int, movement.Hidden]:
-    start, flow = point.settings["initialization"], point.flow(movement.TENSORS)
-    return movement.hidden_tensors(
-        flow, point.activation, start["C_b"], start["C_W"], point.settings["dynamics"]["lambda_W"]
-    )
+        yield from _moved(point, "g", "n dg(t)", layer, order_n(point).kernel_change[:, layer - 2])
 
 
 def _size(point: Point, family: str, tensor: str, layers: Layers) -> Iterator[Measured]:

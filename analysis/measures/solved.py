@@ -1,13 +1,20 @@
 """Points whose training has a closed form at infinite width, and needs of their measures (docs/theory.md section 5)."""
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from analysis import theory
 from analysis.estimators import Array
-from analysis.points import Point
+from analysis.points import FOUR_POINT_SAMPLES, Point, flow_of
+from analysis.stages import STAGES
+from analysis.theory import composite, movement
+from analysis.theory.order_n import TrainedToOrderN, of_flow
+
+POINTS = 2**17  # with more than four samples, products of three and four factors are averaged over so many points
+MOST_OUTPUTS = 24  # of all samples together: the cost of order 1/n grows as the sixth power
 
 
 def solved(point: Point) -> bool:
@@ -63,10 +70,67 @@ def last_step(point: Point) -> int:
     return int(point.data.layout.steps[-1])
 
 
+@lru_cache(maxsize=16)
+def _order_n(
+    network: tuple[Any, ...],
+    targets: tuple[tuple[float, ...], ...],
+    eta: float,
+    steps: tuple[int, ...],
+    algorithm: str,
+    momentum: float,
+    loss: str,
+    batch: int | None,
+) -> TrainedToOrderN:
+    """network: the first eight arguments of `flow_of`."""
+    activation, _, C_b, C_W, inputs, _, lambda_W, ratios = network
+    points = POINTS if len(inputs) > FOUR_POINT_SAMPLES else None
+    at_start = flow_of(*network, composite.TENSORS, points)
+    hidden = movement.hidden_tensors(at_start, activation, C_b, C_W, lambda_W, ratios, points)
+    return of_flow(at_start, hidden, np.array(targets), eta, steps, algorithm, momentum, loss, batch)
+
+
+def order_n(point: Point) -> TrainedToOrderN:
+    """The distribution of trained networks to order 1/n at every recorded step, docs/theory.md (5.23) to (5.42).
+
+    Coefficients are those of 1 / n_{L-1}. Raises ValueError where they are not known."""
+    for reason in order_n_known(point):
+        raise ValueError(f"{point.data.path}: {reason}")
+    x, _, _ = point.samples
+    rule = point.settings["dynamics"]
+    options = {**rule, **rule["options"]}
+    return _order_n(
+        point.network(x),
+        tuple(map(tuple, targets(point).tolist())),
+        rule["eta"],
+        tuple(point.data.layout.steps),
+        rule["name"],
+        options.get("momentum", 0.0),
+        rule["loss"],
+        options.get("batch"),
+    )
+
+
+def by_sample(point: Point, values: Array) -> Array:
+    """What a record of order 1/n holds of each (output, sample), (P,), as (D, n_L)."""
+    return values.reshape(-1, point.D).T
+
+
 def closed_form_known(point: Point) -> Iterator[str]:
     """Needs of measures that compare with the closed form."""
     if point.trained and not solved(point):
         yield _unsolved(point.settings["dynamics"])
+
+
+def order_n_known(point: Point) -> Iterator[str]:
+    """Needs of measures that compare with trained networks at order 1/n."""
+    rule = point.settings["dynamics"]
+    if point.trained and (rule["name"] not in STAGES or rule["rules"]):
+        rules = f", rules={rule['rules']}" if rule["rules"] else ""
+        yield f"dynamics={rule['name']}{rules}: one of {', '.join(STAGES)} without rules is needed"
+    elif point.trained and point.data.layout.steps[-1]:
+        outputs = point.settings["network"]["outputs"] * point.D
+        if outputs > MOST_OUTPUTS:
+            yield f"network.outputs, inputs: {outputs} outputs of all samples: at most {MOST_OUTPUTS}, the cost grows"
 
 
 def start_and_closed_form(point: Point) -> Iterator[str]:

@@ -4,21 +4,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import estimators, theory
+from analysis import estimators
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
 from analysis.measures.solved import (
     arrived,
+    by_sample,
     closed_form,
     closed_form_known,
     last_step,
+    order_n,
+    order_n_known,
     response,
-    rule_of,
-    solved,
     targets,
 )
 from analysis.points import Point
-from analysis.theory import nearly_kernel
 
 # Shares of the variance at the start. Below ROUNDING only the noise of float32 is left of trained outputs; above SPREAD
 # they still have a distribution to test.
@@ -144,27 +144,22 @@ def trained_kurtosis(point: Point, layers: Layers) -> Iterator[Measured]:
     yield measured_at_end("kurtosis", point, [label_of((a,)) for a in test], estimate, 0 * variance, variance**0)
 
 
-def nearly_kernel_mean(point: Point, eta: float) -> Array:
-    flow = point.flow(nearly_kernel.TENSORS)
-    return nearly_kernel.trained_mean(flow, targets(point), eta)
+def order_n_mean(point: Point) -> Array:
+    """n (E z - infinite width) at the last step, (D, n_L), docs/theory.md (5.29)."""
+    return by_sample(point, order_n(point).mean1[-1])
 
 
-def nearly_kernel_known(point: Point) -> Iterator[str]:
+def end_known(point: Point) -> Iterator[str]:
     """Needs of the coefficient of trained means at order 1/n."""
     yield from arrived(point)
-    if point.trained and (trained := len(targets(point))) > nearly_kernel.MOST_TRAINED:
-        most = nearly_kernel.MOST_TRAINED
-        yield f"inputs: {trained} train samples: at most {most}, the cost grows as their sixth power"
+    yield from order_n_known(point)
 
 
 def coefficient_known(point: Point) -> Iterator[str]:
     """Needs of the coefficient at order 1/n where it is measured from a network's own start."""
-    known = [name for name, form in theory.CLOSED_FORMS.items() if form.descent]
-    if solved(point) and (name := point.settings["dynamics"]["name"]) not in known:
-        yield f"dynamics={name}: the coefficient is known for {' and '.join(known)} only"
     if 0 not in point.data.layout.steps:
         yield f"observables.steps={list(point.data.layout.steps)}: step 0 is needed"
-    yield from nearly_kernel_known(point)
+    yield from end_known(point)
 
 
 @measure(
@@ -177,14 +172,12 @@ def coefficient_known(point: Point) -> Iterator[str]:
     needs=coefficient_known,
 )
 def trained_mean_coefficient(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n (E z_test - infinite width) at the end of training: nearly-kernel regression (docs/theory.md (5.21)).
+    """n (E z_test - infinite width) at the end of training (docs/theory.md (5.29)), which for descent and flow is
+    nearly-kernel regression, docs/theory.md (5.21).
 
     Measured as the mean of z minus the same network's output with a frozen NTK, whose mean is known at every width.
     """
-    rule, N = rule_of(point), len(targets(point))
-    descent = theory.CLOSED_FORMS[rule["name"]].descent
-    assert descent is not None
-    predicted = nearly_kernel_mean(point, descent(rule["eta"]))
+    N, predicted = len(targets(point)), order_n_mean(point)
     difference = outputs(point, last_step(point)) - linear_in_z(point, last_step(point))
     columns = [(i, a) for i in range(difference.shape[1]) for a in range(N, point.D)]
     estimate = estimators.mean(np.stack([difference[:, i, a] for i, a in columns], axis=1)).scaled(point.n)

@@ -14,12 +14,13 @@
 2.0
 """
 
-from analysis.theory import finite_width, linear_model, movement, nearly_kernel, ntk_chain
+from analysis.theory import finite_width, linear_model, movement, ntk_chain
 from analysis.theory.activations import activation
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
 from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
+from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
 from analysis.theory.second_order import NextOrder, next_order
@@ -35,6 +36,7 @@ __all__ = [
     "Exponents",
     "Flow",
     "NextOrder",
+    "TrainedToOrderN",
     "activation",
     "attractor",
     "bias_share",
@@ -48,10 +50,10 @@ __all__ = [
     "iterated",
     "linear_model",
     "movement",
-    "nearly_kernel",
     "next_order",
     "ntk_chain",
     "response",
     "six_point",
     "trained",
+    "trained_to_order_n",
 ]

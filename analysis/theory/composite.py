@@ -8,11 +8,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.theory import nearly_kernel
 from analysis.theory.activations import Array
 from analysis.theory.recursion import Flow
 
-TENSORS = (*nearly_kernel.TENSORS, "G1", "V", "F")  # `flow` has to be asked for these
+# `flow` has to be asked for these.
+TENSORS = ("K", "Theta", "G1", "Theta1", "V", "A", "B", "D", "F", "P", "Q", "R", "S", "T", "U")
+
+
+def last(flow: Flow, name: str) -> Array:
+    """A tensor of the last layer, of which docs/theory.md (5.27) is made."""
+    return tensor(flow, name, -1)
+
+
+def tensor(flow: Flow, name: str, layer: int) -> Array:
+    """A tensor of the layer at this position, of which docs/theory.md (5.27) and (5.34) are made, or an error that says
+    what to ask `flow` for."""
+    try:
+        return flow[name][layer]
+    except KeyError:
+        raise ValueError(f"tensors: {name} is needed; ask flow for {', '.join(TENSORS)}") from None
 
 
 @dataclass(frozen=True)
@@ -41,16 +55,16 @@ def initial(flow: Flow, outputs: int) -> Initial:
     """
 
     def of(name: str) -> Array:
-        return nearly_kernel.last(flow, name)
+        return last(flow, name)
 
-    V, A, B, D, F, P, Q, R, S, T, U = (_Lifted(of(name), outputs) for name in "VABDFPQRSTU")
+    V, A, B, D, F, Q, R, S, T, U = (_Lifted(of(name), outputs) for name in "VABDFQRSTU")
     P = _Lifted(of("P").transpose(0, 3, 1, 2), outputs)  # its first and its last sample belong to one output
-    eye = np.eye(outputs)
+    K, Theta, G1, Theta1 = (np.asarray(np.kron(np.eye(outputs), of(name)), np.float64) for name in TENSORS[:4])
     return Initial(
-        K=np.kron(eye, of("K")),
-        Theta=np.kron(eye, of("Theta")),
-        G1=np.kron(eye, of("G1")),
-        Theta1=np.kron(eye, of("Theta1")),
+        K=K,
+        Theta=Theta,
+        G1=G1,
+        Theta1=Theta1,
         k4=V("ijkl") + V("ikjl") + V("iljk"),
         kH=A("ijkl") + B("ikjl") + B("iljk"),
         kz=D("ijkl") + F("ikjl") + F("iljk"),
@@ -69,7 +83,7 @@ class _Lifted:
 
     def __call__(self, order: str) -> Array:
         """(P, P, P, P) with axes i, j, k, l; `order` names that of each axis of the tensor."""
-        first, second, third, fourth = order.upper()
+        first, second, third, fourth = list(order.upper())
         eye = np.eye(self.outputs)
         lifted = np.einsum(f"{first}{second},{third}{fourth},{order}->IiJjKkLl", eye, eye, self.tensor)
         return np.asarray(lifted.reshape((self.outputs * len(self.tensor),) * 4))

@@ -71,9 +71,7 @@ def _pairs(kH: Array, r: Responses) -> Array:
     return r.moved(once.transpose(2, 3, 0, 1)).copy()  # [i, m, k, n]
 
 
-def _second(
-    start: Initial, r: Responses, S: Array, k: Array, linear: Array, pairs: Array, mixed: Array
-) -> Array:
+def _second(start: Initial, r: Responses, S: Array, k: Array, linear: Array, pairs: Array, mixed: Array) -> Array:
     """docs/theory.md (5.30); linear [i, m] collects what acts on e0 by one map."""
     t = r.train
     X = linear @ k

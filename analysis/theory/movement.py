@@ -5,16 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.theory import nearly_kernel
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
+from analysis.theory.composite import tensor
 from analysis.theory.differentials import twice
 from analysis.theory.gaussian import Expectations
 from analysis.theory.layer import Layer
-from analysis.theory.nearly_kernel import tensor
 from analysis.theory.recursion import Flow
-
-TENSORS = (*nearly_kernel.TENSORS, "F")  # `flow` has to be asked for these
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,8 @@ def hidden_tensors(
 ) -> dict[int, Hidden]:
     """The tensors p, r and s of the kernels of layers 2 to L, carried up to layer L: docs/theory.md (5.34) and (5.35).
 
-    lambda_W: of every layer. width_ratios: n_l / n_{l-1} for l = 1..L-1; None means one width. points: see `flow`. Raises ValueError for a flow without the tensors Theta, B, F, P and Q, and for a kinked
-    activation.
+    lambda_W: of every layer. width_ratios: n_l / n_{l-1} for l = 1..L-1; None means one width. points: see `flow`.
+    Raises ValueError for a flow without the tensors Theta, B, F, P and Q, and for a kinked activation.
     """
     s = named(activation)
     if s.kinked:

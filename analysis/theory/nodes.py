@@ -69,9 +69,7 @@ def nodes(K: Array, train: Array, count: int, seed: int = 0) -> tuple[Array, Arr
     else:
         first, share = np.zeros((1, 0)), np.ones(1)
     for places, masses in axes:
-        first = np.concatenate(
-            [np.repeat(first, len(places), axis=0), np.tile(places, len(first))[:, None]], axis=1
-        )
+        first = np.concatenate([np.repeat(first, len(places), axis=0), np.tile(places, len(first))[:, None]], axis=1)
         share = np.repeat(share, len(places)) * np.tile(masses / masses.sum(), len(share))
     z = np.empty_like(first)
     z[:, order] = first @ C.T
@@ -115,21 +113,21 @@ class _Run:
         t = train
         self.start, self.train, self.y, self.loss = start, t, y, loss
         self.z, self.share = nodes(start.K, t, count)
-        inverse = np.linalg.inv(start.K)
+        inverse = np.asarray(np.linalg.inv(start.K), np.float64)
         self.kappa = self.z @ inverse  # K^-1 z, the first Hermite tensor
         second = self.kappa[:, :, None] * self.kappa[:, None, :] - inverse
         h = start.Theta1[:, t] + np.tensordot(second, start.kz[..., t], axes=2) / 2
         self.h = h  # (M, i, j)
         self.dH = np.tensordot(self.kappa, start.kd[:, t][:, :, t], axes=([1], [3]))  # (M, i, j, k): kd_{ijk,c}
         self.dH_first = np.tensordot(self.kappa, start.kd[t][:, :, t], axes=([1], [3])).transpose(0, 2, 1, 3)
-        self.density = 1 / 2 * np.tensordot(second, start.G1, axes=2) + self._fourth_hermite(second, inverse) / 24
+        self.density = np.tensordot(second, start.G1, axes=2) / 2 + self._fourth_hermite(inverse) / 24
         self.kH = start.kH[:, t][..., t]  # [i, j, k, l] with k any
         self.I_first = start.I[t][:, :, t][:, :, :, t].transpose(1, 0, 2, 3)  # I_{jikl} as [i, j, k, l]
         self.I_straight = start.I[:, t][:, :, t][:, :, :, t]
         self.II_first = start.II[t][:, t][:, :, :, t].transpose(2, 0, 1, 3)  # II_{jkil} as [i, j, k, l]
         self.II_straight = start.II[:, t][:, :, t][:, :, :, t].transpose(0, 2, 1, 3)  # II_{ikjl} as [i, j, k, l]
 
-    def _fourth_hermite(self, second: Array, inverse: Array) -> Array:
+    def _fourth_hermite(self, inverse: Array) -> Array:
         """k4 contracted with the fourth Hermite tensor of N(0, K): (M,)."""
         k4, x = self.start.k4, self.kappa
         quartic = np.einsum("cdef,mc,md,me,mf->m", k4, x, x, x, x, optimize=True)

@@ -40,8 +40,11 @@ class TrainedToOrderN:
     fourth: Array | None  # (S, P, P, P, P) fourth cumulant, docs/theory.md (5.32); of the mse and without batches
     ntk_change: Array  # (S, P, P) E[H(t) - H(0)], docs/theory.md (5.33)
     kernel_change: Array  # (S, L - 1, D, D) E[g(l)(t) - g(l)(0)] of the layers 2 to L, docs/theory.md (5.36)
-    taylor_errors: Array  # (S, 4, P) E[z - model] of the frozen, linear, quadratic and cubic model, docs/theory.md (5.8)
+    taylor_errors: Array  # (S, 4, P) E[z - model], docs/theory.md (5.8): of the frozen, linear, quadratic, cubic model
     errors: Mapping[str, Array]  # by the names above: standard errors where batch sequences were sampled, else zero
+
+
+NAMES = [f.name for f in fields(TrainedToOrderN) if f.name not in ("steps", "errors")]
 
 
 def trained_to_order_n(
@@ -126,48 +129,43 @@ def of_flow(
     with np.errstate(over="ignore", invalid="ignore"):
         sequences, exact = _sequences(batches, N, wanted[-1]) if algorithm == "sgd" else ([None], True)
         runs = [list(trained(None if s is None else _weights(s, N, n_L))) for s in sequences]
-    stacked = [{f.name: _stack(run, f.name) for f in fields(Cumulants)} for run in runs]
-    if not all(np.all(np.isfinite(run["mean1"])) and np.all(np.isfinite(run["mean"])) for run in stacked):
+    if not all(np.all(np.isfinite([at_step.mean, at_step.mean1])) for run in runs for at_step in run):
         raise ValueError(f"eta={eta}: {algorithm} diverges; choose a smaller step")
-    for run in stacked:
-        run["kernel_change"] = np.stack([_kernels(hidden, n_L, moved) for moved in zip(*_averages(run), strict=True)])
-    values, errors = _over_sequences(stacked, exact)
-    return TrainedToOrderN(steps=wanted, errors=errors, **values)
+    values, errors = _over_sequences([_stacked(run, hidden, n_L) for run in runs], exact)
+    return TrainedToOrderN(steps=wanted, errors=errors, **{name: values.get(name) for name in NAMES})  # type: ignore[arg-type]
 
 
-def _averages(run: Mapping[str, Array]) -> list[Array]:
-    return [run[name] for name in ("first", "squares", "mixed")]
+def _stacked(run: Sequence[Cumulants], hidden: Mapping[int, movement.Hidden], n_L: int) -> dict[str, Array]:
+    """What is known after each step, by the names of `TrainedToOrderN`."""
+    values = {"kernel_change": np.stack([_kernels(hidden, n_L, at_step) for at_step in run])}
+    for name in NAMES:
+        if name not in values and getattr(run[0], name) is not None:
+            values[name] = np.stack([getattr(at_step, name) for at_step in run])
+    return values
 
 
-def _kernels(hidden: Mapping[int, movement.Hidden], n_L: int, averages: Sequence[Array]) -> Array:
+def _kernels(hidden: Mapping[int, movement.Hidden], n_L: int, at_step: Cumulants) -> Array:
     """The movement of the kernels of all layers from 2 on; each output moves them on its own, docs/theory.md (5.36)."""
-    N = len(averages[0]) // n_L
+    N, D = len(at_step.first) // n_L, len(at_step.mean) // n_L
+    averages = (at_step.first, at_step.squares, at_step.mixed)
     summed = [np.einsum("iaib->ab", average.reshape(n_L, N, n_L, N)) for average in averages]
-    D = len(next(iter(hidden.values())).p) if hidden else 0
-    return np.array([movement.kernel_movement(hidden[l], *summed) for l in sorted(hidden)]).reshape(-1, D, D)
-
-
-def _stack(run: Sequence[Cumulants], name: str) -> Array | None:
-    values = [getattr(at_step, name) for at_step in run]
-    return None if values[0] is None else np.stack(values)
+    return np.array([movement.kernel_movement(hidden[layer], *summed) for layer in sorted(hidden)]).reshape(-1, D, D)
 
 
 def _over_sequences(runs: Sequence[Mapping[str, Array]], exact: bool) -> tuple[dict[str, Array], dict[str, Array]]:
     """Averages over sequences of batches, docs/theory.md (5.40), and their standard errors."""
-    names = [f.name for f in fields(TrainedToOrderN) if f.name not in ("steps", "errors")]
     if len(runs) == 1:
-        values = {name: runs[0][name] for name in names}
-        return values, {name: np.zeros_like(value) for name, value in values.items() if value is not None}
+        return dict(runs[0]), {name: np.zeros_like(value) for name, value in runs[0].items()}
     means, means1 = (np.stack([run[name] for run in runs]) for name in ("mean", "mean1"))
     apart, apart1 = means - means.mean(axis=0), means1 - means1.mean(axis=0)
     mixed = apart[..., :, None] * apart1[..., None, :]
-    samples = {name: np.stack([run[name] for run in runs]) for name in names if name not in ("third", "fourth")}
+    samples = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
     samples["covariance"] = samples["covariance"] + apart[..., :, None] * apart[..., None, :]
     samples["covariance1"] = samples["covariance1"] + mixed + mixed.swapaxes(-1, -2)
     values = {name: sample.mean(axis=0) for name, sample in samples.items()}
     scale = 0.0 if exact else 1 / math.sqrt(len(runs))
     errors = {name: scale * sample.std(axis=0, ddof=1) for name, sample in samples.items()}
-    return {**dict.fromkeys(("third", "fourth")), **values}, errors
+    return values, errors
 
 
 def _sequences(batches: ArrayLike | None, N: int, steps: int) -> tuple[Iterable[Array | None], bool]:

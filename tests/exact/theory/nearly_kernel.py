@@ -1,8 +1,8 @@
-"""Training at order 1/n: the change of the NTK, and the mean of fully trained outputs, docs/theory.md (5.9) to (5.21).
+"""The end of training at order 1/n in closed form: docs/theory.md (5.9) to (5.21), to which the loop over steps of
+`analysis.theory.order_n` is compared.
 
-The latter is nearly-kernel regression, of the chapter "The End of Training" of PDLT. Tensors are those of the last
-layer of a `flow`; the first N of D samples are trained on. b runs over all samples, other indices over the train ones.
-Loss = 1/2 sum (z - y)^2.
+Tensors are those of the last layer of a `flow`; the first N of D samples are trained on. b runs over all samples, other
+indices over the train ones. Loss = 1/2 sum (z - y)^2.
 """
 
 import functools
@@ -10,26 +10,12 @@ import functools
 import numpy as np
 
 from analysis.theory.activations import Array
+from analysis.theory.composite import last, tensor
 from analysis.theory.recursion import Flow
 
-TENSORS = ("K", "Theta", "Theta1", "A", "B", "D", "P", "Q", "R", "S", "T", "U")  # `flow` has to be asked for these
 MOST_TRAINED = 6  # the cost grows as N^6
 
 sum_over = functools.partial(np.einsum, optimize=True)
-
-
-def last(flow: Flow, name: str) -> Array:
-    """A tensor of the last layer, of which docs/theory.md (5.9) to (5.21) are made."""
-    return tensor(flow, name, -1)
-
-
-def tensor(flow: Flow, name: str, layer: int) -> Array:
-    """A tensor of the layer at this position, of which docs/theory.md (5.9) to (5.21) are made, or an error that says
-    what to ask `flow` for."""
-    try:
-        return flow[name][layer]
-    except KeyError:
-        raise ValueError(f"tensors: {name} is needed; ask flow for {', '.join(TENSORS)}") from None
 
 
 def trained_mean_pieces(flow: Flow, targets: Array, eta: float) -> dict[str, Array]:
