@@ -23,10 +23,13 @@ def _both(point: Point, reference: Point) -> tuple[Array, Array, list[int]]:
     return first[both].reshape(shape), second[both].reshape(shape), list(range(len(targets(point)), point.D))
 
 
-def two_flows(point: Point, reference: Point) -> Iterator[str]:
-    """Two flows are one algorithm: they differ by the error of their solver alone, and no difference is predicted."""
+def one_algorithm(point: Point, reference: Point) -> Iterator[str]:
+    """No difference is predicted between two that are one algorithm. Two flows are, whatever their steps: they differ
+    by the error of their solver alone."""
     if all(trained.settings["dynamics"]["name"] == "gradient_flow" for trained in (point, reference)):
         yield "dynamics=gradient_flow: two flows are one algorithm"
+    elif point.settings["dynamics"] == reference.settings["dynamics"]:
+        yield f"dynamics={point.settings['dynamics']['name']}: both are trained by one algorithm with the same settings"
 
 
 @measure(
@@ -37,7 +40,7 @@ def two_flows(point: Point, reference: Point) -> Iterator[str]:
     steps="end",
     paired=True,
     needs=arrived,
-    undefined=two_flows,
+    undefined=one_algorithm,
 )
 def algorithm_difference(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """E z_test of one algorithm minus that of another on the same networks, in units of the targets: at infinite width
@@ -66,7 +69,7 @@ def _difference(point: Point, reference: Point) -> tuple[Estimate, Array, list[t
     smooth=True,
     paired=True,
     needs=end_known,
-    undefined=two_flows,
+    undefined=one_algorithm,
 )
 def algorithm_coefficient(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """n times that difference between two algorithms, against docs/theory.md (5.29)."""

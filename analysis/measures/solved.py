@@ -104,9 +104,9 @@ def order_n(point: Point) -> TrainedToOrderN:
         rule["eta"],
         tuple(point.data.layout.steps),
         rule["name"],
-        options.get("momentum", 0.0),
+        options.get("momentum") or 0.0,
         rule["loss"],
-        options.get("batch"),
+        options.get("batch") or None,
     )
 
 
@@ -130,7 +130,9 @@ def order_n_known(point: Point) -> Iterator[str]:
     elif point.trained and point.data.layout.steps[-1]:
         outputs = point.settings["network"]["outputs"] * point.D
         if outputs > MOST_OUTPUTS:
-            yield f"network.outputs, inputs: {outputs} outputs of all samples: at most {MOST_OUTPUTS}, the cost grows"
+            setting = f"network.outputs={point.settings['network']['outputs']}, inputs"
+            most = f"at most {MOST_OUTPUTS}, the cost grows as their sixth power"
+            yield f"{setting}: {outputs} outputs at all samples: {most}"
 
 
 def start_and_closed_form(point: Point) -> Iterator[str]:

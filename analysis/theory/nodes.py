@@ -87,7 +87,8 @@ def by_nodes(
     count: int,
     weights: Callable[[int], Array] | None = None,
 ) -> Iterator[Cumulants]:
-    """The cumulants after each of the steps, which ascend, with arguments as those of `responses.responses`.
+    """The cumulants after each of the steps, which ascend, docs/theory.md (5.38), with arguments as those of
+    `responses.responses`.
 
     y: (N, n_L). The third and the fourth cumulant are None: the law at infinite width is not a Gaussian.
     """

@@ -3,6 +3,7 @@
 Seeds are fixed, false-alarm rates are stated, and tests have negative controls.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from scipy.stats import norm
 
 import simulate
 from analysis import fits
+from analysis.measures import solved
 from analysis.points import Point, variants
 from analysis.series import series
-from analysis.theory import nearly_kernel
 from simulate.store.sets import DataSet
 from simulate.training import taylor
 
@@ -39,12 +40,13 @@ def test_the_ntk_moves_as_predicted(represented: list[DataSet], monkeypatch: pyt
     """n E[H(T) - H(0)] of gradient flow is docs/theory.md (5.9). Negative control: the sign of the curvature's part."""
     pull, limit = largest_pull("ntk_change", represented)
     assert pull < limit
-    predicted = nearly_kernel.ntk_change_of_flow
+    predicted = solved._order_n
 
-    def wrong(flow, target, layer=-1):  # type: ignore[no-untyped-def]
-        return 2 * predicted(flow, 0.0, layer) - predicted(flow, target, layer)
+    def wrong(network, targets, *training):  # type: ignore[no-untyped-def]
+        right, without = (predicted(network, y, *training) for y in (targets, ((0.0,),)))
+        return replace(right, ntk_change=2 * without.ntk_change - right.ntk_change)
 
-    monkeypatch.setattr(nearly_kernel, "ntk_change_of_flow", wrong)
+    monkeypatch.setattr(solved, "_order_n", wrong)
     pull, limit = largest_pull("ntk_change", represented)
     assert pull > limit
 
@@ -64,17 +66,19 @@ def test_one_step_moves_the_ntk_as_predicted(tmp_path: Path, monkeypatch: pytest
                           "observables.record=[ntk]", "observables.steps=[0,1]", f"output={tmp_path}/a")  # fmt: skip
     pull, limit = largest_pull("ntk_change_of_step", sets)
     assert pull < limit
-    predicted = nearly_kernel.ntk_change_of_step
-    small_eta = 1e-6
-    monkeypatch.setattr(
-        nearly_kernel, "ntk_change_of_step", lambda flow, y, eta: predicted(flow, y, small_eta) * eta / small_eta
-    )
+    predicted = solved._order_n
+
+    def wrong(network, targets, eta, *training):  # type: ignore[no-untyped-def]
+        small = predicted(network, targets, 1e-6, *training)
+        return replace(small, ntk_change=eta / 1e-6 * small.ntk_change)
+
+    monkeypatch.setattr(solved, "_order_n", wrong)
     pull, limit = largest_pull("ntk_change_of_step", sets)
     assert pull > limit
 
 
 def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gradient descent with a large step and gradient flow on the same networks differ by docs/theory.md (5.21).
+    """Gradient descent with a large step and gradient flow on the same networks differ by docs/theory.md (5.29).
     Negative control: another step size."""
     small = [*SMALL, "network.depth=2", "ensemble.networks=2000", f"output={tmp_path}/a"]
     both = "dynamics=gradient_descent,gradient_flow"
@@ -83,8 +87,8 @@ def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.
     for name in ("algorithm_difference", "algorithm_coefficient"):
         pull, limit = largest_pull(name, sets, reference="gradient_flow")
         assert pull < limit
-    predicted = nearly_kernel.trained_mean
-    monkeypatch.setattr(nearly_kernel, "trained_mean", lambda flow, y, eta: predicted(flow, y, eta / 3))
+    predicted = solved._order_n
+    monkeypatch.setattr(solved, "_order_n", lambda net, y, eta, *training: predicted(net, y, eta / 3, *training))
     pull, limit = largest_pull("algorithm_coefficient", sets, reference="gradient_flow")
     assert pull > limit
 

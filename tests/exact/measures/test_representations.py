@@ -46,9 +46,10 @@ def made(*overrides: str, x: Array, y: Any) -> Rows:
 def test_ntk_change(target: float) -> None:
     """By gradient flow dz/dt = -(z - y) H and n dH/dt = -4 k (z - y) z, so H^2 changes by (4 k/n)(y^2 - z(0)^2) and,
     with E z^2 = k and Theta = 2 k, n E[H(T) - H(0)] is y^2 - k."""
-    k, steps = 0.7, 60
+    k, steps = 0.7, 600
     data = made(
         "dynamics=gradient_flow",
+        "dynamics.eta=0.02",
         "dynamics.lambda_b=0",
         f"dynamics.steps={steps}",
         f"observables.steps=[0,{steps}]",
@@ -61,7 +62,7 @@ def test_ntk_change(target: float) -> None:
     def check(data: Rows) -> None:
         predicted = target**2 - k
         components = {"00": (0.4, predicted, abs(predicted))}
-        expect(list(ntk_change(data.point, None)), Wanted("n dH", 2, steps, components))
+        expect(list(ntk_change(data.point, None)), Wanted("n dH", 2, steps, components), rtol=1e-6)
 
     holds(check, data, data.scaled("H"))
 

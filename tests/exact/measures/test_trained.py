@@ -16,8 +16,9 @@ from analysis.measures.trained import (
     trained_mean_coefficient,
     trained_skewness,
 )
-from analysis.theory import nearly_kernel
+from analysis.theory import composite
 from tests.exact.measures.rows import NETWORKS, Rows, Wanted, drawn, expect, holds, inputs_of, rows, signs
+from tests.exact.theory import nearly_kernel
 
 TEST = np.array([0.5, 0.2])  # K of the test sample with the train samples
 GRAM = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.2], [0.5, 0.2, 0.9]])
@@ -151,12 +152,14 @@ def test_trained_kurtosis() -> None:
 
 @pytest.mark.parametrize(("algorithm", "eta"), [("gradient_descent", ETA), ("gradient_flow", 0.0)])
 def test_trained_mean_coefficient(algorithm: str, eta: float) -> None:
-    """n times the mean of z(T) - z(0) + M (z_train(0) - y). Its theory is nearly-kernel regression (tests/exact/theory
-    compares it with brute force) at this activation, depth, targets and, for descent, eta."""
+    """n times the mean of z(T) - z(0) + M (z_train(0) - y). Its theory is that of this activation, depth, targets,
+    algorithm, eta and step, near the end that nearly-kernel regression gives."""
     data = made(f"dynamics={algorithm}", activation="sin", steps=120)
-    flow = theory.flow("sin", 2, 0.0, 1.0, inputs_of(GRAM), 0.0, 1.0, tensors=nearly_kernel.TENSORS)
+    flow = theory.flow("sin", 2, 0.0, 1.0, inputs_of(GRAM), 0.0, 1.0, tensors=composite.TENSORS)
     assert flow.Theta is not None
-    predicted = nearly_kernel.trained_mean(flow, Y, eta)
+    record = theory.trained_to_order_n("sin", 2, 0.0, 1.0, inputs_of(GRAM), Y, ETA, 120, algorithm)
+    predicted = record.mean1[0].reshape(2, 3).T
+    np.testing.assert_allclose(predicted[2], nearly_kernel.trained_mean(flow, Y, eta)[2], rtol=5e-3)
     frozen, planted = flow.Theta[-1], np.array([0.7, -0.4])
     values, vectors = np.linalg.eigh(frozen[:2, :2])
     left = np.exp(-ETA * 120 * values) if algorithm == "gradient_flow" else (1 - ETA * values) ** 120
@@ -178,6 +181,6 @@ def test_the_coefficient_of_linear_networks_of_one_train_sample_vanishes() -> No
     """A test sample is a multiple of the train sample, which ends at its target, and an orthogonal part, whose sign
     makes no difference: its mean is the frozen kernel's at every width, and the theory says so."""
     gram = np.array([[1.0, 0.5], [0.5, 0.9]])
-    flow = theory.flow("linear", 3, 0.0, 1.0, inputs_of(gram), 0.0, 1.0, tensors=nearly_kernel.TENSORS)
+    flow = theory.flow("linear", 3, 0.0, 1.0, inputs_of(gram), 0.0, 1.0, tensors=composite.TENSORS)
     np.testing.assert_allclose(nearly_kernel.trained_mean(flow, np.ones((1, 1)), 0.0), 0.0, atol=1e-12)
     np.testing.assert_allclose(nearly_kernel.trained_mean(flow, np.ones((1, 1)), 0.1), 0.0, atol=1e-12)

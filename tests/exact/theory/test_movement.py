@@ -1,90 +1,42 @@
-"""The movement of the NTK and of hidden kernels agrees with reference numbers and with special cases."""
+"""The movement of hidden kernels agrees with reference numbers."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from analysis import theory
-from analysis.theory import movement, nearly_kernel
+from analysis.theory import composite, movement
 
-REFERENCE = json.loads((Path(__file__).parents[2] / "data" / "movement_reference.json").read_text())
-CASES = ["tanh L=3 descent", "tanh L=3 momentum"]
-
-
-@pytest.fixture(scope="module")
-def three_inputs() -> tuple[theory.Flow, dict[int, movement.Hidden]]:
-    """The theory of tanh at depth 3, which all reference cases share."""
-    x = np.array(REFERENCE[CASES[0]]["settings"]["inputs"])
-    flow = theory.flow("tanh", 3, 0.0, 1.0, x, 1.0, 1.0, tensors=movement.TENSORS)
-    return flow, movement.hidden_tensors(flow, "tanh", 0.0, 1.0, [1.0] * 3)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_movement_reference(name: str, three_inputs: tuple[theory.Flow, dict[int, movement.Hidden]]) -> None:
-    """n E dH of docs/theory.md (5.33) and n E dg of docs/theory.md (5.36), for the descent and the momentum of
-    docs/theory.md (5.24), on two train samples and a test sample. Negative control: one step fewer."""
-    (flow, hidden), case = three_inputs, REFERENCE[name]["settings"]
-    assert list(hidden) == [2, 3]
-    for step, known in REFERENCE[name]["steps"].items():
-        ways = [
-            movement.path(flow, np.array(case["targets"]), case["eta"], steps, case["algorithm"], case["momentum"])
-            for steps in (int(step), int(step) - 1)
-        ]
-        right, wrong = (
-            [movement.ntk_movement(flow, way), *(movement.kernel_movement(tensors, way) for tensors in hidden.values())]
-            for way in ways
-        )
-        wanted = [known["dH"], *known["dg"].values()]
-        for found, want in zip(right, wanted, strict=True):
-            np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-7)
-        if 0 < int(step) < 20:
-            assert not any(np.allclose(found, want, rtol=0.01) for found, want in zip(wrong, wanted, strict=True))
-
-
-def test_the_flow_is_the_limit_of_small_steps(three_inputs: tuple[theory.Flow, dict[int, movement.Hidden]]) -> None:
-    """The integrals of docs/theory.md (5.24), by descent of 4,000 and 8,000 steps extrapolated to none. Negative
-    control: without extrapolation."""
-    (flow, hidden), targets = three_inputs, np.array([[1.0], [-0.7]])
-    ways = [
-        movement.path(flow, targets, 2.0 / steps, steps, name)
-        for steps, name in ((1, "gradient_flow"), (4000, "gradient_descent"), (8000, "gradient_descent"))
-    ]
-    for moved in (partial(movement.ntk_movement, flow), partial(movement.kernel_movement, hidden[2])):
-        exact, coarse, fine = (moved(way) for way in ways)
-        np.testing.assert_allclose(2 * fine - coarse, exact, rtol=1e-5)
-        assert not np.allclose(fine, exact, rtol=1e-5)
+REFERENCE = json.loads((Path(__file__).parents[2] / "data" / "training_reference.json").read_text())
 
 
 def test_hidden_tensors_reference() -> None:
     """p, r and s of docs/theory.md (5.34) and (5.35) at one input, for the layers l of networks of depth L."""
     known = REFERENCE["hidden tensors tanh one input"]
     for L in (2, 3, 4, 5):
-        flow = theory.flow("tanh", L, 0.0, 1.0, np.ones((1, 1)), 1.0, 1.0, tensors=movement.TENSORS)
+        flow = theory.flow("tanh", L, 0.0, 1.0, np.ones((1, 1)), 1.0, 1.0, tensors=composite.TENSORS)
         hidden = movement.hidden_tensors(flow, "tanh", 0.0, 1.0, [1.0] * L)
         for layer, tensors in hidden.items():
             found = [float(np.ravel(x)[0]) for x in (tensors.p, tensors.r, tensors.s)]
             np.testing.assert_allclose(found, known[f"l={layer} L={L}"], rtol=1e-6)
 
 
-def test_the_movement_has_the_special_cases() -> None:
-    """docs/theory.md (5.33) is docs/theory.md (5.10) after one step, and docs/theory.md (5.9) at the end of a flow."""
-    flow = theory.flow("tanh", 3, 0.1, 1.2, [[1.0, 0.3], [-0.4, 1.2]], 0.5, 0.8, tensors=movement.TENSORS)
-    targets = np.array([[0.7], [-1.1]])
-    step = movement.ntk_movement(flow, movement.path(flow, targets, 0.2, 1, "gradient_descent"))
-    np.testing.assert_allclose(step, nearly_kernel.ntk_change_of_step(flow, targets, 0.2), rtol=1e-12)
-    one = theory.flow("tanh", 3, 0.1, 1.2, [[1.0, 0.3]], 0.5, 0.8, tensors=movement.TENSORS)
-    end = movement.ntk_movement(one, movement.path(one, targets[:1], 0.1, 2000, "gradient_flow"))
-    np.testing.assert_allclose(end[0, 0], nearly_kernel.ntk_change_of_flow(one, 0.7), rtol=1e-12)
+def test_wide_layers_in_between_leave_the_kernels_below_unmoved() -> None:
+    """A kernel moves by 1/n of the layers above it and its own, docs/theory.md (5.35): with n_2 / n_1 large its
+    movement in units of 1/n_2 is n_2 / n_1 times what comes from layer 1."""
+    moved = []
+    for ratio in (1.0, 100.0):
+        flow = theory.flow(
+            "tanh", 3, 0.0, 1.0, np.ones((1, 1)), 1.0, 1.0, width_ratios=[1.0, ratio], tensors=composite.TENSORS
+        )
+        hidden = movement.hidden_tensors(flow, "tanh", 0.0, 1.0, [1.0] * 3, [1.0, ratio])
+        moved.append([float(np.ravel(x)[0]) for x in (hidden[2].p, hidden[2].r)])
+    np.testing.assert_allclose(moved[1], np.multiply(100, moved[0]), rtol=1e-12)
 
 
 def test_refusals() -> None:
     flow = theory.flow("relu", 2, 0.0, 2.0, np.ones((1, 1)), tensors=["Theta"])
-    with pytest.raises(ValueError, match="algorithm='sgd': known are gradient_descent, momentum, gradient_flow"):
-        movement.path(flow, np.ones((1, 1)), 0.1, 3, "sgd")
-    with pytest.raises(ValueError, match="targets: 2 outputs"):
-        movement.path(flow, np.ones((1, 2)), 0.1, 3, "momentum")
     with pytest.raises(ValueError, match="activation=relu: hidden kernels move"):
         movement.hidden_tensors(flow, "relu", 0.0, 2.0, [1.0, 1.0])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from analysis import theory
-from analysis.theory import nearly_kernel
+from analysis.theory import composite
+from tests.exact.theory import nearly_kernel
 from tests.exact.theory.reference import REFERENCE
 
 PIECES = {"Theta1": "Th1", "fluctuation": "delta", "dH": "dN", "ddI": "I", "ddII": "II"}
@@ -23,7 +24,7 @@ def test_nearly_kernel_reference(name: str, depth: int, tolerance: float) -> Non
     case = REFERENCE[name]
     x, y = np.array(case["X_columns_are_samples"]).T, np.array(case["y_rows_are_outputs"])
     rates = case["lambda_b"], case["lambda_W"]
-    flow = theory.flow("tanh", depth, case["C_b"], case["C_W"], x, *rates, tensors=nearly_kernel.TENSORS)
+    flow = theory.flow("tanh", depth, case["C_b"], case["C_W"], x, *rates, tensors=composite.TENSORS)
     for known in case["cases"]:
         targets = y[: known["n_L"]].T
         pieces = nearly_kernel.trained_mean_pieces(flow, targets, known["eta"])
@@ -37,14 +38,14 @@ def test_nearly_kernel_reference(name: str, depth: int, tolerance: float) -> Non
 def test_nearly_kernel_of_a_network_of_one_layer_vanishes() -> None:
     """Networks of one layer are linear in their parameters, docs/theory.md (5.4), so docs/theory.md (5.21) vanishes."""
     x = np.random.default_rng(0).standard_normal((3, 4))
-    flow = theory.flow("tanh", 1, 0.1, 1.2, x, 0.5, 1.0, tensors=nearly_kernel.TENSORS)
+    flow = theory.flow("tanh", 1, 0.1, 1.2, x, 0.5, 1.0, tensors=composite.TENSORS)
     np.testing.assert_array_equal(nearly_kernel.trained_mean(flow, np.ones((2, 1)), 0.1), 0)
 
 
 def test_ntk_change_of_small_steps_is_that_of_the_flow() -> None:
     """docs/theory.md (5.6) and (5.7) averaged over z(0) and summed step by step, at two small eta extrapolated to none,
     end at docs/theory.md (5.9); their first step is docs/theory.md (5.10)."""
-    flow = theory.flow("tanh", 3, 0.0, 1.0, np.ones((1, 4)), 1.0, 1.0, tensors=nearly_kernel.TENSORS)
+    flow = theory.flow("tanh", 3, 0.0, 1.0, np.ones((1, 4)), 1.0, 1.0, tensors=composite.TENSORS)
     K, Theta, y = float(flow.K[-1, 0, 0]), float(flow.Theta[-1, 0, 0]), 0.7
     P, Q, R, S, T, U = (float(np.ravel(getattr(flow, name)[-1])[0]) for name in "PQRSTU")
     first, second, e = P + 2 * Q, S + T + U, K + y**2
@@ -66,7 +67,7 @@ def test_ntk_change_of_small_steps_is_that_of_the_flow() -> None:
 def test_nearly_kernel_refuses() -> None:
     """docs/theory.md (5.21) needs a step that converges, few train samples and all tensors."""
     x = np.random.default_rng(0).standard_normal((3, 4))
-    flow = theory.flow("tanh", 2, 0.1, 1.2, x, 0.5, 1.0, tensors=nearly_kernel.TENSORS)
+    flow = theory.flow("tanh", 2, 0.1, 1.2, x, 0.5, 1.0, tensors=composite.TENSORS)
     with pytest.raises(ValueError, match="converges only below"):
         nearly_kernel.trained_mean(flow, np.ones((2, 1)), 100.0)
     with pytest.raises(ValueError, match="at most 6"):
