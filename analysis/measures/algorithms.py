@@ -8,7 +8,16 @@ import numpy as np
 from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import arrived, closed_form, last_step, rule_of, solved, targets
+from analysis.measures.solved import (
+    arrived,
+    closed_form,
+    descent_of,
+    last_step,
+    no_descent,
+    rule_of,
+    solved,
+    targets,
+)
 from analysis.measures.trained import measured_at_end, nearly_kernel_known, nearly_kernel_mean
 from analysis.points import Point
 
@@ -57,21 +66,17 @@ def _difference(point: Point, reference: Point) -> tuple[Estimate, Array, list[t
     return estimate, np.array([ends[0][t, i] - ends[1][t, i] for i, t in columns]), columns
 
 
-def _descents(*points: Point) -> list[float | None]:
-    """The eta of the gradient descent that each algorithm equals at the end of training, at order 1/n; None where there
-    is none."""
-    rules = [rule_of(point) for point in points]
-    descents = [theory.CLOSED_FORMS[rule["name"]].descent for rule in rules]
-    return [descent(rule["eta"]) if descent else None for descent, rule in zip(descents, rules, strict=True)]
-
-
 def no_two_descents(point: Point, reference: Point) -> Iterator[str]:
     """No coefficient is predicted unless the two are descents of two eta, or descent and flow."""
     if not (solved(point) and solved(reference)):
         return  # `arrived` tells what is needed
-    first, second = _descents(point, reference)
-    names = ", ".join(trained.settings["dynamics"]["name"] for trained in (point, reference))
-    if first is None or second is None:
+    rules = [trained.settings["dynamics"] for trained in (point, reference)]
+    names = ", ".join(rule["name"] for rule in rules)
+    first, second = (descent_of(rule) for rule in rules)
+    scheduled = [rule for rule in rules if theory.CLOSED_FORMS[rule["name"]].descent and descent_of(rule) is None]
+    if scheduled:
+        yield no_descent(scheduled[0])
+    elif first is None or second is None:
         yield f"dynamics={names}: the coefficient is known for gradient descent and gradient flow only"
     elif first == second:
         yield f"dynamics={names}: the two are one algorithm at order 1/n"
@@ -90,7 +95,7 @@ def no_two_descents(point: Point, reference: Point) -> Iterator[str]:
 )
 def algorithm_coefficient(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """n times that difference between descents of two eta, or descent and flow, against docs/theory.md (5.21)."""
-    first, second = _descents(point, reference)
+    first, second = (descent_of(rule_of(trained)) for trained in (point, reference))
     assert first is not None
     assert second is not None
     difference, infinite, columns = _difference(point, reference)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import estimators, theory
+from analysis import estimators
 from analysis.estimators import Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import arrived, last_step, rule_of, start_and_closed_form, targets
+from analysis.measures.solved import arrived, descent_of, last_step, rule_of, start_and_closed_form, targets
 from analysis.measures.trained import coefficient_known, linear_in_z, measured_at_end, outputs
 from analysis.points import Point
 from analysis.theory import linear_model, nearly_kernel
@@ -101,11 +101,10 @@ def taylor_mean_error(point: Point, layers: Layers) -> Iterator[Measured]:
     docs/theory.md (5.19) and (5.20), and of the cubic one nothing at order 1/n. Errors are in units of what is
     predicted, and those of the cubic model of what the quadratic one leaves out.
     """
-    step, N, rule = last_step(point), len(targets(point)), rule_of(point)
-    descent = theory.CLOSED_FORMS[rule["name"]].descent
+    step, N, descent = last_step(point), len(targets(point)), descent_of(rule_of(point))
     assert descent is not None
     flow = point.flow(nearly_kernel.TENSORS)
-    pieces = nearly_kernel.trained_mean_pieces(flow, targets(point), descent(rule["eta"]))
+    pieces = nearly_kernel.trained_mean_pieces(flow, targets(point), descent)
     second = pieces["ddI"] + pieces["ddII"]
     left_out = {"linear": pieces["dH"] + second, "quadratic": second, "cubic": 0 * second}
     z = outputs(point, step)

@@ -8,7 +8,7 @@ import numpy as np
 from analysis import estimators
 from analysis.estimators import Array
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
-from analysis.measures.solved import arrived, closed_form_known, last_step, options_of, rule_of, targets
+from analysis.measures.solved import arrived, closed_form_known, etas_of, last_step, options_of, rule_of, targets
 from analysis.measures.trained import measured_at_end
 from analysis.points import Point
 from analysis.theory import movement, nearly_kernel
@@ -70,8 +70,8 @@ def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
 )
 def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[H_ab(1) - H_ab(0)] of one output after one step of gradient descent on all samples: docs/theory.md (5.10)."""
-    rule = rule_of(point)
-    predicted = nearly_kernel.ntk_change_of_step(point.flow(nearly_kernel.TENSORS), targets(point), rule["eta"])
+    eta = float(etas_of(rule_of(point))[0])
+    predicted = nearly_kernel.ntk_change_of_step(point.flow(nearly_kernel.TENSORS), targets(point), eta)
     pairs = [(a, b) for _, _, a, b in point.columns("H")]
     expected = np.array([predicted[pair] for pair in pairs])
     change = point.read("H", point.depth, 1) - point.read("H", point.depth, 0)
@@ -91,7 +91,7 @@ def _path(point: Point, step: int) -> movement.Path:
     """The path of the training until a step at infinite width."""
     rule = rule_of(point)
     flow = point.flow(movement.TENSORS)
-    return movement.path(flow, targets(point), rule["eta"], step, rule["name"], **options_of(rule))
+    return movement.path(flow, targets(point), etas_of(rule), step, rule["name"], **options_of(rule))
 
 
 def _moved(

@@ -8,18 +8,31 @@ import numpy as np
 from analysis import theory
 from analysis.estimators import Array
 from analysis.points import Point
+from simulate.settings.reader import SettingsError
+from simulate.settings.schedules import etas
 
 
 def solved(point: Point) -> bool:
     """Whether the training of the point has a closed form at infinite width."""
     rule = point.settings["dynamics"]
-    return bool(point.trained and rule["name"] in theory.CLOSED_FORMS and rule["loss"] == "mse" and not rule["rules"])
+    known = rule["name"] in theory.CLOSED_FORMS and rule["loss"] == "mse" and not rule["rules"]
+    return bool(point.trained and known and not _unknown_schedule(rule))
+
+
+def _unknown_schedule(rule: Mapping[str, Any]) -> str:
+    """What is wrong with the schedule of eta; empty where it is known."""
+    try:
+        etas(rule["eta"], rule["schedule"], rule["steps"])
+    except SettingsError as error:
+        return str(error)
+    return ""
 
 
 def _unsolved(rule: Mapping[str, Any]) -> str:
     """Why there is no closed form: the settings, and those that have one."""
     settings = [f"dynamics={rule['name']}", f"loss={rule['loss']}", *[f"rules={rule['rules']}"] * bool(rule["rules"])]
-    return f"{', '.join(settings)}: one of {', '.join(theory.CLOSED_FORMS)} with loss=mse and without rules is needed"
+    right = f"one of {', '.join(theory.CLOSED_FORMS)} with loss=mse and without rules is needed"
+    return _unknown_schedule(rule) or f"{', '.join(settings)}: {right}"
 
 
 def rule_of(point: Point) -> Mapping[str, Any]:
@@ -28,6 +41,28 @@ def rule_of(point: Point) -> Mapping[str, Any]:
     if not solved(point):
         raise ValueError(f"{point.data.path}: {_unsolved(rule)}")
     return rule
+
+
+def etas_of(rule: Mapping[str, Any]) -> Array:
+    """eta of each step, (steps,): with the factors of dynamics.schedule."""
+    return np.array(etas(rule["eta"], rule["schedule"], rule["steps"]))
+
+
+def descent_of(rule: Mapping[str, Any]) -> float | None:
+    """eta of the gradient descent that agrees with the algorithm at the end of training at order 1/n, docs/theory.md
+    (5.21); None where it is not known. A flow is the same whatever the times of its steps."""
+    descent = theory.CLOSED_FORMS[rule["name"]].descent
+    if descent is None or (rule["schedule"] and descent(rule["eta"])):
+        return None
+    return descent(rule["eta"])
+
+
+def no_descent(rule: Mapping[str, Any]) -> str:
+    """Why `descent_of` knows none."""
+    known = [name for name, form in theory.CLOSED_FORMS.items() if form.descent]
+    if rule["name"] in known:
+        return f"dynamics.schedule={rule['schedule']}: the coefficient is known for a constant eta only"
+    return f"dynamics={rule['name']}: the coefficient is known for {' and '.join(known)} only"
 
 
 def options_of(rule: Mapping[str, Any]) -> dict[str, float]:
@@ -48,15 +83,15 @@ def response(point: Point, step: int) -> Array:
     rule, flow = rule_of(point), point.flow(("K", "Theta"))
     assert flow.Theta is not None
     N = len(targets(point))
-    return theory.response(flow.Theta[-1], N, rule["eta"], step, rule["name"], **options_of(rule))
+    return theory.response(flow.Theta[-1], N, etas_of(rule), step, rule["name"], **options_of(rule))
 
 
 def closed_form(point: Point, step: int) -> tuple[Array, Array]:
     """Mean (D, n_L) and covariance (D, D) of outputs at infinite width (docs/theory.md (5.2))."""
     rule, flow = rule_of(point), point.flow(("K", "Theta"))
     assert flow.Theta is not None
-    eta, name = rule["eta"], rule["name"]
-    return theory.trained(flow.K[-1], flow.Theta[-1], targets(point), eta, step, name, **options_of(rule))
+    K, Theta, name = flow.K[-1], flow.Theta[-1], rule["name"]
+    return theory.trained(K, Theta, targets(point), etas_of(rule), step, name, **options_of(rule))
 
 
 def last_step(point: Point) -> int:

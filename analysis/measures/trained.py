@@ -4,14 +4,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import estimators, theory
+from analysis import estimators
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
 from analysis.measures.solved import (
     arrived,
     closed_form,
     closed_form_known,
+    descent_of,
     last_step,
+    no_descent,
     response,
     rule_of,
     solved,
@@ -159,9 +161,9 @@ def nearly_kernel_known(point: Point) -> Iterator[str]:
 
 def coefficient_known(point: Point) -> Iterator[str]:
     """Needs of the coefficient at order 1/n where it is measured from a network's own start."""
-    known = [name for name, form in theory.CLOSED_FORMS.items() if form.descent]
-    if solved(point) and (name := point.settings["dynamics"]["name"]) not in known:
-        yield f"dynamics={name}: the coefficient is known for {' and '.join(known)} only"
+    rule = point.settings["dynamics"]
+    if solved(point) and descent_of(rule) is None:
+        yield no_descent(rule)
     if 0 not in point.data.layout.steps:
         yield f"observables.steps={list(point.data.layout.steps)}: step 0 is needed"
     yield from nearly_kernel_known(point)
@@ -181,10 +183,9 @@ def trained_mean_coefficient(point: Point, layers: Layers) -> Iterator[Measured]
 
     Measured as the mean of z minus the same network's output with a frozen NTK, whose mean is known at every width.
     """
-    rule, N = rule_of(point), len(targets(point))
-    descent = theory.CLOSED_FORMS[rule["name"]].descent
+    N, descent = len(targets(point)), descent_of(rule_of(point))
     assert descent is not None
-    predicted = nearly_kernel_mean(point, descent(rule["eta"]))
+    predicted = nearly_kernel_mean(point, descent)
     difference = outputs(point, last_step(point)) - linear_in_z(point, last_step(point))
     columns = [(i, a) for i in range(difference.shape[1]) for a in range(N, point.D)]
     estimate = estimators.mean(np.stack([difference[:, i, a] for i, a in columns], axis=1)).scaled(point.n)

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.stages import Stage, stages
 from analysis.theory import nearly_kernel
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
 from analysis.theory.differentials import twice
 from analysis.theory.gaussian import Expectations
 from analysis.theory.layer import Layer
+from analysis.theory.linear_training import Eta, each_eta
 from analysis.theory.nearly_kernel import last, paired, tensor, triple
 from analysis.theory.recursion import Flow
 
 TENSORS = (*nearly_kernel.TENSORS, "F")  # `flow` has to be asked for these
-ALGORITHMS = ("gradient_descent", "momentum", "gradient_flow")
+ALGORITHMS = ("gradient_descent", "momentum", "nesterov", "gradient_flow")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ class Path:
     mixed: Array
 
 
-def path(flow: Flow, targets: Array, eta: float, steps: int, algorithm: str, momentum: float = 0.0) -> Path:
+def path(flow: Flow, targets: Array, eta: Eta, steps: int, algorithm: str, momentum: float = 0.0) -> Path:
     """The path of training of docs/theory.md (5.24) at infinite width, averaged over z(0) as docs/theory.md (5.28) and
     (5.33) say.
 
-    targets: (N, 1). momentum: of the algorithm "momentum". Raises ValueError for another algorithm, for more than one
-    output, or for a flow without K and Theta.
+    targets: (N, 1). eta: of every step, or of each. momentum: of the algorithms that have one. Raises ValueError for
+    another algorithm, for more than one output, or for a flow without K and Theta.
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm={algorithm!r}: known are {', '.join(ALGORITHMS)}")
@@ -48,10 +50,11 @@ def path(flow: Flow, targets: Array, eta: float, steps: int, algorithm: str, mom
     if outputs != 1:
         raise ValueError(f"targets: {outputs} outputs; the movement is known for one")
     values, vectors = np.linalg.eigh(last(flow, "Theta")[:N, :N])
+    etas = each_eta(eta, steps)
     if algorithm == "gradient_flow":
-        a, b = _of_flow(values, eta * steps)
+        a, b = _of_flow(values, float(etas.sum()))
     else:
-        a, b = _of_steps(values, eta, steps, momentum if algorithm == "momentum" else 0.0)
+        a, b = _of_steps(values, etas, stages(algorithm, momentum))
     spread = vectors.T @ (last(flow, "K")[:N, :N] + targets @ targets.T) @ vectors  # <e0 e0> in the eigenbasis
     return Path(
         (vectors * a) @ vectors.T,
@@ -60,14 +63,16 @@ def path(flow: Flow, targets: Array, eta: float, steps: int, algorithm: str, mom
     )
 
 
-def _of_steps(values: Array, eta: float, steps: int, momentum: float) -> tuple[Array, Array]:
+def _of_steps(values: Array, etas: Array, of_step: Sequence[Stage]) -> tuple[Array, Array]:
     """The recursion of docs/theory.md (5.24) along the eigenvectors of the NTK: a (N,) and b (N, N) over e0."""
     N = len(values)
     a, b, speed_a, speed_b = np.zeros(N), np.zeros((N, N)), np.zeros(N), np.zeros((N, N))
-    for _ in range(steps):
-        e = 1 + values * a
-        speed_a, speed_b = momentum * speed_a + e, momentum * speed_b + np.outer(e, a)
-        a, b = a - eta * speed_a, b - eta * speed_b
+    for eta in etas:
+        for stage in of_step:
+            ahead = a - eta * stage.look * speed_a
+            e = 1 + values * ahead
+            speed_a, speed_b = stage.keep * speed_a + e, stage.keep * speed_b + np.outer(e, ahead)
+            a, b = a - eta * stage.move * speed_a, b - eta * stage.move * speed_b
     return a, b
 
 

@@ -162,6 +162,24 @@ def momentum(t: Training) -> None:
     _add(t.parameters, velocity, -t.dynamics.eta)
 
 
+@step("nesterov")
+def nesterov(t: Training) -> None:
+    """v <- mu v + lambda dLoss/dtheta at the point theta - eta mu v; theta <- theta - eta v
+
+    This is a step of descent at and from that point, where networks rest that have arrived there.
+    """
+    velocity, slope = t.buffer("velocity"), t.buffer("slope")
+    for v, g in zip(velocity.tensors, slope.tensors, strict=True):
+        v.mul_(t.dynamics.momentum)
+        g.zero_()
+    _add(t.parameters, velocity, -t.dynamics.eta)
+    gradient(t, t.x, t.y, slope, -1.0)
+    _add(t.parameters, slope, -t.dynamics.eta)
+    _add(velocity, slope, 1.0)
+    if t.arrived is not None:
+        _clear(velocity, t.arrived)
+
+
 @step("gradient_flow")
 def gradient_flow(t: Training) -> None:
     """dtheta/dtau = -lambda dLoss/dtheta over a time eta, by a Runge and Kutta step: v <- A v + lambda dLoss/dtheta and

@@ -59,7 +59,8 @@ ALLOWED = {
     "analysis": {
         "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",
         "simulate.store", "simulate.observables.columns",  # the data format and its reader
-        "simulate.system.duration",
+        "simulate.system.duration", "simulate.settings.reader.SettingsError",
+        "simulate.settings.schedules.etas",  # of each step, as the networks had them
     },
     "analysis.__main__": {"configs"},
     # It draws and judges in turn, above both: simulate may not import the analysis.

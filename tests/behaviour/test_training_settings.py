@@ -22,7 +22,7 @@ WRONG = [
     (["dynamics=gradient_descent", "dynamics.momentum=0.3"], "dynamics.momentum=0.3", "no such setting"),
     (["dynamics=sgd", "+dynamics.momentum=0.3"], "dynamics.momentum=0.3", "no such setting"),
     (["dynamics=momentum", "dynamics.momentum=fast"], "dynamics.momentum='fast'", "from 0 to below 1"),
-    (["dynamics=gradient_descent", "dynamics.name=momentun"], "dynamics.name='momentun'", "momentum, sgd, adam"),
+    (["dynamics=gradient_descent", "dynamics.name=momentun"], "dynamics.name='momentun'", "nesterov, sgd, adam"),
     (["dynamics=gradient_descent", "dynamics.name=momentum"], "dynamics.momentum=None", "missing"),
     ([*ADAM, "+dynamics.beta3=0.9"], "dynamics.beta3=0.9", "did you mean dynamics.beta"),
     ([*ADAM, "++dynamics.beta1=1"], "dynamics.beta1=1", "from 0 to below 1"),

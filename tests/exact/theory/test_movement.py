@@ -31,7 +31,7 @@ def test_movement_reference(name: str, three_inputs: tuple[theory.Flow, dict[int
     for step, known in REFERENCE[name]["steps"].items():
         ways = [
             movement.path(flow, np.array(case["targets"]), case["eta"], steps, case["algorithm"], case["momentum"])
-            for steps in (int(step), int(step) - 1)
+            for steps in (int(step), max(int(step) - 1, 0))
         ]
         right, wrong = (
             [movement.ntk_movement(flow, way), *(movement.kernel_movement(tensors, way) for tensors in hidden.values())]
@@ -58,6 +58,37 @@ def test_the_flow_is_the_limit_of_small_steps(three_inputs: tuple[theory.Flow, d
         assert not np.allclose(fine, exact, rtol=1e-5)
 
 
+def path_by_samples(Tt: np.ndarray, S: np.ndarray, etas: list[float], mu: float) -> movement.Path:
+    """The path of Nesterov's algorithm of docs/theory.md (5.24), by its recursion on a and b from each column of a root
+    of the second moment S of e0."""
+    N, columns = len(Tt), np.linalg.cholesky(S).T
+    ends = []
+    for e0 in [*columns, *np.eye(N)]:
+        a, b, u, w = np.zeros(N), np.zeros((N, N)), np.zeros(N), np.zeros((N, N))
+        for eta in etas:
+            ahead = a - eta * mu * u
+            e = e0 + Tt @ ahead
+            u, w = mu * u + e, mu * w + np.outer(e, ahead)
+            a, b = a - eta * u, b - eta * w
+        ends.append((a, b))
+    squares, mixed = (sum(terms) for terms in zip(*[(np.outer(a, a), b) for a, b in ends[:N]], strict=True))
+    return movement.Path(np.array([a for a, _ in ends[N:]]).T, squares, mixed)
+
+
+def test_nesterov_and_schedules_are_their_recursions() -> None:
+    """The path of docs/theory.md (5.24) with an eta of its own in each step; a flow knows the sum of its times alone.
+    Negative control: the etas in another order."""
+    flow = theory.flow("tanh", 2, 0.1, 1.2, [[1.0, 0.3], [-0.4, 1.2]], 0.5, 0.8, tensors=["Theta"])
+    y, etas = np.array([[0.7], [-1.1]]), [0.3, 0.1, 0.4, 0.2, 0.05]
+    found, swapped = (movement.path(flow, y, order, 4, "nesterov", 0.6) for order in (etas, etas[::-1]))
+    wanted = path_by_samples(flow["Theta"][-1], flow["K"][-1] + y @ y.T, etas[:4], 0.6)
+    for name in ("first", "squares", "mixed"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12)
+        assert not np.allclose(getattr(swapped, name), getattr(wanted, name), rtol=0.01)
+    by_steps, at_once = (movement.path(flow, y, eta, len(eta), "gradient_flow") for eta in (etas, [sum(etas)]))
+    np.testing.assert_allclose(by_steps.mixed, at_once.mixed, rtol=1e-12)
+
+
 def test_hidden_tensors_reference() -> None:
     """p, r and s of docs/theory.md (5.34) and (5.35) at one input, for the layers l of networks of depth L."""
     known = REFERENCE["hidden tensors tanh one input"]
@@ -82,7 +113,9 @@ def test_the_movement_has_the_special_cases() -> None:
 
 def test_refusals() -> None:
     flow = theory.flow("relu", 2, 0.0, 2.0, np.ones((1, 1)), tensors=["Theta"])
-    with pytest.raises(ValueError, match="algorithm='sgd': known are gradient_descent, momentum, gradient_flow"):
+    with pytest.raises(
+        ValueError, match="algorithm='sgd': known are gradient_descent, momentum, nesterov, gradient_flow"
+    ):
         movement.path(flow, np.ones((1, 1)), 0.1, 3, "sgd")
     with pytest.raises(ValueError, match="targets: 2 outputs"):
         movement.path(flow, np.ones((1, 2)), 0.1, 3, "momentum")

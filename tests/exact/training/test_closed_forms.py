@@ -1,26 +1,31 @@
 """Closed forms of algorithms at infinite width: their options, where they converge, and settings without one."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 
 from analysis import theory
-from analysis.measures.solved import options_of, response, rule_of, solved
+from analysis.measures.solved import descent_of, no_descent, options_of, response, rule_of, solved
 from analysis.points import Point
 from analysis.theory.linear_training import ClosedForm, remaining
+from simulate.settings.schedules import SCHEDULES, Schedule
 from simulate.settings.training import ALGORITHMS
 
-OPTIONS = {"momentum": {"momentum": 0.7}}
+OPTIONS = {"momentum": {"momentum": 0.7}, "nesterov": {"momentum": 0.7}}
 VALUES = np.array([0.5, 2.0])  # eigenvalues of the NTK
+CONSTANT = {"gradient_descent": 0.1, "gradient_flow": 0.0, "nesterov": None}  # eta of the same descent at order 1/n
 
 
 def test_closed_forms_are_of_algorithms_with_their_options() -> None:
     assert {*theory.CLOSED_FORMS} <= {*ALGORITHMS}
     for name, form in theory.CLOSED_FORMS.items():
         assert {*form.options} <= {option.name for option in ALGORITHMS[name].options}
-        np.testing.assert_allclose(form.remaining(VALUES, 0.1, 0, **OPTIONS.get(name, {})), 1)
+        np.testing.assert_allclose(form.remaining(VALUES, np.array([]), **OPTIONS.get(name, {})), 1)
 
 
-@pytest.mark.parametrize("name", ["gradient_descent", "momentum"])
+@pytest.mark.parametrize("name", ["gradient_descent", "momentum", "nesterov"])
 def test_bounds_are_where_training_stops_converging(name: str) -> None:
     options = OPTIONS.get(name, {})
     bound = theory.CLOSED_FORMS[name].bound(**options)
@@ -37,8 +42,11 @@ def test_a_closed_form_can_be_added(run) -> None:
                "network.width=8", "ensemble.networks=4")  # fmt: skip
     with pytest.raises(ValueError, match="dynamics=sgd, loss=mse: one of gradient_descent, gradient_flow, momentum"):
         rule_of(Point(data))
-    form = ClosedForm("sgd", lambda values, eta, steps, batch: (1 - eta * values) ** (batch * steps), lambda batch: 2.0,
-                      ("batch",))  # fmt: skip
+
+    def left(values: np.ndarray, etas: np.ndarray, batch: int) -> np.ndarray:
+        return (1 - etas[0] * values) ** (batch * len(etas))
+
+    form = ClosedForm("sgd", left, lambda batch: 2.0, ("batch",))
     theory.linear_training.add_closed_form(form)
     try:
         assert options_of(rule_of(Point(data))) == {"batch": 2}
@@ -48,6 +56,48 @@ def test_a_closed_form_can_be_added(run) -> None:
         np.testing.assert_allclose(response(Point(data), 3), want, rtol=1e-12)
     finally:
         del theory.CLOSED_FORMS["sgd"]
+
+
+TRAINED = ["dynamics.eta=0.1", "dynamics.steps=4", "observables=training", "network.width=8", "ensemble.networks=4"]
+SCHEDULE = "dynamics.schedule={kind: factors, values: [2,1,0,0.5]}"
+
+
+@pytest.mark.parametrize("name", ["gradient_descent", "gradient_flow", "momentum", "nesterov"])
+def test_measures_take_the_eta_of_each_step(name: str, run) -> None:
+    """The response of a scheduled training is that of theory with its etas. Negative control: a constant eta."""
+    point = Point(run(f"dynamics={name}", *TRAINED, SCHEDULE))
+    options = {"momentum": 0.5} if name in OPTIONS else {}
+    flow = point.flow(("K", "Theta"))
+    assert flow.Theta is not None
+    wanted, constant = (theory.response(flow.Theta[-1], 2, eta, 4, name, **options)
+                        for eta in ([0.2, 0.1, 0.0, 0.05], 0.1))  # fmt: skip
+    np.testing.assert_allclose(response(point, 4), wanted, rtol=1e-12)
+    assert not np.allclose(constant, wanted, rtol=0.01)
+
+
+def test_the_end_at_order_1_over_n_is_known_for_a_constant_eta_and_for_the_flow(run) -> None:
+    """docs/theory.md (5.21) is that of one eta; the flow needs none. Other algorithms are named as before."""
+
+    def rules(*changed: str) -> list[Mapping[str, Any]]:
+        return [rule_of(Point(run(f"dynamics={name}", *TRAINED, *changed))) for name in CONSTANT]
+
+    assert [descent_of(rule) for rule in rules()] == list(CONSTANT.values())
+    descent, *others = rules(SCHEDULE)
+    assert [descent_of(rule) for rule in (descent, *others)] == [None, 0.0, None]
+    assert "dynamics.schedule=[{" in no_descent(descent)
+    assert "the coefficient is known for a constant eta only" in no_descent(descent)
+    assert no_descent(others[1]).startswith("dynamics=nesterov: the coefficient is known for gradient_descent and")
+
+
+def test_a_schedule_of_a_plugin_that_is_not_loaded_has_no_closed_form(run, registries: None) -> None:
+    """The data are read, and what needs the factors is refused by the name of the setting."""
+    SCHEDULES.add(Schedule("halves", "half of eta", lambda steps: (), lambda step, steps: 0.5))
+    point = Point(run("dynamics=momentum", *TRAINED, "dynamics.schedule={kind: halves}"))
+    assert solved(point)
+    del SCHEDULES["halves"]
+    assert not solved(point)
+    with pytest.raises(ValueError, match=r"dynamics\.schedule\[0\]\.kind='halves': one of linear, cosine"):
+        rule_of(point)
 
 
 @pytest.mark.parametrize(("changed", "known"), [

@@ -21,6 +21,7 @@ from tests.exact.training.networks import M, assert_same, network, training
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.6},
+    "nesterov": {"momentum": 0.6},
     "sgd": {"batch": 2},
     "adam": {"options": {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-4}},
 }
@@ -113,7 +114,7 @@ def test_only_replayable_algorithms_are_captured(plugin, monkeypatch: pytest.Mon
     plugin("adam")
     ALGORITHMS.add(Algorithm("undeclared", "descent whose record does not declare that it is replayable"))
     assert {name: captured(name, monkeypatch) for name in ALGORITHMS} == {
-        "gradient_descent": 1, "gradient_flow": 1, "momentum": 1, "sgd": 0, "adam": 0, "undeclared": 0,
+        "gradient_descent": 1, "gradient_flow": 1, "momentum": 1, "nesterov": 1, "sgd": 0, "adam": 0, "undeclared": 0,
     }  # fmt: skip
     assert captured("gradient_descent", monkeypatch, cuda=False) == 0
     assert captured("gradient_descent", monkeypatch, steps=trajectory.GRAPH - 1) == 0
@@ -131,6 +132,7 @@ def test_memory_follows_from_the_record(plugin) -> None:
 
     assert copies() == copies(name="sgd") == copies(tolerance=0.1) == 0
     assert copies(name="momentum") == copies(name="momentum", tolerance=0.1) == copies(name="gradient_flow") == 1
+    assert copies(name="nesterov") == 2
     assert copies(name="adam") == 3
     assert copies(name="adam", tolerance=0.1) == 4
     assert copies(name="adam", tolerance=0.1, rules={"weight_decay": 0.1}) == 6
