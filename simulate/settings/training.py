@@ -1,8 +1,7 @@
 """Settings of training, and the facts that the program has to know of algorithms, losses and rules. No torch here.
 
 Their functions are registered under the same names: the step of an algorithm and the gradient of a rule in
-`simulate.training.algorithms`, a loss with its slope in `simulate.training.losses`, the step of a Taylor model in
-`simulate.training.taylor`.
+`simulate.training.algorithms`, and a loss with its slope in `simulate.training.losses`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.stages import STAGES
 from simulate.registry import Registry
 from simulate.settings import schedules
 from simulate.settings.network import Activation
@@ -32,9 +32,8 @@ class Algorithm:
     them. gradients: number of gradients a step. replayable: whether every step does the same operations, so that one
     CUDA graph stands for all steps. auto_eta: whether it is stable at half the bound of gradient descent, which is
     eta=auto. rests: whether a network whose gradient vanishes stays where it is, whatever the steps before; if not,
-    networks that have reached the tolerance are put back after each step. followed: whether Taylor models follow it, by
-    a `simulate.training.taylor.model_step`. Raises ValueError for the name "none", and for an option that every
-    algorithm has.
+    networks that have reached the tolerance are put back after each step. Raises ValueError for the name "none", and
+    for an option that every algorithm has.
     """
 
     name: str
@@ -45,7 +44,11 @@ class Algorithm:
     replayable: bool = False
     auto_eta: bool = False
     rests: bool = False
-    followed: bool = False
+
+    @property
+    def followed(self) -> bool:
+        """Whether Taylor models follow it: it is linear in past gradients, and has its stages."""
+        return self.name in STAGES
 
     def __post_init__(self) -> None:
         if self.name == "none":
@@ -104,7 +107,6 @@ ALGORITHMS.add(
         replayable=True,
         auto_eta=True,
         rests=True,
-        followed=True,
     )
 )
 ALGORITHMS.add(
@@ -116,7 +118,6 @@ ALGORITHMS.add(
         replayable=True,
         auto_eta=True,
         rests=True,
-        followed=True,
     )
 )
 ALGORITHMS.add(

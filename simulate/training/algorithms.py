@@ -140,8 +140,20 @@ def _descend(t: Training, into: Parameters, direction: Parameters, rate: float, 
 def batch(t: Training) -> tuple[Tensor, Tensor]:
     """B train samples, (M, B, n_0) and (M, B, n_L), drawn without replacement for each network and step from the stream
     of the networks. B is the option `batch`."""
-    order = t.stream.normal(streams.BATCHES, t.done, len(t.x)).argsort(dim=1)[:, : t.dynamics.batch]
+    order = _batch(t, t.done)
     return t.x[order], t.y[order]
+
+
+def _batch(t: Training, number: int) -> Tensor:
+    """The train samples in the batch of a step, (M, B)."""
+    return t.stream.normal(streams.BATCHES, number, len(t.x)).argsort(dim=1)[:, : t.dynamics.batch]
+
+
+def batch_weights(t: Training, number: int) -> Tensor:
+    """What the error of each train output (i, a) counts in that step, (M, n_L N): N / B in its batch, and else zero."""
+    (N, outputs), order = t.y.shape, _batch(t, number)
+    weights = torch.zeros(len(order), N, dtype=torch.float64, device=order.device)
+    return weights.scatter_(1, order, N / t.dynamics.batch).repeat(1, outputs)
 
 
 @step("gradient_descent")

@@ -49,6 +49,7 @@ THEORY = (
 ALLOWED = {
     "simulate.settings": {
         "analysis.theory.criticality",  # to tune an initialization
+        "analysis.stages",  # Taylor models follow the algorithms that have them
         "configs.keys", "configs.options",  # activations are named after their option files
     },
     "simulate.training": {"analysis.stages"},  # both sides run the same recursion

@@ -28,7 +28,7 @@ WRONG = [
     ([*ADAM, "++dynamics.beta1=1"], "dynamics.beta1=1", "from 0 to below 1"),
     ([*ADAM, "++dynamics.epsilon=0"], "dynamics.epsilon=0", "a number > 0"),
     ([*ADAM, "dynamics.eta=auto"], "dynamics.eta='auto'", "a number > 0: adam has no known stability bound"),
-    ([*ADAM, "observables.record=[taylor]"], "observables.record", "gradient_descent or gradient_flow with loss=mse"),
+    ([*ADAM, "observables.record=[taylor]"], "observables.record", "nesterov or sgd with loss=mse"),
     ([*DECAY, "dynamics.rules={wieght_decay: 1}"], "dynamics.rules.wieght_decay=1", "known rules: weight_decay"),
     ([*DECAY, "dynamics.rules={weight_decay: -1}"], "dynamics.rules.weight_decay=-1", ">= 0"),
     ([*DECAY, "dynamics.rules={weight_decay: {a: 1}}"], "dynamics.rules.weight_decay={'a': 1}", ">= 0"),
