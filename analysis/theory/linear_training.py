@@ -87,7 +87,8 @@ Eta = float | Sequence[float] | Array  # of every step, or of each
 
 
 def each_eta(eta: Eta, steps: int) -> Array:
-    """eta of each of so many steps, (steps,): a number is that of every step, and a sequence has one for each.
+    """eta of each of so many steps of docs/theory.md (5.24), (steps,): a number is that of every step, and a sequence
+    has one for each.
 
     Raises ValueError where a sequence has fewer.
     """

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis import theory
+from analysis import claims, theory
 from analysis.measures.algorithms import algorithm_coefficient, algorithm_difference
+from analysis.measures.solved import closed_form
 from analysis.theory import nearly_kernel
 from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, inputs_of, rows, signs
 from tests.exact.measures.test_trained import GRAM, TEST, UNIT, Y
@@ -120,3 +121,36 @@ def test_no_coefficient_where_none_is_predicted() -> None:
     descent = made("gradient_descent", 0.2, activation="sin", steps=120)
     for other in (made("momentum", 0.2, activation="sin", steps=120), descent):
         assert not list(algorithm_coefficient(descent.point, other.point, None))
+
+
+SCHEDULE = "dynamics.schedule={kind: linear, to: 0.5}"
+
+
+def test_a_schedule_changes_what_is_left_of_the_error() -> None:
+    """At infinite width the difference has the eta of each step, here (1 - 2 eta_k) in a product. Negative control:
+    that of a constant eta."""
+    steps, found = 6, np.array([0.3, -0.2])
+    point = filled(made("gradient_descent", 0.2, SCHEDULE, steps=steps), found, 0.2)
+    reference = filled(made("gradient_descent", 0.2, steps=steps), 0 * found, 0.1)
+    left = np.prod([1 - 2 * 0.2 * (1 - 0.5 * k / steps) for k in range(steps)])
+    infinite = ((1 - 2 * 0.2) ** steps - left) * (TEST @ Y)
+    means = [closed_form(data.point, steps)[0][2] for data in (point, reference)]
+    np.testing.assert_allclose(means[0] - means[1], infinite, rtol=1e-9)
+    assert np.abs(infinite).min() > 1e-3
+
+
+def test_a_schedule_of_descent_has_no_coefficient() -> None:
+    """docs/theory.md (5.21) is that of one eta: what a schedule lacks is named. The flow has no eta at its end."""
+    rows_of = {
+        name: made(name, 0.2, *changed, activation="sin", steps=200)
+        for name, changed in (("gradient_descent", [SCHEDULE]), ("gradient_flow", [SCHEDULE]))
+    }
+    descent, flow = rows_of.values()
+    constant = made("gradient_descent", 0.2, activation="sin", steps=200)
+    tests = claims.tests()
+    named = "dynamics.schedule=[{'kind': 'linear', 'to': 0.5}]: the coefficient is known for a constant eta only"
+    assert list(tests["trained_mean_coefficient"].missing(descent.point, None)) == [named]
+    assert list(tests["algorithm_coefficient"].undefined(descent.point, flow.point)) == [named]
+    assert list(tests["algorithm_coefficient"].undefined(constant.point, descent.point)) == [named]
+    assert list(tests["trained_mean_coefficient"].missing(flow.point, None)) == []
+    assert list(tests["algorithm_coefficient"].undefined(constant.point, flow.point)) == []
