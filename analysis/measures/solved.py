@@ -12,6 +12,8 @@ from analysis.points import FOUR_POINT_SAMPLES, Point, flow_of
 from analysis.stages import STAGES
 from analysis.theory import composite, movement
 from analysis.theory.order_n import TrainedToOrderN, of_flow
+from simulate.settings.reader import SettingsError
+from simulate.settings.schedules import etas
 
 POINTS = 2**17  # with more than four samples, products of three and four factors are averaged over so many points
 MOST_OUTPUTS = 24  # of all samples together: the cost of order 1/n grows as the sixth power
@@ -20,13 +22,24 @@ MOST_OUTPUTS = 24  # of all samples together: the cost of order 1/n grows as the
 def solved(point: Point) -> bool:
     """Whether the training of the point has a closed form at infinite width."""
     rule = point.settings["dynamics"]
-    return bool(point.trained and rule["name"] in theory.CLOSED_FORMS and rule["loss"] == "mse" and not rule["rules"])
+    known = rule["name"] in theory.CLOSED_FORMS and rule["loss"] == "mse" and not rule["rules"]
+    return bool(point.trained and known and not _unknown_schedule(rule))
+
+
+def _unknown_schedule(rule: Mapping[str, Any]) -> str:
+    """What is wrong with the schedule of eta; empty where it is known."""
+    try:
+        etas(rule["eta"], rule["schedule"], rule["steps"])
+    except SettingsError as error:
+        return str(error)
+    return ""
 
 
 def _unsolved(rule: Mapping[str, Any]) -> str:
     """Why there is no closed form: the settings, and those that have one."""
     settings = [f"dynamics={rule['name']}", f"loss={rule['loss']}", *[f"rules={rule['rules']}"] * bool(rule["rules"])]
-    return f"{', '.join(settings)}: one of {', '.join(theory.CLOSED_FORMS)} with loss=mse and without rules is needed"
+    right = f"one of {', '.join(theory.CLOSED_FORMS)} with loss=mse and without rules is needed"
+    return _unknown_schedule(rule) or f"{', '.join(settings)}: {right}"
 
 
 def rule_of(point: Point) -> Mapping[str, Any]:
@@ -35,6 +48,11 @@ def rule_of(point: Point) -> Mapping[str, Any]:
     if not solved(point):
         raise ValueError(f"{point.data.path}: {_unsolved(rule)}")
     return rule
+
+
+def etas_of(rule: Mapping[str, Any]) -> Array:
+    """eta of each step, (steps,): with the factors of dynamics.schedule."""
+    return np.array(etas(rule["eta"], rule["schedule"], rule["steps"]))
 
 
 def options_of(rule: Mapping[str, Any]) -> dict[str, float]:
@@ -55,15 +73,15 @@ def response(point: Point, step: int) -> Array:
     rule, flow = rule_of(point), point.flow(("K", "Theta"))
     assert flow.Theta is not None
     N = len(targets(point))
-    return theory.response(flow.Theta[-1], N, rule["eta"], step, rule["name"], **options_of(rule))
+    return theory.response(flow.Theta[-1], N, etas_of(rule), step, rule["name"], **options_of(rule))
 
 
 def closed_form(point: Point, step: int) -> tuple[Array, Array]:
     """Mean (D, n_L) and covariance (D, D) of outputs at infinite width (docs/theory.md (5.2))."""
     rule, flow = rule_of(point), point.flow(("K", "Theta"))
     assert flow.Theta is not None
-    eta, name = rule["eta"], rule["name"]
-    return theory.trained(flow.K[-1], flow.Theta[-1], targets(point), eta, step, name, **options_of(rule))
+    K, Theta, name = flow.K[-1], flow.Theta[-1], rule["name"]
+    return theory.trained(K, Theta, targets(point), etas_of(rule), step, name, **options_of(rule))
 
 
 def last_step(point: Point) -> int:
@@ -74,7 +92,7 @@ def last_step(point: Point) -> int:
 def _order_n(
     network: tuple[Any, ...],
     targets: tuple[tuple[float, ...], ...],
-    eta: float,
+    each_eta: tuple[float, ...],
     steps: tuple[int, ...],
     algorithm: str,
     momentum: float,
@@ -86,7 +104,7 @@ def _order_n(
     points = POINTS if len(inputs) > FOUR_POINT_SAMPLES else None
     at_start = flow_of(*network, composite.TENSORS, points)
     hidden = movement.hidden_tensors(at_start, activation, C_b, C_W, lambda_W, ratios, points)
-    return of_flow(at_start, hidden, np.array(targets), eta, steps, algorithm, momentum, loss, batch)
+    return of_flow(at_start, hidden, np.array(targets), each_eta, steps, algorithm, momentum, loss, batch)
 
 
 def order_n(point: Point) -> TrainedToOrderN:
@@ -101,7 +119,7 @@ def order_n(point: Point) -> TrainedToOrderN:
     return _order_n(
         point.network(x),
         tuple(map(tuple, targets(point).tolist())),
-        rule["eta"],
+        tuple(etas_of(rule).tolist()),
         tuple(point.data.layout.steps),
         rule["name"],
         options.get("momentum") or 0.0,
@@ -127,6 +145,8 @@ def order_n_known(point: Point) -> Iterator[str]:
     if point.trained and (rule["name"] not in STAGES or rule["rules"]):
         rules = f", rules={rule['rules']}" if rule["rules"] else ""
         yield f"dynamics={rule['name']}{rules}: one of {', '.join(STAGES)} without rules is needed"
+    elif point.trained and (wrong := _unknown_schedule(rule)):
+        yield wrong
     elif point.trained and point.data.layout.steps[-1]:
         outputs = point.settings["network"]["outputs"] * point.D
         if outputs > MOST_OUTPUTS:

@@ -4,11 +4,12 @@ See docs/theory.md (5.1) to (5.3). Losses are 1/2 sum (z - y)^2; K and Theta are
 train samples first; targets (N, n_L) are those of the first N samples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.stages import Stage, stages
 from analysis.theory.activations import Array
 
 
@@ -17,18 +18,15 @@ class ClosedForm:
     """The training, by the algorithm of this name, of networks that are linear in their parameters, docs/theory.md
     (5.1).
 
-    remaining(values, eta, steps, **options): share of the error that is left after so many steps along the eigenvectors
-    of the NTK with these eigenvalues. bound(**options): training converges where eta lambda_max(Theta) is below it.
-    options: names of the algorithm's options on which the two depend. descent(eta): step size of the gradient descent
-    that agrees with the algorithm at order 1/n, docs/theory.md (5.21), zero for the flow; None where order 1/n is not
-    known.
+    remaining(values, etas, **options): share of the error that is left after steps of these sizes, along the
+    eigenvectors of the NTK with these eigenvalues. bound(**options): training converges where eta lambda_max(Theta) is
+    below it. options: names of the algorithm's options on which the two depend.
     """
 
     name: str
     remaining: Callable[..., Array]
     bound: Callable[..., float]
     options: tuple[str, ...] = ()
-    descent: Callable[[float], float] | None = None
 
 
 CLOSED_FORMS: dict[str, ClosedForm] = {}
@@ -41,53 +39,88 @@ def add_closed_form(form: ClosedForm) -> None:
     CLOSED_FORMS[form.name] = form
 
 
-def _descent(values: Array, eta: float, steps: int) -> Array:
-    """(1 - eta v)^t"""
-    return np.asarray((1 - eta * values) ** steps)
-
-
-def _flow(values: Array, eta: float, steps: int) -> Array:
-    """exp(-eta v t)"""
-    return np.exp(-eta * values * steps)
-
-
-def _momentum(values: Array, eta: float, steps: int, momentum: float = 0.0) -> Array:
-    """The recursion of the algorithm, with a velocity that starts at zero."""
-    left, velocity = np.ones_like(values), np.zeros_like(values)
-    for _ in range(steps):
-        velocity = momentum * velocity + values * left
-        left = left - eta * velocity
+def _descent(values: Array, etas: Array) -> Array:
+    """(1 - eta v)^t, a product over the different etas."""
+    left = np.ones_like(values)
+    for eta, steps in zip(*np.unique(etas, return_counts=True), strict=True):
+        left = left * (1 - eta * values) ** steps
     return left
 
 
-add_closed_form(ClosedForm("gradient_descent", _descent, lambda: 2.0, descent=lambda eta: eta))
-add_closed_form(ClosedForm("gradient_flow", _flow, lambda: np.inf, descent=lambda eta: 0.0))
+def _flow(values: Array, etas: Array) -> Array:
+    """exp(-v tau), where tau is the time of all steps."""
+    return np.exp(-values * etas.sum())
+
+
+def _momentum(values: Array, etas: Array, momentum: float = 0.0) -> Array:
+    return _recursion(values, etas, stages("momentum", momentum))
+
+
+def _nesterov(values: Array, etas: Array, momentum: float = 0.0) -> Array:
+    return _recursion(values, etas, stages("nesterov", momentum))
+
+
+def _recursion(values: Array, etas: Array, of_step: Sequence[Stage]) -> Array:
+    """The recursion of docs/theory.md (5.24) on the error along each eigenvector, whose gradient is v times itself."""
+    left, velocity = np.ones_like(values), np.zeros_like(values)
+    for eta in etas:
+        for stage in of_step:
+            velocity = stage.keep * velocity + values * (left - eta * stage.look * velocity)
+            left = left - eta * stage.move * velocity
+    return left
+
+
+def _nesterov_bound(momentum: float = 0.0) -> float:
+    """Where the roots of r^2 - (1 + mu)(1 - x) r + mu (1 - x) reach r = -1, with x = eta v."""
+    return 2 * (1 + momentum) / (1 + 2 * momentum)
+
+
+add_closed_form(ClosedForm("gradient_descent", _descent, lambda: 2.0))
+add_closed_form(ClosedForm("gradient_flow", _flow, lambda: np.inf))
 add_closed_form(ClosedForm("momentum", _momentum, lambda momentum=0.0: 2 * (1 + momentum), ("momentum",)))
+add_closed_form(ClosedForm("nesterov", _nesterov, _nesterov_bound, ("momentum",)))
+
+Eta = float | Sequence[float] | Array  # of every step, or of each
 
 
-def remaining(algorithm: str, values: Array, eta: float, steps: int | None, **options: float) -> Array:
+def each_eta(eta: Eta, steps: int) -> Array:
+    """eta of each of so many steps of docs/theory.md (5.24), (steps,): a number is that of every step, and a sequence
+    has one for each.
+
+    Raises ValueError where a sequence has fewer.
+    """
+    if np.ndim(eta) == 0:
+        return np.full(steps, eta, dtype=np.float64)
+    if len(np.asarray(eta)) < steps:
+        raise ValueError(f"eta: {len(np.asarray(eta))} numbers for steps={steps}, one for each step is needed")
+    return np.asarray(eta, dtype=np.float64)[:steps]
+
+
+def remaining(algorithm: str, values: Array, eta: Eta, steps: int | None, **options: float) -> Array:
     """Share of the error along an eigenvector of the NTK of that value that is left after `steps` steps: a_t(v) of
     docs/theory.md (5.1).
 
-    steps: None is the end of training. Raises ValueError where training does not end there, and for an algorithm
-    without a closed form.
+    eta: of every step, or of each. steps: None is the end of training with one eta. Raises ValueError where training
+    does not end there, and for an algorithm without a closed form.
     """
     if algorithm not in CLOSED_FORMS:
         raise ValueError(f"algorithm={algorithm!r}: known are {', '.join(CLOSED_FORMS)}")
     form = CLOSED_FORMS[algorithm]
     if steps is None:
+        if np.ndim(eta):
+            raise ValueError("steps=None: the end of training is known for one eta of all steps, here each has its own")
         bound = form.bound(**options)
         if eta * values.max() >= bound:
             raise ValueError(f"eta={eta}: {algorithm} converges only below {bound / values.max():.4g}")
         return np.zeros_like(values)
-    return form.remaining(values, eta, steps, **options)
+    return form.remaining(values, each_eta(eta, steps), **options)
 
 
 def trained(
     K: Array,
     Theta: Array,
     targets: Array,
-    eta: float = 0.0,
+    eta: Eta = 0.0,
     steps: int | None = None,
     algorithm: str = "gradient_descent",
     **options: float,
@@ -107,7 +140,7 @@ def trained(
 def response(
     Theta: Array,
     N: int,
-    eta: float = 0.0,
+    eta: Eta = 0.0,
     steps: int | None = None,
     algorithm: str = "gradient_descent",
     **options: float,

@@ -14,6 +14,7 @@ from analysis.theory import movement
 from analysis.theory.activations import Activation, Array
 from analysis.theory.composite import TENSORS, initial
 from analysis.theory.cumulants import Cumulants, cumulants
+from analysis.theory.linear_training import Eta, each_eta
 from analysis.theory.losses import LOSSES
 from analysis.theory.nodes import by_nodes
 from analysis.theory.recursion import Flow, flow
@@ -54,7 +55,7 @@ def trained_to_order_n(
     C_W: float,
     inputs: ArrayLike,
     targets: ArrayLike,
-    eta: float | Sequence[float],
+    eta: Eta,
     steps: int | Sequence[int],
     algorithm: str = "gradient_descent",
     momentum: float = 0.0,
@@ -101,7 +102,7 @@ def of_flow(
     at_start: Flow,
     hidden: Mapping[int, movement.Hidden],
     targets: Array,
-    eta: float | Sequence[float],
+    eta: Eta,
     steps: int | Sequence[int],
     algorithm: str = "gradient_descent",
     momentum: float = 0.0,
@@ -194,11 +195,11 @@ def _weights(sequence: Array, N: int, n_L: int) -> Callable[[int], Array]:
     return weight
 
 
-def _rates(eta: float | Sequence[float], steps: int) -> Callable[[int], float]:
-    rates = np.asarray(eta, dtype=np.float64)
-    if rates.ndim > 1 or (rates.ndim == 1 and len(rates) < steps) or not np.all(np.isfinite(rates)) or rates.min() < 0:
-        raise ValueError(f"eta={eta!r}: a number >= 0, or one for each of {steps} steps")
-    return lambda step: float(rates if rates.ndim == 0 else rates[step])
+def _rates(eta: Eta, steps: int) -> Callable[[int], float]:
+    rates = each_eta(eta, steps)
+    if not np.all(np.isfinite(rates)) or np.any(rates < 0):
+        raise ValueError(f"eta={eta!r}: numbers >= 0")
+    return lambda step: float(rates[step])
 
 
 def _steps(steps: int | Sequence[int]) -> tuple[int, ...]:

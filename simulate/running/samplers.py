@@ -5,7 +5,7 @@ Each sampler has its own class; what a sampler cannot give is a method that its 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +17,7 @@ from simulate.networks.sums import sums
 from simulate.running.jobs import Job
 from simulate.settings import Activation, Settings
 from simulate.training import taylor
-from simulate.training.algorithms import Training
+from simulate.training.algorithms import Training, batch_weights
 from simulate.training.trajectory import trajectory
 
 S = TypeVar("S")
@@ -274,4 +274,5 @@ def _models(training: Training, activation: Activation, x: Tensor, steps: tuple[
     train = torch.tensor([i * D + a for i in range(outputs) for a in range(N)], device=x.device)
     flat = z[-1].double().transpose(1, 2).flatten(1)
     targets = training.y.double().T.flatten()
-    return taylor.trajectory(flat, H, (dH, ddI, ddII), targets, train, dynamics.eta, dynamics.name, steps)
+    weights = partial(batch_weights, training) if dynamics.batch else None
+    return taylor.trajectory(flat, H, (dH, ddI, ddII), targets, train, dynamics, steps, weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ class SettingsError(ValueError):
 
     def __init__(self, key: str, value: object, right: str):
         super().__init__(printable(f"{key}={value!r}: {right}" if key else right))
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of some records alone, such as `dynamics.NAME` of some algorithms. check(value) returns the value to
+    keep (a number, text or list) and raises ValueError or TypeError for a wrong one. right: what would be right, in
+    words."""
+
+    name: str
+    check: Callable[[Any], Any]
+    right: str
 
 
 class Reader:

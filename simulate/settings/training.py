@@ -1,8 +1,7 @@
 """Settings of training, and the facts that the program has to know of algorithms, losses and rules. No torch here.
 
 Their functions are registered under the same names: the step of an algorithm and the gradient of a rule in
-`simulate.training.algorithms`, a loss with its slope in `simulate.training.losses`, the step of a Taylor model in
-`simulate.training.taylor`.
+`simulate.training.algorithms`, and a loss with its slope in `simulate.training.losses`.
 """
 
 from __future__ import annotations
@@ -11,24 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.stages import STAGES
 from simulate.registry import Registry
+from simulate.settings import schedules
 from simulate.settings.network import Activation
-from simulate.settings.reader import Reader, SettingsError, integer, real
+from simulate.settings.reader import Option, Reader, SettingsError, integer, real
 
 # These options are fields of `Dynamics`, where the first manifests had them. All others are in `options`.
 FIELDS = ("momentum", "batch")
 # Names of settings that every algorithm has, which an option cannot take.
-COMMON = ("name", "eta", "steps", "loss", "tolerance", "lambda_b", "lambda_W", "scaling", "rules", "options")
-
-
-@dataclass(frozen=True)
-class Option:
-    """A setting `dynamics.NAME` of some algorithms. check(value) returns the value to keep (a number, text or list) and
-    raises ValueError or TypeError for a wrong one. right: what would be right, in words."""
-
-    name: str
-    check: Callable[[Any], Any]
-    right: str
+COMMON = (
+    "name", "eta", "steps", "loss", "tolerance", "lambda_b", "lambda_W", "scaling", "rules", "schedule", "options",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,11 +30,10 @@ class Algorithm:
 
     meaning: a step in one line. copies: number of tensors as large as all parameters that a step holds in addition to
     them. gradients: number of gradients a step. replayable: whether every step does the same operations, so that one
-    CUDA graph stands for all steps. auto_eta: whether it is stable where gradient descent is, so that eta=auto suits
-    it. rests: whether a network whose gradient vanishes stays where it is, whatever the steps before; if not, networks
-    that have reached the tolerance are put back after each step. followed: whether Taylor models follow it, by a
-    `simulate.training.taylor.model_step`. Raises ValueError for the name "none", and for an option that every algorithm
-    has.
+    CUDA graph stands for all steps. auto_eta: whether it is stable at half the bound of gradient descent, which is
+    eta=auto. rests: whether a network whose gradient vanishes stays where it is, whatever the steps before; if not,
+    networks that have reached the tolerance are put back after each step. Raises ValueError for the name "none", and
+    for an option that every algorithm has.
     """
 
     name: str
@@ -52,7 +44,11 @@ class Algorithm:
     replayable: bool = False
     auto_eta: bool = False
     rests: bool = False
-    followed: bool = False
+
+    @property
+    def followed(self) -> bool:
+        """Whether Taylor models follow it: it is linear in past gradients, and has its stages."""
+        return self.name in STAGES
 
     def __post_init__(self) -> None:
         if self.name == "none":
@@ -111,7 +107,6 @@ ALGORITHMS.add(
         replayable=True,
         auto_eta=True,
         rests=True,
-        followed=True,
     )
 )
 ALGORITHMS.add(
@@ -123,7 +118,6 @@ ALGORITHMS.add(
         replayable=True,
         auto_eta=True,
         rests=True,
-        followed=True,
     )
 )
 ALGORITHMS.add(
@@ -132,6 +126,17 @@ ALGORITHMS.add(
         "v <- momentum v + lambda dLoss/dtheta, theta <- theta - eta v",
         options=(Option("momentum", below_one, "a number from 0 to below 1"),),
         copies=1,
+        replayable=True,
+        auto_eta=True,
+        rests=True,
+    )
+)
+ALGORITHMS.add(
+    Algorithm(
+        "nesterov",
+        "v <- momentum v + lambda dLoss/dtheta at theta - eta momentum v, theta <- theta - eta v",
+        options=(Option("momentum", below_one, "a number from 0 to below 1"),),
+        copies=2,
         replayable=True,
         auto_eta=True,
         rests=True,
@@ -171,7 +176,7 @@ class Dynamics:
     name: of an algorithm, or none. lambda_b, lambda_W: one a layer. eta: 0 stands for auto until it is resolved to a
     share of the stability bound (`simulate.training.stability`). tolerance: a network stops training when its loss
     reaches this. options: those of the algorithm other than momentum and batch. rules: value by name, in the order of
-    names, none of them neutral.
+    names, none of them neutral. schedule: of eta, as `simulate.settings.schedules.checked` returns it.
     """
 
     name: str
@@ -185,11 +190,16 @@ class Dynamics:
     batch: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
+    schedule: schedules.Plan = ()
 
     @property
     def followed(self) -> tuple[str, ...]:
         """The algorithms that Taylor models follow."""
         return tuple(algorithm.name for algorithm in ALGORITHMS.values() if algorithm.followed)
+
+    def eta_at(self, step: int) -> float:
+        """eta of a step, counted from 0."""
+        return self.eta * schedules.factor(self.schedule, step, self.steps) if self.schedule else self.eta
 
     def option(self, name: str) -> Any:
         """The value of an option of the algorithm."""
@@ -234,8 +244,13 @@ def _training(r: Reader, algorithm: Algorithm, rates: Rates) -> Dynamics:
         "tolerance": r.real("tolerance", 0.0),
         "rules": _rules(r),
     }
+    common["schedule"] = schedules.checked(r.raw("schedule"), common["steps"], r.key("schedule"))
     if not eta and common["rules"]:
         right = "a number > 0: with dynamics.rules the stability bound is not known"
+        raise SettingsError(r.key("eta"), "auto", right)
+    _, largest = schedules.extremes(common["schedule"], common["steps"])
+    if not eta and largest > 1:
+        right = f"a number > 0: with factors of dynamics.schedule up to {largest:.4g} the stability bound is not kept"
         raise SettingsError(r.key("eta"), "auto", right)
     options = {option.name: r.get(option.name, option.check, option.right) for option in algorithm.options}
     common |= {name: options.pop(name) for name in FIELDS if name in options}

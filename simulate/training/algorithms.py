@@ -140,8 +140,20 @@ def _descend(t: Training, into: Parameters, direction: Parameters, rate: float, 
 def batch(t: Training) -> tuple[Tensor, Tensor]:
     """B train samples, (M, B, n_0) and (M, B, n_L), drawn without replacement for each network and step from the stream
     of the networks. B is the option `batch`."""
-    order = t.stream.normal(streams.BATCHES, t.done, len(t.x)).argsort(dim=1)[:, : t.dynamics.batch]
+    order = _batch(t, t.done)
     return t.x[order], t.y[order]
+
+
+def _batch(t: Training, number: int) -> Tensor:
+    """The train samples in the batch of a step, (M, B)."""
+    return t.stream.normal(streams.BATCHES, number, len(t.x)).argsort(dim=1)[:, : t.dynamics.batch]
+
+
+def batch_weights(t: Training, number: int) -> Tensor:
+    """What the error of each train output (i, a) counts in that step, (M, n_L N): N / B in its batch, and else zero."""
+    (N, outputs), order = t.y.shape, _batch(t, number)
+    weights = torch.zeros(len(order), N, dtype=torch.float64, device=order.device)
+    return weights.scatter_(1, order, N / t.dynamics.batch).repeat(1, outputs)
 
 
 @step("gradient_descent")
@@ -160,6 +172,24 @@ def momentum(t: Training) -> None:
     if t.arrived is not None:  # the record declares that networks rest once they have arrived
         _clear(velocity, t.arrived)
     _add(t.parameters, velocity, -t.dynamics.eta)
+
+
+@step("nesterov")
+def nesterov(t: Training) -> None:
+    """v <- mu v + lambda dLoss/dtheta at the point theta - eta mu v; theta <- theta - eta v
+
+    This is a step of descent at and from that point, where networks rest that have arrived there.
+    """
+    velocity, slope = t.buffer("velocity"), t.buffer("slope")
+    for v, g in zip(velocity.tensors, slope.tensors, strict=True):
+        v.mul_(t.dynamics.momentum)
+        g.zero_()
+    _add(t.parameters, velocity, -t.dynamics.eta)
+    gradient(t, t.x, t.y, slope, -1.0)
+    _add(t.parameters, slope, -t.dynamics.eta)
+    _add(velocity, slope, 1.0)
+    if t.arrived is not None:
+        _clear(velocity, t.arrived)
 
 
 @step("gradient_flow")

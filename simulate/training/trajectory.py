@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -17,8 +18,8 @@ EAGER = 3  # so many steps run before the capture and allocate the buffers
 
 
 def replays(dynamics: Dynamics, steps: int, cuda: bool) -> bool:
-    """Whether a run of so many steps is captured as a graph."""
-    return cuda and steps >= GRAPH and ALGORITHMS[dynamics.name].replayable
+    """Whether a run of so many steps is captured as a graph, which has one eta for all of them."""
+    return cuda and steps >= GRAPH and ALGORITHMS[dynamics.name].replayable and not dynamics.schedule
 
 
 def trajectory(training: Training, steps: tuple[int, ...]) -> Iterator[int]:
@@ -35,6 +36,15 @@ def trajectory(training: Training, steps: tuple[int, ...]) -> Iterator[int]:
 
 
 def _step(training: Training) -> None:
+    """One step with its own eta."""
+    given = training.dynamics
+    if given.schedule:  # an algorithm finds the eta of the present step where it finds a constant one
+        training.dynamics = replace(given, eta=given.eta_at(training.done), schedule=())
+    _kept_step(training)
+    training.dynamics = given
+
+
+def _kept_step(training: Training) -> None:
     """One step, which leaves networks that had arrived before it unchanged."""
     algorithm, start, training.resting = ALGORITHMS[training.dynamics.name], None, None
     if training.dynamics.tolerance and not algorithm.rests:

@@ -129,7 +129,11 @@ WRONG = [
     (["dynamics=gradient_descent", "dynamics.loss=mae"], "dynamics.loss='mae'", "cross_entropy"),
     (["dynamics=gradient_descent", "dynamics.tolerance=-1"], "dynamics.tolerance=-1", ">= 0"),
     (["observables.record=[taylor]"], "observables.record", "needs training"),
-    (["dynamics=momentum", "observables.record=[taylor]"], "observables.record", "gradient_flow"),
+    (
+        ["dynamics=momentum", "dynamics.loss=cross_entropy", "observables.record=[taylor]"],
+        "observables.record",
+        "gradient_flow or momentum or nesterov or sgd with loss=mse",
+    ),
     (
         [
             "dynamics=gradient_descent",

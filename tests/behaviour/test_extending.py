@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECTIONS = dict(part.split("\n", 1) for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:])
-KINDS = ("An activation", "An observable", "A measure", "A claim", "A tensor", "An algorithm", "A rule", "A loss",
-         "A launcher", "A network")  # fmt: skip
+KINDS = ("An activation", "An observable", "A measure", "A claim", "A tensor", "An algorithm", "A rule",
+         "A schedule", "A loss", "A launcher", "A network")  # fmt: skip
 
 
 def extract(folder: Path, *titles: str) -> list[list[str]]:

@@ -50,6 +50,7 @@ THEORY = (
 ALLOWED = {
     "simulate.settings": {
         "analysis.theory.criticality",  # to tune an initialization
+        "analysis.stages",  # Taylor models follow the algorithms that have them
         "configs.keys", "configs.options",  # activations are named after their option files
     },
     "simulate.training": {"analysis.stages"},  # both sides run the same recursion
@@ -60,7 +61,8 @@ ALLOWED = {
     "analysis": {
         "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",
         "simulate.store", "simulate.observables.columns",  # the data format and its reader
-        "simulate.system.duration",
+        "simulate.system.duration", "simulate.settings.reader.SettingsError",
+        "simulate.settings.schedules.etas",  # of each step, as the networks had them
     },
     "analysis.__main__": {"configs"},
     # It draws and judges in turn, above both: simulate may not import the analysis.

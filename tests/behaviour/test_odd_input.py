@@ -13,7 +13,7 @@ HINTS = [
     ("width=64", "did you mean network.width?"),
     ("net.width=64", "did you mean network.width?"),
     ("networks=1e4", "did you mean ensemble.networks?"),
-    ("momentum=0.9", "did you mean dynamics.momentum of dynamics=momentum?"),
+    ("momentum=0.9", "did you mean dynamics.momentum of dynamics=momentum or dynamics=nesterov?"),
     ("slope=1", "did you mean activation.slope of activation=leaky_relu?"),
     ("dynamics.weight_decay=1", "no option of dynamics has it; there are name, lambda_b, lambda_W, scaling, and plug"),
     ("dynamics.momentum=0.9", "dynamics=momentum has it"),

@@ -68,9 +68,9 @@ def test_one_step_moves_the_ntk_as_predicted(tmp_path: Path, monkeypatch: pytest
     assert pull < limit
     predicted = solved._order_n
 
-    def wrong(network, targets, eta, *training):  # type: ignore[no-untyped-def]
-        small = predicted(network, targets, 1e-6, *training)
-        return replace(small, ntk_change=eta / 1e-6 * small.ntk_change)
+    def wrong(network, targets, etas, *training):  # type: ignore[no-untyped-def]
+        small = predicted(network, targets, (1e-6,) * len(etas), *training)
+        return replace(small, ntk_change=etas[0] / 1e-6 * small.ntk_change)
 
     monkeypatch.setattr(solved, "_order_n", wrong)
     pull, limit = largest_pull("ntk_change_of_step", sets)
@@ -88,7 +88,11 @@ def test_two_algorithms_differ_as_predicted(tmp_path: Path, monkeypatch: pytest.
         pull, limit = largest_pull(name, sets, reference="gradient_flow")
         assert pull < limit
     predicted = solved._order_n
-    monkeypatch.setattr(solved, "_order_n", lambda net, y, eta, *training: predicted(net, y, eta / 3, *training))
+
+    def wrong(network, targets, etas, *training):  # type: ignore[no-untyped-def]
+        return predicted(network, targets, tuple(eta / 3 for eta in etas), *training)
+
+    monkeypatch.setattr(solved, "_order_n", wrong)
     pull, limit = largest_pull("algorithm_coefficient", sets, reference="gradient_flow")
     assert pull > limit
 

@@ -5,6 +5,7 @@ import pytest
 
 from analysis import theory
 from analysis.measures.algorithms import algorithm_coefficient, algorithm_difference
+from analysis.measures.solved import closed_form
 from analysis.theory import composite
 from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, inputs_of, rows, signs
 from tests.exact.measures.test_trained import GRAM, TEST, UNIT, Y
@@ -135,3 +136,19 @@ def test_the_coefficient_of_momentum_is_known() -> None:
     ends = [nearly_kernel.trained_mean(flow, Y, eta)[2] for eta in (0.01 * 1.5 / 0.5**2, 0.01 / 0.5, 0.2)]
     np.testing.assert_allclose(measured.theory, ends[0] - ends[2], rtol=0.03)
     assert not np.allclose(measured.theory, ends[1] - ends[2], rtol=0.1)
+
+
+SCHEDULE = "dynamics.schedule={kind: linear, to: 0.5}"
+
+
+def test_a_schedule_changes_what_is_left_of_the_error() -> None:
+    """At infinite width the difference has the eta of each step, here (1 - 2 eta_k) in a product. Negative control:
+    that of a constant eta."""
+    steps, found = 6, np.array([0.3, -0.2])
+    point = filled(made("gradient_descent", 0.2, SCHEDULE, steps=steps), found, 0.2)
+    reference = filled(made("gradient_descent", 0.2, steps=steps), 0 * found, 0.1)
+    left = np.prod([1 - 2 * 0.2 * (1 - 0.5 * k / steps) for k in range(steps)])
+    infinite = ((1 - 2 * 0.2) ** steps - left) * (TEST @ Y)
+    means = [closed_form(data.point, steps)[0][2] for data in (point, reference)]
+    np.testing.assert_allclose(means[0] - means[1], infinite, rtol=1e-9)
+    assert np.abs(infinite).min() > 1e-3

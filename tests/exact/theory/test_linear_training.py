@@ -68,6 +68,39 @@ def test_momentum_is_the_iterated_linear_model() -> None:
     np.testing.assert_allclose(mean, z, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("algorithm", ["gradient_descent", "momentum", "nesterov"])
+def test_each_step_may_have_its_own_eta(algorithm: str) -> None:
+    """The mean of docs/theory.md (5.2) is that of the iterated linear model under a schedule. Negative controls: the
+    mean eta in every step, and the other of momentum and Nesterov."""
+    K, Theta = kernels(5)
+    y, mu, etas = np.random.default_rng(1).standard_normal((3, 2)), 0.7, 0.05 * np.linspace(1.5, 0.1, 9)
+    options = {} if algorithm == "gradient_descent" else {"momentum": mu}
+    z, v = np.zeros((5, 2)), np.zeros((3, 2))
+    for eta in etas:
+        ahead = z[:3] - eta * Theta[:3, :3] @ (mu * v) * (algorithm == "nesterov")
+        v = mu * v * bool(options) + ahead - y
+        z = z - eta * Theta[:, :3] @ v
+    mean, _ = theory.trained(K, Theta, y, etas, 9, algorithm, **options)
+    np.testing.assert_allclose(mean, z, rtol=1e-9, atol=1e-12)
+    wrong = [theory.trained(K, Theta, y, etas.mean(), 9, algorithm, **options)[0]]
+    wrong += [theory.trained(K, Theta, y, etas, 9, "momentum", momentum=mu)[0]] * (algorithm == "nesterov")
+    assert not any(np.allclose(other, z, rtol=1e-3) for other in wrong)
+
+
+def test_a_flow_with_a_schedule_is_the_flow_of_the_whole_time() -> None:
+    """docs/theory.md (5.1) for steps of different times."""
+    K, Theta = kernels(4)
+    y, etas = np.ones((2, 1)), [0.1, 0.4, 0.2]
+    by_steps, at_once = (
+        theory.trained(K, Theta, y, eta, steps, "gradient_flow") for eta, steps in ((etas, 3), (0.7, 1))
+    )
+    np.testing.assert_allclose(by_steps[0], at_once[0], rtol=1e-12)
+    with pytest.raises(ValueError, match="eta: 3 numbers for steps=4, one for each step is needed"):
+        theory.trained(K, Theta, y, etas, 4, "gradient_flow")
+    with pytest.raises(ValueError, match="steps=None: the end of training is known for one eta of all steps"):
+        theory.trained(K, Theta, y, etas, None)
+
+
 def test_flow_is_the_matrix_exponential() -> None:
     """Gradient flow is docs/theory.md (5.1) with exp(-Tt tau), and the limit of small steps."""
     K, Theta = kernels(5)

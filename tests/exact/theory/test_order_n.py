@@ -204,7 +204,7 @@ def test_refusals() -> None:
             trained(0.1, steps)
     with pytest.raises(ValueError, match="eta=50: gradient_descent diverges"):
         trained(50, 500)
-    with pytest.raises(ValueError, match="one for each of 3 steps"):
+    with pytest.raises(ValueError, match="eta: 2 numbers for steps=3"):
         trained([0.1, 0.1], 3)
     with pytest.raises(ValueError, match="smooth s only"):
         theory.trained_to_order_n("relu", 2, 0.0, 2.0, X, Y, 0.1, 1)

@@ -16,7 +16,7 @@ from simulate.training.losses import VALUE_AND_SLOPE
 from simulate.training.trajectory import trajectory
 from tests.exact.training.networks import ETA, M, N, Theta, assert_same, flow, network, outputs, plus, slope, training
 
-OPTIONS = {"momentum": {"momentum": 0.6}, "sgd": {"batch": N}}  # the other algorithms have none
+OPTIONS = {"momentum": {"momentum": 0.6}, "nesterov": {"momentum": 0.6}, "sgd": {"batch": N}}  # others have none
 
 
 def test_gradient_descent_is_the_gradient() -> None:

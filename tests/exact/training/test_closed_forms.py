@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from analysis import theory
-from analysis.measures.solved import options_of, response, rule_of, solved
+from analysis.measures.solved import options_of, order_n, response, rule_of, solved
+from analysis.measures.trained import linear_in_z, outputs
 from analysis.points import Point
 from analysis.theory.linear_training import ClosedForm, remaining
+from simulate.settings.schedules import SCHEDULES, Schedule
 from simulate.settings.training import ALGORITHMS
 
-OPTIONS = {"momentum": {"momentum": 0.7}}
+OPTIONS = {"momentum": {"momentum": 0.7}, "nesterov": {"momentum": 0.7}}
 VALUES = np.array([0.5, 2.0])  # eigenvalues of the NTK
 
 
@@ -17,10 +19,10 @@ def test_closed_forms_are_of_algorithms_with_their_options() -> None:
     assert {*theory.CLOSED_FORMS} <= {*ALGORITHMS}
     for name, form in theory.CLOSED_FORMS.items():
         assert {*form.options} <= {option.name for option in ALGORITHMS[name].options}
-        np.testing.assert_allclose(form.remaining(VALUES, 0.1, 0, **OPTIONS.get(name, {})), 1)
+        np.testing.assert_allclose(form.remaining(VALUES, np.array([]), **OPTIONS.get(name, {})), 1)
 
 
-@pytest.mark.parametrize("name", ["gradient_descent", "momentum"])
+@pytest.mark.parametrize("name", ["gradient_descent", "momentum", "nesterov"])
 def test_bounds_are_where_training_stops_converging(name: str) -> None:
     options = OPTIONS.get(name, {})
     bound = theory.CLOSED_FORMS[name].bound(**options)
@@ -37,8 +39,11 @@ def test_a_closed_form_can_be_added(run) -> None:
                "network.width=8", "ensemble.networks=4")  # fmt: skip
     with pytest.raises(ValueError, match="dynamics=sgd, loss=mse: one of gradient_descent, gradient_flow, momentum"):
         rule_of(Point(data))
-    form = ClosedForm("sgd", lambda values, eta, steps, batch: (1 - eta * values) ** (batch * steps), lambda batch: 2.0,
-                      ("batch",))  # fmt: skip
+
+    def left(values: np.ndarray, etas: np.ndarray, batch: int) -> np.ndarray:
+        return (1 - etas[0] * values) ** (batch * len(etas))
+
+    form = ClosedForm("sgd", left, lambda batch: 2.0, ("batch",))
     theory.linear_training.add_closed_form(form)
     try:
         assert options_of(rule_of(Point(data))) == {"batch": 2}
@@ -48,6 +53,55 @@ def test_a_closed_form_can_be_added(run) -> None:
         np.testing.assert_allclose(response(Point(data), 3), want, rtol=1e-12)
     finally:
         del theory.CLOSED_FORMS["sgd"]
+
+
+TRAINED = ["dynamics.eta=0.1", "dynamics.steps=4", "observables=training", "network.width=8", "ensemble.networks=4"]
+SCHEDULE = "dynamics.schedule={kind: factors, values: [2,1,0,0.5]}"
+
+
+@pytest.mark.parametrize("name", theory.CLOSED_FORMS)
+def test_networks_of_one_layer_are_their_closed_form(name: str, run) -> None:
+    """With an eta for each step every network of one layer is at each step where docs/theory.md (5.1) sends it from its
+    start, docs/theory.md (5.4); the flow up to its solver. Negative control: a constant eta."""
+    data = run(f"dynamics={name}", "dynamics.eta=0.1", "dynamics.steps=4", SCHEDULE, "network.depth=1",
+               "inputs.count=2", "inputs.test=1", "ensemble.networks=8", "ensemble.dtype=float64",
+               "observables.record=[outputs]", "observables.steps=[0,1,4]")  # fmt: skip
+    point = Point(data)
+    for step in (1, 4):
+        atol = 1e-4 if name == "gradient_flow" else 1e-12
+        np.testing.assert_allclose(outputs(point, step), linear_in_z(point, step), rtol=1e-9, atol=atol)
+    flow, options = point.flow(("K", "Theta")), {"momentum": 0.5} if name in OPTIONS else {}
+    assert flow.Theta is not None
+    constant = theory.response(flow.Theta[-1], 2, 0.1, 4, name, **options)
+    assert not np.allclose(response(point, 4), constant, rtol=0.05)
+
+
+def test_order_1_over_n_has_the_eta_of_each_step(run) -> None:
+    """The loop over steps of docs/theory.md (5.24) takes the factors of a schedule. Negative control: a constant
+    eta."""
+    point = Point(run("dynamics=nesterov", *TRAINED, SCHEDULE, "network.depth=2", "inputs.count=2", "inputs.test=0"))
+    x, y, _ = point.samples
+    rates = point.settings["dynamics"]["lambda_b"], point.settings["dynamics"]["lambda_W"]
+    start = point.settings["initialization"]
+    found, constant = (
+        theory.trained_to_order_n(
+            point.activation, 2, start["C_b"], start["C_W"], x, y, eta, 4, "nesterov", 0.5, "mse", *rates
+        )
+        for eta in ([0.2, 0.1, 0.0, 0.05], 0.1)
+    )
+    np.testing.assert_allclose(order_n(point).mean1[-1], found.mean1[0], rtol=1e-12)
+    assert not np.allclose(constant.mean1, found.mean1, rtol=0.05)
+
+
+def test_a_schedule_of_a_plugin_that_is_not_loaded_has_no_closed_form(run, registries: None) -> None:
+    """The data are read, and what needs the factors is refused by the name of the setting."""
+    SCHEDULES.add(Schedule("halves", "half of eta", lambda steps: (), lambda step, steps: 0.5))
+    point = Point(run("dynamics=momentum", *TRAINED, "dynamics.schedule={kind: halves}"))
+    assert solved(point)
+    del SCHEDULES["halves"]
+    assert not solved(point)
+    with pytest.raises(ValueError, match=r"dynamics\.schedule\[0\]\.kind='halves': one of linear, cosine"):
+        rule_of(point)
 
 
 @pytest.mark.parametrize(("changed", "known"), [

@@ -16,11 +16,11 @@ from simulate.settings.training import ALGORITHMS, LOSSES, RULES, Algorithm, Dyn
 from simulate.training import trajectory
 from simulate.training.algorithms import GRADIENT_TERMS, STEPS, Training, gradient, gradient_term, step
 from simulate.training.losses import VALUE_AND_SLOPE, value_and_slope
-from simulate.training.taylor import MODEL_STEPS, model_step
 from tests.exact.training.networks import M, assert_same, network, training
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.6},
+    "nesterov": {"momentum": 0.6},
     "sgd": {"batch": 2},
     "adam": {"options": {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-4}},
 }
@@ -28,10 +28,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def unpaired() -> list[str]:
     """Records without a function and functions without a record, as `kind name`."""
-    followed = {name: algorithm for name, algorithm in ALGORITHMS.items() if algorithm.followed}
     pairs: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         ("algorithm", ALGORITHMS, STEPS), ("loss", LOSSES, VALUE_AND_SLOPE), ("rule", RULES, GRADIENT_TERMS),
-        ("followed", followed, MODEL_STEPS),
     ]  # fmt: skip
     return [f"{kind} {name}" for kind, facts, functions in pairs for name in sorted({*facts} ^ {*functions})]
 
@@ -41,10 +39,18 @@ def test_every_record_has_its_function_and_every_function_its_record(plugin) -> 
     plugin("adam")
     plugin("weight_decay")
     assert unpaired() == []
-    ALGORITHMS.add(Algorithm("rprop", "by signs", followed=True))
+    ALGORITHMS.add(Algorithm("rprop", "by signs"))
     LOSSES.add(Loss("mae", "sum |z - y|", curvature=lambda outputs: 0.0))
     RULES.add(Rule("lasso", "sum |theta|", float, "a number"))
-    assert unpaired() == ["algorithm rprop", "loss mae", "rule lasso", "followed rprop"], "the control"
+    assert unpaired() == ["algorithm rprop", "loss mae", "rule lasso"], "the control"
+
+
+def test_algorithms_with_stages_are_followed(plugin) -> None:
+    """Taylor models follow every algorithm that is linear in past gradients. Control: Adam is not."""
+    plugin("adam")
+    assert (
+        {name for name, algorithm in ALGORITHMS.items() if algorithm.followed} == {*STAGES} == {*ALGORITHMS} - {"adam"}
+    )
 
 
 def test_every_record_says_what_it_is() -> None:
@@ -113,7 +119,7 @@ def test_only_replayable_algorithms_are_captured(plugin, monkeypatch: pytest.Mon
     plugin("adam")
     ALGORITHMS.add(Algorithm("undeclared", "descent whose record does not declare that it is replayable"))
     assert {name: captured(name, monkeypatch) for name in ALGORITHMS} == {
-        "gradient_descent": 1, "gradient_flow": 1, "momentum": 1, "sgd": 0, "adam": 0, "undeclared": 0,
+        "gradient_descent": 1, "gradient_flow": 1, "momentum": 1, "nesterov": 1, "sgd": 0, "adam": 0, "undeclared": 0,
     }  # fmt: skip
     assert captured("gradient_descent", monkeypatch, cuda=False) == 0
     assert captured("gradient_descent", monkeypatch, steps=trajectory.GRAPH - 1) == 0
@@ -131,6 +137,7 @@ def test_memory_follows_from_the_record(plugin) -> None:
 
     assert copies() == copies(name="sgd") == copies(tolerance=0.1) == 0
     assert copies(name="momentum") == copies(name="momentum", tolerance=0.1) == copies(name="gradient_flow") == 1
+    assert copies(name="nesterov") == 2
     assert copies(name="adam") == 3
     assert copies(name="adam", tolerance=0.1) == 4
     assert copies(name="adam", tolerance=0.1, rules={"weight_decay": 0.1}) == 6
@@ -150,7 +157,7 @@ def test_names_are_taken_once(registries: None) -> None:
 
 @pytest.mark.parametrize(
     ("decorator", "kind"),
-    [(step, "algorithm"), (model_step, "algorithm"), (value_and_slope, "loss"), (gradient_term, "rule")],
+    [(step, "algorithm"), (value_and_slope, "loss"), (gradient_term, "rule")],
 )
 def test_a_function_needs_a_record(decorator: Any, kind: str) -> None:
     with pytest.raises(ValueError, match=f"no {kind} 'momentun' is registered; add its record first"):
