@@ -108,7 +108,7 @@ def _order_n(
 
 
 def order_n(point: Point) -> TrainedToOrderN:
-    """The distribution of trained networks to order 1/n at every recorded step, docs/theory.md (5.23) to (5.42).
+    """The distribution of trained networks to order 1/n at every recorded step, docs/theory.md (5.23) to (5.40).
 
     Coefficients are those of 1 / n_{L-1}. Raises ValueError where they are not known."""
     for reason in order_n_known(point):

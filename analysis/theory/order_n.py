@@ -1,5 +1,5 @@
 """The distribution of trained networks at order 1/n, for every algorithm, step and loss: docs/theory.md (5.23) to
-(5.42)."""
+(5.40)."""
 
 import itertools
 import math

@@ -74,7 +74,7 @@ def responses(
     stages: Sequence[Stage],
     weights: Callable[[int], Array] | None = None,
 ) -> Iterator[Responses]:
-    """The responses after each of the steps, which ascend.
+    """The responses after each of the steps, which ascend, docs/theory.md (5.28).
 
     train: the joint indices of the train samples, (P_t,). eta: the step size of a step. weights: how much each train
     index counts in the loss of a step, (P_t,); None for the full batch. The cost of a step grows as P P_t^5, and the
