@@ -133,6 +133,9 @@ def of_flow(
     if not all(np.all(np.isfinite([at_step.mean, at_step.mean1])) for run in runs for at_step in run):
         raise ValueError(f"eta={eta}: {algorithm} diverges; choose a smaller step")
     values, errors = _over_sequences([_stacked(run, hidden, n_L) for run in runs], exact)
+    if not exact and loss == "mse":  # the mean is that of descent, docs/theory.md (5.40)
+        values["mean"] = np.stack([at_step.mean for at_step in trained(None)])
+        errors["mean"] = np.zeros_like(values["mean"])
     return TrainedToOrderN(steps=wanted, errors=errors, **{name: values.get(name) for name in NAMES})  # type: ignore[arg-type]
 
 
