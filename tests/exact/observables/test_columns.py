@@ -204,8 +204,8 @@ TAYLOR = ["observables.record=[outputs,taylor]", "network.depth=3", "dynamics=gr
     [
         (["observables.record=[kernel,loss,moved]"], "loss, moved needs training"),
         (["dynamics=none"], "taylor needs training"),
-        (["dynamics=momentum"], "gradient_descent or gradient_flow with loss=mse"),
-        (["dynamics.loss=cross_entropy"], "gradient_descent or gradient_flow with loss=mse"),
+        (["dynamics=momentum", "dynamics.loss=cross_entropy"], "momentum or nesterov or sgd with loss=mse"),
+        (["dynamics.loss=cross_entropy"], "gradient_descent or gradient_flow or momentum"),
         (["dynamics.tolerance=0.1"], r"dynamics\.tolerance=0\.1: 0 where taylor"),
         (["observables.output_layers=[2]"], r"observables\.output_layers=\[2\]: taylor needs the last layer"),
     ],
