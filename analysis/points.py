@@ -21,6 +21,9 @@ from simulate.store.layout import Layout
 from simulate.store.sets import DataSet
 
 T = TypeVar("T")
+# What theory raises outside its range, and an estimator for too few networks. It ends one test, one estimate or one
+# figure, and never the analysis.
+OUT_OF_RANGE = (ValueError, ArithmeticError, np.linalg.LinAlgError)
 FOUR_POINT_SAMPLES = 4  # V, whose cost grows as D^4, is predicted for at most so many samples
 
 
