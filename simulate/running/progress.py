@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -122,6 +123,12 @@ class Progress:
                 self.say(text)
         if not run.left:
             self.say(f"{name}: {run.size:,} networks done, {now - self.began:.1f} s since the start")
+
+    def warn(self, text: str) -> None:
+        """Print a line, or where nothing is printed, as in a notebook, warn as Python does."""
+        if self.quiet:
+            warnings.warn(text, stacklevel=2)
+        self.say(f"warning: {text}")
 
     def say(self, text: str) -> None:
         """Print a line above the bar, or in the log."""

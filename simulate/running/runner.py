@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import torch
 
+from simulate.numerics.normals import without_kernels
 from simulate.running.cost import counts
 from simulate.running.forecast import lines, worth_it
 from simulate.running.jobs import Job
@@ -38,6 +39,9 @@ def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ONLY_S
     another data set, SettingsError where the processes asked for do not fit into the memory, MemoryError, which says
     which setting would need less, and OSError where the disk fails.
     """
+    for why in dict.fromkeys(without_kernels(torch.device(job.settings.ensemble.device)) for job in jobs):
+        if why is not None:
+            progress.warn(why)
     count = _processes(jobs, progress)
     _check_open_files(len(jobs))
     with ExitStack() as held:
