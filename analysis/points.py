@@ -185,7 +185,7 @@ class Point:
         """Whether C_b and C_W are the critical ones of the activation."""
         try:
             tuned = theory.critical(self.activation)
-        except ValueError:
+        except OUT_OF_RANGE:
             return False
         s = self.settings["initialization"]
         return bool(np.allclose([s["C_b"], s["C_W"]], [tuned.C_b, tuned.C_W], rtol=1e-9, atol=1e-12))

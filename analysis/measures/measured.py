@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from analysis import theory
 from analysis.estimators import Array, Estimate
 from analysis.models import MODELS
-from analysis.points import Point
+from analysis.points import OUT_OF_RANGE, Point
 from simulate.registry import Registry
 
 Layers = Sequence[int] | None  # the layers that a test names; None stands for all that are recorded
@@ -90,11 +90,11 @@ class Measure:
         """Why a point where it is defined cannot give it, as `setting=value: what would be right`."""
         try:
             yield from self.lacks(point, layers)
-        except ValueError as error:  # the theory that a need asks is out of its range
+        except OUT_OF_RANGE as error:
             yield f"{self.name}: {error}"
 
     def lacks(self, point: Point, layers: Layers = None) -> Iterator[str]:
-        """What `missing` gives. ValueError where the theory that a need asks is out of its range."""
+        """What `missing` gives. Raises `OUT_OF_RANGE` where the theory that a need asks cannot be computed."""
         settings, layout = point.settings, point.data.layout
         outputs = settings["network"]["outputs"]
         if len(set(point.widths)) > 1 and not self.any_widths:

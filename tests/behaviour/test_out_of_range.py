@@ -13,11 +13,11 @@ import pytest
 
 import analysis
 import simulate
-from analysis import estimates
+from analysis import claims, estimates
 from analysis.__main__ import main
 from analysis.measures.measured import MEASURES
-from analysis.points import Point
-from simulate.store.sets import DataSet
+from analysis.points import OUT_OF_RANGE, Point
+from simulate.store.sets import DataSet, find
 
 FEW = ["ensemble.networks=64", "ensemble.device=cpu", "workers=1", "network.depth=3", "activation=tanh"]
 SWEEP = ["network.width=8,12,16,24", "observables=kernel", "+claim={name: large, statement: Kernels are large.}"]
@@ -99,6 +99,24 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, DataSet]:
         False: simulate.run(*small, "network.outputs=2", f"output={folder}/u"),
         True: simulate.run(*small, *trained, f"output={folder}/t"),
     }
+
+
+@pytest.mark.parametrize("error", OUT_OF_RANGE)
+def test_a_need(
+    error: type[Exception], points: dict[bool, DataSet], large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim with a test whose need raises, or whose range does, is refused by a reason before anything is drawn."""
+
+    def out_of_range(*points: Point) -> Iterator[str]:
+        raise error("K=1e300: out of range")
+
+    record, point = MEASURES["V"], Point(points[False])
+    assert list(replace(record, needs=out_of_range).missing(point)) == ["V: K=1e300: out of range"]
+    claim = {"tests": {"V": {"precision": 0.5}}}
+    sweep = [Point(data) for data in find(large)]
+    assert list(claims.check(claim, sweep)) == [], "control"
+    monkeypatch.setattr(claims, "tests", lambda: {"V": replace(record, undefined=out_of_range)})
+    assert list(claims.check(claim, sweep)) == ["claim.tests.V: K=1e300: out of range"]
 
 
 @pytest.mark.parametrize("name", IN_TABLE)
