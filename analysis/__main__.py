@@ -8,9 +8,8 @@ import configs
 from analysis.pipeline import analyze, write
 from analysis.result import Options
 from configs import show
-from configs.arguments import Program, closed, run_command
+from configs.arguments import Program, exit_status, run_command
 from simulate import plugins
-from simulate.settings import printable
 from simulate.store.files import StoreError
 
 PROGRAM = Program("analysis", "ng-analyze")
@@ -45,31 +44,29 @@ def usage(overrides: list[str], config_dir: str | None) -> str:
 
 def main(arguments: list[str]) -> int:
     """0: done; 2: a setting or the data are wrong; 3: strict, and a claim disagrees."""
-    try:
-        flags = PROGRAM.parse(arguments)
-        if flags.help:
-            print(usage(flags.rest, flags.config_dir))
-            return 0
-        if show.printed(PROGRAM, flags):
-            return 0
-        config = configs.compose(flags.config_name or PROGRAM.module, flags.rest, flags.config_dir)
-        loaded = plugins.load(config["plugins"], *configs.own_folders(flags.rest, flags.config_dir))
-        config["plugins"] = [path for path, _ in plugins.sources(loaded)]
-        data, output, strict = config.pop("data"), config.pop("output"), config.pop("strict")
-        if not isinstance(strict, bool) or not isinstance(config["figures"], bool):
-            raise ValueError(f"strict={strict!r}, figures={config['figures']!r}: true or false")
-        if not data:
-            raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
-        if unknown := set(config) - {field.name for field in fields(Options)}:
-            raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
-        folder = Path(output or Path(str(data)) / "analysis")
-        result = analyze(str(data), **config)
-        report = write(result, folder)
-    except (configs.ConfigError, StoreError, ValueError, OSError) as error:
-        if closed(sys.stdout):
-            raise
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _main(arguments), (ValueError, StoreError, OSError))
+
+
+def _main(arguments: list[str]) -> int:
+    flags = PROGRAM.parse(arguments)
+    if flags.help:
+        print(usage(flags.rest, flags.config_dir))
+        return 0
+    if show.printed(PROGRAM, flags):
+        return 0
+    config = configs.compose(flags.config_name or PROGRAM.module, flags.rest, flags.config_dir)
+    loaded = plugins.load(config["plugins"], *configs.own_folders(flags.rest, flags.config_dir))
+    config["plugins"] = [path for path, _ in plugins.sources(loaded)]
+    data, output, strict = config.pop("data"), config.pop("output"), config.pop("strict")
+    if not isinstance(strict, bool) or not isinstance(config["figures"], bool):
+        raise ValueError(f"strict={strict!r}, figures={config['figures']!r}: true or false")
+    if not data:
+        raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
+    if unknown := set(config) - {field.name for field in fields(Options)}:
+        raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
+    folder = Path(output or Path(str(data)) / "analysis")
+    result = analyze(str(data), **config)
+    report = write(result, folder)
     from analysis.report.terminal import print_table
 
     print_table(result)

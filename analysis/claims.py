@@ -21,7 +21,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
 from analysis.measures.depth import exponent_of, slope_of
 from analysis.measures.measured import MEASURES, Measure
 from analysis.models import MODELS
-from analysis.points import Point, Variant, variants
+from analysis.points import OUT_OF_RANGE, Point, Variant, variants
 
 
 def tests() -> dict[str, Measure]:
@@ -118,7 +118,7 @@ def _of_variants(measure: Measure, options: Mapping[str, Any], sweep: Sequence[V
     others = [variant for variant in sweep if variant is not reference]
     try:
         left_out = [undefined(measure, variant, reference) for variant in others]
-    except ValueError as error:  # the theory that is asked is out of its range
+    except OUT_OF_RANGE as error:
         yield str(error)
         return
     if all(left_out):

@@ -16,7 +16,7 @@ from analysis.claims import tests
 from analysis.estimators import FEWEST
 from analysis.fits import Fit
 from analysis.looks import Look, Record, Start
-from analysis.points import Point, Variant, variants
+from analysis.points import OUT_OF_RANGE, Point, Variant, variants
 from analysis.result import Options
 from analysis.series import NotTested, series
 from analysis.verdicts import Judged, Verdict
@@ -64,7 +64,7 @@ def fitted(claim: Mapping[str, Any], sweep: Sequence[Variant], prior_width: floa
         for entry in entries:
             try:
                 found.append(fits.fit(entry, prior_width))
-            except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+            except OUT_OF_RANGE as error:
                 refused.append(NotTested(test, entry.name, str(error)))
     return found, refused
 

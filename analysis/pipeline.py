@@ -7,13 +7,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis import fits, looks, verdicts
-from analysis.estimates import table
+from analysis.estimates import skipped, table
 from analysis.fits import Fit
-from analysis.points import Point, variants
+from analysis.points import OUT_OF_RANGE, Point, variants
 from analysis.remedy import remedies
 from analysis.result import Claim, Options, Result, computations, verdict_json
 from analysis.series import NotTested, series
@@ -48,7 +47,8 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     was drawn until it was decided is a family of its own, judged at the levels of its last look (`analysis.looks`).
 
     Each network counts once, wherever its copies lie, and those that a run adds meanwhile do not count. A test that its
-    settings, the range of the theory or its fit do not allow is not tested; all others are.
+    settings, the range of the theory or its fit do not allow is not tested, and an estimate whose theory cannot be
+    computed is skipped and noted; all others are.
     """
     sets, shared_networks = merged(sets)
     notes = list(shared_networks)
@@ -80,7 +80,7 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
                     if looks.key(entry) not in levels.get(claim.name, {looks.key(entry): {}}):
                         raise ValueError("the last look that is recorded did not judge it")
                     scans[name] = fits.scan(entry, options.prior_width)
-                except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+                except OUT_OF_RANGE as error:
                     refused[claim.name].append(NotTested(test, entry.name, str(error)))
                 else:
                     names[claim.name].append(name)
@@ -106,6 +106,7 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
         name = (data.settings.get("claim") or {}).get("name", "")
         given = {"claim": name, "data": data.path.name}
         rows += [given | row for row in table(points.get(data.path, Point(data)))]
+    notes += skipped(rows)
     needs = {}
     for claim, verdict in zip(found, results, strict=True):
         if claim.name in levels:  # what is seen when all of alpha is used, because an early look may use nothing
@@ -127,9 +128,9 @@ def write(result: Result, folder: Path) -> Path:
             raise ValueError(f"output={folder}: {path} is a link, and a report is not written through links")
     (folder / "verdicts.json").write_text(json.dumps(verdict_json(result), indent=1, allow_nan=False) + "\n")
     result.estimates.to_parquet(folder / "estimates.parquet", index=False)
-    figures = write_all(result, folder / "figures") if result.options.figures else []
+    figures, left_out = write_all(result, folder / "figures") if result.options.figures else ([], [])
     path = folder / "report.html"
-    path.write_text(render(result, figures))
+    path.write_text(render(replace(result, notes=(*result.notes, *left_out)), figures))
     return path
 
 

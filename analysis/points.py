@@ -21,6 +21,9 @@ from simulate.store.layout import Layout
 from simulate.store.sets import DataSet
 
 T = TypeVar("T")
+# What theory raises outside its range, and an estimator for too few networks. It ends one test, one estimate or one
+# figure, and never the analysis.
+OUT_OF_RANGE = (ValueError, ArithmeticError, np.linalg.LinAlgError)
 FOUR_POINT_SAMPLES = 4  # V, whose cost grows as D^4, is predicted for at most so many samples
 
 
@@ -182,7 +185,7 @@ class Point:
         """Whether C_b and C_W are the critical ones of the activation."""
         try:
             tuned = theory.critical(self.activation)
-        except ValueError:
+        except OUT_OF_RANGE:
             return False
         s = self.settings["initialization"]
         return bool(np.allclose([s["C_b"], s["C_W"]], [tuned.C_b, tuned.C_W], rtol=1e-9, atol=1e-12))

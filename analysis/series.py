@@ -12,7 +12,7 @@ from analysis import claims, estimators, tails
 from analysis.estimators import Array
 from analysis.measures.measured import Measure, Measured
 from analysis.models import MODELS, Series
-from analysis.points import Point, Variant
+from analysis.points import OUT_OF_RANGE, Point, Variant
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def series(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> t
                     found.append(lighter)
                 else:
                     refused.append(lighter)
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:  # the theory's range, or too few networks
+        except OUT_OF_RANGE as error:
             refused.append(NotTested(name, variant.label, str(error)))
     if not found and not refused:
         refused.append(NotTested(name, "", next(iter(left_out), "theory predicts nothing at these settings")))

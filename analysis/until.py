@@ -7,19 +7,19 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import configs
 from analysis import decide
 from analysis.pipeline import analyze, write
 from analysis.remedy import UNTIL
 from analysis.result import Options
-from configs.arguments import Program, closed, run_command
+from configs.arguments import Program, exit_status, run_command
 from simulate import api
 from simulate.launchers import LAUNCHERS
-from simulate.settings import SettingsError, printable
+from simulate.settings import SettingsError
 from simulate.store import locks
 from simulate.store.files import StoreError
 
 OPTIONS = ("alpha", "power", "prior_width")
+RESUME = ("parts and looks are kept", "run the same command to go on")
 VALUES = (("--budget",), ("--most",), *((f"--{name.replace('_', '-')}",) for name in OPTIONS))
 PROGRAM = Program(UNTIL, "ng-until", (("--no-figures",),), VALUES, configured=False)
 UNITS = {"s": 1, "min": 60, "h": 3600}
@@ -48,35 +48,27 @@ def budget_of(text: str) -> float:
 
 def main(arguments: list[str]) -> int:
     """0: done, whatever the verdict; 1: failed; 2: a setting or the data are wrong; 130: interrupted."""
-    try:
-        flags = PROGRAM.parse(arguments)
-        if flags.help:
-            print(USAGE)
-            return 0
-        given: dict[str, Any] = {name: _number(name, getattr(flags, name)) for name in OPTIONS if getattr(flags, name)}
-        options = replace(Options(), **given, figures=not flags.no_figures)
-        most = _number("most", flags.most) if flags.most else math.inf
-        limits = decide.Limits(budget_of(flags.budget or "20min"), most)
-        settings, cluster = api.read_all(flags.rest, True, flags.config_dir)
-        if not LAUNCHERS[cluster.launcher].here:
-            raise SettingsError("cluster", cluster.launcher, "networks are drawn here, between looks: cluster=local")
-        command = api.command_line(arguments)
-        whole = command["command"].replace("-m simulate", f"-m {UNTIL}", 1)
-        folder = decide.decide(settings, options, limits, command | {"command": whole})
-        named = {name: getattr(options, name) for name in (*OPTIONS, "figures")}
-        result = analyze([s.output for s in settings], **named)
-        report = write(result, folder / "analysis")
-    except (configs.ConfigError, SettingsError, StoreError, locks.HeldError, ValueError) as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: parts and looks are kept; run the same command to go on", file=sys.stderr)
-        return 130
-    except (OSError, RuntimeError, MemoryError) as error:
-        if closed(sys.stdout):
-            raise
-        print(f"error: {printable(str(error))}; run the same command to go on", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _main(arguments), (ValueError, StoreError, locks.HeldError), RESUME)
+
+
+def _main(arguments: list[str]) -> int:
+    flags = PROGRAM.parse(arguments)
+    if flags.help:
+        print(USAGE)
+        return 0
+    given: dict[str, Any] = {name: _number(name, getattr(flags, name)) for name in OPTIONS if getattr(flags, name)}
+    options = replace(Options(), **given, figures=not flags.no_figures)
+    most = _number("most", flags.most) if flags.most else math.inf
+    limits = decide.Limits(budget_of(flags.budget or "20min"), most)
+    settings, cluster = api.read_all(flags.rest, True, flags.config_dir)
+    if not LAUNCHERS[cluster.launcher].here:
+        raise SettingsError("cluster", cluster.launcher, "networks are drawn here, between looks: cluster=local")
+    command = api.command_line(arguments)
+    whole = command["command"].replace("-m simulate", f"-m {UNTIL}", 1)
+    folder = decide.decide(settings, options, limits, command | {"command": whole})
+    named = {name: getattr(options, name) for name in (*OPTIONS, "figures")}
+    result = analyze([s.output for s in settings], **named)
+    report = write(result, folder / "analysis")
     from analysis.report.terminal import print_table
 
     print_table(result)

@@ -12,11 +12,31 @@ from typing import Any
 
 from configs.composing import Folders, in_one_line
 from configs.composing import composed as _compose
-from configs.folder import SEARCH_PATH, ConfigError, keys, options, own_folders, own_options, read_override
+from configs.folder import (
+    SEARCH_PATH,
+    ConfigError,
+    keys,
+    options,
+    own_folders,
+    own_options,
+    printable,
+    read_override,
+)
 from configs.hydra_settings import LAUNCHER, RUN, SWEEP, is_hydras, output_of, refusal
 from configs.sweeps import FORM, UNSWEPT, axes_of, check_axis, product, quoted, text, values_of
 
-__all__ = ["ConfigError", "Point", "compose", "keys", "options", "own_folders", "own_options", "points", "text"]
+__all__ = [
+    "ConfigError",
+    "Point",
+    "compose",
+    "keys",
+    "options",
+    "own_folders",
+    "own_options",
+    "points",
+    "printable",
+    "text",
+]
 
 Folder = str | Path | None
 FORMULA = "activation.expression"  # its value has parentheses, which Hydra's grammar takes in quotes only

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from typing import Any
 
-from configs.folder import ConfigError
+from configs.folder import ConfigError, printable
 from configs.sweeps import text
 
 FLAGS = (("--shell-completion", "-sc"), ("--resolve",))
@@ -146,6 +146,33 @@ def closed(stream: Any) -> bool:
         return True
     except (OSError, ValueError):  # no file, as in a notebook
         return False
+
+
+def exit_status(
+    work: Callable[[], int], wrong: tuple[type[Exception], ...], resume: tuple[str, str] | None = None
+) -> int:
+    """What `work` returns, or the exit status of the error that ends it, which is printed in one line.
+
+    2: a ConfigError or an error of `wrong`, by which settings or data are refused. resume: of a program that the same
+    command resumes, what is kept, and that; it also ends with 130 where it is interrupted and with 1 after any other
+    error of the system. A broken pipe goes on to `run_command` where the reader of the output has left.
+    """
+    refusals: tuple[type[Exception], ...] = (ConfigError, *wrong)
+    failures: tuple[type[Exception], ...] = (OSError, RuntimeError, MemoryError) if resume else ()
+    try:
+        return work()
+    except KeyboardInterrupt:
+        if not resume:
+            raise
+        print(f"\ninterrupted: {'; '.join(resume)}", file=sys.stderr)
+        return 130
+    except (*refusals, *failures) as error:
+        if isinstance(error, BrokenPipeError) and closed(sys.stdout):
+            raise
+        refused = isinstance(error, refusals)
+        then = "" if refused or not resume else f"; {', '.join(resume)}"
+        print(f"error: {printable(str(error))}{then}", file=sys.stderr)
+        return 2 if refused else 1
 
 
 def run_command(main: Callable[[list[str]], int]) -> int:

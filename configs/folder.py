@@ -19,11 +19,16 @@ SEARCH_PATH = "hydra.searchpath"
 SEARCH = re.compile(r"\+{0,2}hydra\.searchpath=(.*)", re.DOTALL)
 
 
+def printable(text: str) -> str:
+    """The text in one line: line breaks and other characters that a terminal would obey become escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class ConfigError(ValueError):
     """A choice that cannot be taken; one line, whatever was typed."""
 
     def __init__(self, text: str):
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
+        super().__init__(printable(text))
 
 
 def groups() -> list[str]:

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 import configs
 from configs import show
-from configs.arguments import Program, closed, run_command
+from configs.arguments import Program, exit_status, run_command
 from simulate import api, plugins
-from simulate.settings.reader import SettingsError, printable
+from simulate.settings.reader import SettingsError
 from simulate.store.files import StoreError
 from simulate.store.locks import HeldError
 from simulate.store.sets import DataSet
 
 GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "cluster", "experiment")
+RESUME = ("committed parts are kept", "run the same command to resume")
 PROGRAM = Program("simulate", "ng-simulate", (("--multirun", "-m"), ("--forecast",)), (("--shard",),))
 
 
@@ -67,24 +68,12 @@ def usage(overrides: Sequence[str] = (), config_dir: str | None = None) -> str:
 
 def main(arguments: list[str]) -> int:
     """0: done; 1: failed; 2: a setting is wrong and nothing was written; 130: interrupted, can be resumed."""
+    return exit_status(lambda: _main(arguments), (SettingsError, StoreError, HeldError), RESUME)
+
+
+def _main(arguments: list[str]) -> int:
     began = time.monotonic()
-    try:
-        sets = _main(arguments)
-    except (configs.ConfigError, SettingsError, StoreError, HeldError) as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: committed parts are kept; run the same command to resume", file=sys.stderr)
-        return 130
-    except (OSError, RuntimeError, MemoryError) as error:
-        if closed(sys.stdout):
-            raise
-        print(
-            f"error: {printable(str(error))}; committed parts are kept, run the same command to resume",
-            file=sys.stderr,
-        )
-        return 1
-    if sets:
+    if sets := _made(arguments):
         networks = sum(data.networks for data in sets)
         print(f"{networks:,} networks in {len(sets)} data set{'s'[: len(sets) > 1]}, {time.monotonic() - began:.1f} s")
         for data in sets:
@@ -92,7 +81,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _main(arguments: list[str]) -> Sequence[DataSet]:
+def _made(arguments: list[str]) -> Sequence[DataSet]:
     """Run the command; returns the data sets that are made by then, none where it only prints or submits."""
     flags = PROGRAM.parse(arguments)
     overrides, config_dir, config_name = flags.rest, flags.config_dir, flags.config_name or PROGRAM.module

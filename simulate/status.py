@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import configs
-from configs.arguments import Program, closed, run_command, versions
+from configs.arguments import Program, exit_status, run_command, versions
 from simulate import plugins
 from simulate.launchers import LAUNCHERS
 from simulate.settings.reader import SettingsError, printable
@@ -142,29 +142,27 @@ def failed(root: Path) -> Iterator[str]:
 
 def main(arguments: list[str]) -> int:
     """The exit code: 0 if all is complete, 1 if networks are missing or damaged, 2 if there is no data set to read."""
-    try:
-        flags = PROGRAM.parse(arguments)
-        named = [argument for argument in flags.rest if argument.startswith(("plugins=", "hydra.searchpath="))]
-        folders = [argument for argument in flags.rest if argument not in named]
-        if flags.version:
-            print(versions())
-            return 0
-        if flags.help or len(folders) != 1 or not folders[0]:
-            print(USAGE, file=sys.stderr)
-            return 0 if flags.help else 2
-        if named:
-            config = configs.compose("analysis", ["data=.", *named], flags.config_dir)
-            plugins.load(config["plugins"], *configs.own_folders(named, flags.config_dir))
-        states: dict[Path, dict[str, Any]] = {}
-        for data in find(Path(folders[0])):
-            states[data.path] = status(data, flags.verify)
-            for line in () if flags.json else lines(data, states[data.path]):
-                print(printable(line))
-    except (configs.ConfigError, SettingsError, StoreError, OSError) as error:
-        if closed(sys.stdout):
-            raise
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _main(arguments), (SettingsError, StoreError, OSError))
+
+
+def _main(arguments: list[str]) -> int:
+    flags = PROGRAM.parse(arguments)
+    named = [argument for argument in flags.rest if argument.startswith(("plugins=", "hydra.searchpath="))]
+    folders = [argument for argument in flags.rest if argument not in named]
+    if flags.version:
+        print(versions())
+        return 0
+    if flags.help or len(folders) != 1 or not folders[0]:
+        print(USAGE, file=sys.stderr)
+        return 0 if flags.help else 2
+    if named:
+        config = configs.compose("analysis", ["data=.", *named], flags.config_dir)
+        plugins.load(config["plugins"], *configs.own_folders(named, flags.config_dir))
+    states: dict[Path, dict[str, Any]] = {}
+    for data in find(Path(folders[0])):
+        states[data.path] = status(data, flags.verify)
+        for line in () if flags.json else lines(data, states[data.path]):
+            print(printable(line))
     sums, logs = total([*states.values()]), [*failed(Path(folders[0]))]
     if flags.json:
         sets = [{"path": str(path), **state} for path, state in states.items()]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from analysis import theory
 from analysis.estimators import Array, Estimate
 from analysis.models import MODELS
-from analysis.points import Point
+from analysis.points import OUT_OF_RANGE, Point
 from simulate.registry import Registry
 
 Layers = Sequence[int] | None  # the layers that a test names; None stands for all that are recorded
@@ -88,6 +88,13 @@ class Measure:
 
     def missing(self, point: Point, layers: Layers = None) -> Iterator[str]:
         """Why a point where it is defined cannot give it, as `setting=value: what would be right`."""
+        try:
+            yield from self.lacks(point, layers)
+        except OUT_OF_RANGE as error:
+            yield f"{self.name}: {error}"
+
+    def lacks(self, point: Point, layers: Layers = None) -> Iterator[str]:
+        """What `missing` gives. Raises `OUT_OF_RANGE` where the theory that a need asks cannot be computed."""
         settings, layout = point.settings, point.data.layout
         outputs = settings["network"]["outputs"]
         if len(set(point.widths)) > 1 and not self.any_widths:
@@ -105,19 +112,16 @@ class Measure:
             yield f"observables.steps={list(layout.steps)}: {self.name} needs a step of training"
         if self.steps != "end" and 0 not in layout.steps:
             yield f"observables.steps={list(layout.steps)}: {self.name} needs step 0"
-        if not self._layers(point, layers):
+        if not self.layers(point, layers):
             record = ", ".join(layout.record)
             where = "at layer L" if self.steps == "end" else f"together at a layer from {self.lowest} on"
             families = " and ".join(self.families)
             yield f"observables.record=[{record}]: {self.name} needs columns {families} {where}"
         if self.smooth and theory.activation(point.activation).kinked:
             yield f"activation={point.activation}: {self.name} is defined for smooth activations only"
-        try:
-            yield from self.needs(point)
-        except ValueError as error:  # the theory that a need asks is out of its range
-            yield f"{self.name}: {error}"
+        yield from self.needs(point)
 
-    def _layers(self, point: Point, layers: Layers) -> list[int]:
+    def layers(self, point: Point, layers: Layers = None) -> list[int]:
         """Layers at which everything that is read is recorded."""
         if self.steps == "end":
             return [point.depth] if all(point.records(family, point.depth) for family in self.families) else []

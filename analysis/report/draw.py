@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from analysis import tails
+from analysis.points import OUT_OF_RANGE
 from analysis.report.ntk import frozen_ntk
 from analysis.report.panels import PANELS, fit_panels
 from analysis.report.preactivations import classes, collapse, density, depths
@@ -47,10 +48,12 @@ OF_VARIANTS: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
 }
 
 
-def write_all(result: Result, folder: Path) -> list[Drawn]:
-    """Write every figure for which the claims have data, as SVG and PNG."""
+def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
+    """Write every figure for which the claims have data, as SVG and PNG. Returns them, and a line for each that is left
+    out because its theory cannot be computed."""
     folder.mkdir(parents=True, exist_ok=True)
-    out = []
+    out: list[Drawn] = []
+    left_out: list[str] = []
 
     def save(figure: Figure, claim: str, name: str, caption: str) -> None:
         for kind in ("svg", "png"):
@@ -63,7 +66,14 @@ def write_all(result: Result, folder: Path) -> list[Drawn]:
         for claim, verdict in zip(result.claims, result.verdicts, strict=True):
             safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in claim.name)
             for name, (draw, caption) in (OF_VARIANTS if len(claim.variants) > 1 else FIGURES).items():
-                figure = draw(claim, result)
+                others = plt.get_fignums()  # a notebook may have figures of its own
+                try:
+                    figure = draw(claim, result)
+                except OUT_OF_RANGE as error:
+                    for begun in set(plt.get_fignums()).difference(others):
+                        plt.close(begun)
+                    left_out.append(f"{claim.name}: the figure {name} is left out: {error}")
+                    continue
                 if figure is not None:
                     save(figure, safe, name, caption)
             for test in claim.tests:
@@ -75,4 +85,4 @@ def write_all(result: Result, folder: Path) -> list[Drawn]:
                     if any(fit.series.without for fit in fits):
                         caption += f" Open circles are {tails.WORD} estimates, which the fit leaves out."
                     save(fit_panels(fits), safe, f"fit-{test}", caption)
-    return out
+    return out, left_out

@@ -218,6 +218,16 @@ def on_device(device: torch.device) -> bool:
     return device.type == "cuda" and find_spec("triton") is not None
 
 
+def without_kernels(device: torch.device) -> str | None:
+    """Why the kernels of a CUDA device are not taken there, in words; None where they are, and on other devices."""
+    if device.type != "cuda" or on_device(device):
+        return None
+    return (
+        "ensemble.device=cuda: there is no Triton beside torch, so that torch operations do the work, with the same "
+        "networks to rounding, and take longer; a CUDA build of torch brings it along (make venv TORCH=cuda)"
+    )
+
+
 def _normals_torch(groups: int, start: int, address: tuple[int, ...], scale: float, dtype: torch.dtype,
                    device: torch.device) -> Tensor:  # fmt: skip
     tensor, per_network, *key = address

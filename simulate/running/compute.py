@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,19 +60,26 @@ def compute_block(
     return rows, status
 
 
+class Part(NamedTuple):
+    """A part that is committed: its networks, and the seconds of one process that they took, where they are known."""
+
+    networks: int
+    seconds: float | None
+
+
 _compiled: set[Path] = set()  # data sets of which this process has computed a block
 
 
-def _seconds(job: Job, times: list[float]) -> dict[str, float]:
+def _seconds(job: Job, times: list[float]) -> float | None:
     """The seconds of a part whose blocks took these times, as its line in the log has it. The first block of a data set
     in this process also compiles, and its time is not told: others stand for it, and without others nothing is said."""
     steady = times if job.path in _compiled else times[1:]
     _compiled.add(job.path)
-    return {"seconds": len(times) * sum(steady) / len(steady)} if steady else {}
+    return len(times) * sum(steady) / len(steady) if steady else None
 
 
-def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: streams.Arrays) -> int:
-    """Compute and commit the rows of networks [first, last); returns how many. arrays: as of `compute_block`.
+def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: streams.Arrays) -> Part:
+    """Compute and commit the rows of networks [first, last). arrays: as of `compute_block`.
 
     StoreError where another process is the writer by now, OSError where the disk fails.
     """
@@ -90,6 +97,7 @@ def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: stream
     # Whole blocks are freed family by family: at the peak the table that is written takes their place.
     values = {prefix: np.concatenate([piece.pop(prefix) for piece in pieces]) for prefix in list(pieces[0])}
     del rows
-    made = {**made_on(job.settings.ensemble.device), **_seconds(job, times)}
+    seconds = _seconds(job, times)
+    made = made_on(job.settings.ensemble.device) | ({} if seconds is None else {"seconds": seconds})
     write_part(writer, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses), made)
-    return last - first
+    return Part(last - first, seconds)

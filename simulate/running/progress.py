@@ -2,11 +2,29 @@
 
 import sys
 import time
+import warnings
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 
+@dataclass
+class _Run:
+    """The networks of one data set: how many are to be made and how many of them are left, what one costs by forecast,
+    and how many of the committed ones were timed, with their seconds."""
+
+    size: int
+    left: int
+    forecast: float
+    timed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        return self.size - self.left
+
+
 class Progress:
-    """A count of networks that are done.
+    """A count of networks that are done, and the time that the others take.
 
     stream: where lines go, stderr by default; interval: seconds between plain lines; quiet: whether nothing is printed.
     """
@@ -15,10 +33,8 @@ class Progress:
         self.stream = stream if stream is not None else sys.stderr
         self.interval, self.quiet = interval, quiet
         self.total = self.done = 0
-        self.work = self.worked = 0.0
-        self.cost: dict[str, float] = {}
-        self.left: dict[str, int] = {}
-        self.size: dict[str, int] = {}
+        self.runs: dict[str, _Run] = {}
+        self.first: tuple[float, str, int] | None = None  # when the first networks were committed, of what, how many
         self.bar: Any = None
 
     def start(self, name: str, networks: int, missing: int, cost: float) -> None:
@@ -26,24 +42,54 @@ class Progress:
 
         cost: work of one network in any unit, which weighs the data sets of a sweep against each other.
         """
-        self.cost[name] = cost
-        self.work += missing * cost
-        self.left[name], self.size[name] = missing, missing
+        self.runs[name] = _Run(missing, missing, cost)
         self.total += missing
         if missing < networks:
             self.say(f"{name}: {networks - missing:,} of {networks:,} networks are there already")
+
+    def weigh(self, name: str, cost: float) -> None:
+        """Replace the cost of a network of one data set; costs of all data sets of a sweep have the same unit."""
+        self.runs[name].forecast = cost
+
+    def costs(self) -> dict[str, float]:
+        """The cost of a network of each data set: the seconds that its networks took where they were timed, else its
+        forecast, scaled by what those that were timed cost in seconds."""
+        timed = [run for run in self.runs.values() if run.timed]
+        forecast = sum(run.forecast * run.timed for run in timed)
+        scale = sum(run.seconds for run in timed) / forecast if forecast else 1.0
+        return {name: run.seconds / run.timed if run.timed else run.forecast * scale for name, run in self.runs.items()}
+
+    def work(self) -> tuple[float, float]:
+        """The work that is done and the work that is left."""
+        costs = self.costs()
+        done, left = (
+            sum(getattr(run, part) * costs[name] for name, run in self.runs.items()) for part in ("done", "left")
+        )
+        return done, left
+
+    def seconds_left(self, now: float) -> float | None:
+        """The time that the work left takes at the speed so far, None where nothing is done.
+
+        The time until the first commit does not count once there is a second one: it also loads and compiles.
+        """
+        done, left = self.work()
+        since = self.began
+        if self.first is not None:
+            when, name, networks = self.first
+            if (later := done - networks * self.costs()[name]) > 1e-9 * done:
+                done, since = later, when
+        return left / done * (now - since) if done else None
 
     def __enter__(self) -> "Progress":
         self.began = self.last = time.monotonic()
         if not self.quiet and self.stream.isatty() and self.total:
             from rich.console import Console
-            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            columns = (BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
-            self.bar = Bar(*columns, console=Console(file=self.stream))
+            self.bar = Bar(BarColumn(), TextColumn("{task.fields[text]}"), console=Console(file=self.stream))
             self.bar.start()
-            self.task = self.bar.add_task("", total=self.work, text="")
+            self.task = self.bar.add_task("", total=1.0, text="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,22 +97,38 @@ class Progress:
             self.bar.stop()
             self.bar = None
 
-    def advance(self, name: str, networks: int) -> None:
-        """Count networks of the data set `name` that were committed, and print what is due."""
+    def advance(self, name: str, networks: int, seconds: float | None = None) -> None:
+        """Count networks of the data set `name` that were committed, and print what is due.
+
+        seconds: of one process for these networks, where they are known.
+        """
+        run = self.runs[name]
         self.done += networks
-        self.worked += networks * self.cost[name]
-        self.left[name] -= networks
+        run.left -= networks
+        if seconds is not None:
+            run.timed += networks
+            run.seconds += seconds
         now = time.monotonic()
-        rate = self.done / max(now - self.began, 1e-9)
-        if self.bar:
-            text = f"{self.done:,} of {self.total:,} networks, {rate:,.0f}/s"
-            self.bar.update(self.task, completed=self.worked, text=text)
-        elif now - self.last >= self.interval:
-            self.last = now
-            left = (self.work / self.worked - 1) * (now - self.began)
-            self.say(f"{self.done:,} of {self.total:,} networks, {rate:,.0f}/s, {left:,.0f} s left")
-        if not self.left[name]:
-            self.say(f"{name}: {self.size[name]:,} networks done, {now - self.began:.1f} s since the start")
+        self.first = self.first or (now, name, networks)
+        due = now - self.last >= self.interval
+        if self.bar or due:
+            seconds_left = self.seconds_left(now)
+            text = f"{self.done:,} of {self.total:,} networks, {self.done / max(now - self.began, 1e-9):,.0f}/s"
+            text += "" if seconds_left is None else f", {seconds_left:,.0f} s left"
+            if self.bar:
+                done, left = self.work()
+                self.bar.update(self.task, completed=done / ((done + left) or 1.0), text=text)
+            else:
+                self.last = now
+                self.say(text)
+        if not run.left:
+            self.say(f"{name}: {run.size:,} networks done, {now - self.began:.1f} s since the start")
+
+    def warn(self, text: str) -> None:
+        """Print a line, or where nothing is printed, as in a notebook, warn as Python does."""
+        if self.quiet:
+            warnings.warn(text, stacklevel=2)
+        self.say(f"warning: {text}")
 
     def say(self, text: str) -> None:
         """Print a line above the bar, or in the log."""

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 
 import torch
 
-from simulate.running.cost import counts, work_bytes
+from simulate.numerics.normals import without_kernels
+from simulate.running.cost import counts
 from simulate.running.forecast import lines, worth_it
 from simulate.running.jobs import Job
 from simulate.running.memory import fitting
@@ -38,6 +39,9 @@ def run(jobs: Sequence[Job], progress: Progress, shard: tuple[int, int] = ONLY_S
     another data set, SettingsError where the processes asked for do not fit into the memory, MemoryError, which says
     which setting would need less, and OSError where the disk fails.
     """
+    for why in dict.fromkeys(without_kernels(torch.device(job.settings.ensemble.device)) for job in jobs):
+        if why is not None:
+            progress.warn(why)
     count = _processes(jobs, progress)
     _check_open_files(len(jobs))
     with ExitStack() as held:
@@ -126,7 +130,7 @@ def _run(
         done = [(max(a, low), min(b, high)) for a, b in committed(job.path) if a < high and b > low]
         ranges = missing_ranges(low, high, done, part_size(job, shards)) if low < high else []
         missing = sum(b - a for a, b in ranges)
-        progress.start(str(job.path), high - low, missing, work_bytes(job))
+        progress.start(str(job.path), high - low, missing, _made(job, missing, counts(job).seconds()))
         tasks += [(job, writer, a, b) for a, b in ranges]
         to_make.append(missing)
     count = min(count, len(tasks))
@@ -136,9 +140,16 @@ def _run(
     if tasks and not progress.quiet:
         # The time of shards was measured when the work was divided.
         seconds = worth_it(jobs, to_make, count, progress.say) if shards == 1 else None
+        for job, missing, each in zip(jobs, to_make, seconds or (), strict=seconds is not None):
+            progress.weigh(str(job.path), _made(job, missing, each))
         for line in lines(jobs, to_make, count, seconds):
             progress.say(line)
     with progress:
-        for job, networks in in_this_process(tasks, Buffers()) if count <= 1 else in_workers(tasks, count):
-            progress.advance(str(job.path), networks)
+        for job, part in in_this_process(tasks, Buffers()) if count <= 1 else in_workers(tasks, count):
+            progress.advance(str(job.path), part.networks, part.seconds)
     return [open_data_set(job.path) for job in jobs]
+
+
+def _made(job: Job, missing: int, seconds: float) -> float:
+    """Seconds for each of the missing networks, where one that is computed takes `seconds`."""
+    return seconds * computed(job, missing) / max(missing, 1)

@@ -59,13 +59,13 @@ class Buffers:
         return self._arrays
 
 
-def in_this_process(tasks: list[Task], left: Buffers) -> Iterator[tuple[Job, int]]:
+def in_this_process(tasks: list[Task], left: Buffers) -> Iterator[tuple[Job, compute.Part]]:
     with one_thread():
         for job, writer, low, high in tasks:
             yield job, compute.compute_part(job, writer, low, high, left.by(job))
 
 
-def in_workers(tasks: list[Task], count: int) -> Iterator[tuple[Job, int]]:
+def in_workers(tasks: list[Task], count: int) -> Iterator[tuple[Job, compute.Part]]:
     """This process is one of them: it works while the others start, and between its own parts hands out new ones."""
     others, context = multiprocessing.active_children(), multiprocessing.get_context("spawn")
     numbers = context.SimpleQueue()
@@ -73,7 +73,7 @@ def in_workers(tasks: list[Task], count: int) -> Iterator[tuple[Job, int]]:
         numbers.put(number)
     queue: deque[Task] = deque(tasks)
     left = Buffers()
-    running: dict[Future[int], Job] = {}
+    running: dict[Future[compute.Part], Job] = {}
     to_load = plugins.sources(tasks[0][0].settings.plugins)  # a sweep has the same at all points
     with ProcessPoolExecutor(count - 1, context, _start_worker, (numbers, to_load)) as pool:
         try:
@@ -103,7 +103,7 @@ _not_loaded = ""  # why it could not load a plugin
 _buffers = Buffers()
 
 
-def _compute_part(job: Job, writer: Writer, first: int, last: int) -> int:
+def _compute_part(job: Job, writer: Writer, first: int, last: int) -> compute.Part:
     if _not_loaded:
         raise RuntimeError(_not_loaded)
     return compute.compute_part(job, writer, first, last, _buffers.by(job))

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs import printable
+
 EXACT = 2**53  # the largest float below which each whole number is one
-
-
-def printable(text: str) -> str:
-    """The text in one line: line breaks and other characters that a terminal would obey become escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class SettingsError(ValueError):

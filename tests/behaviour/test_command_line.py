@@ -1,5 +1,6 @@
 """The flags of the command lines, and settings of Hydra itself: whatever is typed is done, or refused in one line."""
 
+import ast
 import io
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -14,7 +16,8 @@ import yaml
 import analysis.__main__
 import simulate
 import simulate.__main__
-from configs import arguments
+from analysis import until
+from configs import ConfigError, arguments
 from simulate import api, status
 from tests.behaviour.lines import MAINS, Capture, printed, refused
 
@@ -89,25 +92,26 @@ def test_wrong_flags(program: str, given: list[str], named: str, capsys: Capture
     assert named in refused(capsys, *given, program=program)
 
 
+def leaving(monkeypatch: pytest.MonkeyPatch, main: Callable[[list[str]], int], given: str, buffered: bool) -> int:
+    """The exit status of a program, the reader of whose output has left."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb", buffering=-1 if buffered else 0) as binary, monkeypatch.context() as patch:
+        stream = io.TextIOWrapper(binary, write_through=not buffered)
+        patch.setattr(sys, "stdout", stream)
+        patch.setattr(sys, "argv", ["program", given])
+        return arguments.run_command(main)
+
+
 def test_a_reader_that_leaves(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """`| head` ends a command without a message; a broken pipe to anything else is still an error."""
-
-    def run(main: Callable[[list[str]], int], given: str, buffered: bool) -> int:
-        read, write = os.pipe()
-        os.close(read)
-        with open(write, "wb", buffering=-1 if buffered else 0) as binary, monkeypatch.context() as patch:
-            stream = io.TextIOWrapper(binary, write_through=not buffered)
-            patch.setattr(sys, "stdout", stream)
-            patch.setattr(sys, "argv", ["program", given])
-            return arguments.run_command(main)
-
     for main, given in (
         (simulate.__main__.main, "--cfg"),
         (analysis.__main__.main, "--help"),
         (status.main, "--version"),
     ):
         for buffered in (True, False):
-            assert run(main, given, buffered) == arguments.CLOSED
+            assert leaving(monkeypatch, main, given, buffered) == arguments.CLOSED
     assert capfd.readouterr().err == ""
 
     def broken(*_: object) -> None:
@@ -116,6 +120,63 @@ def test_a_reader_that_leaves(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
     monkeypatch.setattr(api, "launch", broken)
     assert simulate.__main__.main([]) == 1
     assert "Broken pipe; committed parts are kept" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("main", "given"), [
+    (simulate.__main__.main, "network.width=0"), (analysis.__main__.main, "data=nowhere"),
+    (until.main, "network.width=0"), (status.main, "nowhere"),
+])  # fmt: skip
+def test_an_error_for_a_reader_that_has_left(
+    main: Callable[[list[str]], int], given: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused in one line, as everywhere else."""
+    assert leaving(monkeypatch, main, given, buffered=True) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+RESUME = ("parts are kept", "repeat it")
+LOST = BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize(("error", "resumed", "single"), [
+    (None, (7, ""), (7, "")),
+    (ConfigError("a\nb"), (2, "error: a\\nb\n"), (2, "error: a\\nb\n")),
+    (KeyError("named"), (2, "error: 'named'\n"), (2, "error: 'named'\n")),
+    (OSError("disk"), (1, "error: disk; parts are kept, repeat it\n"), None),
+    (RuntimeError("worker"), (1, "error: worker; parts are kept, repeat it\n"), None),
+    (MemoryError("full"), (1, "error: full; parts are kept, repeat it\n"), None),
+    (LOST, (1, f"error: {LOST}; parts are kept, repeat it\n"), None),
+    (KeyboardInterrupt(), (130, "\ninterrupted: parts are kept; repeat it\n"), None),
+    (TypeError("a fault of ours"), None, None),
+], ids=repr)  # fmt: skip
+def test_exit_status(
+    error: BaseException | None, resumed: tuple[int, str] | None, single: tuple[int, str] | None, capsys: Capture
+) -> None:
+    """Of a program that can be resumed and of one that cannot; None where the error goes on."""
+
+    def work() -> int:
+        if error is not None:
+            raise error
+        return 7
+
+    for want, resume in ((resumed, RESUME), (single, None)):
+        if want is None:
+            with pytest.raises(type(error)):
+                arguments.exit_status(work, (KeyError,), resume)
+            assert capsys.readouterr().err == ""
+        else:
+            assert (arguments.exit_status(work, (KeyError,), resume), capsys.readouterr().err) == want
+
+
+@pytest.mark.parametrize("program", [simulate.__main__, analysis.__main__, until, status], ids=lambda m: m.__name__)
+def test_all_programs_end_alike(program: ModuleType) -> None:
+    """No program turns errors into exit statuses by itself."""
+    tree = ast.parse(Path(str(program.__file__)).read_text())
+    main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    assert not [node for node in ast.walk(main) if isinstance(node, ast.Try)]
+    assert "exit_status(" in ast.unparse(main)
 
 
 # ------------------------------------------------------------------- settings of Hydra itself

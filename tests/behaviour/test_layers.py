@@ -52,6 +52,7 @@ ALLOWED = {
         "analysis.theory.criticality",  # to tune an initialization
         "analysis.stages",  # Taylor models follow the algorithms that have them
         "configs.keys", "configs.options",  # activations are named after their option files
+        "configs.printable",
     },
     "simulate.training": {"analysis.stages"},  # both sides run the same recursion
     "simulate.running.prepare": {"analysis.theory.activations"},  # both sides of an expression are compared
