@@ -272,6 +272,6 @@ def derivatives(setting: Activation) -> tuple[Function, ...]:
     """s and its first four derivatives; SettingsError where the activation has none beyond the slope."""
     found = of(setting)
     if found.beyond is None:
-        right = "it has no derivatives beyond the slope, which dntk, ddntk, fourth and taylor need"
+        right = "it has no derivatives beyond the slope, which dntk, ddntk, ddntk_signs, fourth and taylor need"
         raise SettingsError("activation", setting.name, right)
     return (found.s, lambda z: found.slope(z, found.s(z)), *found.beyond)

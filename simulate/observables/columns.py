@@ -26,7 +26,7 @@ def _no_refusal(settings: Any) -> Iterable[Refusal]:
 # What an observable may need, and what a snapshot (`simulate.observables.snapshot`) gives for it. All but the NTK need
 # networks with weights, which the law sampler does not draw.
 NEEDS = {
-    "weights": "`parameters`, `dntk()`, `fourth()` and `sums()`",
+    "weights": "`parameters`, `dntk()`, `fourth()`, `sums()` and `signs()`",
     "training": "networks that are trained",
     "ntk": "`ntk()`",
     "ddntk": "`ddntk()`",
@@ -91,6 +91,7 @@ class Observable:
 
 OBSERVABLES: Registry[Observable] = Registry("observable")
 PAIR = ((0,), (1,))
+HESSIANS = ((0, 2), (1, 3))  # of ddII, each with its direction
 
 OBSERVABLES.add(
     Observable(
@@ -182,13 +183,42 @@ OBSERVABLES.add(
                 "ddII_i1i2i3i4;abcd: Hessians of z_i1;a and z_i2;b on two gradients",
                 4,
                 "output",
-                symmetry=((0, 2), (1, 3)),  # the two Hessians, each with its direction
+                symmetry=HESSIANS,
             ),
         ),
         needs=("ddntk",),
         choosable=True,
         pulled=lambda D, outputs: 4 * (outputs * D) ** 3,
         tangents=3,
+    )
+)
+
+
+def _no_signs(settings: Any) -> Iterable[Refusal]:
+    if settings.network.outputs < 2:
+        yield "network.outputs", settings.network.outputs, "ddntk_signs needs two outputs"
+    if settings.network.depth < 2:
+        yield "network.depth", settings.network.depth, "ddntk_signs needs a hidden layer"
+
+
+OBSERVABLES.add(
+    Observable(
+        "ddntk_signs",
+        tuple(
+            Family(prefix, "end", f"mean of {what} of two outputs over signs for last weights", 4, symmetry=symmetry)
+            for prefix, what, symmetry in (
+                ("P", "dH_011;abc z_0;d", ((1,), (2,))),
+                ("Q", "dH_001;abc z_1;d", ()),
+                ("R", "ddI_0011;abcd", ((2,), (3,))),
+                ("S", "ddII_0011;abcd", HESSIANS),
+                ("T", "ddII_0101;abcd", HESSIANS),
+                ("U", "ddII_0110;abcd", HESSIANS),
+            )
+        ),
+        needs=("weights",),
+        refusals=_no_signs,
+        pulled=lambda D, outputs: 2 * D + 9 * D**2 + 2 * D**3,
+        tangents=2,
     )
 )
 OBSERVABLES.add(

@@ -171,6 +171,14 @@ def ddntk_of_two_hessians(snapshot: Weighted) -> Tensor:
     return snapshot.ddntk()[1]
 
 
+def of_signs(place: int) -> Function:
+    return lambda snapshot: snapshot.signs()[place]
+
+
+for place, prefix in enumerate("PQRSTU"):
+    whole(prefix)(of_signs(place))
+
+
 @whole("d4")
 def fourth(snapshot: Weighted) -> Tensor:
     return snapshot.fourth()

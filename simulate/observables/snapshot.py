@@ -86,6 +86,10 @@ class Weighted(Snapshot, Protocol):
     def ddntk(self) -> tuple[Tensor, Tensor]:
         """ddI and ddII, each (M, P, P, P, P) float64 (docs/theory.md (3.2), (3.3)); needs "ddntk" """
 
+    def signs(self) -> Tensor:
+        """The products whose means are P to U over n, with signs for the last layer's weights, (6, M, D, D, D, D)
+        float64 (docs/theory.md (7.17)); of the last layer alone"""
+
     def fourth(self) -> Tensor:
         """The fourth derivative of each output along its own gradient, (M, P) float64"""
 

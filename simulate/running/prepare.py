@@ -62,7 +62,7 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
 
 
 LONGEST_NAME = 255  # bytes of a file's name on common systems
-NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "taylor"}  # families of columns
+NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "taylor", *"PQRSTU"}  # families of columns
 RANGE = 10.0  # |z| up to which both sides of an expression are compared
 CLOSE = 1e-8  # relative distance at which they agree
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simulate.networks import activations, dense, law, streams
 from simulate.networks.differentials import differentials, fourth
+from simulate.networks.signs import signs
 from simulate.networks.sums import sums
 from simulate.running.jobs import Job
 from simulate.settings import Activation, Settings
@@ -234,6 +235,11 @@ class DenseSnapshot:
     def ddntk(self) -> tuple[Tensor, Tensor]:
         _, ddI, ddII = self._differentials() if self.second else (None, None, None)
         return _declared(ddI, "ddntk"), _declared(ddII, "ddntk")
+
+    @once
+    def signs(self) -> Tensor:
+        orders, C_W = activations.derivatives(self.settings.activation), self.settings.initialization.C_W
+        return signs(self.parameters, self.z, self.signals, orders, *self._rates, C_W)
 
     @once
     def fourth(self) -> Tensor:
