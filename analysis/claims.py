@@ -9,6 +9,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     algorithms,
     controls,
     differentials,
+    differentials_controlled,
     exact,
     laws,
     models,
