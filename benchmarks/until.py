@@ -1,6 +1,6 @@
 """Measure how often a claim is rejected that grows until it is decided, with the spending of alpha and without.
 
-    python -m benchmarks.until [--claims 400] [--processes 1]
+    python -m benchmarks.until [--claims 400] [--processes 1] [--only false]
 
 Claims are synthetic: three series, of V at three layers of deep linear networks at four widths, from the exact law of
 g, whose ensembles grow by `analysis.growth` and are judged at each look by `analysis.decide`. Two kinds: "exact" holds
@@ -129,20 +129,25 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--claims", type=int, default=400)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--only", choices=("true", "false"), help="rows of true claims or of false ones alone")
     given = parser.parse_args(arguments)
-    count = given.claims
     print("| claim | false by | alpha | claims | disagree | at the full alpha each time | agree | looks | networks |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for false in (False, True):
+    for false in (False, True) if given.only is None else (given.only == "false",):
         for kind in KINDS:
-            alpha, wrong = 0.05, kind.asked if false else 0.0
-            found = claims(kind, count, alpha, wrong, processes=given.processes)
-            row = (
-                kind.name, f"{wrong:.0%}", f"{alpha:g}", count, f"{np.mean([o.rejected for o in found]):.2%}",
-                f"{np.mean([o.plain for o in found]):.2%}", f"{np.mean([o.verdict == 'agrees' for o in found]):.2%}",
-                f"{np.mean([o.looks for o in found]):.1f}", f"{np.mean([o.networks for o in found]):,.0f}",
-            )  # fmt: skip
-            print("| " + " | ".join(map(str, row)) + " |", flush=True)
+            print(row(kind, kind.asked if false else 0.0, given.claims, given.processes), flush=True)
+
+
+def row(kind: Kind, wrong: float, count: int, processes: int) -> str:
+    """A row of the table: what became of claims of one kind that are false by the relative deviation `wrong`."""
+    alpha = 0.05
+    found = claims(kind, count, alpha, wrong, processes=processes)
+    columns = (
+        kind.name, f"{wrong:.0%}", f"{alpha:g}", count, f"{np.mean([o.rejected for o in found]):.2%}",
+        f"{np.mean([o.plain for o in found]):.2%}", f"{np.mean([o.verdict == 'agrees' for o in found]):.2%}",
+        f"{np.mean([o.looks for o in found]):.1f}", f"{np.mean([o.networks for o in found]):,.0f}",
+    )  # fmt: skip
+    return "| " + " | ".join(map(str, columns)) + " |"
 
 
 if __name__ == "__main__":

@@ -101,9 +101,9 @@ def signs(
 
 
 def _backward(outputs: Tensor, W: list[Tensor], slopes: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """dz/dz(l) and dz/ds(l) of all outputs (M, E, D, n_l), with the last layer's weights (M, E, D, n); the latter of the
-    first two outputs alone."""
-    w, us, ws = outputs, [], []
+    """dz/dz(l) of all outputs (M, E, D, n_l), with the last layer's weights (M, E, D, n), and dz/ds(l) of the first
+    two."""
+    w, us, ws = outputs, list[Tensor](), list[Tensor]()
     for k in reversed(range(len(W))):
         u = w * slopes[k][:, None]
         us.insert(0, u)

@@ -15,6 +15,8 @@ RAY = [[1.0, 1.0], [0.5, 0.5]]
 BASE = ["activation=sin", "initialization=critical", "network.depth=2", "network.width=8", "network.outputs=2"]
 EVERYTHING = "observables.record=[kernel,moments,outputs,ntk,dntk,ddntk,fourth]"
 SUMS = ["network.depth=3", "network.width=[8,8]", "observables.record=[kernel,ntk_sums]"]
+SIGNS = ["observables.record=[kernel,ddntk_signs]", "observables.layers=all"]
+SIGNED = [(tensor,) for tensor in "PQRSTU"]
 SCALED = ["dynamics.lambda_b=1.0", "dynamics.scaling=critical"]
 TRAINED = [
     "network.outputs=1",
@@ -67,6 +69,8 @@ def sufficient(name: str, *changes: str) -> Rows:
         given, x = [EVERYTHING, *OFF], np.array(RAY)
     elif "h" in claims.tests()[name].families:
         given = SUMS
+    elif claims.tests()[name].families in SIGNED:
+        given = SIGNS
     elif claims.tests()[name].needs is all_layers_of_two_inputs:
         given = [EVERYTHING, *SCALED, *DEEP]
     return rows(*BASE, *given, *changes, x=x)
@@ -126,9 +130,10 @@ def test_training(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_activations(name: str) -> None:
-    assert reasons(name, sufficient(name, "activation=relu")) == [
-        f"activation=relu: {name} is defined for smooth activations only"
-    ]
+    kinked = [f"activation=relu: {name} is defined for smooth activations only"]
+    if claims.tests()[name].needs is all_layers_of_two_inputs:
+        kinked.append("activation=relu: controls of two samples need a smooth activation")
+    assert reasons(name, sufficient(name, "activation=relu")) == kinked
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

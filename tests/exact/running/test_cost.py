@@ -44,6 +44,7 @@ RECORDS = {
     ("dntk", "sgd"): (24728, 340352),
     ("ddntk", "none"): (66200, 3989888),
     ("dntk,ddntk", "momentum"): (69424, 3995392),
+    ("ddntk_signs", "none"): (24728, 340352),
     ("fourth", "none"): (3992, 8576),
     ("kernel,ntk_sums", "none"): (42392, 46976),
     ("loss", "sgd"): (3992, 8576),
