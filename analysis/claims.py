@@ -15,6 +15,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     models,
     ntk,
     ntk_controlled,
+    ntk_signs,
     preactivations,
     representations,
     trained,

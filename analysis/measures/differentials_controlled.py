@@ -17,14 +17,14 @@ from analysis.measures.ntk import predicted
 from analysis.points import Point
 
 
-def _of_mean_zero(point: Point) -> Array:
+def of_mean_zero(point: Point) -> Array:
     """The kernels of all layers less their means given the layer below, in units of their spread, (M, controls)."""
     columns = [step.m / np.sqrt(step.v_at_K.diagonal() / step.n) for step in steps_of(point)]
     return np.concatenate(columns, axis=1)
 
 
-def less_controls(x: Array, controls: Array) -> Array:
-    """x (M, k) less the linear combination of controls (M, c) that fits it best, docs/theory.md (7.18).
+def fitted(x: Array, controls: Array) -> Array:
+    """The linear combinations (M, k) of controls (M, c) that fit x (M, k) best, docs/theory.md (7.18).
 
     The coefficients for either half of the networks are those of the other half, so that they make no bias.
     """
@@ -34,7 +34,7 @@ def less_controls(x: Array, controls: Array) -> Array:
     for here, other in (halves, halves[::-1]):
         design = np.column_stack([np.ones(len(controls[other])), controls[other]])
         coefficients = np.linalg.lstsq(design, x[other], rcond=None)[0]
-        out[here] = x[here] - controls[here] @ coefficients[1:]
+        out[here] = controls[here] @ coefficients[1:]
     return out
 
 
@@ -47,7 +47,8 @@ def _means(point: Point, layers: Layers, tensor: str, order: Sequence[int]) -> I
         X = predicted(point, tensor, DIFFERENTIALS, layer)
         samples = point.columns(tensor)
         theory = np.array([X[tuple(abcd[k] for k in order)] for abcd in samples])
-        rest = less_controls(point.read(tensor, layer), point.once("controls of P to U", _of_mean_zero))
+        x = point.read(tensor, layer)
+        rest = x - fitted(x, point.once("linear controls", of_mean_zero))
         yield Measured(
             tensor=tensor,
             layer=layer,

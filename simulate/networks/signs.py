@@ -100,6 +100,34 @@ def signs(
     return found.double() / 2
 
 
+def ntk_signs(
+    parameters: Parameters,
+    signals: list[Tensor],
+    slopes: list[Tensor],
+    lambda_b: tuple[float, ...],
+    lambda_W: tuple[float, ...],
+    C_W: float,
+) -> tuple[Tensor, Tensor]:
+    """The mean of z_i;a z_j;b H_ij;cd over the last layer's weights, given the layers below, (M, D, D, D, D) float64,
+    and H_ii;ab with signs for these weights, averaged over the outputs, (M, D, D) float64: docs/theory.md (7.19).
+
+    signals: s(0), s(1), ..., each (M, D, n_l). slopes: s'(z(l)) of the hidden layers, one or more.
+    """
+    M, D, n = signals[-1].shape
+    weights = torch.where(parameters.W[-1] < 0, -1.0, 1.0).to(signals[-1].dtype) * (C_W / n) ** 0.5
+    outputs = torch.cat([weights, C_W / n * signals[-1]], dim=1)[:, :, None].expand(-1, -1, D, -1)
+    u, _ = _backward(outputs, parameters.W[:-1], slopes)
+    rate, count = lambda_W[-1] / n, weights.shape[1]
+    equal = lambda_b[-1] + rate * torch.bmm(signals[-1], signals[-1].mT).double()
+    distinct = equal.new_zeros(M, D, D, D, D)
+    for k, (below, vectors) in enumerate(zip(signals[:-1], u, strict=True)):
+        kappa = lambda_b[k] + lambda_W[k] / below.shape[2] * torch.bmm(below, below.mT)
+        own, of_z = vectors[:, :count].transpose(1, 2).flatten(2), vectors[:, count:]
+        equal += (torch.bmm(own, own.mT) * kappa).double() / count
+        distinct += torch.einsum("macn,mbdn,mcd->mabcd", of_z, of_z, kappa).double()
+    return distinct, equal
+
+
 def _backward(outputs: Tensor, W: list[Tensor], slopes: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """dz/dz(l) of all outputs (M, E, D, n_l), with the last layer's weights (M, E, D, n), and dz/ds(l) of the first
     two."""

@@ -26,7 +26,7 @@ def _no_refusal(settings: Any) -> Iterable[Refusal]:
 # What an observable may need, and what a snapshot (`simulate.observables.snapshot`) gives for it. All but the NTK need
 # networks with weights, which the law sampler does not draw.
 NEEDS = {
-    "weights": "`parameters`, `dntk()`, `fourth()`, `sums()` and `signs()`",
+    "weights": "`parameters`, `dntk()`, `fourth()`, `sums()`, `signs()` and `ntk_signs()`",
     "training": "networks that are trained",
     "ntk": "`ntk()`",
     "ddntk": "`ddntk()`",
@@ -91,7 +91,7 @@ class Observable:
 
 OBSERVABLES: Registry[Observable] = Registry("observable")
 PAIR = ((0,), (1,))
-HESSIANS = ((0, 2), (1, 3))  # of ddII, each with its direction
+HESSIANS = ((0, 2), (1, 3))  # of ddII, each with its direction; in z_a z_b H_cd, too, a belongs to c and b to d
 
 OBSERVABLES.add(
     Observable(
@@ -201,6 +201,23 @@ def _no_signs(settings: Any) -> Iterable[Refusal]:
         yield "network.depth", settings.network.depth, "ddntk_signs needs a hidden layer"
 
 
+def _one_layer(settings: Any) -> Iterable[Refusal]:
+    if settings.network.depth < 2:
+        yield "network.depth", settings.network.depth, "ntk_signs needs a hidden layer"
+
+
+OBSERVABLES.add(
+    Observable(
+        "ntk_signs",
+        (
+            Family("F", "end", "mean of z_i;a z_j;b H_ij;cd over last weights, given the rest", 4, symmetry=HESSIANS),
+            Family("Hs", "end", "H_ii;ab with signs for last weights, averaged over outputs", 2, symmetry=PAIR),
+        ),
+        needs=("weights",),
+        refusals=_one_layer,
+        pulled=lambda D, outputs: D * (D + outputs),
+    )
+)
 OBSERVABLES.add(
     Observable(
         "ddntk_signs",

@@ -171,6 +171,16 @@ def ddntk_of_two_hessians(snapshot: Weighted) -> Tensor:
     return snapshot.ddntk()[1]
 
 
+@whole("F")
+def mean_of_z_z_H(snapshot: Weighted) -> Tensor:
+    return snapshot.ntk_signs()[0]
+
+
+@whole("Hs")
+def ntk_of_signs(snapshot: Weighted) -> Tensor:
+    return snapshot.ntk_signs()[1]
+
+
 def of_signs(place: int) -> Function:
     return lambda snapshot: snapshot.signs()[place]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from simulate.networks import activations, dense, law, streams
 from simulate.networks.differentials import differentials, fourth
-from simulate.networks.signs import signs
+from simulate.networks.signs import ntk_signs, signs
 from simulate.networks.sums import sums
 from simulate.running.jobs import Job
 from simulate.settings import Activation, Settings
@@ -235,6 +235,12 @@ class DenseSnapshot:
     def ddntk(self) -> tuple[Tensor, Tensor]:
         _, ddI, ddII = self._differentials() if self.second else (None, None, None)
         return _declared(ddI, "ddntk"), _declared(ddII, "ddntk")
+
+    @once
+    def ntk_signs(self) -> tuple[Tensor, Tensor]:
+        slopes = [self.training.slope(z, s) for z, s in zip(self.z[:-1], self.signals[1:], strict=True)]
+        C_W = self.settings.initialization.C_W
+        return ntk_signs(self.parameters, self.signals, slopes, *self._rates, C_W)
 
     @once
     def signs(self) -> Tensor:

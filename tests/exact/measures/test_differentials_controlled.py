@@ -9,7 +9,7 @@ from analysis.measures.differentials_controlled import (
     S_controlled,
     T_controlled,
     U_controlled,
-    less_controls,
+    fitted,
 )
 from analysis.measures.measured import Measure
 from tests.exact.measures.gaussian import TwoLayers
@@ -92,10 +92,10 @@ def test_coefficients_are_those_of_the_other_half() -> None:
     (7.18). Negative control: coefficients of the same half, which leave nothing."""
     m, half = signs(7)[[0, 6]]
     x = np.where(half > 0, m, 0.0)
-    found = less_controls(x[:, None], m[:, None])[:, 0]
+    found = x - fitted(x[:, None], m[:, None])[:, 0]
     np.testing.assert_allclose(found, np.where(half > 0, m, -m), atol=1e-12)
-    twice = less_controls(np.tile(x[half > 0], 2)[:, None], np.tile(m[half > 0], 2)[:, None])
-    assert np.abs(twice).max() < 1e-12
+    twice, both = np.tile(x[half > 0], 2)[:, None], np.tile(m[half > 0], 2)[:, None]
+    assert np.abs(twice - fitted(twice, both)).max() < 1e-12
 
 
 def test_the_mean_is_not_biased() -> None:
@@ -106,7 +106,7 @@ def test_the_mean_is_not_biased() -> None:
     for _ in range(4000):
         m = rng.normal(size=(32, 4))
         x = m[:, :1] ** 2 * m[:, :1] + m[:, :1] ** 2 - 1.0  # of mean zero, and not linear in the controls
-        other_half.append(less_controls(x, m).mean())
+        other_half.append((x - fitted(x, m)).mean())
         design = np.column_stack([np.ones(32), m])
         same.append((x - m @ np.linalg.lstsq(design, x, rcond=None)[0][1:]).mean())
     z = [np.mean(found) / (np.std(found) / np.sqrt(len(found))) for found in (other_half, same)]
