@@ -1,4 +1,4 @@
-"""D and F of one or two inputs with the last layer's weights integrated out or signs, less controls, docs/theory.md (7.19).
+"""D and F with the last layer's weights integrated out or signs, less controls: docs/theory.md (7.19).
 
 `layer_law` tests that the controls have the mean zero, as the sampler is meant to make them.
 """

@@ -47,8 +47,9 @@ class Observable:
     The cost is what it adds, to leading order; block sizes and forecasts follow from it.
     pulled(D, outputs): vectors or tangents pulled back through the network for each recorded step and output layer;
     pulled_once: before training. tangents: the order in the n_L D directions of the largest tensor of tangents that is
-    held. copies: tensors as large as the parameters that are held. matrices: those of the widest hidden layer, neurons
-    by neurons, that are held while the NTK of all hidden neurons is carried up through the weights.
+    held; tangents_of: the most outputs that have directions. copies: tensors as large as the parameters that are held.
+    matrices: those of the widest hidden layer, neurons by neurons, that are held while the NTK of all hidden neurons is
+    carried up through the weights.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Observable:
     pulled: Callable[[int, int], int] = _no_cost
     pulled_once: Callable[[int, int], int] = _no_cost
     tangents: int = 0
+    tangents_of: int | None = None
     copies: int = 0
     matrices: int = 0
 
@@ -169,41 +171,27 @@ OBSERVABLES.add(
     Observable(
         "ddntk",
         (
-            Family(
-                "ddI",
-                "output_layers",
-                "ddI_i0i1i2i3;abcd: z_i0;a differentiated along three gradients",
-                4,
-                "output",
-                symmetry=((1,), (2,), (3,)),
-            ),
-            Family(
-                "ddII",
-                "output_layers",
-                "ddII_i1i2i3i4;abcd: Hessians of z_i1;a and z_i2;b on two gradients",
-                4,
-                "output",
-                symmetry=HESSIANS,
-            ),
+            Family("ddI", "output_layers", "ddI_i0i1i2i3;abcd: z_i0;a differentiated along three gradients", 4,
+                   "output", symmetry=((1,), (2,), (3,))),
+            Family("ddII", "output_layers", "ddII_i1i2i3i4;abcd: Hessians of z_i1;a and z_i2;b on two gradients", 4,
+                   "output", symmetry=HESSIANS),
         ),
         needs=("ddntk",),
         choosable=True,
         pulled=lambda D, outputs: 4 * (outputs * D) ** 3,
         tangents=3,
     )
-)
+)  # fmt: skip
 
 
-def _no_signs(settings: Any) -> Iterable[Refusal]:
-    if settings.network.outputs < 2:
-        yield "network.outputs", settings.network.outputs, "ddntk_signs needs two outputs"
-    if settings.network.depth < 2:
-        yield "network.depth", settings.network.depth, "ddntk_signs needs a hidden layer"
+def _signs(name: str, outputs: int) -> Callable[[Any], Iterable[Refusal]]:
+    def refusals(settings: Any) -> Iterable[Refusal]:
+        if settings.network.outputs < outputs:
+            yield "network.outputs", settings.network.outputs, f"{name} needs two outputs"
+        if settings.network.depth < 2:
+            yield "network.depth", settings.network.depth, f"{name} needs a hidden layer"
 
-
-def _one_layer(settings: Any) -> Iterable[Refusal]:
-    if settings.network.depth < 2:
-        yield "network.depth", settings.network.depth, "ntk_signs needs a hidden layer"
+    return refusals
 
 
 OBSERVABLES.add(
@@ -214,7 +202,7 @@ OBSERVABLES.add(
             Family("Hs", "end", "H_ii;ab with signs for last weights, averaged over outputs", 2, symmetry=PAIR),
         ),
         needs=("weights",),
-        refusals=_one_layer,
+        refusals=_signs("ntk_signs", outputs=1),
         pulled=lambda D, outputs: D * (D + outputs),
     )
 )
@@ -233,9 +221,10 @@ OBSERVABLES.add(
             )
         ),
         needs=("weights",),
-        refusals=_no_signs,
+        refusals=_signs("ddntk_signs", outputs=2),
         pulled=lambda D, outputs: 2 * D + 9 * D**2 + 2 * D**3,
         tangents=2,
+        tangents_of=2,
     )
 )
 OBSERVABLES.add(

@@ -87,8 +87,8 @@ class Weighted(Snapshot, Protocol):
         """ddI and ddII, each (M, P, P, P, P) float64 (docs/theory.md (3.2), (3.3)); needs "ddntk" """
 
     def ntk_signs(self) -> tuple[Tensor, Tensor]:
-        """The mean of z_i;a z_j;b H_ij;cd over the last layer's weights, (M, D, D, D, D) float64, and H_ii;ab with signs
-        for these weights, averaged over outputs, (M, D, D) float64 (docs/theory.md (7.19)); of the last layer alone"""
+        """The mean of z_i;a z_j;b H_ij;cd over the last layer's weights, (M, D, D, D, D) float64, and H_ii;ab with
+        signs for these weights, averaged over outputs, (M, D, D) float64 (docs/theory.md (7.19)); of layer L alone"""
 
     def signs(self) -> Tensor:
         """The products whose means are P to U over n, with signs for the last layer's weights, (6, M, D, D, D, D)

@@ -43,8 +43,11 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     held = item * (copies * parameters(n_0, settings) + 2 * samples * hidden)
     held += item * max(observable.matrices for observable in observables) * max(settings.network.widths, default=0) ** 2
     # Tangents along every direction, pair or triple of directions, in float64.
-    directions, order = samples * settings.network.outputs, max(observable.tangents for observable in observables)
-    return held + (8 * hidden * 6 * directions**order if order else 0)
+    tangents = [0]
+    for observable in observables:
+        outputs = min(settings.network.outputs, observable.tangents_of or settings.network.outputs)
+        tangents.append((samples * outputs) ** observable.tangents if observable.tangents else 0)
+    return held + 8 * hidden * 6 * max(tangents)
 
 
 def pulls_back(settings: Settings) -> bool:

@@ -15,8 +15,8 @@ RAY = [[1.0, 1.0], [0.5, 0.5]]
 BASE = ["activation=sin", "initialization=critical", "network.depth=2", "network.width=8", "network.outputs=2"]
 EVERYTHING = "observables.record=[kernel,moments,outputs,ntk,dntk,ddntk,fourth]"
 SUMS = ["network.depth=3", "network.width=[8,8]", "observables.record=[kernel,ntk_sums]"]
-SIGNS = ["observables.record=[kernel,ddntk_signs]", "observables.layers=all"]
-SIGNED = [(tensor,) for tensor in "PQRSTU"]
+SIGNS = ["observables.record=[kernel,ntk_signs,ddntk_signs]", "observables.layers=all"]
+SIGNED = [("Hs", "g"), *((tensor,) for tensor in "FPQRSTU")]
 SCALED = ["dynamics.lambda_b=1.0", "dynamics.scaling=critical"]
 TRAINED = [
     "network.outputs=1",

@@ -1,4 +1,4 @@
-"""The products of `ddntk_signs` are differentials of networks whose last layer has signs for weights."""
+"""The columns of `ntk_signs` and `ddntk_signs` are those of networks whose last layer has other weights."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import simulate
 from simulate.api import read_one
 from simulate.networks import activations, dense, streams
 from simulate.networks.differentials import differentials
-from simulate.networks.signs import signs
+from simulate.networks.signs import ntk_signs, signs
 from simulate.settings.reader import SettingsError
 
 LAMBDA_B, LAMBDA_W = (0.3, 0.5, 0.7, 0.4), (1.1, 0.9, 1.3, 0.6)
@@ -122,14 +122,69 @@ def test_signs_in_single_precision() -> None:
     assert float(((found.half() - exact) / size).abs().max()) > 2e-6
 
 
-RUN = (*SETTINGS, "inputs.count=2", "workers=1", "ensemble.networks=3", "observables.record=[ddntk_signs,outputs]")
+def measured_ntk(name: str, last: Tensor | None = None) -> tuple[Net, activations.Slope, Tensor, Tensor]:
+    """Networks, with these weights of the last layer where they are given, their slope, and both columns."""
+    parameters, z, signals, orders = drawn(name)
+    if last is not None:
+        parameters = dense.Parameters([*parameters.W[:-1], last], parameters.b)
+    _, slope = activations.functions(read_one([*SETTINGS, f"activation={name}"]).activation)
+    slopes = [slope(layer, s) for layer, s in zip(z[:-1], signals[1:], strict=True)]
+    return (parameters, z, signals, orders), slope, *ntk_signs(parameters, signals, slopes, LAMBDA_B, LAMBDA_W, C_W)
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu"])
+def test_the_ntk_of_other_weights(name: str) -> None:
+    """Both columns of docs/theory.md (7.19) are the NTK, docs/theory.md (2.1), of networks with the weights (C_W/n) s_a
+    and with signs. Negative control: the weights that were drawn."""
+    (parameters, z, signals, _), slope, distinct, equal = measured_ntk(name)
+    n = WIDTHS[-1]
+
+    def of(last: Tensor) -> Tensor:
+        layers = dense.Parameters([*parameters.W[:-1], last], parameters.b)
+        return dense.ntk(layers, [*z[:-1], signals[-1] @ last.mT], signals, slope, LAMBDA_B, LAMBDA_W)
+
+    own = dense.kernel(signals[-1], LAMBDA_B[-1], LAMBDA_W[-1])  # the last layer's own part, of equal outputs
+    H = of(C_W / n * signals[-1]) - torch.einsum("ab,mcd->macbd", torch.eye(D, dtype=own.dtype), own)
+    torch.testing.assert_close(distinct, H.permute(0, 1, 3, 2, 4), rtol=1e-10, atol=1e-13)
+    for last, same in ((parameters.W[-1].sign() * (C_W / n) ** 0.5, True), (parameters.W[-1], False)):
+        want = torch.einsum("miaib->mab", of(last)) / 2
+        assert torch.allclose(equal, want, rtol=1e-10) == same
+
+
+def test_the_ntk_has_the_means_of_gaussian_weights() -> None:
+    """Means of H_ii and z_i z_j H_ij over Gaussian last layers on the same layers below, docs/theory.md (7.19). False
+    alarms: FALSE_ALARM. Negative control: columns that are 30 % off."""
+    (parameters, _, signals, _), slope, distinct, _ = measured_ntk("swish")
+    networks, n, limit = 10_000, WIDTHS[-1], norm.isf(FALSE_ALARM / 2 / 19)
+    generator = torch.Generator().manual_seed(4)
+    last = torch.randn(networks, 2, n, dtype=torch.float64, generator=generator) * (C_W / n) ** 0.5
+    W = [*(W[:1].expand(networks, -1, -1) for W in parameters.W[:-1]), last]
+    many = dense.Parameters(W, [b[:1].expand(networks, -1) for b in parameters.b])
+    z = [f[:1].expand(networks, -1, -1) for f in drawn("swish")[1][:-1]]
+    s = [layer[:1].expand(networks, -1, -1) for layer in signals]
+    outputs = s[-1] @ last.mT
+    H = dense.ntk(many, [*z, outputs], s, slope, LAMBDA_B, LAMBDA_W)
+    products = torch.einsum("ma,mb,mcd->mabcd", outputs[..., 0], outputs[..., 1], H[:, 0, :, 1])
+
+    def largest(factor: float) -> float:
+        # Of all signs of one output the mean of H_ii is that of Gaussian weights, so that its column is averaged.
+        patterns = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * n)[None].expand(M, -1, -1)
+        exact = factor * measured_ntk("swish", patterns)[3][0]
+        found = [(H[:, 0, :, 0] - exact).flatten(1), (products - factor * distinct[0]).flatten(1)]
+        return max(float((x.mean(0) / (x.std(0) / networks**0.5)).abs().max()) for x in found)
+
+    assert largest(1.0) < limit
+    assert largest(1.3) > limit
+
+
+RUN = (*SETTINGS, "inputs.count=2", "workers=1", "ensemble.networks=3", "observables.record=[ntk_signs,ddntk_signs]")
 
 
 def test_signs_are_recorded(tmp_path: object) -> None:
     """Columns are the components that symmetry leaves, of networks with weights."""
     data = simulate.run(*RUN, f"output={tmp_path}/a")
     assert data.settings["ensemble"]["sampler"] == "dense"
-    for family, components in zip("PQRSTU", (12, 16, 12, 10, 10, 10), strict=True):
+    for family, components in zip(["F", "Hs", *"PQRSTU"], (10, 3, 12, 16, 12, 10, 10, 10), strict=True):
         found = data.read(family)[:, 0, -1]
         assert found.shape == (3, components)
         assert np.isfinite(found).all()
@@ -140,7 +195,7 @@ def test_signs_are_recorded(tmp_path: object) -> None:
     ("override", "message"),
     [
         ("network.outputs=1", r"network\.outputs=1: ddntk_signs needs two outputs"),
-        ("ensemble.sampler=law", r"ensemble\.sampler='law': ddntk_signs needs the weights.* dense"),
+        ("ensemble.sampler=law", r"ensemble\.sampler='law': ntk_signs, ddntk_signs needs the weights.* dense"),
     ],
 )
 def test_what_has_no_signs(tmp_path: object, override: str, message: str) -> None:
@@ -149,5 +204,7 @@ def test_what_has_no_signs(tmp_path: object, override: str, message: str) -> Non
 
 
 def test_a_network_of_one_layer_has_no_signs(tmp_path: object) -> None:
-    with pytest.raises(SettingsError, match=r"network\.depth=1: ddntk_signs needs a hidden layer"):
-        simulate.run("network.depth=1", "network.outputs=2", "observables.record=[ddntk_signs]", f"output={tmp_path}/a")
+    for record in ("ntk_signs", "ddntk_signs"):
+        shallow = ("network.depth=1", "network.outputs=2", f"observables.record=[{record}]")
+        with pytest.raises(SettingsError, match=rf"network\.depth=1: {record} needs a hidden layer"):
+            simulate.run(*shallow, f"output={tmp_path}/a")

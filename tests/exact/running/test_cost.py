@@ -44,6 +44,7 @@ RECORDS = {
     ("dntk", "sgd"): (24728, 340352),
     ("ddntk", "none"): (66200, 3989888),
     ("dntk,ddntk", "momentum"): (69424, 3995392),
+    ("ntk_signs", "none"): (3992, 8576),
     ("ddntk_signs", "none"): (24728, 340352),
     ("fourth", "none"): (3992, 8576),
     ("kernel,ntk_sums", "none"): (42392, 46976),
