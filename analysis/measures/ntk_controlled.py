@@ -4,7 +4,8 @@ docs/theory.md (17.9) gives the last layer's weights integrated out, docs/theory
 controls are all there is, so that these measures begin with layer 3.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,14 +24,41 @@ def _tensor(point: Point, name: str, sample: int, layer: int) -> float:
     return float(point.flow(TENSORS, sample)[name][layer - 1].item())
 
 
-def _measured(
-    point: Point, name: str, layers: Layers, groups: int, estimate: Callable[[list[Chain], int], Estimate]
-) -> Iterator[Measured]:
-    """A tensor at each layer, in the natural size of its largest component. groups: pairs of samples in its label.
-    estimate(chains, layer): of the components of all samples, not yet multiplied by n."""
-    chosen = [layer for layer in chosen_layers(point, FAMILIES, layers) if layer >= LOWEST]
-    controlled = chains(point) if chosen else []
-    for layer in chosen:
+@dataclass(frozen=True)
+class Estimates:
+    """What the chains of a point give. tensors: by name and layer, of the components of all samples, not yet multiplied
+    by n. one_step: by layer, names and natural sizes of what `ntk_one_step` tests, with the estimates."""
+
+    tensors: dict[tuple[str, int], Estimate]
+    one_step: dict[int, tuple[list[str], list[float], Estimate]]
+
+
+def _estimates(point: Point) -> Estimates:
+    """The estimates of all tests and layers. They are made together because the chains, which are larger than the rows,
+    are not kept."""
+    controlled, found = chains(point), Estimates({}, {})
+    for layer in chosen_layers(point, FAMILIES, None):
+        entries = [entry for chain in controlled for entry in _one_step(chain, layer)]
+        names = [f"{name} {label_of((sample,))}" for name, sample, _, _ in entries]
+        estimate = estimators.mean(np.stack([values for _, _, values, _ in entries], axis=1))
+        found.one_step[layer] = names, [scale for *_, scale in entries], estimate
+        del entries
+        if layer >= LOWEST:
+            found.tensors.update(((name, layer), estimate) for name, estimate in _tensors(controlled, layer))
+    return found
+
+
+def _tensors(controlled: list[Chain], layer: int) -> Iterator[tuple[str, Estimate]]:
+    for name, place in (("Theta1", H), ("F", Y), ("B", B)):
+        yield name, _controlled_mean(controlled, layer, place)
+    linear = [chain.linear(layer) for chain in controlled]
+    for name, first, second in (("A", H, H), ("D", G, H)):
+        yield name, _controlled_covariance(controlled, linear, layer, first, second)
+
+
+def _measured(point: Point, name: str, layers: Layers, groups: int) -> Iterator[Measured]:
+    """A tensor at each layer, in the natural size of its largest component. groups: pairs of samples in its label."""
+    for layer in (layer for layer in chosen_layers(point, FAMILIES, layers) if layer >= LOWEST):
         predicted = np.array([_tensor(point, name, a, layer) for a in range(point.D)])
         size = np.abs(predicted).max()
         if size < 1e-9:  # where all are predicted to vanish, the natural size is that of the mean
@@ -40,7 +68,9 @@ def _measured(
             layer=layer,
             step=0,
             samples=[label_of(*[(a, a)] * groups) for a in range(point.D)],
-            estimate=estimate(controlled, layer).scaled(float(point.widths[layer - 2])),
+            estimate=point.once("ntk controlled", _estimates)
+            .tensors[name, layer]
+            .scaled(float(point.widths[layer - 2])),
             theory=predicted,
             scale=np.full(point.D, size),
         )
@@ -65,26 +95,18 @@ def no_scale(point: Point) -> Iterator[str]:
 )
 def Theta1_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E H_ii;aa - Theta_aa) is Theta1 of docs/theory.md (2.16), with the controls of docs/theory.md (17.16)."""
-
-    def estimate(controlled: list[Chain], layer: int) -> Estimate:
-        Theta = [_tensor(point, "Theta", chain.sample, layer) for chain in controlled]
-        rest = [
-            chain.states[layer - 1][H] - Theta_aa - chain.control(layer, H)
-            for chain, Theta_aa in zip(controlled, Theta, strict=True)
-        ]
-        return estimators.mean(np.stack(rest, axis=1))
-
-    return _measured(point, "Theta1", layers, 1, estimate)
+    return _measured(point, "Theta1", layers, 1)
 
 
-def _controlled_mean(place: int) -> Callable[[list[Chain], int], Estimate]:
-    """The mean of y or b less its control."""
-
-    def estimate(controlled: list[Chain], layer: int) -> Estimate:
-        rest = [chain.states[layer - 1][place] - chain.control(layer, place) for chain in controlled]
-        return estimators.mean(np.stack(rest, axis=1))
-
-    return estimate
+def _controlled_mean(controlled: list[Chain], layer: int, place: int) -> Estimate:
+    """The mean of h less Theta, y or b, less its control."""
+    rest = []
+    for chain in controlled:
+        value = chain.states[layer - 1][place]
+        if place == H:
+            value = value - _tensor(chain.point, "Theta", chain.sample, layer)
+        rest.append(value - chain.control(layer, place))
+    return estimators.mean(np.stack(rest, axis=1))
 
 
 @measure(
@@ -100,7 +122,7 @@ def _controlled_mean(place: int) -> Callable[[list[Chain], int], Estimate]:
 def F_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E y is F of docs/theory.md (2.13), where y is the mean of z_i z_j H_ij over the last layer's weights,
     docs/theory.md (17.9), with the controls of docs/theory.md (17.16)."""
-    return _measured(point, "F", layers, 2, _controlled_mean(Y))
+    return _measured(point, "F", layers, 2)
 
 
 @measure(
@@ -116,28 +138,25 @@ def F_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
 def B_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E b is B of docs/theory.md (2.12), where b is the mean of H_ij^2 over the last layer's weights, docs/theory.md
     (17.9), with the controls of docs/theory.md (17.16)."""
-    return _measured(point, "B", layers, 2, _controlled_mean(B))
+    return _measured(point, "B", layers, 2)
 
 
-def _controlled_covariance(first: int, second: int) -> Callable[[list[Chain], int], Estimate]:
+def _controlled_covariance(
+    controlled: list[Chain], linear: list[tuple[Array, Array]], layer: int, first: int, second: int
+) -> Estimate:
     """The covariance of two of g and h of each sample: what is known of that of their controls, and what is measured of
-    the rest."""
-
-    def estimate(controlled: list[Chain], layer: int) -> Estimate:
-        known, columns = [], []
-        for chain in controlled:
-            controls, product = chain.linear(layer)
-            rest = chain.states[layer - 1][:2] - controls
-            known.append(product[first, second])
-            columns += [controls[first], controls[second], rest[first], rest[second]]
-        x, samples = np.stack(columns, axis=1), range(0, len(columns), 4)
-        parts = [
-            estimators.covariance(x, [(k + i, k + j) for k in samples])
-            for i, j in ((0, 3), (2, 1), (2, 3))  # control with rest, rest with control, rest with rest
-        ]
-        return sum(parts, estimators.mean(np.stack(known, axis=1)))
-
-    return estimate
+    the rest. linear: `Chain.linear` of each chain at this layer."""
+    known, columns = [], []
+    for chain, (controls, product) in zip(controlled, linear, strict=True):
+        rest = chain.states[layer - 1][:2] - controls
+        known.append(product[first, second])
+        columns += [controls[first], controls[second], rest[first], rest[second]]
+    x, samples = np.stack(columns, axis=1), range(0, len(columns), 4)
+    parts = [
+        estimators.covariance(x, [(k + i, k + j) for k in samples])
+        for i, j in ((0, 3), (2, 1), (2, 3))  # control with rest, rest with control, rest with rest
+    ]
+    return sum(parts, estimators.mean(np.stack(known, axis=1)))
 
 
 @measure(
@@ -153,7 +172,7 @@ def _controlled_covariance(first: int, second: int) -> Callable[[list[Chain], in
 def A_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Var h is A of docs/theory.md (2.15), where h is the mean of H_ii over the last layer's weights, docs/theory.md
     (17.9); the controls of docs/theory.md (17.16) have a variance whose conditional mean is known."""
-    return _measured(point, "A", layers, 2, _controlled_covariance(H, H))
+    return _measured(point, "A", layers, 2)
 
 
 @measure(
@@ -168,7 +187,7 @@ def A_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
 )
 def D_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(g, h) is D of docs/theory.md (2.14), estimated as `A_controlled` is: docs/theory.md (17.9) and (17.16)."""
-    return _measured(point, "D", layers, 2, _controlled_covariance(G, H))
+    return _measured(point, "D", layers, 2)
 
 
 @measure(
@@ -181,41 +200,31 @@ def ntk_one_step(point: Point, layers: Layers) -> Iterator[Measured]:
 
     A sampler with a fault that the controls hide fails here.
     """
-    chosen = chosen_layers(point, FAMILIES, layers)
-    controlled = chains(point) if chosen else []
-    for layer in chosen:
-        columns: list[Array] = []
-        names: list[str] = []
-        scales: list[float] = []
-        for chain in controlled:
-            for name, values, scale in _one_step(chain, layer):
-                names.append(f"{name} {label_of((chain.sample,))}")
-                columns.append(values)
-                scales.append(scale)
+    for layer in chosen_layers(point, FAMILIES, layers):
+        names, scales, estimate = point.once("ntk controlled", _estimates).one_step[layer]
         zero = np.zeros(len(names))
-        estimate = estimators.mean(np.stack(columns, axis=1))
         yield Measured("ntk_one_step", layer, 0, names, estimate, theory=zero, scale=np.array(scales))
 
 
-def _one_step(chain: Chain, layer: int) -> Iterator[tuple[str, Array, float]]:
-    """Each number of mean zero with its name and its natural size. Powers of n make both of order one."""
-    point, n = chain.point, float(chain.point.widths[layer - 2])
+def _one_step(chain: Chain, layer: int) -> Iterator[tuple[str, int, Array, float]]:
+    """Each number of mean zero with its name, sample and natural size. Powers of n make both of order one."""
+    point, a, n = chain.point, chain.sample, float(chain.point.widths[layer - 2])
     K, Theta, F, B_ = (_tensor(point, name, chain.sample, layer) for name in ("K", "Theta", "F", "B"))
     m, covariance = chain.increment(layer), chain.covariance(layer)
     step, center = chain.steps[layer - 2], np.append(chain.orbit[layer - 2], 0.0)
     spread = np.sqrt(step.covariance(chain.table.neuron(center[0]), center).diagonal())
-    yield "g", n * m[G], layer * K
-    yield "h", n * m[H], layer * Theta
-    yield "y", n * m[Y], abs(F)
-    yield "b", n * m[B], B_
+    yield "g", a, n * m[G], layer * K
+    yield "h", a, n * m[H], layer * Theta
+    yield "y", a, n * m[Y], abs(F)
+    yield "b", a, n * m[B], B_
     pairs: Sequence[tuple[str, int, int]] = (("g g", G, G), ("g h", G, H), ("h h", H, H))
     for name, i, j in pairs:
-        yield name, n * (m[i] * m[j] - covariance[i, j]), float(spread[i] * spread[j])
+        yield name, a, n * (m[i] * m[j] - covariance[i, j]), float(spread[i] * spread[j])
     if layer == 2:
         return  # the layer below is the same in every network
     below = chain.states[layer - 2][G] - _tensor(point, "K", chain.sample, layer - 1)
     root = float(np.sqrt(_tensor(point, "V", chain.sample, layer - 1)))
-    yield "g times g below", n * m[G] * below, root * float(spread[G])
-    yield "h times g below", n * m[H] * below, root * float(spread[H])
-    yield "y times g below", n**2 * m[Y] * below, root * abs(F)
-    yield "b times g below", n**2 * m[B] * below, root * B_
+    yield "g times g below", a, n * m[G] * below, root * float(spread[G])
+    yield "h times g below", a, n * m[H] * below, root * float(spread[H])
+    yield "y times g below", a, n**2 * m[Y] * below, root * abs(F)
+    yield "b times g below", a, n**2 * m[B] * below, root * B_

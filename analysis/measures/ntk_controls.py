@@ -54,6 +54,7 @@ class Chain:
         assert flow.Theta is not None
         first = np.array([flow.K[0, 0, 0], flow.Theta[0, 0, 0], 0.0, 0.0])
         self.orbit = orbit(self.table.neuron, self.steps[: len(self.states) - 1], first)
+        self.known: dict[int, list[Response]] = {}  # the responses of each layer at the top that was asked for
         self.means, self.covariances = [], []
         for step, state in zip(self.steps, self.states[:-1], strict=False):
             at = self.table(state[G])
@@ -74,7 +75,9 @@ class Chain:
 
     def _responses(self, top: int) -> Iterator[tuple[int, Response]]:
         """The layers from 2 to `top`, each with the response of layer `top` to it."""
-        return enumerate(responses(self.table.neuron, self.steps, self.orbit, top), start=2)
+        if top not in self.known:
+            self.known[top] = responses(self.table.neuron, self.steps, self.orbit, top)
+        return enumerate(self.known[top], start=2)
 
     def _coefficient(self, response: Response, layer: int, output: int) -> Array:
         """The coefficients (4, M) of the increments of a layer. They depend on the layer below alone, and so make no

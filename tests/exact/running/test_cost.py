@@ -45,7 +45,7 @@ RECORDS = {
     ("ddntk", "none"): (66200, 3989888),
     ("dntk,ddntk", "momentum"): (69424, 3995392),
     ("ntk_signs", "none"): (3992, 8576),
-    ("ddntk_signs", "none"): (24728, 340352),
+    ("ddntk_signs", "none"): (13208, 156032),
     ("fourth", "none"): (3992, 8576),
     ("kernel,ntk_sums", "none"): (42392, 46976),
     ("loss", "sgd"): (3992, 8576),
