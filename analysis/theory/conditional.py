@@ -6,37 +6,21 @@ input from a table in log g, with two from tables of Hermite coefficients.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.polynomial import chebyshev
 
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
+from analysis.theory.log_table import LogTable, tabulated
 
 HALF_RANGE = 13.0  # of the trapezoidal rule; the square root of the Gaussian weight at its ends is below 1e-18
 STEPS = (0.04, 0.02, 0.01, 0.005, 0.0025)  # of the trapezoidal rule, of which the first that has converged is taken
 MOST_TERMS = 800  # of Mehler's series
-MOST_NODES = 128  # of a table in log g
+DEGREES = (15, 31, 63, 127)  # of a table in log g, tried in turn
 TAIL = 1e-14  # relative size at which a series is cut
 Pair = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Functions of g as a Chebyshev series in log g between `low` and `high`. coefficients: (nodes, functions)."""
-
-    low: float
-    high: float
-    coefficients: Array
-
-    def __call__(self, g: Array) -> Array:
-        """The functions at g (M,), shape (M, functions)."""
-        middle, half = math.log(self.low * self.high) / 2, math.log(self.high / self.low) / 2
-        x = (np.log(g) - middle) / half
-        return np.asarray(chebyshev.chebvander(x, len(self.coefficients) - 1) @ self.coefficients)
 
 
 @lru_cache(maxsize=8)
@@ -52,6 +36,10 @@ def _hermite(terms: int, step: float) -> tuple[Array, Array]:
         if k > 1:
             h[:, k] -= math.sqrt((k - 1) / k) * h[:, k - 2]
     return u, h
+
+
+def _power(p: int) -> Callable[[Array], list[Array]]:
+    return lambda s: [s**p]
 
 
 class Conditional:
@@ -75,7 +63,7 @@ class Conditional:
         self.step = self._step() if self.s.slopes is None or self.crossed else STEPS[0]
         self._moments = None if self.s.slopes else self._table(lambda z: [z**2, z**4, z**6], 1)
         terms = max(self._terms(p) for p in (1, 2, 3)) if self.crossed else 0
-        self._series = [self._table(lambda z, p=p: [z**p], terms) for p in (1, 2, 3)] if self.crossed else []
+        self._series = [self._table(_power(p), terms) for p in (1, 2, 3)] if self.crossed else []
 
     def _step(self) -> float:
         """The step of the trapezoidal rule at which averages at the largest kernel have converged."""
@@ -99,22 +87,21 @@ class Conditional:
             raise ValueError(f"{self.s.name}: Mehler's series at K={self.high:.3g} needs more than {MOST_TERMS} terms")
         return int(small[0]) + 1
 
-    def _table(self, functions, terms: int) -> _Table:  # type: ignore[no-untyped-def]
+    def _table(self, functions: Callable[[Array], list[Array]], terms: int) -> LogTable:
         """<f(s(z)) He_k(z/sqrt g)>/sqrt(k!) for each of the functions and k below `terms`."""
         u, h = _hermite(terms, self.step)
 
-        def values(x: Array) -> Array:
-            g = np.sqrt(self.low * self.high) * (self.high / self.low) ** (x / 2)
+        def values(g: Array) -> Array:
             s = self.s(np.sqrt(g)[:, None] * u)
             return np.concatenate([f @ h[:, :terms] for f in functions(s)], axis=1)
 
-        nodes = 16
-        while nodes <= MOST_NODES:
-            coefficients = np.asarray(chebyshev.chebinterpolate(values, nodes - 1))  # type: ignore[type-var]
-            if (np.abs(coefficients[-2:]) <= 10 * TAIL * np.abs(coefficients).max()).all():
-                return _Table(self.low, self.high, coefficients)
-            nodes *= 2
-        raise ValueError(f"{self.s.name}: averages between K={self.low:.3g} and {self.high:.3g} do not converge")
+        def converged(coefficients: Array) -> bool:
+            return bool((np.abs(coefficients[-2:]) <= 10 * TAIL * np.abs(coefficients).max()).all())
+
+        found = tabulated(values, self.low, self.high, DEGREES, converged)
+        if found is None:
+            raise ValueError(f"{self.s.name}: averages between K={self.low:.3g} and {self.high:.3g} do not converge")
+        return found
 
     @classmethod
     def around(

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.polynomial import chebyshev
 
 from analysis.theory.activations import Activation, Array
+from analysis.theory.log_table import LogTable, tabulated
 from analysis.theory.quadrature import WIDE, calibrate_step, graded, trapezoid
 
 DEGREES = (16, 32, 64, 128, 256)  # of the polynomials in log g, tried in turn
@@ -77,33 +77,30 @@ class Table:
     """
 
     def __init__(self, s: Activation, low: float, high: float):
-        self.neuron, self.low, self.high = Neuron(s, high), low, high
-        self.coefficients: Array = np.zeros((0, len(ORDERS)))
+        self.neuron = Neuron(s, high)
+        self.table: LogTable | None = None
         if s.slopes is not None:
             return
         rounding = 1e-14 / (2 * low) ** ORDERS
-        for degree in DEGREES:
-            nodes = chebyshev.chebpts1(degree + 1)
-            self.coefficients = np.asarray(np.linalg.solve(chebyshev.chebvander(nodes, degree), self._at(nodes)))
-            size = np.abs(self.coefficients)
-            if np.all(size[-4:].max(axis=0) <= TAIL * size.max(axis=0) + rounding):
-                return
-        raise ValueError(f"{s.name}: averages from g={low:.3g} to {high:.3g} do not converge as polynomials in log g")
 
-    def _at(self, t: Array) -> Array:
-        """The averages (N, fields) at places t from -1 to 1."""
-        center, half = np.log(self.high * self.low) / 2, np.log(self.high / self.low) / 2
-        averages = self.neuron(np.exp(center + half * t))
+        def converged(coefficients: Array) -> bool:
+            size = np.abs(coefficients)
+            return bool(np.all(size[-4:].max(axis=0) <= TAIL * size.max(axis=0) + rounding))
+
+        self.table = tabulated(self._averages, low, high, DEGREES, converged)
+        if self.table is None:
+            raise ValueError(
+                f"{s.name}: averages from g={low:.3g} to {high:.3g} do not converge as polynomials in log g"
+            )
+
+    def _averages(self, g: Array) -> Array:
+        """The averages at each g (N,), (N, fields)."""
+        averages = self.neuron(g)
         return np.stack([getattr(averages, field.name) for field in fields(Averages)], axis=-1)
 
     def __call__(self, g: Array) -> Averages:
-        """The averages at each g, of any shape. ValueError for g outside of the table."""
-        if self.neuron.s.slopes is not None:
-            return self.neuron(g)
-        if not (self.low <= g.min() and g.max() <= self.high):
-            raise ValueError(f"g from {g.min():.3g} to {g.max():.3g}: the table runs from {self.low} to {self.high}")
-        t = (2 * np.log(g) - np.log(self.high * self.low)) / np.log(self.high / self.low)
-        return Averages(*chebyshev.chebval(t, self.coefficients))
+        """The averages at each g (M,). ValueError for g outside of the table."""
+        return self.neuron(g) if self.table is None else Averages(*np.ascontiguousarray(self.table(g).T))
 
 
 @dataclass(frozen=True)

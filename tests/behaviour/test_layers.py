@@ -41,7 +41,7 @@ LAYERS = {
 # The modules of the theory from the lowest.
 THEORY = (
     "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
-    "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
+    "log_table", "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
     "linear_training", "composite", "movement", "losses", "responses", "cumulants", "nodes", "order_n",
     "linear_model", "finite_width", "gauss_rule", "kernel_chain",
     "second_order", "__init__",

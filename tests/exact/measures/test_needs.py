@@ -53,10 +53,7 @@ def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
     return rows(*BASE, *overrides, x=inputs_of(GRAM[:count, :count]), y=np.ones((train, 1)))
 
 
-OFF = ["initialization=gaussian", "initialization.C_W=1.5"]
-
-
-DEEP = ["network.depth=3", "observables.layers=all"]
+OFF, DEEP = ["initialization=gaussian", "initialization.C_W=1.5"], ["network.depth=3", "observables.layers=all"]
 
 
 def sufficient(name: str, *changes: str) -> Rows:
