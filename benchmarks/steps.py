@@ -93,7 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         plt.style.use(STYLE)
-        figure, axes = plt.subplots(2, len(ALGORITHMS), figsize=(12, 5.2), sharex=True, sharey="row")
+        figure, axes = plt.subplots(2, len(ALGORITHMS), figsize=(12, 5.2), sharex=True, layout="tight")
         for column, (name, settings) in enumerate(ALGORITHMS.items()):
             points = simulated(folder / name.replace(" ", "_"), settings, given.networks)
             for row, curve in enumerate(curves(points)):
@@ -110,7 +110,6 @@ def main() -> None:
         axes[0, 0].set_ylabel(r"$n\,(\mathrm{E}\,z-\mathrm{E}\,z_\infty)$")
         axes[1, 0].set_ylabel(r"$n\,(\mathrm{Var}\,z-\mathrm{Var}\,z_\infty)$")
         axes[0, 0].legend()
-        figure.tight_layout()
         if given.write:
             figure.savefig(FIGURE, dpi=120)
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from analysis.stages import stages
 from analysis.theory import movement
 from analysis.theory.activations import Activation, Array
-from analysis.theory.composite import TENSORS, initial
+from analysis.theory.composite import TENSORS, Initial, initial
 from analysis.theory.cumulants import Cumulants, cumulants
 from analysis.theory.linear_training import Eta, each_eta
 from analysis.theory.losses import LOSSES
@@ -77,7 +77,7 @@ def trained_to_order_n(
     y = 1 or -1, and -sum_i y_i log softmax(z)_i for several. outputs: n_L, if it is to be checked.
     batches: for sgd the batch size B, or the samples of each step of one sequence, (steps, B); with a size all is
     averaged over sequences: over every one where these are at most 1024, else over 256 that are drawn with a fixed
-    seed, and `errors` says how well they determine it.
+    seed, and `errors` says how well they determine it; mean and covariance at infinite width of the mse are exact.
     nodes: of other losses than mse, for each of up to four train outputs (12 by default); with more train outputs the
     average is over 2^nodes points and their negatives (12 by default). points: see `flow`.
 
@@ -133,9 +133,10 @@ def of_flow(
     if not all(np.all(np.isfinite([at_step.mean, at_step.mean1])) for run in runs for at_step in run):
         raise ValueError(f"eta={eta}: {algorithm} diverges; choose a smaller step")
     values, errors = _over_sequences([_stacked(run, hidden, n_L) for run in runs], exact)
-    if not exact and loss == "mse":  # the mean is that of descent, docs/theory.md (5.40)
+    if not exact and loss == "mse":  # infinite width needs no sequences, docs/theory.md (5.40)
         values["mean"] = np.stack([at_step.mean for at_step in trained(None)])
-        errors["mean"] = np.zeros_like(values["mean"])
+        values["covariance"] = _sgd_covariance(start, train, targets, rates, wanted, int(np.asarray(batches)))
+        errors |= {name: np.zeros_like(values[name]) for name in ("mean", "covariance")}
     return TrainedToOrderN(steps=wanted, errors=errors, **{name: values.get(name) for name in NAMES})  # type: ignore[arg-type]
 
 
@@ -187,6 +188,29 @@ def _sequences(batches: ArrayLike | None, N: int, steps: int) -> tuple[Iterable[
         return (np.array(sequence).reshape(steps, B) for sequence in itertools.product(kinds, repeat=steps)), True
     rng = np.random.default_rng(0)
     return (rng.permuted(np.tile(np.arange(N), (steps, 1)), axis=1)[:, :B] for _ in range(SAMPLED)), False
+
+
+def _sgd_covariance(
+    start: Initial, train: Array, targets: Array, rates: Callable[[int], float], steps: Sequence[int], B: int
+) -> Array:
+    """The covariance (S, P, P) at infinite width over networks and batches of B samples, docs/theory.md (5.40): a step
+    is linear in the errors, so that their second moment follows a recursion of its own."""
+    N, n_L = targets.shape
+    Theta, y = start.Theta[:, train], np.zeros(len(start.K))
+    y[train] = targets.T.ravel()
+    # E w_j w_k of the weights w_j = (N / B) 1[j in batch].
+    both = np.full((N, N), N * (B - 1) / (B * max(N - 1, 1)))
+    np.fill_diagonal(both, N / B)
+    both = np.tile(both, (n_L, n_L))
+    moment, mean, done, found = start.K + np.outer(y, y), -y, 0, []
+    for step in steps:
+        while done < step:
+            eta = rates(done)
+            drift = eta * Theta @ moment[train]
+            spread = eta**2 * Theta @ (both * moment[np.ix_(train, train)]) @ Theta.T
+            moment, mean, done = moment - drift - drift.T + spread, mean - eta * Theta @ mean[train], done + 1
+        found.append(moment - np.outer(mean, mean))
+    return np.stack(found)
 
 
 def _weights(sequence: Array, N: int, n_L: int) -> Callable[[int], Array]:
