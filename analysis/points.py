@@ -224,7 +224,7 @@ class Variant:
 
 
 # Groups of settings that make variants. Labels name the first of several that would do.
-TELLING = ("activation", "network", "initialization", "dynamics", "inputs", "observables", "ensemble")
+TELLING = ("activation", "network", "initialization", "dynamics", "inputs", "features", "observables", "ensemble")
 INCIDENTAL = ("network.widths", "ensemble.networks", "ensemble.seed", "ensemble.first", "ensemble.block")
 
 
