@@ -16,6 +16,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     ntk,
     ntk_controlled,
     preactivations,
+    quadratic,
     representations,
     trained,
 )

@@ -14,7 +14,17 @@ from simulate.store.files import StoreError
 from simulate.store.locks import HeldError
 from simulate.store.sets import DataSet
 
-GROUPS = ("activation", "initialization", "inputs", "features", "dynamics", "observables", "cluster", "experiment")
+GROUPS = (
+    "network",
+    "activation",
+    "initialization",
+    "inputs",
+    "features",
+    "dynamics",
+    "observables",
+    "cluster",
+    "experiment",
+)
 RESUME = ("committed parts are kept", "run the same command to resume")
 PROGRAM = Program("simulate", "ng-simulate", (("--multirun", "-m"), ("--forecast",)), (("--shard",),))
 

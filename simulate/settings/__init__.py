@@ -168,7 +168,7 @@ def read(config: Mapping[str, Any]) -> Settings:
     features = read_features(Reader(root.raw("features"), "features"))
     dynamics = read_dynamics(Reader(root.raw("dynamics"), "dynamics"), network.depth, activation)
     observables = read_observables(Reader(root.raw("observables"), "observables"), network, dynamics)
-    ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), observables, dynamics)
+    ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), network, observables, dynamics)
     claim = read_claim(root.raw("claim"), observables)
     output = root.get("output", nonempty, "the folder to write to")
     workers = root.get("workers", lambda v: None if v in (None, "auto") else integer(v, 1), "auto, or a number >= 1")
@@ -191,6 +191,10 @@ def read(config: Mapping[str, Any]) -> Settings:
         features,
     )
     for observable in recorded(observables.record):
+        if network.meta is not None and not observable.any_network:
+            known = ", ".join(name for name, other in OBSERVABLES.items() if other.any_network)
+            right = f"{observable.name} is that of layers of neurons; network=quadratic has {known}"
+            raise SettingsError("observables.record", list(observables.record), right)
         for key, value, right in observable.refusals(settings):
             raise SettingsError(key, value, right)
     return settings

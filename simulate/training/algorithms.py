@@ -105,13 +105,20 @@ def gradient(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float, b
         delta = torch.where(t.arrived[:, None, None], torch.zeros_like(delta), delta)
     of_loss = rate if x is t.x else rate * len(t.x) / x.shape[-2]
     rates = _rates(t, of_loss, bare)
-    terms = _terms(t) if t.dynamics.rules else None  # taken here, because the loop may change the parameters
+    # Both are taken here, because the loop may change the parameters.
+    terms = _terms(t) if t.dynamics.rules else None
+    bent = None
+    if t.parameters.meta is not None:
+        W, b = t.parameters.meta.slope(t.parameters.W[0], t.parameters.b[0], x, delta)
+        bent = Parameters([W], [b])
     for layer in reversed(range(t.parameters.depth)):
         V, signal, (rate_b, rate_W) = t.parameters.W[layer].mT, signals[layer], rates[layer]
         w = descend(delta, signal, V, into.W[layer].mT, rate_W, below=layer > 0)
         into.b[layer].sub_(delta.sum(dim=1), alpha=rate_b)
         if w is not None:
             delta = through_activation(w, t.slope(z[layer - 1], signal))
+    if bent is not None:
+        _descend(t, into, bent, of_loss, bare)
     if terms is not None:
         _descend(t, into, terms, rate, bare)
 
