@@ -226,8 +226,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Variant:
-    """Points of a sweep that differ in width alone, by rising width, or in epsilon alone, by falling epsilon. label: the
-    settings that tell them from others."""
+    """Points of a sweep that differ in width alone, by rising width, or in epsilon alone, by falling epsilon. label:
+    the settings that tell them from others."""
 
     label: str
     points: tuple[Point, ...]

@@ -68,7 +68,8 @@ def _measured(tensor: str, point: Point, step: int, labels: list[str], values: A
     undefined=without_epsilon,
 )
 def quadratic_outputs(point: Point, layers: Layers) -> Iterator[Measured]:
-    """By how much outputs at test samples leave the linear model that starts where they start, over epsilon: the part of docs/theory.md (5.49) that features bring which move."""
+    """By how much outputs at test samples leave the linear model that starts where they start, over epsilon: the
+    part of docs/theory.md (5.49) that features bring which move."""
     phi, y, N = features(point), targets(point), len(targets(point))
     theory, start, eta = first_order(point), outputs(point, 0)[:, 0], point.settings["dynamics"]["eta"]
     labels = [label_of((a,)) for a in range(N, point.D)]
