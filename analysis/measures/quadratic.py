@@ -21,9 +21,10 @@ def descended(point: Point) -> Iterator[str]:
     rule = point.settings["dynamics"]
     if 0 not in point.data.layout.steps:
         yield f"observables.steps={list(point.data.layout.steps)}: step 0 is needed"
-    if point.trained and (rule["name"], rule["loss"], rule["rules"]) != ("gradient_descent", "mse", {}):
-        settings = f"dynamics={rule['name']}, loss={rule['loss']}, rules={rule['rules']}"
-        yield f"{settings}: gradient_descent with loss=mse and without rules is needed"
+    known = (rule["name"], rule["loss"]) == ("gradient_descent", "mse") and not rule["rules"] and not rule["schedule"]
+    if point.trained and not known:
+        settings = f"dynamics={rule['name']}, loss={rule['loss']}, rules={rule['rules']}, schedule={rule['schedule']}"
+        yield f"{settings}: gradient_descent with loss=mse, without rules and with one eta is needed"
     if not (rule["lambda_b"][0] > 0 and rule["lambda_W"][0] > 0):
         yield f"dynamics.lambda_b={rule['lambda_b']}, lambda_W={rule['lambda_W']}: rates > 0 are needed"
     if point.settings["network"]["outputs"] != 1:

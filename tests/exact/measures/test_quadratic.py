@@ -79,7 +79,11 @@ def test_what_cannot_be_judged() -> None:
     )
     for name, data, words in (
         ("quadratic_outputs", mlp, "network=mlp: quadratic_outputs is a test of quadratic models"),
-        ("quadratic_outputs", point("dynamics=momentum"), "gradient_descent with loss=mse and without rules"),
+        (
+            "quadratic_outputs",
+            point("dynamics=momentum"),
+            "gradient_descent with loss=mse, without rules and with one eta",
+        ),
         ("quadratic_kernel", point("dynamics.lambda_b=0"), "rates > 0 are needed"),
         ("quadratic_kernel", point("observables.steps=[6]"), "step 0 is needed"),
     ):
