@@ -48,7 +48,7 @@ def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
         W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
         b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
     meta = settings.network.meta
-    return Parameters(W, b, meta and meta_features(meta, n_0, stream.dtype, stream.device))
+    return Parameters(W, b, None if meta is None else meta_features(meta, n_0, stream.dtype, stream.device))
 
 
 def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor], list[Tensor]]:
