@@ -50,7 +50,7 @@ def judged(data: Rows, start: np.ndarray, end: np.ndarray, *wrong: Rows) -> None
 H = 0.5 + 1.5 * X @ X.T / 3
 
 
-def test_without_a_ridge() -> None:
+def test_one_layer() -> None:
     """Each network ends where least squares in (b, W) takes it from its start."""
     start = np.random.default_rng(0).normal(size=(2, 3, NETWORKS))
     end = start + np.einsum("ab,ibm->iam", H[:, :2] @ np.linalg.inv(H[:2, :2]), Y.T[:, :, None] - start[:, :2])

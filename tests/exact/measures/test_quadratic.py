@@ -28,8 +28,8 @@ def theory() -> quadratic_model.FirstOrder:
     return quadratic_model.first_order(phi, psi, Y[:, 0], ETA, STEPS, np.zeros(3), start)
 
 
-def test_outputs_are_held_to_the_linear_model_of_their_own_start() -> None:
-    """Each network is off the linear model by 0.1 + noise at step 1 and by 0.4 + noise at step 6."""
+def test_quadratic_outputs() -> None:
+    """Each network is off the linear model of its own start by 0.1 + noise at step 1 and by 0.4 + noise at step 6."""
     data, noise, first = point(), signs(4), theory()
     k = linear_model.kernel(*[linear_model.layer_features(X, 0.7, 1.2)] * 2)
     start, off = noise[:3], {1: 0.1, 6: 0.4}
@@ -51,7 +51,8 @@ def test_outputs_are_held_to_the_linear_model_of_their_own_start() -> None:
     holds(check, data, data.scaled("z"), data.exchanged("z", (0, 1), (0, 2)))
 
 
-def test_the_kernel_is_held_to_that_at_the_start() -> None:
+def test_quadratic_kernel() -> None:
+    """The kernel is held to that at the start of each network."""
     data, noise, first = point(), signs(1)[0], theory()
     data.fill("H", 1, lambda i, j, a, b: 1 + a + b + noise)
     for step in STEPS[1:]:
@@ -74,6 +75,8 @@ def test_the_kernel_is_held_to_that_at_the_start() -> None:
 
 def test_what_cannot_be_judged() -> None:
     """Quadratic models have no tests of networks, networks none of quadratic models, and both what they need."""
+    for name in ("quadratic_outputs", "quadratic_kernel"):
+        assert list(getattr(quadratic, name).missing(point().point)) == []
     mlp = rows(
         "network.depth=1", "network.width=[]", "dynamics=gradient_descent", "observables.record=[outputs]", x=X, y=Y
     )
