@@ -52,8 +52,6 @@ def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
 
 
 OFF = ["initialization=gaussian", "initialization.C_W=1.5"]
-
-
 DEEP = ["network.depth=3", "observables.layers=all"]
 
 
@@ -88,7 +86,6 @@ def reasons(name: str, data: Rows, layers: list[int] | None = None) -> list[str]
     return found
 
 
-# Tests of quadratic models, which have no layers of neurons, are in test_quadratic.
 OF_NETWORKS = [name for name, record in claims.tests().items() if not record.quadratic]
 
 
