@@ -12,11 +12,13 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     differentials_controlled,
     exact,
     laws,
+    linear_models,
     models,
     ntk,
     ntk_controlled,
     ntk_signs,
     preactivations,
+    quadratic,
     representations,
     trained,
 )

@@ -103,10 +103,10 @@ def planned(taken: Taken, points: Sequence[Point], costs: Mapping[str, float], l
     if not (taken.open or taken.tails):
         return now
     sweep = variants(points)
-    names: dict[tuple[str, int], list[str]] = {}
+    names: dict[tuple[str, float], list[str]] = {}
     for variant in sweep:
         for point in variant.points:
-            names.setdefault(("" if paired else variant.label, point.n), []).append(point.data.path.name)
+            names.setdefault(("" if paired else variant.label, float(point.n)), []).append(point.data.path.name)
     at = {group: k for k, group in enumerate(names)}
     networks = np.array([max(now[name] for name in group) for group in names.values()], dtype=float)
     price = np.array([sum(costs[name] for name in group) for group in names.values()])
@@ -119,11 +119,11 @@ def planned(taken: Taken, points: Sequence[Point], costs: Mapping[str, float], l
     return {name: max(now[name], int(wanted[at[g]])) for g, group in names.items() for name in group}
 
 
-def open_series(judged: Judged, at: Mapping[tuple[str, int], int], paired: bool, prior_width: float) -> growth.Open:
+def open_series(judged: Judged, at: Mapping[tuple[str, float], int], paired: bool, prior_width: float) -> growth.Open:
     """An open series as `analysis.growth` has it. at: the ensemble of each variant and width, the variant empty where
     `paired`."""
     made = judged.fit.series
-    group = np.array([at["" if paired else made.variant, round(n)] for n in made.n])
+    group = np.array([at["" if paired else made.variant, float(n)] for n in made.n])
     return growth.Open(fits.error_at(made, prior_width), group, judged.visible / made.precision)
 
 

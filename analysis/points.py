@@ -98,9 +98,13 @@ class Point:
         return list(self.settings["network"]["widths"])
 
     @property
-    def n(self) -> int:
+    def n(self) -> float:
         """The scale of an expansion in 1/n: the smallest hidden width, or that of the inputs where there is no hidden
-        layer. Points whose widths have the same ratios (`shape`) differ in it alone."""
+        layer. Points whose widths have the same ratios (`shape`) differ in it alone. A quadratic model is expanded in
+        epsilon, which is its 1/n."""
+        if self.quadratic:
+            epsilon = self.settings["network"]["meta"]["epsilon"]
+            return 1 / epsilon if epsilon else math.inf
         return min(self.widths) if self.widths else int(self.samples[0].shape[1])
 
     @property
@@ -118,6 +122,11 @@ class Point:
     def addresses(self) -> tuple[int, tuple[tuple[int, int], ...]]:
         """The seed and the ranges of networks; points that share both share their networks."""
         return self.settings["ensemble"]["seed"], self.data.addresses
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether it is a quadratic model instead of layers of neurons."""
+        return self.settings["network"]["meta"] is not None
 
     @property
     def trained(self) -> bool:
@@ -217,15 +226,23 @@ class Point:
 
 @dataclass(frozen=True)
 class Variant:
-    """Points of a sweep that differ in width alone, by rising width. label: the settings that tell them from others."""
+    """Points of a sweep that differ in width alone, by rising width, or in epsilon alone, by falling epsilon. label:
+    the settings that tell them from others."""
 
     label: str
     points: tuple[Point, ...]
 
 
 # Groups of settings that make variants. Labels name the first of several that would do.
-TELLING = ("activation", "network", "initialization", "dynamics", "inputs", "observables", "ensemble")
-INCIDENTAL = ("network.widths", "ensemble.networks", "ensemble.seed", "ensemble.first", "ensemble.block")
+TELLING = ("activation", "network", "initialization", "dynamics", "inputs", "features", "observables", "ensemble")
+INCIDENTAL = (
+    "network.widths",
+    "network.meta.epsilon",
+    "ensemble.networks",
+    "ensemble.seed",
+    "ensemble.first",
+    "ensemble.block",
+)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -261,5 +278,6 @@ def variants(points: Sequence[Point]) -> list[Variant]:
                 words = str(value) if short == "name" else f"{short}={value}"
                 labels[name] = " ".join(filter(None, [labels[name], words]))
     return [
-        Variant(labels[name], tuple(sorted(group, key=lambda point: point.widths))) for name, group in groups.items()
+        Variant(labels[name], tuple(sorted(group, key=lambda point: (point.widths, point.n))))
+        for name, group in groups.items()
     ]

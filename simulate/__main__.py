@@ -14,7 +14,17 @@ from simulate.store.files import StoreError
 from simulate.store.locks import HeldError
 from simulate.store.sets import DataSet
 
-GROUPS = ("activation", "initialization", "inputs", "dynamics", "observables", "cluster", "experiment")
+GROUPS = (
+    "network",
+    "activation",
+    "initialization",
+    "inputs",
+    "features",
+    "dynamics",
+    "observables",
+    "cluster",
+    "experiment",
+)
 RESUME = ("committed parts are kept", "run the same command to resume")
 PROGRAM = Program("simulate", "ng-simulate", (("--multirun", "-m"), ("--forecast",)), (("--shard",),))
 
@@ -58,8 +68,9 @@ def usage(overrides: Sequence[str] = (), config_dir: str | None = None) -> str:
     lines += [
         "",
         "Settings: network.{width,depth,outputs}; ensemble.{networks,seed,first,sampler,dtype,device,block};",
-        "  inputs.{count,test,seed,normalization,scale,...}; dynamics.{eta,steps,loss,...};",
-        "  observables.{record,layers,output_layers,tuples,steps}; initialization.{C_b,C_W}; output; workers;",
+        "  inputs.{count,test,seed,normalization,scale,...}; features.{degree,...};",
+        "  dynamics.{eta,steps,loss,...}; observables.{record,layers,output_layers,tuples,steps};",
+        "  initialization.{C_b,C_W}; output; workers;",
         "  cluster.{shards,minutes,partition,memory,gpus,wait}; plugins=[my.py].  --cfg shows all.",
         "Repeat an interrupted command to resume it.",
     ]

@@ -54,7 +54,8 @@ class Measure:
     needs(point): in words, what else it needs and the point does not have. undefined(point), of a paired measure
     undefined(point, reference): in words, why theory predicts nothing there; a claim leaves such points out, and is
     refused where it leaves out all. partner: a test that a claim with this one must have, too. any_widths: whether it
-    is right where hidden layers differ in width; where it is not, such points are refused.
+    is right where hidden layers differ in width; where it is not, such points are refused. quadratic: whether it is one
+    of quadratic models, which have no other tests.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Measure:
     table_samples: int | None = None
     partner: str = ""
     any_widths: bool = False
+    quadratic: bool = False
     needs: Needs = _no_more
     undefined: Undefined = _no_more
 
@@ -97,6 +99,10 @@ class Measure:
         """What `missing` gives. Raises `OUT_OF_RANGE` where the theory that a need asks cannot be computed."""
         settings, layout = point.settings, point.data.layout
         outputs = settings["network"]["outputs"]
+        if point.quadratic != self.quadratic:
+            right = "quadratic models" if self.quadratic else "layers of neurons"
+            yield f"network={'quadratic' if point.quadratic else 'mlp'}: {self.name} is a test of {right}"
+            return
         if len(set(point.widths)) > 1 and not self.any_widths:
             yield f"network.width={point.widths}: {self.name} is known for one width in all layers"
         if outputs < self.outputs:
@@ -148,6 +154,7 @@ def measure(
     table_samples: int | None = None,
     partner: str = "",
     any_widths: bool = False,
+    quadratic: bool = False,
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
 ) -> Callable[[Function], Measure]:
@@ -177,6 +184,7 @@ def measure(
             table_samples=table_samples,
             partner=partner,
             any_widths=any_widths,
+            quadratic=quadratic,
             needs=needs,
             undefined=undefined,
         )

@@ -1,4 +1,4 @@
-"""Networks against their Taylor models, and networks of one layer (docs/theory.md (5.4) to (5.8))."""
+"""Networks against their Taylor models (docs/theory.md (5.5) to (5.8))."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,12 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from analysis import estimators
-from analysis.estimators import Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import arrived, by_sample, last_step, order_n, start_and_closed_form, targets
+from analysis.measures.solved import by_sample, last_step, order_n, start_and_closed_form, targets
 from analysis.measures.trained import coefficient_known, linear_in_z, measured_at_end, outputs
 from analysis.points import Point
-from analysis.theory import linear_model
 
 EXPONENTS = {"frozen": 0.5, "linear": 1.0, "quadratic": 1.0, "cubic": 2.0}
 
@@ -43,44 +41,6 @@ def taylor_error(point: Point, layers: Layers) -> Iterator[Measured]:
     yield measured_at_end(
         "log error", point, list(EXPONENTS), estimators.mean(logs), predicted, np.ones(len(predicted))
     )
-
-
-def one_layer_to_the_end(point: Point) -> Iterator[str]:
-    """Needs of the comparison with the normal equations."""
-    if point.depth != 1:
-        yield f"network.depth={point.depth}: networks of one layer are needed"
-    yield from start_and_closed_form(point)
-    yield from (reason for reason in arrived(point) if reason.startswith("dynamics.steps"))
-
-
-@measure(
-    "one_layer",
-    tensor="deviation",
-    symbol="deviation",
-    model="tolerance",
-    families=("z",),
-    steps="end",
-    needs=one_layer_to_the_end,
-)
-def one_layer(point: Point, layers: Layers) -> Iterator[Measured]:
-    """A network of one layer is a linear model: trained to the end, every single network is where the normal equations
-    (primal) and the kernel (dual) send it from its z(0), to rounding (docs/theory.md (5.4), PDLT ch. 10).
-
-    The largest deviation over networks, outputs and samples, in units of the targets.
-    """
-    (lambda_b,), (lambda_W,) = (point.settings["dynamics"][name] for name in ("lambda_b", "lambda_W"))
-    x, y = point.samples[0], targets(point)
-    N, phi = len(y), linear_model.layer_features(x, lambda_b, lambda_W)
-    start, end = outputs(point, 0), outputs(point, last_step(point))
-    rest = (y.T - start[..., :N]).reshape(-1, N)  # targets less the outputs at the start
-    k = linear_model.kernel(phi, phi[:N])
-    primal = np.stack([linear_model.primal(phi, phi[:N], target) for target in rest]).reshape(start.shape)
-    dual = np.stack([linear_model.dual(k, k[:N], target) for target in rest]).reshape(start.shape)
-    unit = np.sqrt((y**2).mean())
-    deviations = [start + primal - end, start + dual - end, primal - dual]
-    worst = np.array([np.abs(deviation).max() for deviation in deviations]) / unit
-    estimate = Estimate(worst, np.tile(worst, (estimators.BLOCKS, 1)))  # no sampling error
-    yield measured_at_end("deviation", point, ["primal", "dual", "primal - dual"], estimate, 0 * worst, worst**0)
 
 
 @measure(

@@ -14,7 +14,7 @@
 2.0
 """
 
-from analysis.theory import finite_width, linear_model, movement, ntk_chain
+from analysis.theory import finite_width, linear_model, movement, ntk_chain, quadratic_model
 from analysis.theory.activations import activation
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
@@ -52,6 +52,7 @@ __all__ = [
     "movement",
     "next_order",
     "ntk_chain",
+    "quadratic_model",
     "response",
     "six_point",
     "trained",

@@ -1,8 +1,8 @@
 """Linear and nearly linear models: features, normal equations and kernels, docs/theory.md (5.4).
 
 z(x) = theta . phi(x) is trained on A(theta) = 1/2 sum_a (z_a - y_a)^2 + (ridge/2) |theta|^2. phi are features, (N, f)
-of train samples or (D, f) of all; y is (N,). ridge > 0, or 0 for the solution of least |theta|, where descent from 0
-ends.
+of train samples or (D, f) of all; y is (N,), or (N, k) for k models that differ in their targets. ridge > 0, or 0 for
+the solution of least |theta|, where descent from 0 ends.
 
 A nearly linear model adds (epsilon/2) theta . psi(x) . theta with symmetric meta features psi (N, f, f). It is the
 quadratic model of docs/theory.md (5.8), solved to first order in epsilon.
@@ -11,6 +11,10 @@ quadratic model of docs/theory.md (5.8), solved to first order in epsilon.
 import numpy as np
 
 from analysis.theory.activations import Array
+from analysis.theory.linear_training import Eta, remaining
+
+# Eigenvalues below this share of the largest one are rounding: features or samples of which there are too many.
+ROUNDING = 1e-12
 
 
 def normal_matrix(phi: Array, ridge: float = 0.0) -> Array:
@@ -22,7 +26,7 @@ def normal_matrix(phi: Array, ridge: float = 0.0) -> Array:
 def optimum(phi: Array, y: Array, ridge: float = 0.0) -> Array:
     """The parameters theta* (f,) that solve the normal equations of docs/theory.md (5.4); where these leave a choice,
     those of least |theta|."""
-    return np.asarray(np.linalg.pinv(normal_matrix(phi, ridge), hermitian=True) @ phi.T @ y)
+    return np.asarray(np.linalg.pinv(normal_matrix(phi, ridge), rcond=ROUNDING, hermitian=True) @ phi.T @ y)
 
 
 def primal(phi: Array, phi_train: Array, y: Array, ridge: float = 0.0) -> Array:
@@ -39,7 +43,18 @@ def kernel(phi: Array, other: Array) -> Array:
 def dual(k: Array, k_train: Array, y: Array, ridge: float = 0.0) -> Array:
     """The prediction z* = k (k_train + ridge)^-1 y, (D,), is the second form of docs/theory.md (5.4); it needs no
     features."""
-    return np.asarray(k @ np.linalg.pinv(k_train + ridge * np.eye(len(y)), hermitian=True) @ y)
+    inverse = np.linalg.pinv(k_train + ridge * np.eye(len(y)), rcond=ROUNDING, hermitian=True)
+    return np.asarray(k @ inverse @ y)
+
+
+def left(phi: Array, ridge: float, algorithm: str, eta: Eta, steps: int, **options: float) -> float:
+    """The largest share of the way from any start to theta* that is left after so many steps of an algorithm with a
+    closed form, docs/theory.md (5.46). Without a ridge nothing moves along parameters that no train sample sees."""
+    values: Array = np.asarray(np.linalg.svd(phi, compute_uv=False) ** 2, dtype=np.float64)
+    values = values[values > ROUNDING * values[0]]
+    if ridge and len(values) < phi.shape[1]:
+        values = np.append(values, 0.0)
+    return float(np.abs(remaining(algorithm, values + ridge, eta, steps, **options)).max())
 
 
 def layer_features(x: Array, lambda_b: float, lambda_W: float) -> Array:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simulate.networks import streams
 from simulate.networks.activations import Function, Slope
+from simulate.networks.quadratic import MetaFeatures, meta_features
 from simulate.networks.streams import Stream
 from simulate.numerics.gram import gram
 from simulate.numerics.products import affine, pull_back
@@ -21,10 +22,12 @@ from simulate.settings import Settings
 
 @dataclass(frozen=True)
 class Parameters:
-    """W[l-1]: (M, n_l, n_{l-1}), the transpose of what is stored; b[l-1]: (M, n_l)."""
+    """W[l-1]: (M, n_l, n_{l-1}), the transpose of what is stored; b[l-1]: (M, n_l). meta: the quadratic term of the one
+    layer of a quadratic model."""
 
     W: list[Tensor]
     b: list[Tensor]
+    meta: MetaFeatures | None = None
 
     @property
     def depth(self) -> int:
@@ -44,7 +47,8 @@ def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
     for layer, (n, m) in enumerate(itertools.pairwise(settings.network.sizes(n_0)), start=1):
         W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
         b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
-    return Parameters(W, b)
+    meta = settings.network.meta
+    return Parameters(W, b, None if meta is None else meta_features(meta, n_0, stream.dtype, stream.device))
 
 
 def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor], list[Tensor]]:
@@ -56,6 +60,8 @@ def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor
         z.append(affine(signal, W.mT, b))
         if len(z) < parameters.depth:
             signal = s(z[-1])
+    if parameters.meta is not None:
+        z[-1] = z[-1] + parameters.meta.outputs(parameters.W[-1], parameters.b[-1], x)
     return z, signals
 
 
@@ -98,6 +104,9 @@ def ntk(
     H = sum_l (lambda_b + lambda_W/n_{l-1} s_a . s_b) (u_i;a . u_j;b) with u(l) = dz(L)/dz(l): one batched
     backward pass; no Jacobian is held.
     """
+    if parameters.meta is not None:
+        (W,), (b,) = parameters.W, parameters.b
+        return parameters.meta.ntk(W, b, signals[0][0], *lambda_b, *lambda_W)
     M, D, outputs = z[-1].shape
     u = torch.eye(outputs, dtype=z[-1].dtype, device=z[-1].device)
     u = u[:, None, :].expand(M, outputs, D, outputs).reshape(M, outputs * D, outputs)

@@ -42,7 +42,8 @@ class Observable:
     families: the columns, each computed by a function that `simulate.observables.measure` registers by their prefix.
     needs: names among NEEDS. refusals(settings): yields (setting, its value, what would be right) for whatever else
     forbids to record it with these `simulate.settings.Settings`.
-    choosable: whether `observables.tuples` may choose the samples of its components.
+    choosable: whether `observables.tuples` may choose the samples of its components. any_network: whether it is
+    right for quadratic models, too, which are no layers of neurons.
 
     The cost is what it adds, to leading order; block sizes and forecasts follow from it.
     pulled(D, outputs): vectors or tangents pulled back through the network for each recorded step and output layer;
@@ -57,6 +58,7 @@ class Observable:
     needs: tuple[str, ...] = ()
     refusals: Callable[[Any], Iterable[Refusal]] = _no_refusal
     choosable: bool = False
+    any_network: bool = False
     pulled: Callable[[int, int], int] = _no_cost
     pulled_once: Callable[[int, int], int] = _no_cost
     tangents: int = 0
@@ -121,7 +123,11 @@ OBSERVABLES.add(
     )
 )
 OBSERVABLES.add(
-    Observable("outputs", (Family("z", "output_layers", "output z_i;a of neuron i at sample a", 1, "output"),))
+    Observable(
+        "outputs",
+        (Family("z", "output_layers", "output z_i;a of neuron i at sample a", 1, "output"),),
+        any_network=True,
+    )
 )
 OBSERVABLES.add(
     Observable(
@@ -129,6 +135,7 @@ OBSERVABLES.add(
         (Family("H", "output_layers", "neural tangent kernel H_ij;ab of the outputs, PDLT ch. 8", 2, "output", PAIR),),
         needs=("ntk",),
         choosable=True,
+        any_network=True,
         pulled=lambda D, outputs: outputs * D,
     )
 )
@@ -240,6 +247,7 @@ OBSERVABLES.add(
         "loss",
         (Family("loss", "end", "the loss of the train samples, summed"),),
         needs=("training",),
+        any_network=True,
     )
 )
 OBSERVABLES.add(
@@ -247,6 +255,7 @@ OBSERVABLES.add(
         "moved",
         (Family("moved", "layers", "distance that a layer's weights have moved, over their size at step 0"),),
         needs=("training", "start"),
+        any_network=True,
         copies=1,
     )
 )

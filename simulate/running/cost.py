@@ -42,6 +42,8 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     copies = 1 + _copies(settings.dynamics) + sum(observable.copies for observable in observables)
     held = item * (copies * parameters(n_0, settings) + 2 * samples * hidden)
     held += item * max(observable.matrices for observable in observables) * max(settings.network.widths, default=0) ** 2
+    if settings.network.meta is not None:  # tangents of the quadratic term, for each output in float64
+        held += 8 * settings.network.outputs * (samples + 2) * 3 * (settings.network.meta.rank + n_0)
     # Tangents along every direction, pair or triple of directions, in float64.
     tangents = [0]
     for observable in observables:

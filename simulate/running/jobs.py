@@ -45,8 +45,9 @@ class Job:
         differ on the same networks."""
         s = self.settings
         sizes = s.network.sizes(self.samples.x.shape[1])
-        e = s.ensemble
-        return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}"
+        e, meta = s.ensemble, s.network.meta
+        bent = f" epsilon={meta.epsilon!r}" if meta else ""  # so that models of two epsilon are independent
+        return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}{bent}"
 
     def identity(self) -> Mapping[str, Any]:
         """The identity of the data set. A data set that is continued keeps the identity whose digest its parts

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
 from simulate.observables.columns import OBSERVABLES, recorded
 from simulate.settings.claim import read_claim
 from simulate.settings.ensemble import Ensemble, read_ensemble
+from simulate.settings.features import Features, read_features
 from simulate.settings.inputs import Inputs, read_inputs
 from simulate.settings.network import (
     Activation,
@@ -34,6 +35,7 @@ __all__ = [
     "Activation",
     "Dynamics",
     "Ensemble",
+    "Features",
     "Initialization",
     "Inputs",
     "Network",
@@ -61,6 +63,7 @@ class Settings:
     output: str
     workers: int | None  # None means one a core
     plugins: tuple[Plugin, ...] = ()
+    features: Features = field(default_factory=Features)
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the rows: all but the number of networks, the output, the workers and the claim.
@@ -92,11 +95,11 @@ def _defaults() -> dict[str, Any]:
 
     def of(record: Any) -> dict[str, Any]:
         found = {}
-        for field in fields(record):
-            if field.default is not MISSING:
-                found[field.name] = field.default
-            elif field.default_factory is not MISSING:
-                found[field.name] = field.default_factory()
+        for entry in fields(record):
+            if entry.default is not MISSING:
+                found[entry.name] = entry.default
+            elif entry.default_factory is not MISSING:
+                found[entry.name] = entry.default_factory()
         return found
 
     records = {name: of(kind) for name, kind in get_type_hints(Settings).items() if is_dataclass(kind)}
@@ -162,9 +165,10 @@ def read(config: Mapping[str, Any]) -> Settings:
     activation = read_activation(Reader(root.raw("activation"), "activation"))
     initialization = read_initialization(Reader(root.raw("initialization"), "initialization"), activation)
     inputs = read_inputs(Reader(root.raw("inputs"), "inputs"), activation, initialization)
+    features = read_features(Reader(root.raw("features"), "features"))
     dynamics = read_dynamics(Reader(root.raw("dynamics"), "dynamics"), network.depth, activation)
     observables = read_observables(Reader(root.raw("observables"), "observables"), network, dynamics)
-    ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), observables, dynamics)
+    ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), network, observables, dynamics)
     claim = read_claim(root.raw("claim"), observables)
     output = root.get("output", nonempty, "the folder to write to")
     workers = root.get("workers", lambda v: None if v in (None, "auto") else integer(v, 1), "auto, or a number >= 1")
@@ -173,9 +177,24 @@ def read(config: Mapping[str, Any]) -> Settings:
     root.raw("cluster")
     root.close()
     settings = Settings(
-        network, activation, initialization, inputs, ensemble, dynamics, observables, claim, output, workers, plugins
+        network,
+        activation,
+        initialization,
+        inputs,
+        ensemble,
+        dynamics,
+        observables,
+        claim,
+        output,
+        workers,
+        plugins,
+        features,
     )
     for observable in recorded(observables.record):
+        if network.meta is not None and not observable.any_network:
+            known = ", ".join(name for name, other in OBSERVABLES.items() if other.any_network)
+            right = f"{observable.name} is that of layers of neurons; network=quadratic has {known}"
+            raise SettingsError("observables.record", list(observables.record), right)
         for key, value, right in observable.refusals(settings):
             raise SettingsError(key, value, right)
     return settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simulate.observables.columns import recorded
+from simulate.settings.network import Network
 from simulate.settings.observables import Observables
 from simulate.settings.reader import Reader, SettingsError, boolean, integer
 from simulate.settings.training import Dynamics
@@ -30,11 +31,13 @@ class Ensemble:
     tf32: bool = False
 
 
-def read_ensemble(r: Reader, observables: Observables, dynamics: Dynamics) -> Ensemble:
+def read_ensemble(r: Reader, network: Network, observables: Observables, dynamics: Dynamics) -> Ensemble:
     sampler = r.choice("sampler", ("auto", "dense", "law"))
     heavy = [observable.name for observable in recorded(observables.record) if observable.needs_weights]
     if dynamics.name != "none":
         heavy.append(f"dynamics={dynamics.name}")
+    if network.meta is not None:
+        heavy.append("network=quadratic")
     if sampler == "law" and heavy:
         raise SettingsError("ensemble.sampler", "law", f"{', '.join(heavy)} needs the weights: choose auto or dense")
     out = Ensemble(

@@ -31,10 +31,21 @@ for file in options("activation"):
 
 
 @dataclass(frozen=True)
+class Meta:
+    """The quadratic term of a network of one layer (`simulate.networks.quadratic`), with random meta features of a rank
+    and a seed."""
+
+    epsilon: float
+    rank: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class Network:
     widths: tuple[int, ...]  # hidden widths n_1 .. n_{L-1}
     depth: int  # L, number of weight layers
     outputs: int  # n_L
+    meta: Meta | None = None  # of a quadratic model; None for all other networks
 
     def sizes(self, n_0: int) -> list[int]:
         """n_0, n_1 .. n_L: the sizes of the inputs and of every layer."""
@@ -77,6 +88,11 @@ class Initialization:
 
 
 def read_network(r: Reader) -> Network:
+    if r.choice("kind", ("mlp", "quadratic")) == "quadratic":
+        meta = Meta(r.real("epsilon", 0.0), r.integer("rank", 1, 10**6), r.integer("seed", 0))
+        quadratic = Network((), 1, r.integer("outputs", 1, 2**31 - 1), meta)
+        r.close()
+        return quadratic
     depth = r.integer("depth", 1, 10_000)
 
     def widths(value: Any) -> tuple[int, ...]:

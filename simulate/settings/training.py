@@ -78,7 +78,9 @@ class Loss:
 class Rule:
     """A term that is added to every gradient of any algorithm, as weight decay is: `dynamics.rules={NAME: value}`.
 
-    check and right are those of an `Option`. A rule with the neutral value adds nothing and is left out.
+    check and right are those of an `Option`. A rule with the neutral value adds nothing and is left out. rated: whether
+    its function is given the rates, too. curvature(value): what the term adds to each second derivative of the loss in
+    the parameters over the roots of their rates, so that eta=auto is known; None where it is not one number.
     """
 
     name: str
@@ -86,6 +88,8 @@ class Rule:
     check: Callable[[Any], Any]
     right: str
     neutral: Any = 0.0
+    rated: bool = False
+    curvature: Callable[[Any], float] | None = None
 
 
 def below_one(value: Any) -> float:
@@ -98,7 +102,7 @@ def below_one(value: Any) -> float:
 
 ALGORITHMS: Registry[Algorithm] = Registry("algorithm")
 LOSSES: Registry[Loss] = Registry("loss")
-RULES: Registry[Rule] = Registry("rule")  # none is built in
+RULES: Registry[Rule] = Registry("rule")
 
 ALGORITHMS.add(
     Algorithm(
@@ -149,6 +153,18 @@ ALGORITHMS.add(
         options=(Option("batch", lambda v: integer(v, 1, 10_000), "a whole number from 1 to 10000"),),
         auto_eta=True,
         rests=True,
+    )
+)
+
+
+RULES.add(
+    Rule(
+        "ridge",
+        "(value / 2) sum theta^2 / lambda is added to the loss, the square of parameters over the roots of their rates",
+        lambda v: real(v, 0.0),
+        "a number >= 0",
+        rated=True,
+        curvature=float,
     )
 )
 
@@ -245,8 +261,9 @@ def _training(r: Reader, algorithm: Algorithm, rates: Rates) -> Dynamics:
         "rules": _rules(r),
     }
     common["schedule"] = schedules.checked(r.raw("schedule"), common["steps"], r.key("schedule"))
-    if not eta and common["rules"]:
-        right = "a number > 0: with dynamics.rules the stability bound is not known"
+    unbounded = [name for name in common["rules"] if RULES[name].curvature is None]
+    if not eta and unbounded:
+        right = f"a number > 0: with dynamics.rules={unbounded[0]} the stability bound is not known"
         raise SettingsError(r.key("eta"), "auto", right)
     _, largest = schedules.extremes(common["schedule"], common["steps"])
     if not eta and largest > 1:
@@ -263,7 +280,7 @@ def _rules(r: Reader) -> dict[str, Any]:
     given = r.raw("rules")
     if given == "none":
         return {}
-    known = ", ".join(RULES) or "none; a plugin can register some"
+    known = f"{', '.join(RULES)}; a plugin can register more"
     if not isinstance(given, Mapping):
         raise SettingsError(r.key("rules"), given, f"none, or a mapping of rules to values; known rules: {known}")
     rules = Reader(given, r.key("rules"))

@@ -12,10 +12,10 @@ LAYERWISE = ("network.widths", "dynamics.lambda_b", "dynamics.lambda_W")
 # The settings of `in_short`, by their names in a manifest. One that a data set lacks, or that is null, is left out.
 SHORT = (
     "activation.name", "activation.slope", "activation.expression", "network.width", "network.widths", "network.depth",
-    "network.outputs", "initialization.C_b", "initialization.C_W", "inputs.source", "dynamics.name", "dynamics.steps",
-    "dynamics.eta", "observables.record", "ensemble.sampler", "ensemble.dtype", "ensemble.seed",
+    "network.outputs", "initialization.C_b", "initialization.C_W", "inputs.source", "features.name", "dynamics.name",
+    "dynamics.steps", "dynamics.eta", "observables.record", "ensemble.sampler", "ensemble.dtype", "ensemble.seed",
 )  # fmt: skip
-OPTIONS = ("activation.name", "inputs.source", "dynamics.name")  # they are set as activation=tanh
+OPTIONS = ("activation.name", "inputs.source", "features.name", "dynamics.name")  # they are set as activation=tanh
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,6 +47,8 @@ def in_short(settings: Mapping[str, Any]) -> dict[str, str]:
     flattened = flat(settings)
     if flattened.get("dynamics.name") == "none":
         flattened |= {"dynamics.steps": None, "dynamics.eta": None}
+    if flattened.get("features.name") == "none":
+        flattened["features.name"] = None
     return {
         name.partition(".")[0] if name in OPTIONS else name: printable(str(flattened[name]))
         for name in SHORT

@@ -7,7 +7,6 @@ never interact: one that diverges or converges leaves the others unchanged. The 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +47,7 @@ class Training:
 
 Step = Callable[[Training], None]
 STEPS: dict[str, Step] = {}
-GradientTerm = Callable[[Parameters, Any], Parameters]
+GradientTerm = Callable[..., Parameters]
 GRADIENT_TERMS: dict[str, GradientTerm] = {}
 
 
@@ -60,8 +59,9 @@ def step(name: str) -> Callable[[Step], Step]:
 
 def gradient_term(name: str) -> Callable[[GradientTerm], GradientTerm]:
     """Register the term that the rule of that name adds to the gradient: a function of the parameters and of the rule's
-    value, and of nothing else, that returns a tensor for each tensor of the parameters. It must not change them. Raises
-    ValueError where RULES has no such name."""
+    value, and of nothing else, that returns a tensor for each tensor of the parameters. It must not change them. A rule
+    that is `rated` has the rates of the biases and the weights of each layer as its third argument, a list of pairs.
+    Raises ValueError where RULES has no such name."""
     return implements(RULES, GRADIENT_TERMS, name)
 
 
@@ -105,13 +105,20 @@ def gradient(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float, b
         delta = torch.where(t.arrived[:, None, None], torch.zeros_like(delta), delta)
     of_loss = rate if x is t.x else rate * len(t.x) / x.shape[-2]
     rates = _rates(t, of_loss, bare)
-    terms = _terms(t) if t.dynamics.rules else None  # taken here, because the loop may change the parameters
+    # Both are taken here, because the loop may change the parameters.
+    terms = _terms(t) if t.dynamics.rules else None
+    bent = None
+    if t.parameters.meta is not None:
+        W, b = t.parameters.meta.slope(t.parameters.W[0], t.parameters.b[0], x, delta)
+        bent = Parameters([W], [b])
     for layer in reversed(range(t.parameters.depth)):
         V, signal, (rate_b, rate_W) = t.parameters.W[layer].mT, signals[layer], rates[layer]
         w = descend(delta, signal, V, into.W[layer].mT, rate_W, below=layer > 0)
         into.b[layer].sub_(delta.sum(dim=1), alpha=rate_b)
         if w is not None:
             delta = through_activation(w, t.slope(z[layer - 1], signal))
+    if bent is not None:
+        _descend(t, into, bent, of_loss, bare)
     if terms is not None:
         _descend(t, into, terms, rate, bare)
 
@@ -120,7 +127,8 @@ def _terms(t: Training) -> Parameters:
     """The sum of the terms that rules add to the gradient at the present parameters."""
     total = _zeros(t.parameters)
     for name, value in t.dynamics.rules.items():
-        _add(total, GRADIENT_TERMS[name](t.parameters, value), 1.0)
+        rates = [_rates(t, 1.0)] if RULES[name].rated else []
+        _add(total, GRADIENT_TERMS[name](t.parameters, value, *rates), 1.0)
     if t.arrived is not None:
         _clear(total, t.arrived)
     return total
@@ -154,6 +162,15 @@ def batch_weights(t: Training, number: int) -> Tensor:
     (N, outputs), order = t.y.shape, _batch(t, number)
     weights = torch.zeros(len(order), N, dtype=torch.float64, device=order.device)
     return weights.scatter_(1, order, N / t.dynamics.batch).repeat(1, outputs)
+
+
+@gradient_term("ridge")
+def ridge(parameters: Parameters, value: float, rates: list[tuple[float, float]]) -> Parameters:
+    """value theta / lambda, docs/theory.md (5.46): times lambda, every parameter decays at the rate `value`. Parameters
+    whose rate is zero are none of the model, and have no term."""
+    shares = [[value / rate if rate else 0.0 for rate in both] for both in rates]
+    b = [share * tensor for (share, _), tensor in zip(shares, parameters.b, strict=True)]
+    return Parameters([share * W for (_, share), W in zip(shares, parameters.W, strict=True)], b)
 
 
 @step("gradient_descent")

@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "extending.md").read_text()
 FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECTIONS = dict(part.split("\n", 1) for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:])
 KINDS = ("An activation", "An observable", "A measure", "A claim", "A tensor", "An algorithm", "A rule",
-         "A schedule", "A loss", "A launcher", "A network")  # fmt: skip
+         "A schedule", "A loss", "Feature functions", "A launcher", "A network")  # fmt: skip
 
 
 def extract(folder: Path, *titles: str) -> list[list[str]]:

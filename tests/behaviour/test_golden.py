@@ -114,7 +114,7 @@ class Residual(settings.Network):
 
 
 def later(old: Settings, gamma: float) -> Settings:
-    network = Residual(old.network.widths, old.network.depth, old.network.outputs, gamma)
+    network = Residual(old.network.widths, old.network.depth, old.network.outputs, gamma=gamma)
     return replace(Later(**vars(old)), network=network)
 
 
@@ -134,7 +134,7 @@ def test_a_later_setting_is_inert_at_its_default(name: str, tmp_path: Path, monk
     monkeypatch.setattr(settings, "Settings", Later)
     settings._defaults.cache_clear()
     try:
-        assert with_defaults({})["network"] == {"gamma": 0.0}
+        assert with_defaults({})["network"] == {"meta": None, "gamma": 0.0}
         assert "gamma" not in json.dumps(later(job.settings, 0.0).identity())
         assert later(job.settings, 0.0).identity() == job.settings.identity()
         assert prepare(later(job.settings, 0.0)).digest() == job.digest()

@@ -29,7 +29,7 @@ WRONG = [
     ([*ADAM, "++dynamics.epsilon=0"], "dynamics.epsilon=0", "a number > 0"),
     ([*ADAM, "dynamics.eta=auto"], "dynamics.eta='auto'", "a number > 0: adam has no known stability bound"),
     ([*ADAM, "observables.record=[taylor]"], "observables.record", "nesterov or sgd with loss=mse"),
-    ([*DECAY, "dynamics.rules={wieght_decay: 1}"], "dynamics.rules.wieght_decay=1", "known rules: weight_decay"),
+    ([*DECAY, "dynamics.rules={wieght_decay: 1}"], "dynamics.rules.wieght_decay=1", "known rules: ridge, weight_decay"),
     ([*DECAY, "dynamics.rules={weight_decay: -1}"], "dynamics.rules.weight_decay=-1", ">= 0"),
     ([*DECAY, "dynamics.rules={weight_decay: {a: 1}}"], "dynamics.rules.weight_decay={'a': 1}", ">= 0"),
     ([*DECAY, "dynamics.rules={weight_decay: null}"], "dynamics.rules.weight_decay=None", ">= 0"),
@@ -79,10 +79,10 @@ def test_right_settings_are_read(plugin) -> None:
     assert (momentum.momentum, momentum.batch, momentum.options, momentum.rules) == (0.3, 0, {}, {})
 
 
-def test_without_a_plugin_no_rule_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_plugin_the_ridge_is_the_only_rule(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dynamics=momentum", "dynamics.eta=0.1", "dynamics.rules={weight_decay: 0.1}"]) == 2
     error = capsys.readouterr().err
-    assert "dynamics.rules.weight_decay=0.1: no such rule; known rules: none; a plugin can register some" in error
+    assert "dynamics.rules.weight_decay=0.1: no such rule; known rules: ridge; a plugin can register more" in error
 
 
 def test_rules_are_swept(plugin, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,16 +120,19 @@ def test_exponents_of_the_taylor_models(tmp_path: Path, monkeypatch: pytest.Monk
 def test_one_layer_is_exact(tmp_path: Path) -> None:
     """Every network ends at the primal and dual solution of docs/theory.md (5.4). Negative control: networks whose
     training has not ended."""
-    small = ["workers=1", "ensemble.networks=64", f"output={tmp_path}/a"]
-    (data,) = simulate.sweep("experiment=linear_model", *small)
-    found, _ = series("one_layer", {"precision": 1e-9}, variants([Point(data)]))
-    (model,) = {s.model for s in found}
-    assert model == "tolerance"
+    few = ["workers=1", "ensemble.networks=32", "ensemble.device=cpu", "features=fourier", "inputs.dimension=3"]
+    steps = ["inputs.count=4,40", "dynamics.steps=2000", "observables.steps=[0,2000]", f"output={tmp_path}/a"]
+    sets = simulate.sweep("experiment=linear_model", *few, *steps)
+    assert len(sets) == 4, "under- and overparametrised, without and with a ridge"
+    found, not_tested = series("one_layer", {"precision": 1e-9}, variants([Point(data) for data in sets]))
+    assert not_tested == []
+    assert len(found) == 12
+    assert {s.model for s in found} == {"tolerance"}
     assert max(s.value.max() for s in found) < 1e-10
-    short = ["dynamics.steps=60", "observables.steps=[0,60]", f"output={tmp_path}/b"]
+    short = ["sweep=null", "dynamics.steps=60", "observables.steps=[0,60]", f"output={tmp_path}/b"]
     with pytest.raises(simulate.SettingsError, match="of the error is left"):
-        simulate.sweep("experiment=linear_model", *small[:2], *short)
-    (early,) = simulate.sweep("experiment=linear_model", *small[:2], *short, "claim=null")
+        simulate.sweep("experiment=linear_model", *few, *short)
+    (early,) = simulate.sweep("experiment=linear_model", *few, *short, "claim=null")
     no_series, (refused,) = series("one_layer", {"precision": 1e-9}, variants([Point(early)]))
     assert no_series == []
     assert "of the error is left" in refused.reason

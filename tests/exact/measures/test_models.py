@@ -1,11 +1,11 @@
-"""Measures of Taylor models and of networks of one layer find planted errors."""
+"""Measures of Taylor models find planted errors."""
 
 import itertools
 
 import numpy as np
 
-from analysis.measures.models import one_layer, taylor_error, taylor_mean_error
-from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, holds, inputs_of, rows, signs
+from analysis.measures.models import taylor_error, taylor_mean_error
+from tests.exact.measures.rows import Array, Rows, Wanted, expect, holds, inputs_of, rows, signs
 
 GRAM = np.array([[1.0, 0.5], [0.5, 0.9]])
 TARGET = 2.0
@@ -116,41 +116,3 @@ def test_taylor_mean_error() -> None:
 
     swapped = data.exchanged("taylor", (1, 0, 2), (2, 0, 2))
     holds(check, data, data.scaled("taylor"), data.scaled("z"), swapped, data.exchanged("z", (0, 1), (0, 2)))
-
-
-def test_one_layer() -> None:
-    """Each network ends where least squares in (b, W) takes it from its start, but for one that is off by 0.3."""
-    x, y = np.array([[1.0, 2.0, 0.5], [-0.5, 1.0, 1.0], [0.3, -1.0, 2.0]]), np.array([[1.0, 0.5], [-1.0, 2.0]])
-    steps, unit = 2000, np.sqrt(np.mean(y**2))
-    data = rows(
-        "activation=linear",
-        "initialization=gaussian",
-        "network.depth=1",
-        "network.width=[]",
-        "network.outputs=2",
-        "dynamics=gradient_descent",
-        "dynamics.lambda_b=0",
-        "dynamics.eta=0.2",
-        f"dynamics.steps={steps}",
-        "dynamics.lambda_b=0.5",
-        "dynamics.lambda_W=1.5",
-        "observables.record=[outputs]",
-        f"observables.steps=[0,{steps}]",
-        x=x,
-        y=y,
-    )
-    start = np.random.default_rng(0).normal(size=(2, 3, NETWORKS))
-    # The NTK of one layer is lambda_b + lambda_W x.x'/n_0 at every time.
-    H = 0.5 + 1.5 * x @ x.T / 3
-    end = start + np.einsum("ab,ibm->iam", H[:, :2] @ np.linalg.inv(H[:2, :2]), y.T[:, :, None] - start[:, :2])
-    end[1, 2, 5] += 0.3
-    data.fill("z", 1, lambda i, a: start[i, a]).fill("z", 1, lambda i, a: end[i, a], step=steps)
-
-    def check(data: Rows) -> None:
-        deviations = {"primal": 0.3 / unit, "dual": 0.3 / unit, "primal - dual": 0.0}
-        components = {name: (deviation, 0.0, 1.0) for name, deviation in deviations.items()}
-        expect(list(one_layer(data.point, None)), Wanted("deviation", 1, steps, components))
-
-    holds(check, data, data.scaled("z"), data.exchanged("z", (0, 2), (1, 2)))
-    (measured,) = one_layer(data.point, None)
-    assert np.ptp(measured.estimate.replicates, axis=0).max() == 0  # no sampling error

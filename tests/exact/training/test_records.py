@@ -54,9 +54,9 @@ def test_algorithms_with_stages_are_followed(plugin) -> None:
 
 
 def test_every_record_says_what_it_is() -> None:
-    for record in (*ALGORITHMS.values(), *LOSSES.values()):
+    for record in (*ALGORITHMS.values(), *LOSSES.values(), *RULES.values()):
         assert record.meaning
-    assert dict(RULES) == {}
+    assert [*RULES] == ["ridge"]
 
 
 def test_every_algorithm_has_a_file_of_settings() -> None:
