@@ -17,6 +17,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     preactivations,
     representations,
     trained,
+    trained_cumulants,
 )
 from analysis.measures.depth import exponent_of, slope_of
 from analysis.measures.measured import MEASURES, Measure
