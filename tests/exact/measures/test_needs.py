@@ -41,6 +41,7 @@ TRAINABLE = {
     "kernel_movement": (TRAINED, 1, 2),
     "ntk_change_size": (TRAINED, 1, 2),
     "kernel_change_size": (TRAINED, 1, 2),
+    **dict.fromkeys(("trained_mean1", "trained_covariance1", "trained_third", "trained_fourth"), (TRAINED, 1, 2)),
     "taylor_error": (TAYLOR, 1, 2),
     "taylor_mean_error": (TAYLOR, 1, 2),
     "one_layer": (ONE_LAYER, 1, 2),
