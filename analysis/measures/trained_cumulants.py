@@ -98,6 +98,18 @@ def _label(point: Point, index: Index) -> str:
     return label_of((index[0] // point.D,), samples if len(samples) == 2 else samples[:1])
 
 
+def beyond_own_kernel(point: Point) -> tuple[Callable[[int, int], Array], Array]:
+    """z - z^(1) of every network, (M, P), as a function of the place of a step among those recorded and the step, and
+    the coefficients (S, P) of 1/n of its mean, docs/theory.md (5.29) without the term with Theta1."""
+    own, exact, y = with_own_kernels(point), order_n(point), targets(point).T.ravel()
+    start, H = composite(point, outputs(point, 0)), kernels(point)
+
+    def left(place: int, step: int) -> Array:
+        return composite(point, outputs(point, step) - linear_in_z(point, step)) - own[place].shift(start, H, y)
+
+    return left, exact.mean1 - np.stack([at_step.mean1 for at_step in own])
+
+
 @measure(
     "trained_mean1",
     tensor="n dz(t)",
@@ -114,14 +126,11 @@ def trained_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
     Theta1, which is not tested here. The variance of n (z - z^(1)) stays finite as n grows, where that of
     n (z - z_frozen) grows as n.
     """
-    own, exact, y = with_own_kernels(point), order_n(point), targets(point).T.ravel()
-    start, H = composite(point, outputs(point, 0)), kernels(point)
+    left, predicted = beyond_own_kernel(point)
 
     def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
-        left = composite(point, outputs(point, step) - linear_in_z(point, step)) - own[place].shift(start, H, y)
-        return estimators.mean(left[:, [p for (p,) in chosen]])
+        return estimators.mean(left(place, step)[:, [p for (p,) in chosen]])
 
-    predicted = exact.mean1 - np.stack([at_step.mean1 for at_step in own])
     yield from over_steps(
         point, "n dz(t)", lambda step: [(p,) for p in with_spread(point, step, ROUNDING)], estimate, predicted
     )
