@@ -35,6 +35,7 @@ TRAINABLE = {
     ),
     "algorithm_difference": (TRAINED, 1, 2),
     "algorithm_coefficient": (TRAINED, 1, 2),
+    "algorithm_mean1": (TRAINED, 1, 2),
     "ntk_change": (FLOW, 1, 1),
     "ntk_change_of_step": (TRAINED, 2, 2),
     "ntk_movement": (TRAINED, 1, 2),

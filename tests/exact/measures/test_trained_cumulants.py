@@ -1,12 +1,16 @@
 """Cumulants of trained outputs with controls: what is measured is what is planted, and the theory is the engine's."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from scipy.stats import kstat
 
 from analysis import theory
+from analysis.measures.algorithms import algorithm_mean1
 from analysis.measures.trained_cumulants import trained_covariance1, trained_fourth, trained_mean1, trained_third
 from analysis.theory import composite
-from analysis.theory.own_kernel import own_kernel
+from analysis.theory.own_kernel import OwnKernel, own_kernel
 from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, holds, inputs_of, rows
 from tests.exact.theory.test_own_kernel import first_order
 
@@ -15,15 +19,15 @@ Y, ETA, STEPS, WIDTH = np.array([[1.0, 0.7], [-0.6, 2.0]]), 0.3, (2, 6), 8
 OUTPUTS, SAMPLES = 2, 3
 
 
-def made() -> tuple[Rows, dict[int, dict[str, Array]]]:
+def made(eta: float = ETA, seed: int = 0) -> tuple[Rows, dict[int, dict[str, Array]]]:
     """Rows of random networks, and by step their outputs z, z_frozen and the shift d, (M, outputs, samples)."""
     data = rows(
         "activation=sin", "initialization=critical", "network.depth=2", f"network.width={WIDTH}", "network.outputs=2",
-        "dynamics=gradient_descent", "dynamics.lambda_b=0.5", f"dynamics.eta={ETA}", f"dynamics.steps={STEPS[-1]}",
+        "dynamics=gradient_descent", "dynamics.lambda_b=0.5", f"dynamics.eta={eta}", f"dynamics.steps={STEPS[-1]}",
         "observables.record=[outputs,kernel,ntk]", f"observables.steps=[0,{STEPS[0]},{STEPS[1]}]",
         x=inputs_of(GRAM), y=Y,
     )  # fmt: skip
-    rng, P = np.random.default_rng(0), OUTPUTS * SAMPLES
+    rng, P = np.random.default_rng(seed), OUTPUTS * SAMPLES
     flow = theory.flow("sin", 2, 0.0, 1.0, inputs_of(GRAM), 0.5, 1.0, tensors=("K", "Theta"))
     assert flow.Theta is not None
     Theta = np.kron(np.eye(OUTPUTS), flow.Theta[-1])
@@ -40,7 +44,7 @@ def made() -> tuple[Rows, dict[int, dict[str, Array]]]:
         # Train samples of both outputs first, as `first_order` wants them, and back.
         zs = first_order(
             Theta[np.ix_(order, order)], h[:, order][:, :, order], start.reshape(NETWORKS, P)[:, order], Y.T.ravel(),
-            ETA, step,
+            eta, step,
         )  # fmt: skip
         frozen, d = (z[:, np.argsort(order)].reshape(start.shape) for z in zs)
         z = frozen + d + 0.2 * frozen**2 + 0.3 * rng.normal(size=start.shape)
@@ -51,11 +55,14 @@ def made() -> tuple[Rows, dict[int, dict[str, Array]]]:
 
 DATA, BY_STEP = made()
 ENGINE = theory.trained_to_order_n("sin", 2, 0.0, 1.0, inputs_of(GRAM), Y, ETA, STEPS, lambda_b=0.5)
-OWN = own_kernel(
-    theory.flow("sin", 2, 0.0, 1.0, inputs_of(GRAM), 0.5, 1.0, tensors=composite.TENSORS),
-    Y, ETA, STEPS, "gradient_descent",
-)  # fmt: skip
-TRAIN_LEFT = [ENGINE.covariance[at][0, 0] / GRAM[0, 0] for at in (0, 1)]
+
+
+def own(eta: float) -> list[OwnKernel]:
+    flow = theory.flow("sin", 2, 0.0, 1.0, inputs_of(GRAM), 0.5, 1.0, tensors=composite.TENSORS)
+    return own_kernel(flow, Y, eta, STEPS, "gradient_descent")
+
+
+OWN = own(ETA)
 WRONG = [DATA.scaled("z"), DATA.exchanged("z", (0, 2), (1, 2)), DATA.exchanged("z", (0, 0), (0, 2))]
 
 
@@ -155,3 +162,28 @@ def test_trained_fourth() -> None:
         expect(list(trained_fourth(data.point, None)), *wanted("n k4(t)", values, predicted))
 
     holds(check, DATA, *WRONG, DATA.scaled("g"), DATA.exchanged("g", (0, 2), (1, 2)))
+
+
+def test_algorithm_mean1() -> None:
+    """The difference of what two algorithms leave beyond the answer to the own NTK. Descent at two step sizes."""
+    other, by_step = made(eta=0.2, seed=1)
+    engine = theory.trained_to_order_n("sin", 2, 0.0, 1.0, inputs_of(GRAM), Y, 0.2, STEPS, lambda_b=0.5)
+    values, predicted = [], []
+    for at, step in enumerate(STEPS):
+        mine, others = ((s["z"] - s["frozen"] - s["d"]).mean(axis=0) for s in (BY_STEP[step], by_step[step]))
+        left = ENGINE.mean1[at] - OWN[at].mean1 - (engine.mean1[at] - own(0.2)[at].mean1)
+        values.append({f"{i},{a}": (mine - others)[i, a] for i in range(OUTPUTS) for a in range(SAMPLES)})
+        predicted.append({f"{i},{a}": left[i * SAMPLES + a] for i in range(OUTPUTS) for a in range(SAMPLES)})
+
+    def check(point: Rows, reference: Rows) -> None:
+        found = list(algorithm_mean1(point.point, reference.point, None))
+        expect(found, *wanted("n (z - z')(t)", values, predicted))
+
+    check(DATA, other)
+    check(DATA.with_diverged(), other.with_diverged())
+    for wrong in ((other, DATA), (DATA.scaled("z"), other), (DATA, other.scaled("H"))):
+        with pytest.raises(AssertionError):
+            check(*wrong)
+    assert not list(algorithm_mean1(DATA.point, DATA.point, None))
+    with pytest.raises(ValueError, match="not the networks and steps of"):
+        list(algorithm_mean1(DATA.point, replace(other, states=other.states[:-1]).point, None))
