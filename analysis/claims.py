@@ -10,6 +10,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     controls,
     differentials,
     exact,
+    generalisation,
     laws,
     models,
     ntk,

@@ -60,25 +60,35 @@ def kernels(point: Point) -> Array:
     return H
 
 
+def last_kernels(point: Point) -> Array:
+    """g(0) of the last layer of every network, (M, D, D), given which z(0) is Gaussian with this covariance."""
+    g = np.zeros((int(point.finite.sum()), point.D, point.D))
+    for column, (a, b) in zip(point.read("g", point.depth, 0).T, point.columns("g"), strict=True):
+        g[:, a, b] = g[:, b, a] = column
+    return g
+
+
 def over_steps(
     point: Point,
     tensor: str,
     components: Callable[[int], list[Index]],
     estimates: Callable[[int, int, list[Index]], Estimate],
     predicted: Array,
+    sizes: Array | None = None,
 ) -> Iterator[Measured]:
     """n times the estimates at every recorded step of training.
 
     components(step): composite indices. estimates(place, step, components): of the step at this place among those that
-    are recorded. predicted (S, P, ..): of the steps. Deviations are in units of the largest prediction of each
-    component over the steps.
+    are recorded. predicted (S, P, ..): of the steps. Deviations are in units of the largest size of each component over
+    the steps; sizes are those of the predictions if none are given.
     """
     at = [(place, step) for place, step in enumerate(point.data.layout.steps) if step]
     chosen = {step: components(step) for _, step in at}
     size: dict[Index, float] = {}
+    unit = predicted if sizes is None else sizes
     for place, step in at:
         for index in chosen[step]:
-            size[index] = max(size.get(index, 0.0), abs(predicted[place][index]))
+            size[index] = max(size.get(index, 0.0), abs(unit[place][index]))
     for place, step in at:
         if chosen[step]:
             yield Measured(
@@ -211,10 +221,7 @@ def trained_fourth(point: Point, layers: Layers) -> Iterator[Measured]:
     That of z_frozen = u.z(0) + a constant is replaced by three times the variance of u.g(0)u, which it is at every
     width, since outputs are Gaussian given the kernel g(0) of the last layer.
     """
-    g = np.zeros((int(point.finite.sum()), point.D, point.D))
-    for column, (a, b) in zip(point.read("g", point.depth, 0).T, point.columns("g"), strict=True):
-        g[:, a, b] = g[:, b, a] = column
-    N = len(targets(point))
+    g, N = last_kernels(point), len(targets(point))
 
     def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
         columns, u = [index[0] for index in chosen], np.eye(point.D)
