@@ -43,7 +43,8 @@ THEORY = (
     "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
     "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
     "linear_training", "composite", "movement", "losses", "responses", "cumulants", "own_kernel", "nodes",
-    "order_n", "generalisation", "linear_model", "finite_width", "gauss_rule", "kernel_chain", "second_order", "__init__",
+    "order_n", "generalisation", "linear_model", "finite_width", "gauss_rule", "kernel_chain",
+    "second_order", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {

@@ -1,5 +1,7 @@
 """A measure states in words what it needs and a point lacks, in the same words before and after networks are drawn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,10 +45,12 @@ TRAINABLE = {
     "ntk_change_size": (TRAINED, 1, 2),
     "kernel_change_size": (TRAINED, 1, 2),
     **dict.fromkeys(("trained_mean1", "trained_covariance1", "trained_third", "trained_fourth"), (TRAINED, 1, 2)),
+    **dict.fromkeys(("squared_error", "wrong_sign"), (TRAINED, 1, 2)),
     "taylor_error": (TAYLOR, 1, 2),
     "taylor_mean_error": (TAYLOR, 1, 2),
     "one_layer": (ONE_LAYER, 1, 2),
 }
+ON_TEST_TARGETS = ("squared_error", "wrong_sign")  # they need the targets of test samples, too
 
 
 def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
@@ -63,7 +67,8 @@ def sufficient(name: str, *changes: str) -> Rows:
     """A point that has everything that a test needs, with these changes."""
     if name in TRAINABLE:
         overrides, train, count = TRAINABLE[name]
-        return trained(*overrides, *changes, train=train, count=count)
+        data = trained(*overrides, *changes, train=train, count=count)
+        return replace(data, given=(data.given[0], np.ones((count, 1)), train)) if name in ON_TEST_TARGETS else data
     given, x = [EVERYTHING, *SCALED], inputs_of(GRAM)
     if name == "K_exponential":
         given, x = [EVERYTHING, *OFF], np.array(RAY)

@@ -66,16 +66,19 @@ OWN = own(ETA)
 WRONG = [DATA.scaled("z"), DATA.exchanged("z", (0, 2), (1, 2)), DATA.exchanged("z", (0, 0), (0, 2))]
 
 
-def wanted(tensor: str, values: list[dict[str, float]], predicted: list[dict[str, float]]) -> list[Wanted]:
-    """What a measure has to yield; components are in units of the largest of their predictions over the steps."""
-    size: dict[str, float] = {}
-    for at_step in predicted:
-        for label, value in at_step.items():
-            size[label] = max(size.get(label, 0.0), abs(value))
+def wanted(
+    tensor: str, values: list[dict[str, float]], predicted: list[dict[str, tuple[float, float]]]
+) -> list[Wanted]:
+    """What a measure has to yield, with predictions and their sizes; the scale is the largest size over the steps."""
+    size = {label: max(at_step[label][1] for at_step in predicted) for label in predicted[0]}
     return [
-        Wanted(tensor, 2, step, {label: (WIDTH * value[label], at_step[label], size[label]) for label in value})
+        Wanted(tensor, 2, step, {label: (WIDTH * value[label], at_step[label][0], size[label]) for label in value})
         for step, value, at_step in zip(STEPS, values, predicted, strict=True)
     ]
+
+
+def with_size(predicted: dict[str, float]) -> dict[str, tuple[float, float]]:
+    return {label: (value, abs(value)) for label, value in predicted.items()}
 
 
 def test_trained_mean1() -> None:
@@ -84,7 +87,7 @@ def test_trained_mean1() -> None:
         mean = (at_step["z"] - at_step["frozen"] - at_step["d"]).mean(axis=0)
         left = (ENGINE.mean1[at] - OWN[at].mean1).reshape(OUTPUTS, SAMPLES)
         values.append({f"{i},{a}": mean[i, a] for i in range(OUTPUTS) for a in range(SAMPLES)})
-        predicted.append({f"{i},{a}": left[i, a] for i in range(OUTPUTS) for a in range(SAMPLES)})
+        predicted.append(with_size({f"{i},{a}": left[i, a] for i in range(OUTPUTS) for a in range(SAMPLES)}))
 
     def check(data: Rows) -> None:
         expect(list(trained_mean1(data.point, None)), *wanted("n dz(t)", values, predicted))
@@ -107,7 +110,7 @@ def test_trained_covariance1() -> None:
             p, q = i * SAMPLES + a, i * SAMPLES + b
             theory_[f"{i},{a}{b}"] = ENGINE.covariance1[at][p, q] - OWN[at].covariance1[p, q]
         values.append(value)
-        predicted.append(theory_)
+        predicted.append(with_size(theory_))
 
     def check(data: Rows) -> None:
         expect(list(trained_covariance1(data.point, None)), *wanted("n dCov(t)", values, predicted))
@@ -132,7 +135,7 @@ def test_trained_third() -> None:
         k3 = {f"{i},{a}": kstat(at_step["z"][:, i, a], 3) - kstat(at_step["frozen"][:, i, a], 3) for i, a in columns}
         assert ENGINE.third is not None
         values.append(k3)
-        predicted.append({f"{i},{a}": ENGINE.third[at][(i * SAMPLES + a,) * 3] for i, a in columns})
+        predicted.append(with_size({f"{i},{a}": ENGINE.third[at][(i * SAMPLES + a,) * 3] for i, a in columns}))
 
     def check(data: Rows) -> None:
         expect(list(trained_third(data.point, None)), *wanted("n k3(t)", values, predicted))
@@ -156,7 +159,7 @@ def test_trained_fourth() -> None:
         }
         assert ENGINE.fourth is not None
         values.append(k4)
-        predicted.append({f"{i},{a}": ENGINE.fourth[at][(i * SAMPLES + a,) * 4] for i, a in columns})
+        predicted.append(with_size({f"{i},{a}": ENGINE.fourth[at][(i * SAMPLES + a,) * 4] for i, a in columns}))
 
     def check(data: Rows) -> None:
         expect(list(trained_fourth(data.point, None)), *wanted("n k4(t)", values, predicted))
@@ -173,7 +176,7 @@ def test_algorithm_mean1() -> None:
         mine, others = ((s["z"] - s["frozen"] - s["d"]).mean(axis=0) for s in (BY_STEP[step], by_step[step]))
         left = ENGINE.mean1[at] - OWN[at].mean1 - (engine.mean1[at] - own(0.2)[at].mean1)
         values.append({f"{i},{a}": (mine - others)[i, a] for i in range(OUTPUTS) for a in range(SAMPLES)})
-        predicted.append({f"{i},{a}": left[i * SAMPLES + a] for i in range(OUTPUTS) for a in range(SAMPLES)})
+        predicted.append(with_size({f"{i},{a}": left[i * SAMPLES + a] for i in range(OUTPUTS) for a in range(SAMPLES)}))
 
     def check(point: Rows, reference: Rows) -> None:
         found = list(algorithm_mean1(point.point, reference.point, None))
