@@ -24,12 +24,12 @@ class Expansion:
 
     @property
     def coefficient(self) -> Array:
-        """(S, P)"""
+        """(S, P), of docs/theory.md (5.41) and (5.42)."""
         return np.asarray(sum(self.parts.values()))
 
     @property
     def size(self) -> Array:
-        """The sum of the sizes of the parts, (S, P)."""
+        """The sum of the sizes of the parts, (S, P), of docs/theory.md (5.41) and (5.42)."""
         return np.asarray(sum(np.abs(part) for part in self.parts.values()))
 
 
