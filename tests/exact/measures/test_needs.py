@@ -29,28 +29,23 @@ TRAINED = [
 TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
 FLOW = [*TRAINED, "dynamics=gradient_flow"]
 ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
+ON_TEST_TARGETS = ("squared_error", "wrong_sign")  # they need the targets of test samples, too
 # Points at which tests of trained networks can be judged: overrides, and the numbers of train samples and samples.
 TRAINABLE = {
     **dict.fromkeys(
         ("trained_mean", "trained_covariance", "trained_skewness", "trained_kurtosis", "trained_mean_coefficient"),
         (TRAINED, 1, 2),
     ),
-    "algorithm_difference": (TRAINED, 1, 2),
-    "algorithm_coefficient": (TRAINED, 1, 2),
-    "algorithm_mean1": (TRAINED, 1, 2),
+    **dict.fromkeys(("algorithm_difference", "algorithm_coefficient", "algorithm_mean1"), (TRAINED, 1, 2)),
     "ntk_change": (FLOW, 1, 1),
     "ntk_change_of_step": (TRAINED, 2, 2),
-    "ntk_movement": (TRAINED, 1, 2),
-    "kernel_movement": (TRAINED, 1, 2),
-    "ntk_change_size": (TRAINED, 1, 2),
-    "kernel_change_size": (TRAINED, 1, 2),
+    **dict.fromkeys(("ntk_movement", "kernel_movement", "ntk_change_size", "kernel_change_size"), (TRAINED, 1, 2)),
     **dict.fromkeys(("trained_mean1", "trained_covariance1", "trained_third", "trained_fourth"), (TRAINED, 1, 2)),
-    **dict.fromkeys(("squared_error", "wrong_sign"), (TRAINED, 1, 2)),
+    **dict.fromkeys(ON_TEST_TARGETS, (TRAINED, 1, 2)),
     "taylor_error": (TAYLOR, 1, 2),
     "taylor_mean_error": (TAYLOR, 1, 2),
     "one_layer": (ONE_LAYER, 1, 2),
 }
-ON_TEST_TARGETS = ("squared_error", "wrong_sign")  # they need the targets of test samples, too
 
 
 def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
@@ -58,8 +53,6 @@ def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
 
 
 OFF = ["initialization=gaussian", "initialization.C_W=1.5"]
-
-
 DEEP = ["network.depth=3", "observables.layers=all"]
 
 
