@@ -21,7 +21,7 @@ from analysis.measures.solved import (
     targets,
     with_own_kernels,
 )
-from analysis.measures.trained import ROUNDING, linear_in_z, outputs
+from analysis.measures.trained import ROUNDING, SPREAD, linear_in_z, outputs
 from analysis.points import Point
 
 # Share of the variance at the start. Where less is left, an output's fluctuations at order 1/n are at usual widths as
@@ -166,7 +166,7 @@ def trained_covariance1(point: Point, layers: Layers) -> Iterator[Measured]:
     start, H = composite(point, outputs(point, 0)), kernels(point)
 
     def pairs(step: int) -> list[Index]:
-        kept = with_spread(point, step, ROUNDING)
+        kept = with_spread(point, step, SPREAD)
         return [(p, q) for p in kept for q in kept if p <= q and p // point.D == q // point.D]
 
     def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
