@@ -14,7 +14,7 @@
 2.0
 """
 
-from analysis.theory import finite_width, linear_model, movement, ntk_chain
+from analysis.theory import finite_width, generalisation, linear_model, movement, ntk_chain, own_kernel
 from analysis.theory.activations import activation
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
@@ -47,11 +47,13 @@ __all__ = [
     "exponents",
     "finite_width",
     "flow",
+    "generalisation",
     "iterated",
     "linear_model",
     "movement",
     "next_order",
     "ntk_chain",
+    "own_kernel",
     "response",
     "six_point",
     "trained",

@@ -15,7 +15,7 @@ from tests.statistical.test_training import SMALL, largest_pull
 def test_trained_means_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After two and after six steps, train and test samples; seed 0. False alarms: 1e-3 for all series together.
     Negative control: a coefficient that is too large by a half."""
-    small = [*SMALL, "network.depth=2", "ensemble.networks=3000", "dynamics.steps=6", "observables.layers=[2]"]
+    small = ["network.width=48,64,96,128", *SMALL[1:], "ensemble.networks=3000", "dynamics.steps=6"]
     sets = simulate.sweep("experiment=trained_cumulants", "claim=null", *small, "observables.steps=[0,2,6]",
                           "observables.record=[outputs,ntk]", f"output={tmp_path}/a")  # fmt: skip
     pull, limit = largest_pull("trained_mean1", sets)
