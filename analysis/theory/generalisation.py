@@ -74,5 +74,4 @@ def _joint(targets: ArrayLike) -> Array:
 
 def _diagonal(tensor: Array, order: int) -> Array:
     """(S, P) of (S, P, .., P) with so many P."""
-    P = np.arange(tensor.shape[-1])
-    return np.asarray(tensor[:, *[P] * order])
+    return np.asarray(np.einsum(f"s{'p' * order}->sp", tensor))
