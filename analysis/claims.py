@@ -11,6 +11,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     differentials,
     differentials_controlled,
     exact,
+    generalisation,
     laws,
     linear_models,
     models,
@@ -21,6 +22,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     quadratic,
     representations,
     trained,
+    trained_cumulants,
 )
 from analysis.measures.depth import exponent_of, slope_of
 from analysis.measures.measured import MEASURES, Measure

@@ -9,7 +9,8 @@ from analysis import estimators
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
 from analysis.measures.solved import arrived, closed_form, last_step, targets
-from analysis.measures.trained import end_known, measured_at_end, order_n_mean
+from analysis.measures.trained import ROUNDING, end_known, measured_at_end, order_n_mean
+from analysis.measures.trained_cumulants import Index, beyond_own_kernel, every_step_known, over_steps, with_spread
 from analysis.points import Point
 
 
@@ -83,3 +84,40 @@ def algorithm_coefficient(point: Point, reference: Point, layers: Layers) -> Ite
     predicted = np.array([shift[t, i] for i, t in columns])
     labels = [label_of((i,), (t,)) for i, t in columns]
     yield measured_at_end("n (z - z')", point, labels, estimate, predicted, np.abs(predicted))
+
+
+def same_training(point: Point, reference: Point) -> Iterator[str]:
+    """Where both are trained alike there is no difference to predict."""
+    if point.settings["dynamics"] == reference.settings["dynamics"]:
+        yield f"dynamics={point.settings['dynamics']['name']}: the two are one algorithm"
+
+
+@measure(
+    "algorithm_mean1",
+    tensor="n (z - z')(t)",
+    symbol=r"$n\,\mathrm{E}(z-z')$",
+    families=("z", "H"),
+    steps="both",
+    smooth=True,
+    paired=True,
+    needs=every_step_known,
+    undefined=same_training,
+)
+def algorithm_mean1(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
+    """n E(z - z') of two algorithms on the same networks at every recorded step, each less what it would be if the
+    network answered to first order to its own NTK at the start: the difference of docs/theory.md (5.29) without its
+    first term. What it would be has the difference of the means at infinite width, which early is not zero."""
+    if point.addresses != reference.addresses or point.data.layout.steps != reference.data.layout.steps:
+        raise ValueError(f"{point.data.path}: not the networks and steps of {reference.data.path}")
+    (left, predicted), (other, of_other) = (beyond_own_kernel(trained) for trained in (point, reference))
+    both = point.finite & reference.finite
+
+    def components(step: int) -> list[Index]:
+        kept = {p for trained in (point, reference) for p in with_spread(trained, step, ROUNDING)}
+        return [(p,) for p in sorted(kept)]
+
+    def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
+        difference = left(place, step)[both[point.finite]] - other(place, step)[both[reference.finite]]
+        return estimators.mean(difference[:, [p for (p,) in chosen]])
+
+    yield from over_steps(point, "n (z - z')(t)", components, estimate, predicted - of_other)

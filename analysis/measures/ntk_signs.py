@@ -44,8 +44,8 @@ def _products(point: Point) -> Array:
     any_widths=True,
 )
 def F_signs(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E z_ia z_jb H_ij;cd is F_acbd of docs/theory.md (2.6), with the mean over the last layer's weights of docs/
-    theory.md (7.19) and the controls of docs/theory.md (7.18)."""
+    """n E z_ia z_jb H_ij;cd is F_acbd of docs/theory.md (2.6), with the mean over the last layer's weights that
+    docs/theory.md (7.19) gives, and the controls of docs/theory.md (7.18)."""
     for layer in chosen_layers(point, "F", layers):
         X, samples, x = predicted(point, "F", TENSORS, layer), point.columns("F"), point.read("F", layer)
         rest = x - fitted(x, point.once("linear controls", of_mean_zero))

@@ -12,6 +12,8 @@ from analysis.points import FOUR_POINT_SAMPLES, Point, flow_of
 from analysis.stages import STAGES
 from analysis.theory import composite, movement
 from analysis.theory.order_n import TrainedToOrderN, of_flow
+from analysis.theory.own_kernel import OwnKernel, own_kernel
+from analysis.theory.recursion import Flow
 from simulate.settings.reader import SettingsError
 from simulate.settings.schedules import etas
 
@@ -88,6 +90,15 @@ def last_step(point: Point) -> int:
     return int(point.data.layout.steps[-1])
 
 
+def _points(inputs: tuple[Any, ...]) -> int | None:
+    return POINTS if len(inputs) > FOUR_POINT_SAMPLES else None
+
+
+def _at_start(network: tuple[Any, ...]) -> Flow:
+    """The tensors at the start from which order 1/n follows. network: the first eight arguments of `flow_of`."""
+    return flow_of(*network, composite.TENSORS, _points(network[4]))
+
+
 @lru_cache(maxsize=16)
 def _order_n(
     network: tuple[Any, ...],
@@ -101,8 +112,7 @@ def _order_n(
 ) -> TrainedToOrderN:
     """network: the first eight arguments of `flow_of`."""
     activation, _, C_b, C_W, inputs, _, lambda_W, ratios = network
-    points = POINTS if len(inputs) > FOUR_POINT_SAMPLES else None
-    at_start = flow_of(*network, composite.TENSORS, points)
+    at_start, points = _at_start(network), _points(inputs)
     hidden = movement.hidden_tensors(at_start, activation, C_b, C_W, lambda_W, ratios, points)
     return of_flow(at_start, hidden, np.array(targets), each_eta, steps, algorithm, momentum, loss, batch)
 
@@ -126,6 +136,14 @@ def order_n(point: Point) -> TrainedToOrderN:
         rule["loss"],
         options.get("batch") or None,
     )
+
+
+def with_own_kernels(point: Point) -> list[OwnKernel]:
+    """Networks that answer to first order to their own NTK, at every recorded step, docs/theory.md (5.28)."""
+    rule = rule_of(point)
+    momentum = options_of(rule).get("momentum", 0.0)
+    at_start, steps = _at_start(point.network(point.samples[0])), point.data.layout.steps
+    return own_kernel(at_start, targets(point), etas_of(rule), steps, rule["name"], momentum)
 
 
 def by_sample(point: Point, values: Array) -> Array:

@@ -14,7 +14,15 @@
 2.0
 """
 
-from analysis.theory import finite_width, linear_model, movement, ntk_chain, quadratic_model
+from analysis.theory import (
+    finite_width,
+    generalisation,
+    linear_model,
+    movement,
+    ntk_chain,
+    own_kernel,
+    quadratic_model,
+)
 from analysis.theory.activations import activation
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
@@ -47,11 +55,13 @@ __all__ = [
     "exponents",
     "finite_width",
     "flow",
+    "generalisation",
     "iterated",
     "linear_model",
     "movement",
     "next_order",
     "ntk_chain",
+    "own_kernel",
     "quadratic_model",
     "response",
     "six_point",

@@ -39,7 +39,7 @@ def tabulated(
     converged: Callable[[Array], bool],
 ) -> LogTable | None:
     """The table of functions(g), (N,) -> (N, functions), of the first of the degrees whose coefficients (degree + 1,
-    functions) have converged; None where none has."""
+    functions) have converged; None where none has. docs/theory.md (17.16) and (17.18) average over such functions."""
 
     def values(x: Array) -> Array:
         return functions(np.exp(np.log(high * low) / 2 + np.log(high / low) / 2 * x))

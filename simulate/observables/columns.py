@@ -15,10 +15,6 @@ from simulate.registry import Registry
 Refusal = tuple[str, object, str]  # a setting, its value, what would be right
 
 
-def _no_cost(D: int, outputs: int) -> int:
-    return 0
-
-
 def _no_refusal(settings: Any) -> Iterable[Refusal]:
     return ()
 
@@ -59,8 +55,8 @@ class Observable:
     refusals: Callable[[Any], Iterable[Refusal]] = _no_refusal
     choosable: bool = False
     any_network: bool = False
-    pulled: Callable[[int, int], int] = _no_cost
-    pulled_once: Callable[[int, int], int] = _no_cost
+    pulled: Callable[[int, int], int] = lambda D, outputs: 0
+    pulled_once: Callable[[int, int], int] = lambda D, outputs: 0
     tangents: int = 0
     tangents_of: int | None = None
     copies: int = 0

@@ -1,5 +1,7 @@
 """A measure states in words what it needs and a point lacks, in the same words before and after networks are drawn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,20 +31,19 @@ TRAINED = [
 TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
 FLOW = [*TRAINED, "dynamics=gradient_flow"]
 ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
+ON_TEST_TARGETS = ("squared_error", "wrong_sign")  # they need the targets of test samples, too
 # Points at which tests of trained networks can be judged: overrides, and the numbers of train samples and samples.
 TRAINABLE = {
     **dict.fromkeys(
         ("trained_mean", "trained_covariance", "trained_skewness", "trained_kurtosis", "trained_mean_coefficient"),
         (TRAINED, 1, 2),
     ),
-    "algorithm_difference": (TRAINED, 1, 2),
-    "algorithm_coefficient": (TRAINED, 1, 2),
+    **dict.fromkeys(("algorithm_difference", "algorithm_coefficient", "algorithm_mean1"), (TRAINED, 1, 2)),
     "ntk_change": (FLOW, 1, 1),
     "ntk_change_of_step": (TRAINED, 2, 2),
-    "ntk_movement": (TRAINED, 1, 2),
-    "kernel_movement": (TRAINED, 1, 2),
-    "ntk_change_size": (TRAINED, 1, 2),
-    "kernel_change_size": (TRAINED, 1, 2),
+    **dict.fromkeys(("ntk_movement", "kernel_movement", "ntk_change_size", "kernel_change_size"), (TRAINED, 1, 2)),
+    **dict.fromkeys(("trained_mean1", "trained_covariance1", "trained_third", "trained_fourth"), (TRAINED, 1, 2)),
+    **dict.fromkeys(ON_TEST_TARGETS, (TRAINED, 1, 2)),
     "taylor_error": (TAYLOR, 1, 2),
     "taylor_mean_error": (TAYLOR, 1, 2),
     "one_layer": (ONE_LAYER, 1, 2),
@@ -60,7 +61,8 @@ def sufficient(name: str, *changes: str) -> Rows:
     """A point that has everything that a test needs, with these changes."""
     if name in TRAINABLE:
         overrides, train, count = TRAINABLE[name]
-        return trained(*overrides, *changes, train=train, count=count)
+        data = trained(*overrides, *changes, train=train, count=count)
+        return replace(data, given=(data.given[0], np.ones((count, 1)), train)) if name in ON_TEST_TARGETS else data
     given, x = [EVERYTHING, *SCALED], inputs_of(GRAM)
     if name == "K_exponential":
         given, x = [EVERYTHING, *OFF], np.array(RAY)

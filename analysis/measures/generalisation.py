@@ -1,0 +1,113 @@
+"""Errors of trained networks on test samples at order 1/n (docs/theory.md (5.41) and (5.42))."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import norm
+
+from analysis import estimators
+from analysis.estimators import Array, Estimate
+from analysis.measures.measured import Layers, Measured, measure
+from analysis.measures.solved import order_n, response, targets, with_own_kernels
+from analysis.measures.trained import linear_in_z, outputs
+from analysis.measures.trained_cumulants import Index, composite, every_step_known, kernels, last_kernels, over_steps
+from analysis.points import Point
+from analysis.theory import generalisation
+
+
+def targets_known(point: Point) -> Iterator[str]:
+    """Needs of measures of errors on test samples."""
+    _, y, train = point.samples
+    if point.trained and train == point.D:
+        yield "inputs.test=0: test samples are needed"
+    elif point.trained and (y is None or not np.all(np.isfinite(y))):
+        yield "inputs: the targets of all test samples are needed"
+    yield from every_step_known(point)
+
+
+def signs_known(point: Point) -> Iterator[str]:
+    """Needs of measures of signs of test samples."""
+    _, y, _ = point.samples
+    if y is not None and np.any(y == 0):
+        yield "inputs: targets other than 0 are needed"
+    yield from targets_known(point)
+
+
+def _all_targets(point: Point) -> Array:
+    """(D, n_L)"""
+    _, y, _ = point.samples
+    assert y is not None
+    return y
+
+
+def _tested(point: Point) -> list[Index]:
+    """Composite indices of the test samples."""
+    return [(i * point.D + a,) for i in range(targets(point).shape[1]) for a in range(len(targets(point)), point.D)]
+
+
+@measure(
+    "squared_error",
+    tensor="n d(z - y)^2",
+    symbol=r"$n\,\Delta\mathrm{E}(z-y)^2$",
+    families=("z", "H"),
+    steps="both",
+    smooth=True,
+    needs=targets_known,
+)
+def squared_error(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n times the mean squared error of each test sample at every recorded step, less that of z^(1) without what is of
+    second order in fH: docs/theory.md (5.41) without the terms with G1, Theta1 and kz.
+
+    Deviations are in units of the sum of the sizes of bias and variance, which nearly cancel.
+    """
+    own, record, y = with_own_kernels(point), order_n(point), _all_targets(point).T.ravel()
+    start, H = composite(point, outputs(point, 0)), kernels(point)
+    beyond = replace(
+        record,
+        mean1=record.mean1 - np.stack([at_step.mean1 for at_step in own]),
+        covariance1=record.covariance1 - np.stack([at_step.covariance1 for at_step in own]),
+    )
+    predicted = generalisation.squared_error(beyond, _all_targets(point))
+
+    def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
+        z, frozen = (composite(point, x) for x in (outputs(point, step), linear_in_z(point, step)))
+        d, apart = own[place].shift(start, H, targets(point).T.ravel()), frozen - y
+        return estimators.mean(((z - y) ** 2 - apart**2 - 2 * apart * d)[:, [p for (p,) in chosen]])
+
+    yield from over_steps(
+        point, "n d(z - y)^2", lambda step: _tested(point), estimate, predicted.coefficient, predicted.size
+    )
+
+
+@measure(
+    "wrong_sign",
+    tensor="n dP",
+    symbol=r"$n\,\Delta P(zy<0)$",
+    families=("z", "g"),
+    steps="both",
+    smooth=True,
+    needs=signs_known,
+)
+def wrong_sign(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n times the probability that z and y differ in sign, less that at infinite width, for each test sample at every
+    recorded step: docs/theory.md (5.42).
+
+    Whether the frozen output u.z(0) + a constant has the wrong sign is subtracted, and its probability given the kernel
+    g(0) of the last layer is added, which is exact at every width. Deviations are in units of the sum of the sizes of
+    the four parts of the coefficient.
+    """
+    record, y, g = order_n(point), _all_targets(point), last_kernels(point)
+    predicted = generalisation.wrong_sign(record, y)
+    sign, N = np.sign(y).T.ravel(), len(targets(point))
+
+    def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
+        columns, u = [p for (p,) in chosen], np.eye(point.D)
+        u[:, :N] -= response(point, step)
+        z, frozen = (composite(point, x)[:, columns] for x in (outputs(point, step), linear_in_z(point, step)))
+        size = np.einsum("ac,Ncd,ad->Na", u, g, u)[:, [p % point.D for p in columns]]
+        of_kernel = norm.cdf(-sign[columns] * record.mean[place][columns] / np.sqrt(size))
+        wrong, of_frozen = (sign[columns] * x < 0 for x in (z, frozen))
+        return estimators.mean(wrong * 1.0 - of_frozen + of_kernel - predicted.value[place][columns])
+
+    yield from over_steps(point, "n dP", lambda step: _tested(point), estimate, predicted.coefficient, predicted.size)

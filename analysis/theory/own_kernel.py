@@ -1,0 +1,56 @@
+"""Networks that answer to first order to their own NTK at the start, a control for trained ones: docs/theory.md (5.28).
+
+Their outputs are z^(1) = z_frozen + l[fH](e0), with fH = H(0) - Theta. Indices are those of `composite`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.stages import stages
+from analysis.theory.activations import Array
+from analysis.theory.composite import initial
+from analysis.theory.cumulants import cumulants
+from analysis.theory.recursion import Flow
+from analysis.theory.responses import Responses, responses
+
+
+@dataclass(frozen=True)
+class OwnKernel:
+    """One step. mean1 (P,), covariance1 (P, P): coefficients of 1/n of E z^(1) and, without what is of second order in
+    fH, of Cov z^(1). Theta (P, P)."""
+
+    Theta: Array
+    responses: Responses
+    mean1: Array
+    covariance1: Array
+
+    def shift(self, z: Array, H: Array, y: Array) -> Array:
+        """l[fH](e0) of docs/theory.md (5.28) of each of M networks, (M, P), from their z(0) (M, P) and H(0) (M, P, P),
+        for the targets y (P_t,)."""
+        errors = z[:, self.responses.train] - y
+        return np.einsum("Nim,Nm->Ni", self.responses.moved(H - self.Theta), errors)
+
+
+def own_kernel(
+    at_start: Flow, targets: Array, eta: ArrayLike, steps: Sequence[int], algorithm: str, momentum: float = 0.0
+) -> list[OwnKernel]:
+    """These networks after each of the steps, docs/theory.md (5.28). at_start has the tensors `composite.TENSORS`;
+    other arguments are those of `order_n.of_flow`.
+
+    What the terms of docs/theory.md (5.29) and (5.30) with Theta1, G1 and kz predict is theirs; the terms that are left
+    are of second order in fH, or come from dH, ddI and ddII.
+    """
+    N, n_L = targets.shape
+    start, D = initial(at_start, n_L), at_start.K.shape[-1]
+    train = np.concatenate([output * D + np.arange(N) for output in range(n_L)])
+    rates = np.broadcast_to(np.asarray(eta, dtype=np.float64), (steps[-1],))
+    found = []
+    for answer in responses(start, train, lambda step: float(rates[step]), steps, stages(algorithm, momentum)):
+        none = {name: np.zeros_like(getattr(answer, name)) for name in ("two", "q", "s")}
+        still = replace(start, kH=np.zeros_like(start.kH))
+        left = cumulants(still, replace(answer, **none), targets.T.ravel(), full=False)
+        found.append(OwnKernel(start.Theta, answer, left.mean1, left.covariance1))
+    return found

@@ -1,0 +1,30 @@
+"""The mean of trained outputs at order 1/n holds at every step, from the run to the fit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import simulate
+from analysis.measures import solved, trained_cumulants
+from analysis.points import Point
+from analysis.theory.order_n import TrainedToOrderN
+from tests.statistical.test_training import SMALL, largest_pull
+
+
+def test_trained_means_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After two and after six steps, train and test samples; seed 0. False alarms: 1e-3 for all series together.
+    Negative control: a coefficient that is too large by a half."""
+    small = ["network.width=48,64,96,128", *SMALL[1:], "ensemble.networks=3000", "dynamics.steps=6"]
+    sets = simulate.sweep("experiment=trained_cumulants", "claim=null", *small, "observables.steps=[0,2,6]",
+                          "observables.record=[outputs,ntk]", f"output={tmp_path}/a")  # fmt: skip
+    pull, limit = largest_pull("trained_mean1", sets)
+    assert pull < limit
+
+    def wrong(point: Point) -> TrainedToOrderN:
+        right = solved.order_n(point)
+        return replace(right, mean1=1.5 * right.mean1)
+
+    monkeypatch.setattr(trained_cumulants, "order_n", wrong)
+    pull, limit = largest_pull("trained_mean1", sets)
+    assert pull > limit
