@@ -11,6 +11,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     differentials,
     exact,
     laws,
+    losses,
     models,
     ntk,
     ntk_controlled,
