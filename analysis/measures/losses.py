@@ -1,4 +1,4 @@
-"""Networks trained on a loss other than the mse, at every recorded step (docs/theory.md (5.37) and (5.38))."""
+"""Networks trained on any loss, at every recorded step (docs/theory.md (5.37) and (5.38))."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,17 +18,26 @@ PAIRS_AT_ONCE = 8  # of a covariance, whose products of all networks are held to
 
 
 def loss_known(point: Point) -> Iterator[str]:
-    """Needs of measures of networks that are trained on such a loss."""
-    rule = point.settings["dynamics"]
+    """Needs of measures of networks that are trained on a loss whose derivatives are known."""
+    loss = point.settings["dynamics"].get("loss")
     if not point.trained:
         return
-    if rule["loss"] not in OTHERS:
-        yield f"dynamics.loss={rule['loss']}: one of {', '.join(OTHERS)} is needed"
-    try:
-        np.linalg.cholesky(np.asarray(point.flow(("K", "Theta")).K[-1], np.float64))
-    except np.linalg.LinAlgError:
-        yield "inputs: the kernel of the last layer is singular; two samples may be parallel"
+    if loss not in LOSSES:
+        yield f"dynamics.loss={loss}: one of {', '.join(LOSSES)} is needed"
+    if loss in OTHERS:
+        try:
+            np.linalg.cholesky(np.asarray(point.flow(("K", "Theta")).K[-1], np.float64))
+        except np.linalg.LinAlgError:
+            yield "inputs: the kernel of the last layer is singular; two samples may be parallel"
     yield from order_n_known(point)
+
+
+def other_loss_known(point: Point) -> Iterator[str]:
+    """Needs of measures of a law that is no Gaussian at infinite width."""
+    loss = point.settings["dynamics"].get("loss")
+    if point.trained and loss == "mse":
+        yield f"dynamics.loss=mse: one of {', '.join(OTHERS)} is needed; trained_mean and trained_covariance take mse"
+    yield from loss_known(point)
 
 
 def own_start_known(point: Point) -> Iterator[str]:
@@ -81,7 +90,7 @@ def _steps(point: Point) -> list[tuple[int, int]]:
     families=("z",),
     steps="end",
     smooth=True,
-    needs=loss_known,
+    needs=other_loss_known,
     any_widths=True,
 )
 def loss_mean(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -108,7 +117,7 @@ def loss_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     families=("z",),
     steps="end",
     smooth=True,
-    needs=loss_known,
+    needs=other_loss_known,
     any_widths=True,
 )
 def loss_covariance(point: Point, layers: Layers) -> Iterator[Measured]:

@@ -121,12 +121,22 @@ class _Run:
         self.dH = np.tensordot(self.kappa, start.kd[:, t][:, :, t], axes=([1], [3]))  # (M, i, j, k): kd_{ijk,c}
         self.dH_first = np.tensordot(self.kappa, start.kd[t][:, :, t], axes=([1], [3])).transpose(0, 2, 1, 3)
         density = np.tensordot(second, start.G1, axes=2) / 2 + self._fourth_hermite(inverse) / 24
-        self.density = density - self.share @ density  # zero by a grid, but not by points
+        self.density = self._of_exact_moments(density, second, inverse)
         self.kH = start.kH[:, t][..., t]  # [i, j, k, l] with k any
         self.I_first = start.I[t][:, :, t][:, :, :, t].transpose(1, 0, 2, 3)  # I_{jikl} as [i, j, k, l]
         self.I_straight = start.I[:, t][:, :, t][:, :, :, t]
         self.II_first = start.II[t][:, t][:, :, :, t].transpose(2, 0, 1, 3)  # II_{jkil} as [i, j, k, l]
         self.II_straight = start.II[:, t][:, :, t][:, :, :, t].transpose(0, 2, 1, 3)  # II_{ikjl} as [i, j, k, l]
+
+    def _of_exact_moments(self, density: Array, second: Array, inverse: Array) -> Array:
+        """The density (M,) with the mean zero and the second moments G1 that it has; a grid gives it both, but points
+        miss them by the noise of the fourth Hermite tensor."""
+        upper = np.triu_indices(len(inverse))
+        q = second[:, upper[0], upper[1]]
+        q = q - self.share @ q
+        missed = (inverse @ self.start.G1 @ inverse)[upper] - (self.share * density) @ q
+        density = density + q @ np.linalg.solve(q.T @ (self.share[:, None] * q), missed)
+        return np.asarray(density - self.share @ density)
 
     def _fourth_hermite(self, inverse: Array) -> Array:
         """k4 contracted with the fourth Hermite tensor of N(0, K): (M,)."""

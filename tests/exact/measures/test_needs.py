@@ -24,6 +24,7 @@ TRAINED = [
     "observables.record=[kernel,outputs,ntk]",
     "observables.steps=[0,1,60]",
 ]
+CROSS = [*TRAINED, "dynamics.loss=cross_entropy"]
 TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
 FLOW = [*TRAINED, "dynamics=gradient_flow"]
 ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
@@ -33,6 +34,8 @@ TRAINABLE = {
         ("trained_mean", "trained_covariance", "trained_skewness", "trained_kurtosis", "trained_mean_coefficient"),
         (TRAINED, 1, 2),
     ),
+    **dict.fromkeys(("trained_band", "loss_mean1", "loss_covariance1"), (TRAINED, 1, 2)),
+    **dict.fromkeys(("loss_mean", "loss_covariance"), (CROSS, 1, 2)),
     "algorithm_difference": (TRAINED, 1, 2),
     "algorithm_coefficient": (TRAINED, 1, 2),
     "ntk_change": (FLOW, 1, 1),
@@ -239,6 +242,7 @@ def test_two_lengths() -> None:
         name
         for name in TRAINABLE
         if name not in ("ntk_change", "taylor_error", "taylor_mean_error", "ntk_movement", "kernel_movement")
+        and not name.startswith("loss_")
     ],
 )
 def test_a_closed_form(name: str) -> None:
@@ -251,6 +255,30 @@ def test_a_closed_form(name: str) -> None:
     ):
         data = trained(*overrides, *change, train=train, count=count)
         assert any(reason.startswith(start) for reason in reasons(name, data)), change
+
+
+LOSSES = [name for name in TRAINABLE if name.startswith("loss_")]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(name: str) -> None:
+    """What the theory of any loss does not know. The mse has tests of its own at infinite width."""
+    overrides, train, count = TRAINABLE[name]
+    own_start = name in ("loss_mean1", "loss_covariance1")
+    start = trained(*overrides, "observables.steps=[60]", train=train, count=count)
+    assert ("observables.steps=[60]: step 0 is needed" in reasons(name, start)) is own_start
+    batches = trained(*overrides, "dynamics=sgd", "dynamics.batch=1", train=train, count=count)
+    assert any(reason.startswith("dynamics=sgd: each network") for reason in reasons(name, batches)) is own_start
+    square = trained(*TRAINED, train=train, count=count)
+    assert any(reason.startswith("dynamics.loss=mse: one of") for reason in reasons(name, square)) is not own_start
+    x = np.array([[1.0, 0.5], [1.0, 0.5]])
+    twice = rows(*BASE, *CROSS, x=x, y=np.ones((1, 1)))
+    assert any("the kernel of the last layer is singular" in reason for reason in reasons(name, twice))
+    assert not any("singular" in reason for reason in reasons(name, trained(*CROSS)))
+
+
+def test_a_band_needs_a_test_sample() -> None:
+    assert reasons("trained_band", trained(*TRAINED, train=2)) == ["inputs.test=0: a test sample is needed"]
 
 
 ARRIVED = [
