@@ -14,6 +14,7 @@ from analysis.theory.frozen import frozen_outputs
 from analysis.theory.losses import LOSSES
 
 OTHERS = [name for name in LOSSES if name != "mse"]  # whose law at infinite width is no Gaussian
+SINGULAR = 1e-12  # a share of the largest eigenvalue, below which nodes of z(0) are rounding
 PAIRS_AT_ONCE = 8  # of a covariance, whose products of all networks are held together
 
 
@@ -25,9 +26,8 @@ def loss_known(point: Point) -> Iterator[str]:
     if loss not in LOSSES:
         yield f"dynamics.loss={loss}: one of {', '.join(LOSSES)} is needed"
     if loss in OTHERS:
-        try:
-            np.linalg.cholesky(np.asarray(point.flow(("K", "Theta")).K[-1], np.float64))
-        except np.linalg.LinAlgError:
+        values = np.linalg.eigvalsh(np.asarray(point.flow(("K", "Theta")).K[-1], np.float64))
+        if values[0] < SINGULAR * values[-1]:
             yield "inputs: the kernel of the last layer is singular; two samples may be parallel"
     yield from order_n_known(point)
 

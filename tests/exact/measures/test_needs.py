@@ -48,6 +48,7 @@ TRAINABLE = {
     "taylor_mean_error": (TAYLOR, 1, 2),
     "one_layer": (ONE_LAYER, 1, 2),
 }
+LOSSES = ["loss_mean", "loss_covariance", "loss_mean1", "loss_covariance1"]  # of any loss and at any step
 
 
 def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
@@ -241,8 +242,7 @@ def test_two_lengths() -> None:
     [
         name
         for name in TRAINABLE
-        if name not in ("ntk_change", "taylor_error", "taylor_mean_error", "ntk_movement", "kernel_movement")
-        and not name.startswith("loss_")
+        if name not in ("ntk_change", "taylor_error", "taylor_mean_error", "ntk_movement", "kernel_movement", *LOSSES)
     ],
 )
 def test_a_closed_form(name: str) -> None:
@@ -255,30 +255,6 @@ def test_a_closed_form(name: str) -> None:
     ):
         data = trained(*overrides, *change, train=train, count=count)
         assert any(reason.startswith(start) for reason in reasons(name, data)), change
-
-
-LOSSES = [name for name in TRAINABLE if name.startswith("loss_")]
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_losses(name: str) -> None:
-    """What the theory of any loss does not know. The mse has tests of its own at infinite width."""
-    overrides, train, count = TRAINABLE[name]
-    own_start = name in ("loss_mean1", "loss_covariance1")
-    start = trained(*overrides, "observables.steps=[60]", train=train, count=count)
-    assert ("observables.steps=[60]: step 0 is needed" in reasons(name, start)) is own_start
-    batches = trained(*overrides, "dynamics=sgd", "dynamics.batch=1", train=train, count=count)
-    assert any(reason.startswith("dynamics=sgd: each network") for reason in reasons(name, batches)) is own_start
-    square = trained(*TRAINED, train=train, count=count)
-    assert any(reason.startswith("dynamics.loss=mse: one of") for reason in reasons(name, square)) is not own_start
-    x = np.array([[1.0, 0.5], [1.0, 0.5]])
-    twice = rows(*BASE, *CROSS, x=x, y=np.ones((1, 1)))
-    assert any("the kernel of the last layer is singular" in reason for reason in reasons(name, twice))
-    assert not any("singular" in reason for reason in reasons(name, trained(*CROSS)))
-
-
-def test_a_band_needs_a_test_sample() -> None:
-    assert reasons("trained_band", trained(*TRAINED, train=2)) == ["inputs.test=0: a test sample is needed"]
 
 
 ARRIVED = [

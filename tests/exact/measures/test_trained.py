@@ -10,7 +10,6 @@ import pytest
 from analysis import theory
 from analysis.measures.measured import Measure
 from analysis.measures.trained import (
-    trained_band,
     trained_covariance,
     trained_kurtosis,
     trained_mean,
@@ -94,20 +93,6 @@ def test_trained_covariance() -> None:
             for a, b in pairs
         }
         expect(list(trained_covariance(data.point, None)), Wanted("Cov z", 2, 4, components))
-
-    holds(check, data, data.scaled("z"), data.exchanged("z", (0, 1), (0, 2)))
-
-
-def test_trained_band() -> None:
-    data, left = of_rule("gradient_descent"), (1 - 2 * ETA) ** 4
-    planted = np.diag([0.5, 0.4, 0.3]) + 0.1
-    values = [drawn(np.zeros(3), planted), drawn(np.ones(3), 2 * planted)]
-    data.fill("z", 2, lambda i, a: 9.0).fill("z", 2, lambda i, a: values[i][a], step=4)
-    predicted = 0.9 - (1 - left**2) * (TEST @ TEST)
-
-    def check(data: Rows) -> None:
-        components = {f"{i},2": (0.4 * (i + 1), predicted, predicted) for i in (0, 1)}
-        expect(list(trained_band(data.point, None)), Wanted("Var z", 2, 4, components))
 
     holds(check, data, data.scaled("z"), data.exchanged("z", (0, 1), (0, 2)))
 
