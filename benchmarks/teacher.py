@@ -40,11 +40,14 @@ def curve() -> tuple[Array, Array, Array, Array]:
     """The train samples x, y of the experiment, and the teacher's curve at many places x, y in order."""
     given = configs.compose("simulate", ["experiment=teacher"])["inputs"]
     settings = [f"inputs.{key}={given[key]}" for key in ("dimension", "normalization", "seed", "count", "teacher")]
-    samples = load(read_one(["inputs=teacher", *settings, "inputs.test=2000"]).inputs)
-    assert samples.y is not None
-    x, y, N = samples.x[:, 0], samples.y[:, 0], samples.train
-    order = np.argsort(x)
-    return x[:N], y[:N], x[order], y[order]
+    ours, many = (
+        load(read_one(["inputs=teacher", *settings, f"inputs.test={test}"]).inputs) for test in (given["test"], 2000)
+    )
+    assert ours.y is not None
+    assert many.y is not None
+    x, N, order = many.x[:, 0], many.train, np.argsort(many.x[:, 0])
+    unit = ours.y[0, 0] / many.y[0, 0]  # a teacher has variance one over its own samples
+    return x[:N], ours.y[:N, 0], x[order], unit * many.y[order, 0]
 
 
 def simulated(folder: Path, networks: int, x: Array, y: Array, y_grid: Array) -> list[Point]:

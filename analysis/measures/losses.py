@@ -7,7 +7,7 @@ import numpy as np
 from analysis import estimators
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import order_n, order_n_known, targets
+from analysis.measures.solved import etas_of, order_n, order_n_known, targets
 from analysis.measures.trained import outputs
 from analysis.points import Point
 from analysis.theory.frozen import frozen_outputs
@@ -54,8 +54,8 @@ def own_frozen(point: Point, steps: Sequence[int]) -> Array:
     rule, Theta = point.settings["dynamics"], point.flow(("K", "Theta")).Theta
     assert Theta is not None
     options = {**rule, **rule["options"]}
-    start, momentum = outputs(point, 0), options.get("momentum", 0.0)
-    return frozen_outputs(Theta[-1], start, targets(point), rule["loss"], rule["eta"], steps, rule["name"], momentum)
+    start, momentum = outputs(point, 0), options.get("momentum") or 0.0
+    return frozen_outputs(Theta[-1], start, targets(point), rule["loss"], etas_of(rule), steps, rule["name"], momentum)
 
 
 def _joint(point: Point) -> list[int]:

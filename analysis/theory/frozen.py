@@ -14,7 +14,7 @@ def frozen_outputs(
     start: Array,
     targets: Array,
     loss: str,
-    eta: float | Sequence[float],
+    eta: float | Sequence[float] | Array,
     steps: Sequence[int],
     algorithm: str = "gradient_descent",
     momentum: float = 0.0,

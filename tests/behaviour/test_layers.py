@@ -42,7 +42,7 @@ LAYERS = {
 THEORY = (
     "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
     "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
-    "linear_training", "composite", "movement", "losses", "responses", "cumulants", "nodes", "order_n",
+    "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "nodes", "order_n",
     "linear_model", "finite_width", "gauss_rule", "kernel_chain",
     "second_order", "__init__",
 )  # fmt: skip
