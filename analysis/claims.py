@@ -14,6 +14,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     generalisation,
     laws,
     linear_models,
+    losses,
     models,
     ntk,
     ntk_controlled,

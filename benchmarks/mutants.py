@@ -156,8 +156,8 @@ def mutated(name: str) -> Iterator[None]:
     with ExitStack() as stack:
         for entry in {"none": (), **THEORIES, **SIMULATIONS}[name]:
             stack.callback(exchange(*entry))
-        stack.callback(points._flow.cache_clear)
-        points._flow.cache_clear()
+        stack.callback(points.flow_of.cache_clear)
+        points.flow_of.cache_clear()
         yield
 
 

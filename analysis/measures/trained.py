@@ -120,6 +120,39 @@ def trained_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     )
 
 
+def test_samples_known(point: Point) -> Iterator[str]:
+    """Needs of measures of test samples."""
+    if point.trained and len(targets(point)) == point.D:
+        yield "inputs.test=0: a test sample is needed"
+    yield from closed_form_known(point)
+
+
+@measure(
+    "trained_band",
+    tensor="Var z",
+    symbol=r"$\mathrm{Var}\,z$",
+    families=("z",),
+    steps="end",
+    needs=test_samples_known,
+    any_widths=True,
+)
+def trained_band(point: Point, layers: Layers) -> Iterator[Measured]:
+    """Var z_i;a of test samples after training, the band around the mean, in units of the largest that is predicted
+    (docs/theory.md (5.2)). Units of the variance before training would hide a band that is narrow beside it."""
+    _, covariance = closed_form(point, last_step(point))
+    columns, N = point.columns("z"), len(targets(point))
+    test = [k for k, (_, a) in enumerate(columns) if a >= N]
+    predicted = np.array([covariance[columns[k][1], columns[k][1]] for k in test])
+    yield measured_at_end(
+        "Var z",
+        point,
+        [label_of((i,), (a,)) for i, a in (columns[k] for k in test)],
+        estimators.covariance(point.read("z", point.depth, last_step(point)), [(k, k) for k in test]),
+        predicted,
+        np.full(len(test), predicted.max()),
+    )
+
+
 @measure(
     "trained_skewness", tensor="skewness", symbol="skewness", families=("z",), steps="end", needs=closed_form_known
 )

@@ -18,6 +18,7 @@ class Cumulants:
     """Outputs z(t) after one step: (P,), (P, P), .. of all joint indices. What ends in 1, third and fourth are
     coefficients of 1/n.
 
+    frozen_covariance1 (P, P): the part of covariance1 that networks of the frozen kernel have, from the law of z(0).
     taylor_errors (4, P): n E[z - model] of the frozen, the linear, the quadratic and the cubic model, docs/theory.md
     (5.8). ntk_change (P, P): n E[H(t) - H(0)]. first, squares, mixed (P_t, P_t), of docs/theory.md (5.28): the mean
     slope of a_j in z_m(0), <a_j a_k> and <b_jk>.
@@ -27,6 +28,7 @@ class Cumulants:
     mean1: Array
     covariance: Array
     covariance1: Array
+    frozen_covariance1: Array
     third: Array | None
     fourth: Array | None
     taylor_errors: Array
@@ -54,6 +56,7 @@ def cumulants(start: Initial, r: Responses, y: Array, full: bool = True) -> Cumu
         mean=r.Theta @ (r.a @ mu),
         mean1=mean1,
         covariance=r.A @ start.K @ r.A.T,
+        frozen_covariance1=r.A @ start.G1 @ r.A.T,
         covariance1=_second(start, r, S, k, drift + bent, pairs, moved_kz),
         third=_third(r, mu, k, pairs, moved_kz) if full else None,
         fourth=_fourth(start, r, k, pairs, moved_kz) if full else None,

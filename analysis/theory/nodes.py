@@ -50,8 +50,8 @@ def nodes(K: Array, train: Array, count: int, seed: int = 0) -> tuple[Array, Arr
     """Nodes z (M, P) and weights (M,) of averages over z ~ N(0, K), docs/theory.md (5.38).
 
     count: nodes of each train axis of a tensor Gauss-Hermite rule; with more than MOST_AXES of them, 2^count points of
-    a scrambled Sobol sequence that is drawn with `seed` and has exactly the covariance K. Raises ValueError where K
-    is singular, which the nodes of outputs at the start cannot tell apart.
+    a scrambled Sobol sequence in all P dimensions and their negatives, drawn with `seed`, which have exactly the
+    covariance K. Raises ValueError where K is singular, which the nodes of outputs at the start cannot tell apart.
     """
     P = len(K)
     order = np.concatenate([train, np.setdiff1d(np.arange(P), train)])
@@ -61,11 +61,10 @@ def nodes(K: Array, train: Array, count: int, seed: int = 0) -> tuple[Array, Arr
         raise ValueError("inputs: the kernel of the last layer is singular; two inputs may be parallel") from None
     axes = [np.polynomial.hermite_e.hermegauss(n) for n in [count] * len(train) + [POLYNOMIAL] * (P - len(train))]
     if len(train) > MOST_AXES:
-        points = qmc.Sobol(len(train), seed=seed).random_base2(count)
-        xi = ndtri(points)
+        xi = ndtri(qmc.Sobol(P, seed=seed).random_base2(count))
         xi = np.concatenate([xi, -xi])
         xi = np.linalg.solve(np.linalg.cholesky(xi.T @ xi / len(xi)), xi.T).T
-        axes, first, share = axes[len(train) :], xi, np.full(len(xi), 1 / len(xi))
+        axes, first, share = [], xi, np.full(len(xi), 1 / len(xi))
     else:
         first, share = np.zeros((1, 0)), np.ones(1)
     for places, masses in axes:
@@ -121,12 +120,23 @@ class _Run:
         self.h = h  # (M, i, j)
         self.dH = np.tensordot(self.kappa, start.kd[:, t][:, :, t], axes=([1], [3]))  # (M, i, j, k): kd_{ijk,c}
         self.dH_first = np.tensordot(self.kappa, start.kd[t][:, :, t], axes=([1], [3])).transpose(0, 2, 1, 3)
-        self.density = np.tensordot(second, start.G1, axes=2) / 2 + self._fourth_hermite(inverse) / 24
+        density = np.tensordot(second, start.G1, axes=2) / 2 + self._fourth_hermite(inverse) / 24
+        self.density = self._of_exact_moments(density, second, inverse)
         self.kH = start.kH[:, t][..., t]  # [i, j, k, l] with k any
         self.I_first = start.I[t][:, :, t][:, :, :, t].transpose(1, 0, 2, 3)  # I_{jikl} as [i, j, k, l]
         self.I_straight = start.I[:, t][:, :, t][:, :, :, t]
         self.II_first = start.II[t][:, t][:, :, :, t].transpose(2, 0, 1, 3)  # II_{jkil} as [i, j, k, l]
         self.II_straight = start.II[:, t][:, :, t][:, :, :, t].transpose(0, 2, 1, 3)  # II_{ikjl} as [i, j, k, l]
+
+    def _of_exact_moments(self, density: Array, second: Array, inverse: Array) -> Array:
+        """The density (M,) with the mean zero and the second moments G1 that it has; a grid gives it both, but points
+        miss them by the noise of the fourth Hermite tensor."""
+        upper = np.triu_indices(len(inverse))
+        q = second[:, upper[0], upper[1]]
+        q = q - self.share @ q
+        missed = (inverse @ self.start.G1 @ inverse)[upper] - (self.share * density) @ q
+        density = density + q @ np.linalg.solve(q.T @ (self.share[:, None] * q), missed)
+        return np.asarray(density - self.share @ density)
 
     def _fourth_hermite(self, inverse: Array) -> Array:
         """k4 contracted with the fourth Hermite tensor of N(0, K): (M,)."""
@@ -219,8 +229,11 @@ class _Run:
         change = np.asarray(sum(pieces))
         weight = share * self.density
         mean, mean1 = share @ z, weight @ z + errors[0]
-        second = np.einsum("m,mi,mj->ij", weight, z, z) + np.einsum("m,mij->ij", share, self.pairs(x))
-        crossed = np.einsum("m,mi,mj->ij", share, z, change) - np.outer(mean, mean1)
+        law = np.einsum("m,mi,mj->ij", weight, z, z)
+        shifted = np.outer(mean, weight @ z)
+        crossed = np.einsum("m,mi,mj->ij", share, z, change) - np.outer(mean, errors[0])
+        moved = np.einsum("m,mij->ij", share, self.pairs(x)) + crossed + crossed.T
+        at_start = law - shifted - shifted.T
         first = np.einsum("m,mk,mc->kc", share, x.a, self.kappa[:, t])
         squares = np.einsum("m,mk,ml->kl", share, x.a, x.a)
         mixed = np.einsum("m,mkl->kl", share, x.b)
@@ -228,7 +241,8 @@ class _Run:
             mean=mean,
             mean1=mean1,
             covariance=np.einsum("m,mi,mj->ij", share, z - mean, z - mean),
-            covariance1=second + crossed + crossed.T,
+            covariance1=at_start + moved,
+            frozen_covariance1=at_start,
             third=None,
             fourth=None,
             taylor_errors=errors,

@@ -37,6 +37,7 @@ class TrainedToOrderN:
     mean1: Array  # (S, P) docs/theory.md (5.29)
     covariance: Array  # (S, P, P) docs/theory.md (5.2)
     covariance1: Array  # (S, P, P) docs/theory.md (5.30)
+    frozen_covariance1: Array  # (S, P, P) the part of it that networks of the frozen kernel have, from the law of z(0)
     third: Array | None  # (S, P, P, P) third cumulant, docs/theory.md (5.31); of the mse and without batches
     fourth: Array | None  # (S, P, P, P, P) fourth cumulant, docs/theory.md (5.32); of the mse and without batches
     ntk_change: Array  # (S, P, P) E[H(t) - H(0)], docs/theory.md (5.33)
@@ -163,10 +164,12 @@ def _over_sequences(runs: Sequence[Mapping[str, Array]], exact: bool) -> tuple[d
         return dict(runs[0]), {name: np.zeros_like(value) for name, value in runs[0].items()}
     means, means1 = (np.stack([run[name] for run in runs]) for name in ("mean", "mean1"))
     apart, apart1 = means - means.mean(axis=0), means1 - means1.mean(axis=0)
-    mixed = apart[..., :, None] * apart1[..., None, :]
     samples = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+    frozen1 = means1 - samples["taylor_errors"][..., 0, :]
     samples["covariance"] = samples["covariance"] + apart[..., :, None] * apart[..., None, :]
-    samples["covariance1"] = samples["covariance1"] + mixed + mixed.swapaxes(-1, -2)
+    for name, moved in (("covariance1", apart1), ("frozen_covariance1", frozen1 - frozen1.mean(axis=0))):
+        mixed = apart[..., :, None] * moved[..., None, :]
+        samples[name] = samples[name] + mixed + mixed.swapaxes(-1, -2)
     values = {name: sample.mean(axis=0) for name, sample in samples.items()}
     scale = 0.0 if exact else 1 / math.sqrt(len(runs))
     errors = {name: scale * sample.std(axis=0, ddof=1) for name, sample in samples.items()}

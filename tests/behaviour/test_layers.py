@@ -42,8 +42,8 @@ LAYERS = {
 THEORY = (
     "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
     "log_table", "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
-    "linear_training", "composite", "movement", "losses", "responses", "cumulants", "own_kernel", "nodes", "order_n",
-    "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule", "kernel_chain",
+    "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel", "nodes",
+    "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule", "kernel_chain",
     "second_order", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.

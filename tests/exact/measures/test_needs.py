@@ -28,6 +28,7 @@ TRAINED = [
     "observables.record=[kernel,outputs,ntk]",
     "observables.steps=[0,1,60]",
 ]
+CROSS = [*TRAINED, "dynamics.loss=cross_entropy"]
 TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
 FLOW = [*TRAINED, "dynamics=gradient_flow"]
 ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
@@ -39,6 +40,8 @@ TRAINABLE = {
         (TRAINED, 1, 2),
     ),
     **dict.fromkeys(("algorithm_difference", "algorithm_coefficient", "algorithm_mean1"), (TRAINED, 1, 2)),
+    **dict.fromkeys(("trained_band", "loss_mean1", "loss_covariance1"), (TRAINED, 1, 2)),
+    **dict.fromkeys(("loss_mean", "loss_covariance"), (CROSS, 1, 2)),
     "ntk_change": (FLOW, 1, 1),
     "ntk_change_of_step": (TRAINED, 2, 2),
     **dict.fromkeys(("ntk_movement", "kernel_movement", "ntk_change_size", "kernel_change_size"), (TRAINED, 1, 2)),
@@ -238,68 +241,3 @@ def test_two_lengths() -> None:
     assert reasons("K_exponential", data(1.5, [[1.0, 1.0], [1.0, -1.0]])) == needed
     assert reasons("K_exponential", data(1.5, [[1.0, 1.0]])) == needed
     assert reasons("K_exponential", data(0.8, [[1.0, 1.0]])) == []
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        name
-        for name in TRAINABLE
-        if name not in ("ntk_change", "taylor_error", "taylor_mean_error", "ntk_movement", "kernel_movement")
-    ],
-)
-def test_a_closed_form(name: str) -> None:
-    """Tests need a closed form of training, but for movements, which the loop over steps knows. `simulate` refuses
-    other Taylor models; ntk_change needs gradient_flow."""
-    overrides, train, count = TRAINABLE[name]
-    for change, start in (
-        (["dynamics=sgd", "dynamics.batch=1"], "dynamics=sgd, loss=mse: one of gradient_descent"),
-        (["dynamics.loss=cross_entropy"], "dynamics=gradient_descent, loss=cross_entropy: one of"),
-    ):
-        data = trained(*overrides, *change, train=train, count=count)
-        assert any(reason.startswith(start) for reason in reasons(name, data)), change
-
-
-ARRIVED = [
-    *("trained_mean_coefficient", "taylor_mean_error", "algorithm_difference", "algorithm_coefficient"),
-    *("ntk_change", "one_layer"),
-]
-
-
-@pytest.mark.parametrize("name", ARRIVED)
-def test_the_end_of_training(name: str) -> None:
-    overrides, train, count = TRAINABLE[name]
-    data = trained(*overrides, "dynamics.steps=5", "observables.steps=[0,5]", train=train, count=count)
-    (reason,) = reasons(name, data)
-    assert reason.startswith("dynamics.steps=5: a share ")
-    assert reason.endswith("of the error is left, less than 1e-4 is needed")
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "train", "count", "reason"),
-    [
-        ("trained_mean_coefficient", ["observables.steps=[60]"], 1, 2, "observables.steps=[60]: step 0 is needed"),
-        ("taylor_error", ["observables.steps=[60]"], 1, 2, "observables.steps=[60]: step 0 is needed"),
-        ("one_layer", ["observables.steps=[60]"], 1, 2, "observables.steps=[60]: step 0 is needed"),
-        ("one_layer", ["network.depth=2", "network.width=8"], 1, 2,
-         "network.depth=2: networks of one layer are needed"),
-        ("ntk_change", ["observables.steps=[60]"], 1, 1, "observables.steps=[60]: ntk_change needs step 0"),
-        ("ntk_change", [], 1, 2, "inputs: 2 samples: inputs.count=1 and inputs.test=0 are needed"),
-        ("ntk_change", ["dynamics=gradient_descent"], 1, 1,
-         "dynamics=gradient_descent: gradient_flow is needed"),
-        ("ntk_change_of_step", ["dynamics=gradient_flow"], 2, 2,
-         "dynamics=gradient_flow: gradient_descent is needed"),
-        ("ntk_change_of_step", ["observables.steps=[0,60]"], 2, 2, "observables.steps=[0, 60]: step 1 is needed"),
-        ("ntk_change_of_step", [], 1, 2, "inputs.test=1: 0 is needed"),
-        ("ntk_change_size", ["observables.steps=[60]"], 1, 2, "observables.steps=[60]: ntk_change_size needs step 0"),
-    ],
-)  # fmt: skip
-def test_what_one_measure_needs(name: str, changes: list[str], train: int, count: int, reason: str) -> None:
-    overrides = TRAINABLE[name][0]
-    assert reason in reasons(name, trained(*overrides, *changes, train=train, count=count))
-
-
-@pytest.mark.parametrize("name", ["ntk_change", "ntk_movement", "kernel_movement"])
-def test_one_output(name: str) -> None:
-    data = rows(*BASE, *FLOW, "network.outputs=2", x=inputs_of(GRAM[:1, :1]), y=np.ones((1, 2)))
-    assert reasons(name, data) == ["network.outputs=2: one output is needed"]
