@@ -94,8 +94,8 @@ def _steps(point: Point) -> list[tuple[int, int]]:
     any_widths=True,
 )
 def loss_mean(point: Point, layers: Layers) -> Iterator[Measured]:
-    """E z_i;a at every recorded step, in units of the largest that is predicted at infinite width (docs/theory.md
-    (5.37))."""
+    """E z_i;a at every recorded step is that of docs/theory.md (5.37), in units of the largest that is predicted at
+    infinite width."""
     columns, joint = point.columns("z"), _joint(point)
     for place, step in _steps(point):
         expected = order_n(point).mean[place][joint]
@@ -121,8 +121,8 @@ def loss_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     any_widths=True,
 )
 def loss_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
-    """Cov(z_i;a, z_j;b) at every recorded step for i = j or a = b, in units of its size before training (docs/theory.md
-    (5.37))."""
+    """Cov(z_i;a, z_j;b) at every recorded step for i = j or a = b, by docs/theory.md (5.37), in units of its size
+    before training."""
     pairs, labels = _pairs(point)
     joint, columns = _joint(point), point.columns("z")
     size = np.sqrt(point.flow(("K", "Theta")).K[-1].diagonal())

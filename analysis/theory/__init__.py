@@ -16,6 +16,7 @@
 
 from analysis.theory import (
     finite_width,
+    frozen,
     generalisation,
     linear_model,
     movement,
@@ -55,6 +56,7 @@ __all__ = [
     "exponents",
     "finite_width",
     "flow",
+    "frozen",
     "generalisation",
     "iterated",
     "linear_model",

@@ -14,6 +14,7 @@ GROUPS = (
     "activation",
     "initialization",
     "inputs",
+    "features",
     "dynamics",
     "observables",
     "network",
@@ -40,6 +41,8 @@ def test_every_file_composes(group: str, option: str) -> None:
         overrides.append("activation.expression=tanh(z)")
     if (group, option) == ("inputs", "file"):
         overrides.append("inputs.path=x.npy")
+    if (group, option) == ("network", "quadratic"):
+        overrides.append("observables.record=[outputs,ntk]")
     if (group, option) == ("observables", "training"):
         overrides.append("dynamics=gradient_descent")
     for point in read_sweep(overrides):

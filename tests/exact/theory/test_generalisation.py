@@ -21,7 +21,7 @@ def record() -> TrainedToOrderN:
     """Cumulants of two steps that are nobody's, with variances near one."""
     rng = np.random.default_rng(0)
     covariance = 0.1 * rng.normal(size=(STEPS, P, P)) + np.eye(P)
-    others = {name: np.zeros(0) for name in ("ntk_change", "kernel_change", "taylor_errors")}
+    others = {name: np.zeros(0) for name in ("ntk_change", "kernel_change", "taylor_errors", "frozen_covariance1")}
     return TrainedToOrderN(
         steps=(1, 2),
         mean=rng.normal(size=(STEPS, P)),
