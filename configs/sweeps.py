@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.folder import ConfigError, options, read_override
 
-UNSWEPT = ("cluster", "plugins", "sweep")  # all points of a sweep share these
+UNSWEPT = ("cluster", "output", "plugins", "sweep", "workers")  # all points of a sweep share these
 ZIP = "zip"  # in `sweep`, the settings whose lists are paired
 FORM = "a mapping of settings to lists of values, as {network.width: [64, 128]}"
 Axis = list[dict[str, str]]  # values by setting, at each place of the axis
@@ -104,7 +104,8 @@ def check_axis(key: str, axis: Axis) -> None:
     for setting in axis[0] if axis else [key]:
         if setting.lstrip("+").partition(".")[0] in UNSWEPT:
             values = ",".join(point[setting] for point in axis)
-            raise ConfigError(f"{setting}={values}: one for the whole sweep, it is not swept")
+            quotes = f"; a comma in a name needs quotes, as {setting}=\"'a,b'\"" if setting == "output" else ""
+            raise ConfigError(f"{setting}={values}: one for the whole sweep, it is not swept{quotes}")
     key = f"sweep.{ZIP}" if key == ZIP else key
     if not axis:
         raise ConfigError(f"{key}=[]: a sweep needs values")

@@ -74,6 +74,11 @@ def initial(flow: Flow, outputs: int) -> Initial:
     )
 
 
+def train_indices(N: int, outputs: int, D: int) -> Array:
+    """The joint indices (N outputs,) of the first N of D samples, output first, docs/theory.md (5.27)."""
+    return np.concatenate([output * D + np.arange(N) for output in range(outputs)])
+
+
 @dataclass(frozen=True)
 class _Lifted:
     """A tensor of four samples (D, D, D, D), the first two of which belong to one output and the last two to one."""

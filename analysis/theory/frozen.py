@@ -7,6 +7,7 @@ import numpy as np
 from analysis.stages import stages
 from analysis.theory.activations import Array
 from analysis.theory.losses import LOSSES
+from analysis.theory.path import Eta, along, each_eta
 
 
 def frozen_outputs(
@@ -14,7 +15,7 @@ def frozen_outputs(
     start: Array,
     targets: Array,
     loss: str,
-    eta: float | Sequence[float] | Array,
+    eta: Eta,
     steps: Sequence[int],
     algorithm: str = "gradient_descent",
     momentum: float = 0.0,
@@ -29,18 +30,12 @@ def frozen_outputs(
         raise ValueError(f"loss={loss!r}: known are {', '.join(LOSSES)}")
     if algorithm == "sgd":
         raise ValueError("algorithm='sgd': the batches of a network are not known; an algorithm without them is needed")
-    recursion, rates = stages(algorithm, momentum), np.asarray(eta, dtype=np.float64)
     N, slope = len(targets), LOSSES[loss].slope
-    a = np.zeros((*start.shape[:2], N))  # minus the sum of eta times the slopes
-    velocity, done, out = np.zeros_like(a), 0, []
-    for step in steps:
-        while done < step:
-            rate = float(rates if rates.ndim == 0 else rates[done])
-            for stage in recursion:
-                at = a - rate * stage.look * velocity if stage.look else a
-                z = start[..., :N] + at @ Theta[:N, :N]
-                velocity = stage.keep * velocity + slope(z.swapaxes(1, 2), targets).swapaxes(1, 2)
-                a = a - rate * stage.move * velocity
-            done += 1
-        out.append(start + a @ Theta[:N])
-    return np.stack(out)
+
+    def gradient(x: list[Array], step: int) -> list[Array]:
+        z = start[..., :N] + x[0] @ Theta[:N, :N]
+        return [slope(z.swapaxes(1, 2), targets).swapaxes(1, 2)]
+
+    zero = np.zeros((*start.shape[:2], N))  # minus the sum of eta times the slopes
+    sums = along([zero], gradient, each_eta(eta, steps[-1]), steps, stages(algorithm, momentum))
+    return np.stack([start + a @ Theta[:N] for (a,) in sums])

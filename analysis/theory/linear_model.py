@@ -11,7 +11,8 @@ quadratic model of docs/theory.md (5.8), solved to first order in epsilon.
 import numpy as np
 
 from analysis.theory.activations import Array
-from analysis.theory.linear_training import Eta, remaining
+from analysis.theory.linear_training import remaining
+from analysis.theory.path import Eta
 
 # Eigenvalues below this share of the largest one are rounding: features or samples of which there are too many.
 ROUNDING = 1e-12

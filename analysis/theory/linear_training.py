@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.stages import Stage, stages
 from analysis.theory.activations import Array
+from analysis.theory.path import Eta, along, each_eta
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,7 @@ def _nesterov(values: Array, etas: Array, momentum: float = 0.0) -> Array:
 
 def _recursion(values: Array, etas: Array, of_step: Sequence[Stage]) -> Array:
     """The recursion of docs/theory.md (5.24) on the error along each eigenvector, whose gradient is v times itself."""
-    left, velocity = np.ones_like(values), np.zeros_like(values)
-    for eta in etas:
-        for stage in of_step:
-            velocity = stage.keep * velocity + values * (left - eta * stage.look * velocity)
-            left = left - eta * stage.move * velocity
+    (left,) = next(along([np.ones_like(values)], lambda x, step: [values * x[0]], etas, [len(etas)], of_step))
     return left
 
 
@@ -79,21 +76,6 @@ add_closed_form(ClosedForm("gradient_descent", _descent, lambda: 2.0))
 add_closed_form(ClosedForm("gradient_flow", _flow, lambda: np.inf))
 add_closed_form(ClosedForm("momentum", _momentum, lambda momentum=0.0: 2 * (1 + momentum), ("momentum",)))
 add_closed_form(ClosedForm("nesterov", _nesterov, _nesterov_bound, ("momentum",)))
-
-Eta = float | Sequence[float] | Array  # of every step, or of each
-
-
-def each_eta(eta: Eta, steps: int) -> Array:
-    """eta of each of so many steps of docs/theory.md (5.24), (steps,): a number is that of every step, and a sequence
-    has one for each.
-
-    Raises ValueError where a sequence has fewer.
-    """
-    if np.ndim(eta) == 0:
-        return np.full(steps, eta, dtype=np.float64)
-    if len(np.asarray(eta)) < steps:
-        raise ValueError(f"eta: {len(np.asarray(eta))} numbers for steps={steps}, one for each step is needed")
-    return np.asarray(eta, dtype=np.float64)[:steps]
 
 
 def remaining(algorithm: str, values: Array, eta: Eta, steps: int | None, **options: float) -> Array:

@@ -7,7 +7,7 @@ the same loop.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
@@ -18,13 +18,13 @@ from analysis.theory.activations import Array
 from analysis.theory.composite import Initial
 from analysis.theory.cumulants import Cumulants, ntk_change
 from analysis.theory.losses import LossDerivatives
+from analysis.theory.path import along
 
 MOST_AXES = 4  # train axes of a grid; more are sampled
 POLYNOMIAL = 4  # nodes of an axis of a test output, in which all is a polynomial of degree six at most
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     """Sums over steps at each node, docs/theory.md (5.24) and (5.28), and what the sums a answer at order 1/n.
 
     a (M, P_t). b (M, P_t, P_t). cubic (M, P). shift (M, P_t, j, l): the answer of a to one unit of H_jl. to_H, to_dH,
@@ -38,12 +38,6 @@ class _State:
     to_H: Array
     to_dH: Array
     to_dd: Array
-
-    def plus(self, factor: float, other: "_State") -> "_State":
-        return _State(*(getattr(self, f.name) + factor * getattr(other, f.name) for f in fields(_State)))
-
-    def times(self, factor: float) -> "_State":
-        return _State(*(factor * getattr(self, f.name) for f in fields(_State)))
 
 
 def nodes(K: Array, train: Array, count: int, seed: int = 0) -> tuple[Array, Array]:
@@ -80,7 +74,7 @@ def by_nodes(
     train: Array,
     y: Array,
     loss: LossDerivatives,
-    eta: Callable[[int], float],
+    etas: Array,
     steps: Sequence[int],
     stages: Sequence[Stage],
     count: int,
@@ -92,18 +86,11 @@ def by_nodes(
     y: (N, n_L). The third and the fourth cumulant are None: the law at infinite width is not a Gaussian.
     """
     run = _Run(start, train, y, loss, count)
-    state = run.zero()
-    velocity, done = state, 0
-    for step in steps:
-        while done < step:
-            weight = np.ones(len(train)) if weights is None else weights(done)
-            for stage in stages:
-                point = state.plus(-eta(done) * stage.look, velocity) if stage.look else state
-                gradient = run.gradient(point, weight)
-                velocity = velocity.times(stage.keep).plus(1.0, gradient) if stage.keep else gradient
-                state = state.plus(-eta(done) * stage.move, velocity)
-            done += 1
-        yield run.observed(state)
+
+    def gradient(x: Sequence[Array], step: int) -> _State:
+        return run.gradient(_State(*x), np.ones(len(train)) if weights is None else weights(step))
+
+    return (run.observed(_State(*x)) for x in along(run.zero(), gradient, etas, steps, stages))
 
 
 class _Run:

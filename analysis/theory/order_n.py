@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike
 from analysis.stages import stages
 from analysis.theory import movement
 from analysis.theory.activations import Activation, Array
-from analysis.theory.composite import TENSORS, Initial, initial
+from analysis.theory.composite import TENSORS, Initial, initial, train_indices
 from analysis.theory.cumulants import Cumulants, cumulants
-from analysis.theory.linear_training import Eta, each_eta
 from analysis.theory.losses import LOSSES
 from analysis.theory.nodes import by_nodes
+from analysis.theory.path import Eta, each_eta
 from analysis.theory.recursion import Flow, flow
 from analysis.theory.responses import responses
 
@@ -118,15 +118,15 @@ def of_flow(
     _check_algorithm(algorithm, momentum, loss, batches)
     N, n_L = targets.shape
     D = at_start.K.shape[-1]
-    train = np.concatenate([output * D + np.arange(N) for output in range(n_L)])
-    start, rates, recursion = initial(at_start, n_L), _rates(eta, wanted[-1]), stages(algorithm, momentum)
+    train = train_indices(N, n_L, D)
+    start, etas, recursion = initial(at_start, n_L), _etas(eta, wanted[-1]), stages(algorithm, momentum)
 
     def trained(weights: Callable[[int], Array] | None) -> Iterator[Cumulants]:
         if loss == "mse":
-            for answer in responses(start, train, rates, wanted, recursion, weights):
+            for answer in responses(start, train, etas, wanted, recursion, weights):
                 yield cumulants(start, answer, targets.T.ravel(), full=weights is None)
         else:
-            yield from by_nodes(start, train, targets, LOSSES[loss], rates, wanted, recursion, nodes or 12, weights)
+            yield from by_nodes(start, train, targets, LOSSES[loss], etas, wanted, recursion, nodes or 12, weights)
 
     with np.errstate(over="ignore", invalid="ignore"):
         sequences, exact = _sequences(batches, N, wanted[-1]) if algorithm == "sgd" else ([None], True)
@@ -136,7 +136,7 @@ def of_flow(
     values, errors = _over_sequences([_stacked(run, hidden, n_L) for run in runs], exact)
     if not exact and loss == "mse":  # infinite width needs no sequences, docs/theory.md (5.40)
         values["mean"] = np.stack([at_step.mean for at_step in trained(None)])
-        values["covariance"] = _sgd_covariance(start, train, targets, rates, wanted, int(np.asarray(batches)))
+        values["covariance"] = _sgd_covariance(start, train, targets, etas, wanted, int(np.asarray(batches)))
         errors |= {name: np.zeros_like(values[name]) for name in ("mean", "covariance")}
     return TrainedToOrderN(steps=wanted, errors=errors, **{name: values.get(name) for name in NAMES})  # type: ignore[arg-type]
 
@@ -193,9 +193,7 @@ def _sequences(batches: ArrayLike | None, N: int, steps: int) -> tuple[Iterable[
     return (rng.permuted(np.tile(np.arange(N), (steps, 1)), axis=1)[:, :B] for _ in range(SAMPLED)), False
 
 
-def _sgd_covariance(
-    start: Initial, train: Array, targets: Array, rates: Callable[[int], float], steps: Sequence[int], B: int
-) -> Array:
+def _sgd_covariance(start: Initial, train: Array, targets: Array, etas: Array, steps: Sequence[int], B: int) -> Array:
     """The covariance (S, P, P) at infinite width over networks and batches of B samples, docs/theory.md (5.40): a step
     is linear in the errors, so that their second moment follows a recursion of its own."""
     N, n_L = targets.shape
@@ -208,7 +206,7 @@ def _sgd_covariance(
     moment, mean, done, found = start.K + np.outer(y, y), -y, 0, []
     for step in steps:
         while done < step:
-            eta = rates(done)
+            eta = etas[done]
             drift = eta * Theta @ moment[train]
             spread = eta**2 * Theta @ (both * moment[np.ix_(train, train)]) @ Theta.T
             moment, mean, done = moment - drift - drift.T + spread, mean - eta * Theta @ mean[train], done + 1
@@ -225,11 +223,11 @@ def _weights(sequence: Array, N: int, n_L: int) -> Callable[[int], Array]:
     return weight
 
 
-def _rates(eta: Eta, steps: int) -> Callable[[int], float]:
-    rates = each_eta(eta, steps)
-    if not np.all(np.isfinite(rates)) or np.any(rates < 0):
+def _etas(eta: Eta, steps: int) -> Array:
+    etas = each_eta(eta, steps)
+    if not np.all(np.isfinite(etas)) or np.any(etas < 0):
         raise ValueError(f"eta={eta!r}: numbers >= 0")
-    return lambda step: float(rates[step])
+    return etas
 
 
 def _steps(steps: int | Sequence[int]) -> tuple[int, ...]:

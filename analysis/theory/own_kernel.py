@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from analysis.stages import stages
 from analysis.theory.activations import Array
-from analysis.theory.composite import initial
+from analysis.theory.composite import initial, train_indices
 from analysis.theory.cumulants import cumulants
+from analysis.theory.path import Eta, each_eta
 from analysis.theory.recursion import Flow
 from analysis.theory.responses import Responses, responses
 
@@ -35,7 +35,7 @@ class OwnKernel:
 
 
 def own_kernel(
-    at_start: Flow, targets: Array, eta: ArrayLike, steps: Sequence[int], algorithm: str, momentum: float = 0.0
+    at_start: Flow, targets: Array, eta: Eta, steps: Sequence[int], algorithm: str, momentum: float = 0.0
 ) -> list[OwnKernel]:
     """These networks after each of the steps, docs/theory.md (5.28). at_start has the tensors `composite.TENSORS`;
     other arguments are those of `order_n.of_flow`.
@@ -45,10 +45,10 @@ def own_kernel(
     """
     N, n_L = targets.shape
     start, D = initial(at_start, n_L), at_start.K.shape[-1]
-    train = np.concatenate([output * D + np.arange(N) for output in range(n_L)])
-    rates = np.broadcast_to(np.asarray(eta, dtype=np.float64), (steps[-1],))
+    train = train_indices(N, n_L, D)
+    etas = each_eta(eta, steps[-1])
     found = []
-    for answer in responses(start, train, lambda step: float(rates[step]), steps, stages(algorithm, momentum)):
+    for answer in responses(start, train, etas, steps, stages(algorithm, momentum)):
         none = {name: np.zeros_like(getattr(answer, name)) for name in ("two", "q", "s")}
         still = replace(start, kH=np.zeros_like(start.kH))
         left = cumulants(still, replace(answer, **none), targets.T.ravel(), full=False)

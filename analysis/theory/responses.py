@@ -6,17 +6,18 @@ Joint indices are those of `composite`: i runs over P, all other letters over th
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from analysis.stages import Stage
 from analysis.theory.activations import Array
 from analysis.theory.composite import Initial
+from analysis.theory.path import along
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """Sums over the steps made, docs/theory.md (5.24) and (5.28), and the answers of the sum a of errors to sources.
 
     alpha: a_j = alpha[j, m] e0_m. beta: b_jk = beta[j, k, m, n] e0_m e0_n. cubic: I_{jikl} c_jkl + II_{jkil} d_jkl as
@@ -31,14 +32,6 @@ class State:
     twice: Array
     bent: Array
     curved: Array
-
-    def plus(self, factor: float, other: "State") -> "State":
-        """The state plus a multiple of another."""
-        return State(*(getattr(self, f.name) + factor * getattr(other, f.name) for f in fields(State)))
-
-    def times(self, factor: float) -> "State":
-        """A multiple of the state."""
-        return State(*(factor * getattr(self, f.name) for f in fields(State)))
 
 
 @dataclass(frozen=True)
@@ -69,31 +62,23 @@ class Responses:
 def responses(
     start: Initial,
     train: Array,
-    eta: Callable[[int], float],
+    etas: Array,
     steps: Sequence[int],
     stages: Sequence[Stage],
     weights: Callable[[int], Array] | None = None,
 ) -> Iterator[Responses]:
     """The responses after each of the steps, which ascend, docs/theory.md (5.28).
 
-    train: the joint indices of the train samples, (P_t,). eta: the step size of a step. weights: how much each train
+    train: the joint indices of the train samples, (P_t,). etas: of each step. weights: how much each train
     index counts in the loss of a step, (P_t,); None for the full batch. The cost of a step grows as P P_t^5, and the
     memory as P P_t^3.
     """
     run = _Run(start, train)
-    state = run.zero()
-    velocity = state
-    done = 0
-    for step in steps:
-        while done < step:
-            weight = np.ones(len(train)) if weights is None else weights(done)
-            for stage in stages:
-                point = state.plus(-eta(done) * stage.look, velocity) if stage.look else state
-                gradient = run.gradient(point, weight)
-                velocity = velocity.times(stage.keep).plus(1.0, gradient) if stage.keep else gradient
-                state = state.plus(-eta(done) * stage.move, velocity)
-            done += 1
-        yield run.observed(state)
+
+    def gradient(x: Sequence[Array], step: int) -> State:
+        return run.gradient(State(*x), np.ones(len(train)) if weights is None else weights(step))
+
+    return (run.observed(State(*x)) for x in along(run.zero(), gradient, etas, steps, stages))
 
 
 class _Run:

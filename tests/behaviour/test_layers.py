@@ -9,6 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STANDARD = set(sys.stdlib_module_names)
+# What stands at the top of the repository.
+PARTS = {
+    ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "analysis",
+    "benchmarks", "configs", "constraints-cpu.txt", "docs", "outputs", "pyproject.toml", "simulate", "tests",
+}  # fmt: skip
 
 # What each part may import from outside the project.
 OUTSIDE = {
@@ -42,9 +47,9 @@ LAYERS = {
 THEORY = (
     "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
     "log_table", "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
-    "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel", "nodes",
-    "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule", "kernel_chain",
-    "second_order", "__init__",
+    "path", "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel",
+    "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
+    "kernel_chain", "second_order", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {
@@ -199,6 +204,25 @@ def test_nothing_executes_data(path: Path) -> None:
             assert "pickle" not in name
             if name == "np.load":
                 assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords)
+
+
+def strangers(tracked: list[str]) -> set[str]:
+    """Tracked files and folders that are no part of the project, and data sets that are no data of a test."""
+    top = {name.split("/")[0] for name in tracked}
+    sets = {name for name in tracked if name.endswith("dataset.json") and not name.startswith("tests/data/")}
+    return (top - PARTS) | sets
+
+
+def test_the_repository_holds_the_project_alone() -> None:
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("these files are no checkout of git")
+    assert strangers(listed.stdout.splitlines()) == set()
+    assert strangers(["a/dataset.json", "docs/b/dataset.json", "tests/data/c/dataset.json"]) == {
+        "a",
+        "a/dataset.json",
+        "docs/b/dataset.json",
+    }
 
 
 def test_files_fit_in_one_reading() -> None:

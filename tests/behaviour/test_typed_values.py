@@ -55,6 +55,17 @@ def test_paired_lists(capsys: Capture) -> None:
     assert axes_of({"zip": {"a.b": [8]}, "a.b": None}, set()) == {"zip": [{"a.b": "8"}]}, "null ends an axis"
 
 
+def test_a_sweep_has_one_folder(capsys: Capture, tmp_path: Path) -> None:
+    """A comma in a folder's name would make two folders of it, one of them in the current folder. The control is in
+    quotes."""
+    for typed in (f"output={tmp_path}/a,b", "workers=1,2"):
+        line = refused(capsys, "-m", "network.width=4,8", typed)
+        assert f"{typed}: one for the whole sweep, it is not swept" in line
+        assert ("a comma in a name needs quotes" in line) == typed.startswith("output")
+    (point,) = api.read_sweep([f"output='{tmp_path}/a,b'"])
+    assert Path(point.output) == tmp_path / "a,b"
+
+
 def test_sweep_as_a_setting(capsys: Capture) -> None:
     assert shapes("sweep={network.width: [3,4]}") == [(3, 4), (4, 4)]
     assert "a mapping of settings to lists of values" in refused(capsys, "sweep=[1,2]")

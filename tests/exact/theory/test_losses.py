@@ -5,7 +5,7 @@ import pytest
 
 from analysis.stages import stages
 from analysis.theory import flow
-from analysis.theory.composite import TENSORS, initial
+from analysis.theory.composite import TENSORS, initial, train_indices
 from analysis.theory.cumulants import Cumulants
 from analysis.theory.frozen import frozen_outputs
 from analysis.theory.losses import LOSSES, LossDerivatives
@@ -75,7 +75,7 @@ def test_two_classes_are_the_logistic_loss_of_the_difference_at_order_n() -> Non
             train,
             np.array([y]),
             loss,
-            lambda step: 0.4,
+            np.full(6, 0.4),
             [6],
             stages("gradient_descent"),
         )
@@ -96,8 +96,8 @@ def test_two_classes_are_the_logistic_loss_of_the_difference_at_order_n() -> Non
 
 def by_count(y: np.ndarray, D: int, *counts: int) -> list[Cumulants]:
     at_start, outputs = flow("tanh", 2, 0.0, 1.0, X[:D], 1.0, 1.0, tensors=TENSORS), y.shape[1]
-    train = np.concatenate([output * D + np.arange(len(y)) for output in range(outputs)])
-    given = initial(at_start, outputs), train, y, LOSSES["cross_entropy"], lambda step: 0.3, [6]
+    train = train_indices(len(y), outputs, D)
+    given = initial(at_start, outputs), train, y, LOSSES["cross_entropy"], np.full(6, 0.3), [6]
     return [next(by_nodes(*given, stages("gradient_descent"), count)) for count in counts]
 
 

@@ -31,15 +31,15 @@ def test_nodes_of_the_mse_are_the_closed_form(algorithm: str, start: composite.I
     """With the loss 1/2 sum (z - y)^2 the average over nodes is docs/theory.md (5.29), (5.30) and (5.33). Negative
     control: without the density of Edgeworth, which the covariance needs."""
     y, recursion = np.array([[1.0], [-0.7]]), stages(algorithm, 0.4)
-    (answer,) = responses.responses(start, TRAIN, lambda step: 0.2, [6], recursion)
+    (answer,) = responses.responses(start, TRAIN, np.full(6, 0.2), [6], recursion)
     wanted = cumulants.cumulants(start, answer, y[:, 0])
-    (found,) = nodes.by_nodes(start, TRAIN, y, LOSSES["mse"], lambda step: 0.2, [6], recursion, 8)
+    (found,) = nodes.by_nodes(start, TRAIN, y, LOSSES["mse"], np.full(6, 0.2), [6], recursion, 8)
     for field in fields(cumulants.Cumulants):
         value = getattr(found, field.name)
         if value is not None:
             np.testing.assert_allclose(value, getattr(wanted, field.name), atol=1e-12)
     without = composite.Initial(**{**vars(start), "k4": 0 * start.k4, "G1": 0 * start.G1})
-    (found,) = nodes.by_nodes(without, TRAIN, y, LOSSES["mse"], lambda step: 0.2, [6], recursion, 8)
+    (found,) = nodes.by_nodes(without, TRAIN, y, LOSSES["mse"], np.full(6, 0.2), [6], recursion, 8)
     assert not np.allclose(found.covariance1, wanted.covariance1, rtol=0.05)
 
 
@@ -54,7 +54,7 @@ def test_logistic_reference(start: composite.Initial) -> None:
             TRAIN,
             y,
             LOSSES["cross_entropy"],
-            lambda step: known["eta"],
+            np.full(steps[-1], known["eta"]),
             steps,
             stages("gradient_descent"),
             count,
