@@ -23,7 +23,7 @@ from configs.folder import (
     read_override,
 )
 from configs.hydra_settings import LAUNCHER, RUN, SWEEP, is_hydras, output_of, refusal
-from configs.sweeps import FORM, UNSWEPT, axes_of, check_axis, product, quoted, text, values_of
+from configs.sweeps import FORM, SHARED, axes_of, check_axis, product, quoted, text, values_of
 
 __all__ = [
     "ConfigError",
@@ -106,7 +106,7 @@ def points(
         out.append(Point(special, tuple(made_by), _compose(name, made_by, folders, whole) if special else base))
     _refuse_folder_key(given, sweep=any(point.special for point in out))
     for point in out:
-        for key in UNSWEPT:
+        for key in SHARED:
             if key != "sweep" and point.config.get(key) != base.get(key):
                 raise ConfigError(
                     f"{key}={point.config.get(key)!r} at {point.special}: {key} is one for the whole sweep"
@@ -174,7 +174,7 @@ def _given(overrides: Sequence[str], folders: Folders) -> _Given:
             override = "++" + override.lstrip("+") if not override.startswith("~") else override
             if key == "sweep" and not isinstance(parsed.value(), dict | None):
                 raise ConfigError(f"{typed}: {FORM}")
-        if group in UNSWEPT and (earlier := [given for other, given in fixed if other == key and given != override]):
+        if group in SHARED and (earlier := [given for other, given in fixed if other == key and given != override]):
             raise ConfigError(f"{earlier[0]}, {override}: {group} is given twice")
         if parsed.is_sweep_override():
             fixed = [(other, given) for other, given in fixed if other != key]

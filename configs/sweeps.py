@@ -8,7 +8,8 @@ from typing import Any
 
 from configs.folder import ConfigError, options, read_override
 
-UNSWEPT = ("cluster", "output", "plugins", "sweep", "workers")  # all points of a sweep share these
+SHARED = ("cluster", "plugins", "sweep")  # all points of a sweep have these in common, and a command gives them once
+UNSWEPT = (*SHARED, "output", "workers")  # these have no list of values
 ZIP = "zip"  # in `sweep`, the settings whose lists are paired
 FORM = "a mapping of settings to lists of values, as {network.width: [64, 128]}"
 Axis = list[dict[str, str]]  # values by setting, at each place of the axis
