@@ -1,6 +1,8 @@
 """Run the experiments at full size, judge each, and put what was measured into docs/results.md.
 
     python -m benchmarks.results [NAME ...] [--seed SEED] [--folder DIR] [--settings KEY=VALUE ...] [--write]
+    python -m benchmarks.results NAME --settings ensemble.device=cuda --keep FILE    # on another machine
+    python -m benchmarks.results --add FILE ...                                      # and into the record of this one
 
 Without names every experiment runs that has a claim, which takes hours; a run that was interrupted goes on.
 `make results` is this command with --write: it appends each run to docs/results.json, which keeps all runs that were
@@ -23,6 +25,7 @@ import numpy as np
 from scipy.stats import norm, probplot
 
 import configs
+import simulate
 from benchmarks import race, tables
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +57,20 @@ def _seconds(command: Sequence[str], good: Sequence[int] = (0,)) -> dict[str, fl
     return {"wall": round(time.perf_counter() - began, 1), "cpu": round(cpu, 1)}
 
 
-def run(name: str, seed: int | None, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
+def _code() -> str:
+    """The commit of the code, with "-dirty" where files differ from it, or nothing outside a repository."""
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def _machine(output: Path) -> str:
+    """The machine, and the device that computed the networks where it was no CPU."""
+    devices = [made["device"] for data in simulate.find(output) for made in data.computed()]
+    return ", ".join([*sorted({device["name"] for device in devices if device["kind"] != "cpu"}), race.machine()])
+
+
+def run(name: str, seed: int | None, folder: Path, settings: Sequence[str], code: str) -> dict[str, Any]:
     """Simulate and judge one experiment, or its ensemble of another seed, and return what was measured."""
     output = folder / (name if seed is None else f"{name}-seed{seed}")
     seeds = [] if seed is None else [f"ensemble.seed={seed}"]
@@ -65,14 +81,13 @@ def run(name: str, seed: int | None, folder: Path, settings: Sequence[str]) -> d
     # Status 1 says that a claim disagrees, which is a result.
     analyzed = _seconds([sys.executable, "-m", "analysis", f"data={output}", f"output={judged}"], good=(0, 1))
     (claim,) = json.loads((judged / "verdicts.json").read_text())["claims"]
-    code = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return {
         "experiment": name,
         "seed": seed,
         "settings": list(settings),
         "date": datetime.date.today().isoformat(),
-        "code": code.stdout.strip(),
-        "machine": race.machine(),
+        "code": code,
+        "machine": _machine(output),
         "seconds": {"simulate": simulated, "analysis": analyzed},
         **{key: claim[key] for key in ("claim", "verdict", "networks", "tests", "not_tested")},
     }
@@ -173,6 +188,13 @@ def write(record: Path, page: Path, figure: Path) -> None:
     draw(runs, figure)
 
 
+def append(entries: Sequence[dict[str, Any]]) -> None:
+    """Put runs at the end of the record, and make the page anew."""
+    runs = json.loads(RECORD.read_text()) if RECORD.exists() else []
+    RECORD.write_text(json.dumps([*runs, *entries], indent=1) + "\n")
+    write(RECORD, PAGE, FIGURE)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; all that have a claim by default")
@@ -182,16 +204,26 @@ def main() -> None:
     parser.add_argument(
         "--write", action="store_true", help="append to docs/results.json and make docs/results.md anew"
     )
+    parser.add_argument("--keep", type=Path, help="a file that the runs are written to, for --add")
+    parser.add_argument(
+        "--add", nargs="+", type=Path, default=[], help="append the runs of these files, and run nothing"
+    )
+    parser.add_argument("--code", default=_code(), help="the commit, where the code lies in no repository")
     options = parser.parse_args()
     if unknown := set(options.names) - set(experiments()):
         parser.error(f"no experiment with a claim is called {', '.join(sorted(unknown))}: {', '.join(experiments())}")
+    if options.add:
+        append([entry for file in options.add for entry in json.loads(file.read_text())])
+        return
+    kept = []
     for name in options.names or experiments():
-        entry = run(name, options.seed, options.folder.resolve(), options.settings)
+        entry = run(name, options.seed, options.folder.resolve(), options.settings, options.code)
         print(f"{name}: {entry['verdict']}, {entry['networks']:,} networks, {entry['seconds']}", flush=True)
+        kept.append(entry)
+        if options.keep:
+            options.keep.write_text(json.dumps(kept, indent=1) + "\n")
         if options.write:
-            runs = json.loads(RECORD.read_text()) if RECORD.exists() else []
-            RECORD.write_text(json.dumps([*runs, entry], indent=1) + "\n")
-            write(RECORD, PAGE, FIGURE)
+            append([entry])
 
 
 if __name__ == "__main__":
