@@ -49,8 +49,19 @@ def _descent(values: Array, etas: Array) -> Array:
 
 
 def _flow(values: Array, etas: Array) -> Array:
-    """exp(-v tau), where tau is the time of all steps."""
-    return np.exp(-values * etas.sum())
+    """exp(-v tau), tau the time of all steps, up to the error of the solver, which has the coefficient n at order 1/n
+    and is therefore part of what trained networks are held against."""
+    return _recursion(values, etas, stages("gradient_flow"))
+
+
+def _flow_bound() -> float:
+    """The end of the solver's interval of stability: where one step leaves an error of size one."""
+    from scipy.optimize import brentq  # late: this takes a while, and is needed for the end of a flow alone
+
+    def beyond(x: float) -> float:
+        return float(np.abs(_flow(np.array([x]), np.ones(1)))[0]) - 1
+
+    return float(brentq(beyond, 4.0, 5.0))
 
 
 def _momentum(values: Array, etas: Array, momentum: float = 0.0) -> Array:
@@ -73,7 +84,7 @@ def _nesterov_bound(momentum: float = 0.0) -> float:
 
 
 add_closed_form(ClosedForm("gradient_descent", _descent, lambda: 2.0))
-add_closed_form(ClosedForm("gradient_flow", _flow, lambda: np.inf))
+add_closed_form(ClosedForm("gradient_flow", _flow, _flow_bound))
 add_closed_form(ClosedForm("momentum", _momentum, lambda momentum=0.0: 2 * (1 + momentum), ("momentum",)))
 add_closed_form(ClosedForm("nesterov", _nesterov, _nesterov_bound, ("momentum",)))
 

@@ -121,6 +121,12 @@ def inputs_of(gram: ArrayLike) -> Array:
     return np.asarray(np.linalg.cholesky(gram) * np.sqrt(len(gram)))
 
 
+def flow_left(x: ArrayLike) -> Array:
+    """The share of an error that a step of the flow leaves, for x = eta lambda: the stability polynomial of the solver
+    (Carpenter and Kennedy, NASA TM 109112, 1994), which is exp(-x) up to the fourth order."""
+    return np.polynomial.Polynomial([1, -1, 1 / 2, -1 / 6, 1 / 24, -1 / 200])(np.asarray(x, dtype=float))
+
+
 def signs(count: int, networks: int = NETWORKS) -> Array:
     """(count, M) signs of a full factorial design: products of different signs have mean zero."""
     assert 2**count <= networks

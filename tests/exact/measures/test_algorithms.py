@@ -7,7 +7,7 @@ from analysis import theory
 from analysis.measures.algorithms import algorithm_coefficient, algorithm_difference
 from analysis.measures.solved import closed_form
 from analysis.theory import composite
-from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, inputs_of, rows, signs
+from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, flow_left, inputs_of, rows, signs
 from tests.exact.measures.test_trained import GRAM, TEST, UNIT, Y
 from tests.exact.theory import nearly_kernel
 
@@ -42,12 +42,12 @@ def filled(data: Rows, difference: Array, noise: float) -> Rows:
 
 @pytest.mark.parametrize("eta", [0.2, 0.3])
 def test_algorithm_difference(eta: float) -> None:
-    """At infinite width the difference comes from the errors that are left, here (1 - 2 eta)^t and e^(-2 eta' t) of a
-    test sample's K_ta y."""
+    """At infinite width the difference comes from the errors that are left, here (1 - 2 eta)^t and that of the
+    solver's steps of e^(-2 eta' t), of a test sample's K_ta y."""
     found = np.array([0.3, -0.2])
     point = filled(made("gradient_descent", eta), found, 0.2)
     reference = filled(made("gradient_flow", 0.2), 0 * found, 0.1)
-    infinite = (np.exp(-2 * 0.2 * STEPS) - (1 - 2 * eta) ** STEPS) * (TEST @ Y)
+    infinite = (flow_left(2 * 0.2) ** STEPS - (1 - 2 * eta) ** STEPS) * (TEST @ Y)
 
     def check(point: Rows, reference: Rows) -> None:
         components = {f"{i},2": (found[i], infinite[i], UNIT) for i in (0, 1)}
@@ -100,7 +100,7 @@ def test_algorithm_coefficient(other: str, eta: float, known: float) -> None:
     assert flow.Theta is not None
     values, vectors = np.linalg.eigh(flow.Theta[-1][:2, :2])
     shares = [(1 - 0.2 * values) ** steps]
-    shares.append(np.exp(-eta * steps * values) if other == "gradient_flow" else (1 - eta * values) ** steps)
+    shares.append(flow_left(eta * values) ** steps if other == "gradient_flow" else (1 - eta * values) ** steps)
     ends = [flow.Theta[-1][2, :2] @ (vectors * ((1 - left) / values)) @ vectors.T @ Y for left in shares]
     records = [
         theory.trained_to_order_n("sin", 2, 0.0, 1.0, inputs_of(GRAM), Y, step_size, steps, algorithm).mean1[0]

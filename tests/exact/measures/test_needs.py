@@ -154,8 +154,8 @@ def test_few_outputs(name: str) -> None:
     """The loop over steps costs N^6 operations a step, docs/theory.md (5.28)."""
 
     def data(samples: int) -> Rows:
-        return rows(*BASE, *TRAINED, "dynamics=gradient_flow", "dynamics.steps=200", "observables.steps=[0,200]",
-                    x=np.eye(samples), y=np.ones((samples - 1, 1)))  # fmt: skip
+        return rows(*BASE, *TRAINED, "dynamics=gradient_flow", "dynamics.eta=0.01", "dynamics.steps=200",
+                    "observables.steps=[0,200]", x=np.eye(samples), y=np.ones((samples - 1, 1)))  # fmt: skip
 
     reason = "network.outputs=1, inputs: 25 outputs at all samples: at most 24, the cost grows as their sixth power"
     assert reason in reasons(name, data(25))

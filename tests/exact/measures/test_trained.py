@@ -17,7 +17,7 @@ from analysis.measures.trained import (
     trained_skewness,
 )
 from analysis.theory import composite
-from tests.exact.measures.rows import NETWORKS, Rows, Wanted, drawn, expect, holds, inputs_of, rows, signs
+from tests.exact.measures.rows import NETWORKS, Rows, Wanted, drawn, expect, flow_left, holds, inputs_of, rows, signs
 from tests.exact.theory import nearly_kernel
 
 TEST = np.array([0.5, 0.2])  # K of the test sample with the train samples
@@ -48,7 +48,7 @@ def made(*overrides: str, steps: int = 4, activation: str = "linear", outputs: i
 
 SHARES = [
     ("gradient_descent", (1 - 2 * ETA) ** 4),
-    ("gradient_flow", np.exp(-2 * ETA * 4)),
+    ("gradient_flow", flow_left(2 * ETA) ** 4),
 ]
 
 
