@@ -10,6 +10,8 @@ import numpy as np
 from analysis.estimators import Array
 from analysis.models import MODELS, Curve, Prior, Series
 
+# Networks of which an estimate spreads by less than this share of its scale differ by rounding: the estimate is exact.
+ROUNDING = 1e-8
 
 @dataclass(frozen=True)
 class Fit:
@@ -47,8 +49,9 @@ class Fit:
 def fit(series: Series, prior_width: float) -> Fit:
     """Fit one series, in units in which its values are of order one.
 
-    Raises ValueError below four widths (one width is never compared with the leading order), for values that are not
-    finite or have no spread, and where the fit did not reach its optimum.
+    An estimate that is exact at every network gets a thousandth of the deviation that the claim asks to see as its error
+    bar. Raises ValueError below four widths (one width is never compared with the leading order), for values that are
+    not finite, and where the fit did not reach its optimum.
     """
     model = MODELS[series.model]
     if model.build is None:
@@ -57,6 +60,7 @@ def fit(series: Series, prior_width: float) -> Fit:
     if widths < model.fewest_widths:
         raise ValueError(f"{series.name}: {widths} widths; a fit in 1/n needs at least {model.fewest_widths}")
     _check(series)
+    series = _with_spread(series)
     unit, origin = _units(series)
     scaled = _scaled(series, unit, origin)
     prior, value = model.build(scaled, prior_width)
@@ -78,15 +82,19 @@ def fit(series: Series, prior_width: float) -> Fit:
 
 def _check(series: Series) -> None:
     """ValueError for a series that cannot be fitted."""
-    variance = series.covariance.diagonal()
     if not (np.isfinite(series.value).all() and np.isfinite(series.covariance).all()):
         raise ValueError(f"{series.name}: an estimate or its error is not a finite number")
-    if not (variance > 0).all():
-        raise ValueError(f"{series.name}: an error bar is zero: the values of the networks do not spread")
     if not (np.isfinite(series.scale) and series.scale > 0 and np.isfinite(series.prediction)):
         raise ValueError(
             f"{series.name}: the prediction {series.prediction:.3g} has no finite scale ({series.scale:.3g})"
         )
+
+
+def _with_spread(series: Series) -> Series:
+    """The series with error bars where networks do not spread, as in B of linear networks."""
+    exact = series.covariance.diagonal() < (ROUNDING * series.scale) ** 2
+    least = series.precision * series.scale / 1000
+    return replace(series, covariance=series.covariance + np.diag(np.where(exact, least**2, 0.0)))
 
 
 def _units(series: Series) -> tuple[float, float]:

@@ -136,7 +136,6 @@ def test_the_curve_is_in_the_units_of_the_data() -> None:
     ("change", "message"),
     [
         ({"value": np.array([1.0, np.nan, 1.0, 1.0, 1.0])}, "not a finite number"),
-        ({"covariance": np.diag([1e-6, 1e-6, 0.0, 1e-6, 1e-6])}, "an error bar is zero"),
         ({"scale": 0.0}, "no finite scale"),
         ({"prediction": np.inf}, "no finite scale"),
     ],
@@ -144,6 +143,20 @@ def test_the_curve_is_in_the_units_of_the_data() -> None:
 def test_what_cannot_be_fitted_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fits.fit(replace(made("powers", 1.0), **change), 3.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-15])
+def test_an_estimate_that_is_exact_is_judged(spread: float) -> None:
+    """B of linear networks at layer 3 is 5/4 + 3 / (8 n), in every network. A prediction that is off by the deviation
+    that the claim asks to see is rejected."""
+    n = WIDTHS
+    exact = Series("B", "B", 3, None, "00", "powers", n, np.full(5, 3.0), 1.25 + 0.375 / n,
+                   np.diag(np.full(5, spread**2)), 1.25, 1.25, 0.01, 255)  # fmt: skip
+    right, wrong = (fits.fit(replace(exact, prediction=c), 3.0) for c in (1.25, 1.25 * 1.01))
+    assert abs(right.pull) < 0.01
+    assert right.Q > 0.9
+    assert abs(wrong.pull) > 50
+    assert right.error < 1e-4
 
 
 def test_a_fit_that_stays_where_it_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
