@@ -13,6 +13,7 @@ from analysis.models import MODELS, Curve, Prior, Series
 # Networks of which an estimate spreads by less than this share of its scale differ by rounding: the estimate is exact.
 ROUNDING = 1e-8
 
+
 @dataclass(frozen=True)
 class Fit:
     """One fit. coefficient, error: those that are judged. chi2, dof, Q: the quality of the fit. curve(n, l): mean and
@@ -49,8 +50,8 @@ class Fit:
 def fit(series: Series, prior_width: float) -> Fit:
     """Fit one series, in units in which its values are of order one.
 
-    An estimate that is exact at every network gets a thousandth of the deviation that the claim asks to see as its error
-    bar. Raises ValueError below four widths (one width is never compared with the leading order), for values that are
+    An estimate that is exact in every network gets a thousandth of the deviation that the claim asks to see as its
+    error bar. Raises ValueError below four widths (one width is never compared with the leading order), for values that are
     not finite, and where the fit did not reach its optimum.
     """
     model = MODELS[series.model]

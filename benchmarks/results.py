@@ -191,7 +191,7 @@ def write(record: Path, page: Path, figure: Path) -> None:
 def append(entries: Sequence[dict[str, Any]]) -> None:
     """Put runs at the end of the record, and make the page anew."""
     runs = json.loads(RECORD.read_text()) if RECORD.exists() else []
-    RECORD.write_text(json.dumps([*runs, *entries], indent=1) + "\n")
+    RECORD.write_text("[\n" + ",\n".join(map(json.dumps, [*runs, *entries])) + "\n]\n")  # a line for each run
     write(RECORD, PAGE, FIGURE)
 
 
