@@ -13,13 +13,14 @@ import numpy as np
 
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
-from analysis.theory.log_table import LogTable, tabulated
+from analysis.theory.log_table import LogTable, chunks, tabulated
 
 HALF_RANGE = 13.0  # of the trapezoidal rule; the square root of the Gaussian weight at its ends is below 1e-18
 STEPS = (0.04, 0.02, 0.01, 0.005, 0.0025)  # of the trapezoidal rule, of which the first that has converged is taken
 MOST_TERMS = 800  # of Mehler's series
 DEGREES = (15, 31, 63, 127)  # of a table in log g, tried in turn
 TAIL = 1e-14  # relative size at which a series is cut
+POWERS = (1, 2, 3)  # of s, whose Hermite coefficients are tabulated
 Pair = tuple[int, ...]
 
 
@@ -36,10 +37,6 @@ def _hermite(terms: int, step: float) -> tuple[Array, Array]:
         if k > 1:
             h[:, k] -= math.sqrt((k - 1) / k) * h[:, k - 2]
     return u, h
-
-
-def _power(p: int) -> Callable[[Array], list[Array]]:
-    return lambda s: [s**p]
 
 
 class Conditional:
@@ -62,8 +59,8 @@ class Conditional:
         self.low, self.high = low / 1.05, high * 1.05
         self.step = self._step() if self.s.slopes is None or self.crossed else STEPS[0]
         self._moments = None if self.s.slopes else self._table(lambda z: [z**2, z**4, z**6], 1)
-        terms = max(self._terms(p) for p in (1, 2, 3)) if self.crossed else 0
-        self._series = [self._table(_power(p), terms) for p in (1, 2, 3)] if self.crossed else []
+        self.terms = max(self._terms(p) for p in POWERS) if self.crossed else 0
+        self._series = self._table(lambda z: [z**p for p in POWERS], self.terms) if self.crossed else None
 
     def _step(self) -> float:
         """The step of the trapezoidal rule at which averages at the largest kernel have converged."""
@@ -120,14 +117,19 @@ class Conditional:
         assert self._moments is not None
         return self._moments(g)
 
-    def mehler(self, p: int, q: int, g_aa: Array, g_bb: Array, g_ab: Array) -> Array:
-        """<s_a^p s_b^q> of docs/theory.md (17.18) for kernels (M,), with powers p and q of at most 3."""
-        left, right = self._series[p - 1](g_aa), self._series[q - 1](g_bb)
-        rho = np.clip(g_ab / np.sqrt(g_aa * g_bb), -1.0, 1.0)
-        total = np.zeros_like(g_ab)
-        for k in reversed(range(left.shape[1])):
-            total = total * rho + left[:, k] * right[:, k]
-        return total
+    def mehler(self, powers: Sequence[tuple[int, int]], g_aa: Array, g_bb: Array, g_ab: Array) -> Array:
+        """<s_a^p s_b^q> of docs/theory.md (17.18) for each p and q, at kernels (M,): (powers, M)."""
+        assert self._series is not None
+        found = np.zeros((len(powers), len(g_ab)))
+        for rows in chunks(len(g_ab)):
+            a, b = (self._series.columns(g[rows]).reshape(len(POWERS), self.terms, -1) for g in (g_aa, g_bb))
+            rho = np.clip(g_ab[rows] / np.sqrt(g_aa[rows] * g_bb[rows]), -1.0, 1.0)
+            for total, (p, q) in zip(found, powers, strict=True):
+                of_order = a[p - 1] * b[q - 1]
+                for k in reversed(range(self.terms)):
+                    total[rows] *= rho
+                    total[rows] += of_order[k]
+        return found
 
     def products(self, g: Array) -> dict[tuple[int, ...], Array]:
         """<s_a s_b> and <s_a s_b s_c s_d> by sorted samples, each (M,), at kernels g (M, pairs)."""
@@ -139,9 +141,8 @@ class Conditional:
         for a, b in self.pairs:
             if a != b:
                 of = column[a, a], column[b, b], column[a, b]
-                found[a, b] = self.mehler(1, 1, *of)
-                found[a, a, b, b] = self.mehler(2, 2, *of)
-                found[a, a, a, b], found[a, b, b, b] = self.mehler(3, 1, *of), self.mehler(1, 3, *of)
+                names = [(a, b), (a, a, b, b), (a, a, a, b), (a, b, b, b)]
+                found |= dict(zip(names, self.mehler([(1, 1), (2, 2), (3, 1), (1, 3)], *of), strict=True))
         return found
 
     def mean(self, g: Array) -> Array:

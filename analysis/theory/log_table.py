@@ -1,6 +1,6 @@
 """Tables of functions of a kernel g, for arrays of kernels, one for each network: Chebyshev polynomials in log g."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,11 @@ from numpy.polynomial import chebyshev
 from analysis.theory.activations import Array
 
 ROWS = 4096  # kernels at a time: the polynomials of so many stay in a core's cache
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """So many kernels in parts of which a core's cache holds the polynomials."""
+    return (slice(first, first + ROWS) for first in range(0, count, ROWS))
 
 
 @dataclass(frozen=True)
@@ -21,14 +26,18 @@ class LogTable:
 
     def __call__(self, g: Array) -> Array:
         """The functions at each g (M,), (M, functions). ValueError for g outside of the table."""
+        out = np.empty((len(g), self.coefficients.shape[1]))
+        for rows in chunks(len(g)):
+            out[rows] = self.columns(g[rows]).T
+        return out
+
+    def columns(self, g: Array) -> Array:
+        """The functions at each g (M,), (functions, M), all at once: see `chunks`. ValueError for g outside of the
+        table."""
         if not (self.low <= g.min() and g.max() <= self.high):
             raise ValueError(f"g from {g.min():.3g} to {g.max():.3g}: the table runs from {self.low} to {self.high}")
         x = (2 * np.log(g) - np.log(self.high * self.low)) / np.log(self.high / self.low)
-        out = np.empty((len(g), self.coefficients.shape[1]))
-        for first in range(0, len(g), ROWS):
-            rows = slice(first, first + ROWS)
-            out[rows] = chebyshev.chebvander(x[rows], len(self.coefficients) - 1) @ self.coefficients
-        return out
+        return np.asarray(self.coefficients.T @ chebyshev.chebvander(x, len(self.coefficients) - 1).T)
 
 
 def tabulated(
