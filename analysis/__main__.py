@@ -23,6 +23,7 @@ Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a 
   prior_width=3.0     width of the priors of next orders in l/n, in units of the quantity
   diverged=0.01       share of diverged networks that is tolerated
   figures=true        draw them
+  workers=null        processes; null: one for small data, else one a core as far as memory goes
   strict=false        true: exit code 3 where a claim disagrees
   plugins=[my.py]     Python files that register further measures, observables, ... (docs/own_folder.md)
   --config-dir=DIR    a folder of one's own, where plugins are looked for too

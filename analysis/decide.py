@@ -18,7 +18,7 @@ from analysis.fits import Fit
 from analysis.looks import Look, Record, Start
 from analysis.points import OUT_OF_RANGE, Point, Variant, variants
 from analysis.result import Options
-from analysis.series import NotTested, series
+from analysis.series import NotTested, judgeable, series
 from analysis.verdicts import Judged, Verdict
 from simulate import api
 from simulate.settings import Settings, SettingsError
@@ -59,7 +59,7 @@ def fitted(claim: Mapping[str, Any], sweep: Sequence[Variant], prior_width: floa
     found: list[Fit] = []
     refused: list[NotTested] = []
     for test, given in claim["tests"].items():
-        entries, not_tested = series(test, given, sweep)
+        entries, not_tested = series(judgeable(test, given, sweep))
         refused += not_tested
         for entry in entries:
             try:

@@ -51,8 +51,8 @@ def fit(series: Series, prior_width: float) -> Fit:
     """Fit one series, in units in which its values are of order one.
 
     An estimate that is exact in every network gets a thousandth of the deviation that the claim asks to see as its
-    error bar. Raises ValueError below four widths (one width is never compared with the leading order), for values that are
-    not finite, and where the fit did not reach its optimum.
+    error bar. Raises ValueError below four widths (one width is never compared with the leading order), for values that
+    are not finite, and where the fit did not reach its optimum.
     """
     model = MODELS[series.model]
     if model.build is None:

@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from analysis import fits, looks, verdicts
-from analysis.estimates import skipped, table
+from analysis.estimates import skipped
 from analysis.fits import Fit
 from analysis.points import OUT_OF_RANGE, Point, variants
 from analysis.remedy import remedies
 from analysis.result import Claim, Options, Result, computations, verdict_json
-from analysis.series import NotTested, series
+from analysis.series import NotTested, judgeable, series
+from analysis.visits import tasks_of, visit_all
 from simulate import plugins as plugin_files
 from simulate.store.copies import merged
 from simulate.store.files import StoreError
@@ -59,6 +60,8 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     names: dict[str, list[str]] = {}
     refused: dict[str, list[NotTested]] = {}
     levels: dict[str, Mapping[str, Mapping[str, float]]] = {}
+    tests = {c.name: [judgeable(test, given, c.variants) for test, given in c.tests.items()] for c in found}
+    visits = visit_all(tasks_of(sets, [test for of_claim in tests.values() for test in of_claim]), options.workers)
     for claim in found:
         names[claim.name], refused[claim.name] = [], []
         sets_of_claim = [point.data for point in claim.points if isinstance(point.data, DataSet)]
@@ -69,8 +72,8 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
         if shared is not None:
             levels[claim.name] = shared
             notes.append(words)
-        for test, given in claim.tests.items():
-            found_series, not_tested = series(test, given, claim.variants)
+        for test in tests[claim.name]:
+            found_series, not_tested = series(test, visits.measuring)
             refused[claim.name] += not_tested
             for entry in found_series:
                 name = f"{claim.name}: {entry.name} ({entry.test})"
@@ -81,7 +84,7 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
                         raise ValueError("the last look that is recorded did not judge it")
                     scans[name] = fits.scan(entry, options.prior_width)
                 except OUT_OF_RANGE as error:
-                    refused[claim.name].append(NotTested(test, entry.name, str(error)))
+                    refused[claim.name].append(NotTested(test.name, entry.name, str(error)))
                 else:
                     names[claim.name].append(name)
     judged: dict[str, verdicts.Judged] = {}
@@ -94,18 +97,18 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     )
     results = []
     for claim in found:
-        networks = sum(len(point.finite) for point in claim.points)
-        diverged = sum(int((~point.finite).sum()) for point in claim.points) / networks
+        seen = [visits.by_path[point.data.path] for point in claim.points]
+        networks = sum(visit.networks for visit in seen)
+        diverged = 1 - sum(visit.finite for visit in seen) / networks
         of_claim, tolerated = [judged[name] for name in names[claim.name]], options.diverged
         results.append(
             verdicts.verdict(claim.name, claim.statement, of_claim, networks, diverged, tolerated, refused[claim.name])
         )
-    points = {point.data.path: point for claim in found for point in claim.points}  # these keep the columns read so far
     rows = []
     for data in sets:
         name = (data.settings.get("claim") or {}).get("name", "")
         given = {"claim": name, "data": data.path.name}
-        rows += [given | row for row in table(points.get(data.path, Point(data)))]
+        rows += [given | row for row in visits.by_path[data.path].rows]
     notes += skipped(rows)
     needs = {}
     for claim, verdict in zip(found, results, strict=True):
@@ -164,9 +167,9 @@ def analyze(
     """Judge the data sets at `data` (a path, a data set, or several).
 
     Writes the report to `output` if given. plugins: Python files to load, also looked for in config_dir
-    (docs/own_folder.md). Options as in configs/analysis.yaml: alpha, power, prior_width, diverged, figures. Raises
-    simulate.StoreError where data are missing or damaged, or made with a plugin that is not loaded, ValueError where an
-    option is wrong or a plugin fails.
+    (docs/own_folder.md). Options as in configs/analysis.yaml: alpha, power, prior_width, diverged, figures, workers.
+    Raises simulate.StoreError where data are missing or damaged, or made with a plugin that is not loaded, ValueError
+    where an option is wrong or a plugin fails.
     """
     plugin_files.load(plugins, config_dir)
     checked = Options(**options, plugins=plugin_files.loaded())

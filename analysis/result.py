@@ -27,6 +27,7 @@ class Options:
     prior_width: float = 3.0
     diverged: float = 0.01
     figures: bool = True
+    workers: int | None = None
     plugins: tuple[Plugin, ...] = ()
 
     def __post_init__(self) -> None:
@@ -34,6 +35,8 @@ class Options:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
                 raise ValueError(f"{name}={value!r}: a number between {max(low, 0):g} and {high:g}")
+        if self.workers is not None and (type(self.workers) is not int or self.workers < 1):
+            raise ValueError(f"workers={self.workers!r}: a number of processes from 1 on, or null for one a core")
 
 
 @dataclass(frozen=True)

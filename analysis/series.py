@@ -1,6 +1,6 @@
 """Series: one component of a measure over the widths of a sweep, or over widths and layers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from scipy.linalg import block_diag
 
 from analysis import claims, estimators, tails
 from analysis.estimators import Array
-from analysis.measures.measured import Measure, Measured
+from analysis.measures.measured import Layers, Measure, Measured
 from analysis.models import MODELS, Series
 from analysis.points import OUT_OF_RANGE, Point, Variant
 
@@ -24,19 +24,44 @@ class NotTested:
     reason: str
 
 
-def series(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> tuple[list[Series], list[NotTested]]:
-    """All series of one test of a claim over the points of its sweep, and what could not be tested.
+@dataclass(frozen=True)
+class Judgeable:
+    """A test and the variants of a sweep, each with the variant of the reference of a paired test, that it can judge.
+    measure: None where there is no test of this name. refused: the other variants. predicts_nothing: why theory
+    predicts nothing where it does not."""
 
-    options: those of the test in the claim, precision, and layers or reference.
-    """
-    reasons = list(claims.unknown(name))
-    if reasons:
-        return [], [NotTested(name, "", reason) for reason in reasons]
+    name: str
+    measure: Measure | None
+    options: Mapping[str, Any]
+    variants: tuple[tuple[Variant, Variant | None], ...]
+    refused: tuple[NotTested, ...]
+    predicts_nothing: str = "theory predicts nothing at these settings"
+
+    def points(self) -> Iterator[tuple[Point, Point | None]]:
+        """Every point at which it is measured, and the point of the reference."""
+        for variant, reference in self.variants:
+            others = reference.points if reference else (None,) * len(variant.points)
+            yield from zip(variant.points, others, strict=True)
+
+
+Measuring = Callable[[Measure, Point, Point | None, Layers], list[Measured]]
+
+
+def measured_here(measure: Measure, point: Point, reference: Point | None, layers: Layers) -> list[Measured]:
+    """What the measure yields at a point. Raises `OUT_OF_RANGE` as it does."""
+    return list(measure(point, layers) if reference is None else measure(point, reference, layers))
+
+
+def judgeable(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> Judgeable:
+    """Where one test of a claim can be judged. options: those of the test in the claim, precision, and layers or
+    reference."""
+    if reasons := list(claims.unknown(name)):
+        return Judgeable(name, None, options, (), tuple(NotTested(name, "", reason) for reason in reasons))
     measure = claims.tests()[name]
     if reasons := list(claims.of_sweep(measure, options, sweep)):
-        return [], [NotTested(name, "", reasons[0])]
+        return Judgeable(name, measure, options, (), (NotTested(name, "", reasons[0]),))
     reference = claims.reference_of(options, sweep) if measure.paired else None
-    found: list[Series] = []
+    accepted: list[tuple[Variant, Variant | None]] = []
     refused: list[NotTested] = []
     left_out: list[str] = []
     for variant in sweep:
@@ -45,20 +70,31 @@ def series(name: str, options: Mapping[str, Any], sweep: Sequence[Variant]) -> t
         try:
             if reason := claims.undefined(measure, variant, reference):
                 left_out.append(reason)
-                continue
-            if reasons := list(claims.of_variant(measure, options, variant)):
+            elif reasons := list(claims.of_variant(measure, options, variant)):
                 refused.append(NotTested(name, variant.label, reasons[0]))
-                continue
-            for made, dominated, networks in list(_of_variant(measure, options, variant, reference)):
+            else:
+                accepted.append((variant, reference))
+        except OUT_OF_RANGE as error:
+            refused.append(NotTested(name, variant.label, str(error)))
+    return Judgeable(name, measure, options, tuple(accepted), tuple(refused), *left_out[:1])
+
+
+def series(test: Judgeable, measuring: Measuring = measured_here) -> tuple[list[Series], list[NotTested]]:
+    """All series of one test of a claim, and what could not be tested. measuring: where its measurements come from."""
+    found: list[Series] = []
+    refused = list(test.refused)
+    for variant, reference in test.variants:
+        try:
+            for made, dominated, networks in list(_of_variant(test, variant, reference, measuring)):
                 lighter = without_tails(made, dominated, networks)
                 if isinstance(lighter, Series):
                     found.append(lighter)
                 else:
                     refused.append(lighter)
         except OUT_OF_RANGE as error:
-            refused.append(NotTested(name, variant.label, str(error)))
+            refused.append(NotTested(test.name, variant.label, str(error)))
     if not found and not refused:
-        refused.append(NotTested(name, "", next(iter(left_out), "theory predicts nothing at these settings")))
+        refused.append(NotTested(test.name, "", test.predicts_nothing))
     return found, refused
 
 
@@ -103,12 +139,12 @@ def without_tails(made: Series, dominated: NDArray[np.bool_], networks: Array) -
 Made = Iterator[tuple[Series, NDArray[np.bool_], Array]]  # a series; of its points (k,), `without_tails` has the rest
 
 
-def _of_variant(measure: Measure, options: Mapping[str, Any], variant: Variant, reference: Variant | None) -> Made:
+def _of_variant(test: Judgeable, variant: Variant, reference: Variant | None, measuring: Measuring) -> Made:
+    measure, options = test.measure, test.options
+    assert measure
     layers, precision = options.get("layers"), float(options["precision"])
-    given: list[tuple[Point, ...]] = [(point,) for point in variant.points]
-    if reference is not None:
-        given = list(zip(variant.points, reference.points, strict=True))
-    measured = [list(measure(*points, layers)) for points in given]
+    others = reference.points if reference else (None,) * len(variant.points)
+    measured = [measuring(measure, point, other, layers) for point, other in zip(variant.points, others, strict=True)]
     if MODELS[measure.model].joint:
         yield from _over_layers(measure.name, measure.model, precision, variant, measured)
         return

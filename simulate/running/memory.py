@@ -1,16 +1,14 @@
 """Memory: the peak of a process from its settings, the memory that is still free, and how many processes fit."""
 
-import contextlib
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import psutil
 import torch
 
 from simulate.networks.activations import slope_of_s
+from simulate.processes import available
 from simulate.running.cost import network_bytes, pulls_back, vectors
 from simulate.running.jobs import Job
 from simulate.running.plan import part_size
@@ -65,42 +63,6 @@ def _dense_bytes(job: Job) -> int:
 def resident() -> int:
     """Bytes of this process that are in memory now."""
     return psutil.Process().memory_info().rss
-
-
-def available() -> int:
-    """Bytes that this process may still take: the least that the machine, its limits and, on Linux, its control groups
-    leave."""
-    limits = [psutil.virtual_memory().available]
-    groups = _texts({"groups": Path("/proc/self/cgroup")}).get("groups", "")
-    for line in groups.splitlines():
-        _, controllers, group = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = Path("/sys/fs/cgroup/memory" if controllers else "/sys/fs/cgroup")
-        old, new = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")
-        most, used = old if controllers else new
-        innermost = root / group.lstrip("/")
-        for folder in (innermost, *innermost.parents):
-            texts = _texts({"most": folder / most, "used": folder / used, "stat": folder / "memory.stat"})
-            if texts.get("most", "max").strip() not in ("", "max") and "used" in texts:
-                stat = texts.get("stat", "").splitlines()
-                cached = [int(line.split()[1]) for line in stat if line.startswith("inactive_file")]
-                limits.append(int(texts["most"]) - int(texts["used"]) + sum(cached[:1]))
-            if folder == root:
-                break
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        limits.append(soft - psutil.Process().memory_info().vms)
-    return max(min(limits), 0)
-
-
-def _texts(paths: dict[str, Path]) -> dict[str, str]:
-    """The contents of those files that can be read."""
-    out = {}
-    for name, path in paths.items():
-        with contextlib.suppress(OSError):
-            out[name] = path.read_text()
-    return out
 
 
 def fresh() -> int:

@@ -5,12 +5,9 @@ addresses, computes its blocks with one thread, and commits one part.
 import atexit
 import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import torch
 
 from simulate import plugins
 from simulate.networks.streams import Arrays
+from simulate.processes import follow_parent, worker_pool
 from simulate.running import compute
 from simulate.running.jobs import Job
 from simulate.running.process import keep_memory, one_thread
@@ -67,35 +65,25 @@ def in_this_process(tasks: list[Task], left: Buffers) -> Iterator[tuple[Job, com
 
 def in_workers(tasks: list[Task], count: int) -> Iterator[tuple[Job, compute.Part]]:
     """This process is one of them: it works while the others start, and between its own parts hands out new ones."""
-    others, context = multiprocessing.active_children(), multiprocessing.get_context("spawn")
-    numbers = context.SimpleQueue()
+    numbers = multiprocessing.get_context("spawn").SimpleQueue()
     for number in range(1, count):
         numbers.put(number)
     queue: deque[Task] = deque(tasks)
     left = Buffers()
     running: dict[Future[compute.Part], Job] = {}
     to_load = plugins.sources(tasks[0][0].settings.plugins)  # a sweep has the same at all points
-    with ProcessPoolExecutor(count - 1, context, _start_worker, (numbers, to_load)) as pool:
-        try:
-            while queue or running:
-                while len(queue) > 1 and len(running) < 2 * (count - 1):  # one to work on and one to go on with
-                    task = queue.popleft()
-                    running[pool.submit(_compute_part, *task)] = task[0]
-                if queue:
-                    yield from in_this_process([queue.popleft()], left)
-                else:
-                    wait(running, return_when=FIRST_COMPLETED)
-                for future in [f for f in running if f.done()]:
-                    yield running.pop(future), future.result()
-        except BrokenProcessPool:
-            raise RuntimeError("a worker process died (out of memory?): fewer take less, as workers=1") from None
-        except BaseException:
-            # Parts appear whole or not at all, so a worker can be stopped at any moment.
-            for child in multiprocessing.active_children():
-                if child not in others:
-                    child.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    # Parts appear whole or not at all, so a worker can be stopped at any moment.
+    with worker_pool(count - 1, _start_worker, numbers, to_load) as pool:
+        while queue or running:
+            while len(queue) > 1 and len(running) < 2 * (count - 1):  # one to work on and one to go on with
+                task = queue.popleft()
+                running[pool.submit(_compute_part, *task)] = task[0]
+            if queue:
+                yield from in_this_process([queue.popleft()], left)
+            else:
+                wait(running, return_when=FIRST_COMPLETED)
+            for future in [f for f in running if f.done()]:
+                yield running.pop(future), future.result()
 
 
 # Of a worker process:
@@ -109,20 +97,12 @@ def _compute_part(job: Job, writer: Writer, first: int, last: int) -> compute.Pa
     return compute.compute_part(job, writer, first, last, _buffers.by(job))
 
 
-def _leave_with_parent() -> None:
-    """End this process when its parent ends, however that ends: the parent holds the other end of a pipe."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
-
-
 def _start_worker(numbers: Any, to_load: Sequence[tuple[str, str]]) -> None:
     global _not_loaded
     number = numbers.get()
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    follow_parent()
     atexit.register(os._exit, 0)  # without torch's own clean-up, which takes more than half a second
     torch.set_num_threads(1)
     keep_memory()

@@ -28,8 +28,9 @@ OUTSIDE = {
 # The layers of each package from the lowest: a layer may import itself and the layers before it.
 LAYERS = {
     "simulate": (
-        "simulate.system", "simulate.registry", "simulate.numerics", "simulate.observables.family",
-        "simulate.observables.columns", "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
+        "simulate.system", "simulate.processes", "simulate.registry", "simulate.numerics",
+        "simulate.observables.family", "simulate.observables.columns", "simulate.settings", "simulate.plugins",
+        "simulate.inputs", "simulate.store",
         "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
         "simulate.api", "simulate.status", "simulate", "simulate.__main__",
     ),
@@ -37,7 +38,8 @@ LAYERS = {
         "analysis.stages",
         "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points",
         "analysis.measures", "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts",
-        "analysis.remedy", "analysis.sequential", "analysis.growth", "analysis.estimates", "analysis.result",
+        "analysis.remedy", "analysis.sequential", "analysis.growth", "analysis.estimates", "analysis.visits",
+        "analysis.result",
         "analysis.looks", "analysis.report", "analysis.pipeline", "analysis",
         "analysis.decide", "analysis.until", "analysis.__main__",
     ),
@@ -67,7 +69,8 @@ ALLOWED = {
     "analysis": {
         "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",
         "simulate.store", "simulate.observables.columns",  # the data format and its reader
-        "simulate.system.duration", "simulate.settings.reader.SettingsError",
+        "simulate.system", "simulate.processes",
+        "simulate.settings.reader.SettingsError",
         "simulate.settings.schedules.etas",  # of each step, as the networks had them
     },
     "analysis.__main__": {"configs"},

@@ -14,7 +14,7 @@ import simulate
 from analysis import fits
 from analysis.measures import solved
 from analysis.points import Point, variants
-from analysis.series import series
+from analysis.series import judgeable, series
 from simulate.store.sets import DataSet
 from simulate.training import taylor
 
@@ -24,7 +24,7 @@ SMALL = ("network.width=16,24,32,48", "workers=1", "ensemble.device=cpu", "dynam
 
 def largest_pull(name: str, sets: list[DataSet], **options: object) -> tuple[float, float]:
     """The largest |pull| over the series of one test, and the limit that it must stay below."""
-    found, not_tested = series(name, {"precision": 1.0} | options, variants([Point(data) for data in sets]))
+    found, not_tested = series(judgeable(name, {"precision": 1.0} | options, variants([Point(data) for data in sets])))
     assert not_tested == []
     return max(abs(fits.fit(s, 3.0).pull) for s in found), float(norm.isf(FALSE_ALARM / (2 * len(found))))
 
@@ -124,7 +124,7 @@ def test_one_layer_is_exact(tmp_path: Path) -> None:
     steps = ["inputs.count=4,40", "dynamics.steps=2000", "observables.steps=[0,2000]", f"output={tmp_path}/a"]
     sets = simulate.sweep("experiment=linear_model", *few, *steps)
     assert len(sets) == 4, "under- and overparametrised, without and with a ridge"
-    found, not_tested = series("one_layer", {"precision": 1e-9}, variants([Point(data) for data in sets]))
+    found, not_tested = series(judgeable("one_layer", {"precision": 1e-9}, variants([Point(data) for data in sets])))
     assert not_tested == []
     assert len(found) == 12
     assert {s.model for s in found} == {"tolerance"}
@@ -133,7 +133,7 @@ def test_one_layer_is_exact(tmp_path: Path) -> None:
     with pytest.raises(simulate.SettingsError, match="of the error is left"):
         simulate.sweep("experiment=linear_model", *few, *short)
     (early,) = simulate.sweep("experiment=linear_model", *few, *short, "claim=null")
-    no_series, (refused,) = series("one_layer", {"precision": 1e-9}, variants([Point(early)]))
+    no_series, (refused,) = series(judgeable("one_layer", {"precision": 1e-9}, variants([Point(early)])))
     assert no_series == []
     assert "of the error is left" in refused.reason
 
@@ -157,7 +157,7 @@ def test_trained_outputs_approach_every_closed_form(tmp_path: Path) -> None:
 
 def test_the_claim_needs_its_reference(represented: list[DataSet]) -> None:
     points = variants([Point(data) for data in represented])
-    no_series, (refused,) = series("algorithm_difference", {"precision": 1.0, "reference": "sgd"}, points)
+    no_series, (refused,) = series(judgeable("algorithm_difference", {"precision": 1.0, "reference": "sgd"}, points))
     assert no_series == []
     assert "reference=sgd: the sweep has dynamics=gradient_flow" in refused.reason
     assert np.isfinite(represented[0].read("moved")).all()

@@ -1,0 +1,126 @@
+"""What claims measure, one data set after another, in this process or in several: of all rows only those of the data
+sets that are being visited are in memory."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis import claims
+from analysis.estimates import table
+from analysis.measures.measured import Layers, Measure, Measured
+from analysis.points import OUT_OF_RANGE, Planned, Point
+from analysis.series import Judgeable, measured_here
+from simulate import plugins
+from simulate.processes import available, follow_parent, worker_pool
+from simulate.store.sets import DataSet
+from simulate.system import cores
+
+SMALL = 64 * 2**20  # bytes of rows below which starting a process takes longer than measuring
+COPIES = 8  # of a data set's rows in the memory of a process that measures
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+Key = tuple[str, Path | None]  # the test, and the data set of the reference
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What is measured at a data set. measured: by test and reference, or why it cannot be. rows: of the table of
+    estimates. finite: how many networks are finite everywhere."""
+
+    measured: Mapping[Key, list[Measured] | Exception]
+    rows: list[dict[str, Any]]
+    finite: int
+    networks: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set, and the tests with their layers and references that are measured there."""
+
+    data: DataSet
+    tests: tuple[tuple[str, Layers, DataSet | None], ...]
+
+
+@dataclass(frozen=True)
+class Visits:
+    """The visits of all data sets, by path."""
+
+    by_path: Mapping[Path, Visit]
+
+    def measuring(self, measure: Measure, point: Point, reference: Point | None, layers: Layers) -> list[Measured]:
+        """What was measured at a point, for `analysis.series.series`."""
+        key = (measure.name, reference.data.path if reference else None)
+        found = self.by_path[point.data.path].measured[key]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def tasks_of(sets: Sequence[DataSet], tests: Sequence[Judgeable]) -> list[Task]:
+    """A task for each data set, the largest first."""
+    asked: dict[Path, list[tuple[str, Layers, DataSet | None]]] = {data.path: [] for data in sets}
+    for test in tests:
+        for point, other in test.points():
+            reference = other.data if other else None
+            assert not isinstance(reference, Planned)
+            asked[point.data.path].append((test.name, test.options.get("layers"), reference))
+    by_size = sorted(sets, key=lambda data: -_bytes(data))
+    return [Task(data, tuple(asked[data.path])) for data in by_size]
+
+
+def visit(task: Task) -> Visit:
+    """Measure at one data set, and forget its rows."""
+    point, measured = Point(task.data), {}
+    others = {data.path: Point(data) for _, _, data in task.tests if data}
+    for name, layers, reference in task.tests:
+        other = others[reference.path] if reference else None
+        found: list[Measured] | Exception
+        try:
+            found = measured_here(claims.tests()[name], point, other, layers)
+        except OUT_OF_RANGE as error:
+            found = error
+        measured[name, reference.path if reference else None] = found
+    return Visit(measured, list(table(point)), int(point.finite.sum()), len(point.finite))
+
+
+def visit_all(tasks: Sequence[Task], workers: int | None = None) -> Visits:
+    """Visit all data sets. workers: processes; None takes one for small data, and else one a core, as far as memory
+    goes. What is measured does not depend on their number, but for rounding."""
+    count = min(workers or _fitting(tasks), len(tasks))
+    if count <= 1:
+        return Visits({task.data.path: visit(task) for task in tasks})
+    with _one_thread_in_children(), worker_pool(count, _start_worker, plugins.sources(plugins.loaded())) as pool:
+        return Visits(dict(zip((task.data.path for task in tasks), pool.map(visit, tasks), strict=True)))
+
+
+def _start_worker(to_load: Sequence[tuple[str, str]]) -> None:
+    """Load the plugins after all of our own records, as the parent did."""
+    follow_parent()
+    plugins.load_in_worker(to_load)
+
+
+def _bytes(data: DataSet) -> int:
+    return data.networks * len(data.manifest["columns"]) * 4 * len(data.layout.steps) * len(data.layout.layers)
+
+
+def _fitting(tasks: Sequence[Task]) -> int:
+    sizes = [_bytes(task.data) for task in tasks]
+    if sum(sizes) < SMALL:
+        return 1
+    return max(1, min(cores(), available() // (COPIES * max(sizes))))
+
+
+@contextmanager
+def _one_thread_in_children() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
