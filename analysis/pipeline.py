@@ -95,14 +95,20 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     judged |= dict(
         zip(family, verdicts.judge([scans[name][1.0] for name in family], options.alpha, options.power), strict=True)
     )
+    wider = dict(
+        zip(family, verdicts.judge([scans[n][2.0] for n in family], options.alpha, options.power), strict=True)
+    )
     results = []
     for claim in found:
         seen = [visits.by_path[point.data.path] for point in claim.points]
         networks = sum(visit.networks for visit in seen)
         diverged = 1 - sum(visit.finite for visit in seen) / networks
         of_claim, tolerated = [judged[name] for name in names[claim.name]], options.diverged
+        of_wider = [wider[name] for name in names[claim.name]] if claim.name not in levels else []
         results.append(
-            verdicts.verdict(claim.name, claim.statement, of_claim, networks, diverged, tolerated, refused[claim.name])
+            verdicts.verdict(
+                claim.name, claim.statement, of_claim, networks, diverged, tolerated, refused[claim.name], of_wider
+            )
         )
     rows = []
     for data in sets:

@@ -112,9 +112,14 @@ def verdict(
     diverged: float,
     tolerated: float,
     not_tested: Sequence[NotTested] = (),
+    wider: Sequence[Judged] = (),
 ) -> Verdict:
     """The verdict of a claim: disagrees if a series is rejected; agrees if none is, each would have shown what the
-    claim asks, and every test could be judged; not tested if no test could; else underpowered."""
+    claim asks, and every test could be judged; not tested if no test could; else underpowered.
+
+    wider: the same series judged at twice the prior width of higher orders, which changes no verdict. Where fewer of
+    them are rejected the reason says so: an expansion that converges slowly looks like a wrong coefficient.
+    """
     bad = [j for j in judged if j.verdict == DISAGREES]
     blind = [j for j in judged if j.verdict == UNDERPOWERED]
     if not judged:
@@ -123,6 +128,9 @@ def verdict(
         worst = min(bad, key=lambda j: min(j.p_pull, j.p_fit))
         part = "coefficient" if worst.p_pull <= worst.p_fit else "fit"
         word, why = DISAGREES, f"{len(bad)} of {len(judged)} series, worst {worst.fit.series.name} ({part})"
+        still = sum(w.rejected for j, w in zip(judged, wider, strict=False) if j.verdict == DISAGREES)
+        if wider and still < len(bad):
+            why += f"; with twice the prior width of higher orders {still}, and wider networks would tell"
     elif diverged > tolerated:
         word, why = UNDERPOWERED, f"{diverged:.2%} of the networks diverged; at most {tolerated:.2%} are tolerated"
     elif not_tested:

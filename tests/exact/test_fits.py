@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis import fits
+from analysis import fits, verdicts
 from analysis.models import MODELS, Series
 
 WIDTHS, LAYERS = np.array([64.0, 96, 128, 256, 512]), np.array([4.0, 6, 8, 12, 16, 24])
@@ -164,3 +164,17 @@ def test_a_fit_that_stays_where_it_started_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setitem(fits.lsqfit.nonlinear_fit.DEFAULTS, "maxit", 1)
     with pytest.raises(ValueError, match="did not reach its optimum"):
         fits.fit(made("exponential", 1.0), 3.0)
+
+
+def test_a_slow_expansion_is_named() -> None:
+    """0.664 / (1 + 48/n) disagrees with its own coefficient where a fit expects 9/n of higher orders, and the reason
+    says that twice the prior changes that. A coefficient that is 30 % off at a fast expansion says nothing of it."""
+    n = np.array([48.0, 64, 96, 128, 192])
+    for share, prediction, slow in ((48.0, 0.664, True), (1.0, 0.664 * 1.3, False)):
+        value = 0.664 / (1 + share / n)
+        series = Series("z", "n dz", 3, 40, "0,6", "powers", n, np.full(5, 3.0), value, np.diag(np.full(5, 0.012**2)),
+                        prediction, 0.664, 0.15, 255)  # fmt: skip
+        at, wider = (verdicts.judge([fits.fit(series, w)], 0.01, 0.95) for w in (3.0, 6.0))
+        verdict = verdicts.verdict("teacher", "", at, 5, 0.0, 0.01, (), wider)
+        assert verdict.verdict == "disagrees"
+        assert ("with twice the prior width of higher orders 0" in verdict.reason) == slow
