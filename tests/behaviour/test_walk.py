@@ -1,0 +1,89 @@
+"""What runs on a device is walked on torch's meta device, which has shapes and no numbers: no tensor of the CPU slips
+in, nothing waits for the device, and no shape depends on numbers."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from simulate.api import read_one
+from simulate.observables.measure import gather
+from simulate.observables.snapshot import Snapshot
+from simulate.running.jobs import Job
+from simulate.running.prepare import prepare
+from simulate.running.samplers import snapshots
+from simulate.settings.training import ALGORITHMS
+
+SMALL = ("ensemble.networks=64", "ensemble.device=cpu", "workers=1", "claim=null", "sweep=null")
+NARROW = "network.width=8"
+TRAINED = ("observables=training", "dynamics.steps=3")
+EXPERIMENTS = {
+    "taylor_models": [NARROW],
+    "cross_entropy": [NARROW, "inputs.classes=[0,1,2]", "inputs.count=3", "network.outputs=3"],
+    "representation_coefficients": [NARROW],
+    "general_differentials": [NARROW],
+    "quadratic_model": [],
+}
+
+
+def walked(job: Job) -> dict[str, list[tuple[int, ...]]]:
+    """Shapes of what is measured, by family, for the first block of a job."""
+    device = torch.device(job.settings.ensemble.device)
+    shapes: dict[str, list[tuple[int, ...]]] = {}
+    with torch.inference_mode():
+        columns = [(f.prefix, job.layout.defined(f), gather(job.layout, f, device)) for f in job.layout.families()]
+        for snapshot in snapshots(job, 0, None):
+            place = job.layout.layers.index(snapshot.layer)
+            for prefix, defined, values_of in columns:
+                if defined[place]:
+                    values = values_of(snapshot)
+                    assert values.device.type == device.type, prefix
+                    shapes.setdefault(prefix, []).append(tuple(values.shape))
+    return shapes
+
+
+def check(*overrides: str) -> None:
+    """The walk measures what a CPU measures, in the same shapes."""
+    job = prepare(read_one([*overrides, *SMALL]))
+    on_meta = replace(job.settings, ensemble=replace(job.settings.ensemble, device="meta"))
+    found = walked(replace(job, settings=on_meta))
+    assert found
+    assert found == walked(job)
+
+
+@pytest.mark.parametrize(
+    ("observables", "sampler"),
+    [*itertools.product(["kernel", "ntk", "preactivations"], ["law", "dense"]), ("ntk_sums", "dense"),
+     ("derivatives", "dense")],
+)  # fmt: skip
+def test_networks_at_initialisation(observables: str, sampler: str) -> None:
+    check(f"observables={observables}", f"ensemble.sampler={sampler}", NARROW)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_training(algorithm: str, dtype: str) -> None:
+    own = [f"dynamics.{option.name}=2" for option in ALGORITHMS[algorithm].options if option.name == "batch"]
+    check(*TRAINED, f"dynamics={algorithm}", *own, f"ensemble.dtype={dtype}", "dynamics.tolerance=0.1",
+          NARROW)  # fmt: skip
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments(experiment: str) -> None:
+    check(f"experiment={experiment}", *EXPERIMENTS[experiment])
+
+
+def test_waiting_for_the_device_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: an observable that asks for a number."""
+
+    def waits(job: Job, family: object, device: torch.device) -> object:
+        def values(snapshot: Snapshot) -> torch.Tensor:
+            z = snapshot.preactivations()
+            return z if z.sum().item() > 0 else -z
+
+        return values
+
+    monkeypatch.setattr("tests.behaviour.test_walk.gather", waits)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        check("observables=preactivations", "ensemble.sampler=dense", NARROW)
