@@ -133,25 +133,26 @@ class Weights:
     def average(self, values: Array) -> Estimate:
         """E_w of values (M, k), docs/theory.md (16.2), as an estimate without the bias of a ratio."""
         centre = self.w @ values  # rounding acts on what is left
-        return self.function(np.concatenate([self.sums(np.ones((len(self.w), 1))), self.sums(values - centre)], axis=1),
-                             lambda s: centre + s[:, 1:] / s[:, :1])  # fmt: skip
+        sums = np.concatenate([self.sums(np.ones((len(self.w), 1))), self.sums(values - centre)], axis=1)
+        return jackknife(sums, lambda s: centre + s[:, 1:] / s[:, :1], len(self.w))
 
     def log_evidence(self) -> Estimate:
         """log p(y) of docs/theory.md (16.1), (1,)."""
         top = float(self.log_w.max() + np.log(np.mean(np.exp(self.log_w - self.log_w.max()))))
         counts = np.diff(self.edges())[:, None]
         sums = np.concatenate([counts / len(self.w), self.sums(np.ones((len(self.w), 1)))], axis=1)
-        return self.function(sums, lambda s: top + np.log(s[:, 1:] / s[:, :1]))
+        return jackknife(sums, lambda s: top + np.log(s[:, 1:] / s[:, :1]), len(self.w))
 
-    def function(self, sums: Array, of: Callable[[Array], Array]) -> Estimate:
-        """An estimate of a function (rows, k) of sums (rows, columns) over networks, given by block (B, columns).
 
-        Its replicates leave out one block, and its value is that of the jackknife, without the bias of order one over
-        the effective number: docs/theory.md (7.8).
-        """
-        total, B = sums.sum(axis=0), len(sums)
-        replicates = of(total - sums)
-        return Estimate(B * of(total[None])[0] - (B - 1) * replicates.mean(axis=0), replicates, len(self.w))
+def jackknife(sums: Array, of: Callable[[Array], Array], networks: int) -> Estimate:
+    """An estimate of a function (rows, k) of sums (rows, columns) over networks, given by block (B, columns).
+
+    Its replicates leave out one block, and its value is that of the jackknife, without the bias of order one over the
+    effective number: docs/theory.md (7.8).
+    """
+    total, B = sums.sum(axis=0), len(sums)
+    replicates = of(total - sums)
+    return Estimate(B * of(total[None])[0] - (B - 1) * replicates.mean(axis=0), replicates, networks)
 
 
 @dataclass(frozen=True)
@@ -184,4 +185,4 @@ def moments(weights: Weights, kernels: Kernels, targets: Array, noise: float) ->
         first = s[:, 1 : P + 1] / s[:, :1]
         return s[:, P + 1 :] / s[:, :1] - (first[:, :, None] * first[:, None, :]).reshape(len(s), -1)
 
-    return Moments(weights.function(sums, mean), weights.function(sums, covariance))
+    return Moments(*(jackknife(sums, of, len(kernels)) for of in (mean, covariance)))

@@ -27,7 +27,8 @@ class Posterior:
     """The posterior at infinite width and coefficients of 1/n, n the width of the last hidden layer; a quantity X at
     width n is X + X1/n up to order 1/n^2.
 
-    log_evidence: log p(y). mean: (D, n_L) of outputs. covariance: (D, D) of each output; outputs are independent.
+    log_evidence: log p(y). evidence_terms1: (4,), the terms of log_evidence1, which may cancel.
+    mean: (D, n_L) of outputs. covariance: (D, D) of each output; outputs are independent.
     covariance1: (n_L, D, n_L, D). third1, fourth1: n times the third and fourth cumulant of one output at one sample,
     (D, n_L) and (D,). kernels1: (L - 1, D, D), n_{l-1} ( E g(l) - K(l) ) under the posterior at layers l = 2..L;
     prior_kernels1: the same under the prior, which is G1. ntk1: (n_L, D, n_L, D), n ( E H_ij;ab - delta_ij Theta_ab ),
@@ -39,6 +40,7 @@ class Posterior:
 
     log_evidence: float
     log_evidence1: float
+    evidence_terms1: Array
     mean: Array
     mean1: Array
     covariance: Array
@@ -171,7 +173,8 @@ def _posterior(given: Given, vertex: Vertex, y: Array, noise: float, ntk1: Array
         a_inverse += np.sum(of_a * of_inverse, axis=1)
         v_v += float(np.sum(of_v**2))
     Phi_V_Phi = float(np.sum(Phi * V_Phi))
-    evidence1 = np.sum(Phi * G1) / 2 + Phi_V_Phi / 8 - a_a.sum() / 2 + outputs / 4 * v_v
+    # Of V_(ab)(cd) Phi_ad M^-1_bc the part of M^-1 is twice the last term, with the other sign.
+    terms = np.array([np.sum(Phi * G1) / 2, Phi_V_Phi / 8, (outputs * v_v - a_a.sum()) / 2, -outputs / 4 * v_v])
     between_forms = vertex.forms(np.concatenate([_symmetric(r, one) for one in a]))
     between = (between_forms @ between_forms.T).reshape(outputs, D, outputs, D)
     r_r_forms = vertex.forms(_symmetric(r, r))
@@ -184,7 +187,8 @@ def _posterior(given: Given, vertex: Vertex, y: Array, noise: float, ntk1: Array
     error1 = -2 * np.einsum("ia,ab,ib->i", inverse_a, G1, a) + 2 * a_inverse + a_twice
     return Posterior(
         log_evidence=given.log_evidence,
-        log_evidence1=float(evidence1),
+        log_evidence1=float(terms.sum()),
+        evidence_terms1=terms,
         mean=vertex.K[-1] @ a.T,
         mean1=features_mean1 + r @ V_Phi @ a.T / 2,
         covariance=given.S,

@@ -100,6 +100,30 @@ class ExactVertex:
         squares, vectors = np.linalg.eigh(self.V[-1].reshape(D**2, D**2))
         return np.asarray(X.reshape(-1, D**2) @ (vectors * np.sqrt(np.maximum(squares, 0.0))))
 
+    def maps(self, pairs: Sequence[tuple[int, ...]]) -> list[Array]:
+        """L of docs/theory.md (1.4) as matrices (p, p) on the elements X_ab of p sample pairs, a <= b: of the steps
+        from layers 1, .., L - 1."""
+        D, found = self.K.shape[1], []
+        for step in self.steps:
+            columns = []
+            for a, b in pairs:
+                X = np.zeros((D, D))
+                X[a, b] = X[b, a] = 1.0
+                pushed = step.push(X)
+                columns.append([pushed[pair] for pair in pairs])
+            found.append(np.array(columns).T)
+        return found
+
+    def crossed(self, pairs: Sequence[tuple[int, ...]]) -> list[Array]:
+        """C(l, L) of docs/theory.md (16.9) between sample pairs, (p, p), at layers l = 2..L."""
+        maps, found = self.maps(pairs), []
+        for layer in range(2, len(self.K) + 1):
+            C = np.array([[self.V[(layer - 1, *one, *other)] for other in pairs] for one in pairs])
+            for step in maps[layer - 1 :]:
+                C = C @ step.T
+            found.append(C)
+        return found
+
 
 @dataclass(frozen=True)
 class PulledBack:

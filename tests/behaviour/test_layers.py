@@ -29,9 +29,9 @@ OUTSIDE = {
 LAYERS = {
     "simulate": (
         "simulate.system", "simulate.registry", "simulate.numerics", "simulate.observables.family",
-        "simulate.observables.columns", "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
-        "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
-        "simulate.api", "simulate.status", "simulate", "simulate.__main__",
+        "simulate.observables.observable", "simulate.observables.columns", "simulate.settings", "simulate.plugins",
+        "simulate.inputs", "simulate.store", "simulate.networks", "simulate.training", "simulate.observables",
+        "simulate.running", "simulate.launchers", "simulate.api", "simulate.status", "simulate", "simulate.__main__",
     ),
     "analysis": (
         "analysis.stages",
@@ -61,6 +61,7 @@ ALLOWED = {
     },
     "simulate.training": {"analysis.stages"},  # both sides run the same recursion
     "simulate.running.prepare": {"analysis.theory.activations"},  # both sides of an expression are compared
+    "simulate.running.controls": {"analysis.theory.recursion.flow"},  # controls are taken at the kernels of theory
     "simulate.__main__": {"configs"},
     "simulate.status": {"configs"},  # it takes plugins as the command line does
     "simulate.api": {"configs", "analysis.claims", "analysis.points"},  # a claim is checked before anything is drawn
