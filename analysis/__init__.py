@@ -3,6 +3,7 @@
     result = analysis.analyze("outputs/preactivations")
     result.table        # one row per claim and test
     result.estimates    # every estimate with its error and its theory
+    analysis.posterior("outputs/a", noise=0.1)    # Bayesian inference with these networks (docs/bayes.md)
 
 `analysis.theory` stands alone: it needs numpy and scipy, and no data.
 """
@@ -10,9 +11,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.inference import posterior
     from analysis.pipeline import analyze
 
-__all__ = ["analyze"]
+__all__ = ["analyze", "posterior"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from analysis.pipeline import analyze
 
         return analyze
+    if name == "posterior":
+        from analysis.inference import posterior
+
+        return posterior
     raise AttributeError(name)

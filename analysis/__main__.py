@@ -6,11 +6,13 @@ from pathlib import Path
 
 import configs
 from analysis.pipeline import analyze, write
+from analysis.report import posterior as inference
 from analysis.result import Options
 from configs import show
 from configs.arguments import Program, exit_status, run_command
 from simulate import plugins
 from simulate.store.files import StoreError
+from simulate.store.sets import find
 
 PROGRAM = Program("analysis", "ng-analyze")
 USAGE = """usage: python -m analysis data=DIR [flags] [key=value ...]
@@ -24,6 +26,9 @@ Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a 
   diverged=0.01       share of diverged networks that is tolerated
   figures=true        draw them
   workers=null        processes; null: one for small data, else one a core as far as memory goes
+  posterior.noise=V   Bayesian inference with targets of noise variance V (docs/bayes.md): posterior.parquet
+  posterior.targets=FILE    targets of the first samples, .npy or .csv (those of the data set)
+  posterior.weights=false   true: the log evidence of each network goes to posterior_weights.parquet
   strict=false        true: exit code 3 where a claim disagrees
   plugins=[my.py]     Python files that register further measures, observables, ... (docs/own_folder.md)
   --config-dir=DIR    a folder of one's own, where plugins are looked for too
@@ -61,16 +66,22 @@ def _main(arguments: list[str]) -> int:
     data, output, strict = config.pop("data"), config.pop("output"), config.pop("strict")
     if not isinstance(strict, bool) or not isinstance(config["figures"], bool):
         raise ValueError(f"strict={strict!r}, figures={config['figures']!r}: true or false")
+    wanted = inference.asked(config.pop("posterior"))
     if not data:
         raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
     if unknown := set(config) - {field.name for field in fields(Options)}:
         raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
     folder = Path(output or Path(str(data)) / "analysis")
+    posteriors = inference.infer(find(str(data)), wanted) if wanted else None
     result = analyze(str(data), **config)
     report = write(result, folder)
     from analysis.report.terminal import print_table
 
     print_table(result)
+    if wanted and posteriors:
+        inference.print_posteriors(*posteriors)
+        for path in inference.write(posteriors[0], folder, wanted.weights):
+            print(f"posterior: {path}")
     print(f"\nreport: {report}")
     return 3 if strict and result.disagrees else 0
 

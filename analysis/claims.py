@@ -7,6 +7,7 @@ from typing import Any
 from analysis.estimators import FEWEST
 from analysis.measures import (  # noqa: F401 each enters its measures
     algorithms,
+    bayesian,
     controls,
     differentials,
     differentials_controlled,

@@ -25,9 +25,11 @@ from analysis.theory import (
     quadratic_model,
 )
 from analysis.theory.activations import activation
+from analysis.theory.bayes import Posterior, posterior
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
 from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law
+from analysis.theory.linear_posterior import DeepLinear, deep_linear
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
@@ -41,15 +43,18 @@ __all__ = [
     "UNITS",
     "Conditional",
     "Critical",
+    "DeepLinear",
     "ExactLaw",
     "Exponents",
     "Flow",
     "NextOrder",
+    "Posterior",
     "TrainedToOrderN",
     "activation",
     "attractor",
     "bias_share",
     "critical",
+    "deep_linear",
     "equal_shares",
     "exact_chain",
     "exact_law",
@@ -64,6 +69,7 @@ __all__ = [
     "next_order",
     "ntk_chain",
     "own_kernel",
+    "posterior",
     "quadratic_model",
     "response",
     "six_point",

@@ -12,6 +12,7 @@ from analysis.theory.activations import Array
 from analysis.theory.gaussian import Expectations
 
 Tensors = dict[str, Array]
+PAIRS = (("aaaa", "a"), ("aaab", "ab"), ("aabb", "ab"), ("abab", "ab"))  # elements of V with two samples
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,13 @@ class Layer:
     def fourth(self, order: int, V: Array) -> Array:
         """The contraction sum_pqrs V_(pq)(rs) <d_p d_q d_r d_s (s^(order)_a s^(order)_b)> of docs/theory.md (1.6) and
         (2.11) has shape (D, D)."""
+        elements = (np.einsum(f"{samples}->{out}", V) for samples, out in PAIRS)
+        return self.fourth_of_pairs(order, *elements)
+
+    def fourth_of_pairs(self, order: int, aaaa: Array, aaab: Array, aabb: Array, abab: Array) -> Array:
+        """The contraction of `fourth`, docs/theory.md (1.6), from the elements of V that have two samples: (D,) and
+        three times (D, D), by their sample indices."""
         k = order
-        aaaa = np.einsum("aaaa->a", V)
-        aaab, aabb, abab = np.einsum("aaab->ab", V), np.einsum("aabb->ab", V), np.einsum("abab->ab", V)
         return (
             aaaa[:, None] * self.M(k + 4, k)
             + 4 * aaab * self.M(k + 3, k + 1)

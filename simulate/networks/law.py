@@ -59,6 +59,17 @@ def sample(
         g = kernel(activations, C_b, C_W)
 
 
+def controls(settings: Settings, K: Tensor, layer: int, below: Drawn, s: Function) -> Tensor:
+    """What the normals of layer l - 1 would give for the kernel of layer l if all layers below had infinite width, less
+    K(l), docs/theory.md (16.6): (M, D, D) float64.
+
+    K: (L, D, D) float64, at infinite width. Given the layer, means are zero at every width.
+    """
+    C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
+    C = factor(K[layer - 2 : layer - 1]).expand(len(below.xi), -1, -1).contiguous()
+    return kernel(s(mix(C, below.xi)), C_b, C_W) - K[layer - 1]
+
+
 def ntk(
     settings: Settings, layers: list[Drawn], at: tuple[int, ...], stream: Stream, slope: Slope
 ) -> dict[int, Tensor]:

@@ -105,6 +105,12 @@ def kernel(snapshot: Snapshot) -> Tensor:
     return snapshot.kernel()
 
 
+@whole("c")
+def kernel_controls(snapshot: Any) -> Tensor:
+    controls: Tensor = snapshot.controls()
+    return controls
+
+
 def moments(snapshot: Snapshot, indices: Sequence[Index]) -> Tensor:
     """Neuron moments (1/n) sum_i z_i;a z_i;b ... of the layer, accumulated in float64, (M, C).
 

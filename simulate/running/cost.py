@@ -57,6 +57,11 @@ def pulls_back(settings: Settings) -> bool:
     return any("ntk" in observable.needs for observable in recorded(settings.observables.record))
 
 
+def controlled(settings: Settings) -> bool:
+    """Whether the law sampler evaluates its normals at infinite width, too."""
+    return any("controls" in observable.needs for observable in recorded(settings.observables.record))
+
+
 def vectors(settings: Settings) -> int:
     """Rows that a sample has in the widest array of the law sampler: one, or one for each output pulled back."""
     if not pulls_back(settings):
@@ -91,7 +96,7 @@ def counts(job: Job) -> Counts:
     hidden, outputs = sum(sizes[1:-1]), s.network.outputs
     rows = job.layout.row_bytes()
     if s.ensemble.sampler == "law":
-        operations, normals = 4.0 * D * D * hidden, float(D * (hidden + outputs))
+        operations, normals = 4.0 * D * D * hidden * (1 + controlled(s)), float(D * (hidden + outputs))
         if pulls_back(s):
             R = outputs * D * len(s.observables.output_layers)
             operations += hidden * (4.0 * R * R + 6.0 * R * D)

@@ -9,7 +9,7 @@ import torch
 
 from simulate.networks.activations import slope_of_s
 from simulate.processes import available
-from simulate.running.cost import network_bytes, pulls_back, vectors
+from simulate.running.cost import controlled, network_bytes, pulls_back, vectors
 from simulate.running.jobs import Job
 from simulate.running.plan import part_size
 from simulate.running.process import MAPPED_BYTES
@@ -44,7 +44,7 @@ def _law_bytes(job: Job) -> int:
     array = item * D * widest  # of one layer and network
     one_layer = 5 * array * vectors(s) + 8 * (D + 2) * widest  # deviates, copies, and products in float64
     if not pulls_back(s):
-        return one_layer * job.block
+        return (one_layer + (3 * array if controlled(s) else 0)) * job.block
     # The layers' xi and s, and z where it is recorded or the slope does not follow from s; g and C in float64.
     z_kept = s.network.widths if not slope_of_s(s.activation) else [s.network.sizes(1)[k] for k in layout.layers]
     layers = item * D * (2 * sum(s.network.widths) + sum(z_kept)) + 16 * D**2 * layout.depth

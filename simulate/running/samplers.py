@@ -15,6 +15,7 @@ from simulate.networks import activations, dense, law, streams
 from simulate.networks.differentials import differentials, fourth
 from simulate.networks.signs import ntk_signs, signs
 from simulate.networks.sums import sums
+from simulate.running.controls import Controls
 from simulate.running.jobs import Job
 from simulate.settings import Activation, Settings
 from simulate.training import taylor
@@ -104,6 +105,7 @@ class LawSnapshot:
     drawn: law.Drawn
     s: activations.Function
     backward: _Backward | None
+    of_layer: Callable[[], Tensor] | None = None  # the controls, where something needs them
     step: int = 0
 
     def preactivations(self) -> Tensor:
@@ -119,13 +121,18 @@ class LawSnapshot:
     def ntk(self) -> Tensor:
         return _declared(self.backward, "ntk").ntk[self.layer]
 
+    def controls(self) -> Tensor:
+        return _declared(self.of_layer, "controls")()
+
 
 def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     settings, layout, common = job.settings, job.layout, _common(job, stream)
     s, slope = activations.functions(settings.activation)
     # Where the slope follows from s, the z of layers that are not recorded need not be kept.
     z_of = layout.layers if activations.slope_of_s(settings.activation) else range(settings.network.depth)
-    last = any(family.prefix != "g" for family in layout.families())  # the kernel of layer L needs no neuron of it
+    # Kernels of layer L need no neuron of it.
+    last = any(family.prefix not in ("g", "c") for family in layout.families())
+    controls = Controls(job, s) if _needed(job, "controls") else None
     pulls = _needed(job, "ntk")
     if not pulls:  # a layer's numbers are not held once the next one is drawn
         stream = replace(stream, arrays=None)
@@ -135,7 +142,10 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
         drawn = iter(backward.layers)
     for layer, entry in enumerate(drawn, start=1):
         if layer in layout.layers:
-            yield LawSnapshot(**common, layer=layer, drawn=entry, s=s, backward=backward)
+            of_layer = controls.of(layer, entry) if controls else None
+            yield LawSnapshot(**common, layer=layer, drawn=entry, s=s, backward=backward, of_layer=of_layer)
+        if controls:
+            controls.below = entry
 
 
 def training_of(job: Job, stream: streams.Stream) -> Training:

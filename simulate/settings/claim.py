@@ -17,6 +17,8 @@ def read_claim(claim: Any, observables: Observables) -> Mapping[str, Any] | None
     r = Reader(claim, "claim")
     r.get("name", nonempty, "a name")
     r.get("statement", nonempty, "the claim in a sentence")
+    if "noise" in r.config:
+        r.real("noise", 0.0)
     tests = Reader(r.raw("tests"), "claim.tests")
     for name in tests.config:
         test = Reader(tests.raw(name), tests.key(name))

@@ -29,18 +29,18 @@ OUTSIDE = {
 LAYERS = {
     "simulate": (
         "simulate.system", "simulate.processes", "simulate.registry", "simulate.numerics",
-        "simulate.observables.family", "simulate.observables.columns", "simulate.settings", "simulate.plugins",
-        "simulate.inputs", "simulate.store",
-        "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
-        "simulate.api", "simulate.status", "simulate", "simulate.__main__",
+        "simulate.observables.family", "simulate.observables.observable", "simulate.observables.columns",
+        "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store", "simulate.networks",
+        "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers", "simulate.api",
+        "simulate.status", "simulate", "simulate.__main__",
     ),
     "analysis": (
         "analysis.stages",
-        "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points",
-        "analysis.measures", "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts",
-        "analysis.remedy", "analysis.sequential", "analysis.growth", "analysis.estimates", "analysis.visits",
-        "analysis.result",
-        "analysis.looks", "analysis.report", "analysis.pipeline", "analysis",
+        "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.weights", "analysis.models",
+        "analysis.points", "analysis.measures", "analysis.inference", "analysis.claims", "analysis.series",
+        "analysis.fits", "analysis.verdicts", "analysis.remedy", "analysis.sequential", "analysis.growth",
+        "analysis.estimates", "analysis.visits", "analysis.result", "analysis.looks", "analysis.report",
+        "analysis.pipeline", "analysis",
         "analysis.decide", "analysis.until", "analysis.__main__",
     ),
     "configs": ("configs",),
@@ -51,7 +51,7 @@ THEORY = (
     "log_table", "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
     "path", "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel",
     "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
-    "kernel_chain", "second_order", "__init__",
+    "kernel_chain", "second_order", "vertex", "bayes", "linear_posterior", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {
@@ -63,6 +63,7 @@ ALLOWED = {
     },
     "simulate.training": {"analysis.stages"},  # both sides run the same recursion
     "simulate.running.prepare": {"analysis.theory.activations"},  # both sides of an expression are compared
+    "simulate.running.controls": {"analysis.theory.recursion.flow"},  # controls are taken at the kernels of theory
     "simulate.__main__": {"configs"},
     "simulate.status": {"configs"},  # it takes plugins as the command line does
     "simulate.api": {"configs", "analysis.claims", "analysis.points"},  # a claim is checked before anything is drawn

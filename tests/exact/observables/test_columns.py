@@ -54,6 +54,7 @@ def test_order_is_that_of_format_1() -> None:
 # The number of columns for D samples and n outputs, by formulas that do not use the code's.
 COUNTS = {
     "g": lambda D, n: comb(D + 1, 2),
+    "c": lambda D, n: comb(D + 1, 2),
     "m1": lambda D, n: D,
     "m2": lambda D, n: comb(D + 1, 2),
     "m3": lambda D, n: comb(D + 2, 3),
@@ -194,7 +195,9 @@ def test_a_name_is_taken_once() -> None:
 
 def test_needs_of_the_observables() -> None:
     """The names of observables that the law sampler gives, that need training, and whose samples can be chosen."""
-    assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == ["kernel", "moments", "outputs", "ntk"]
+    assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == [
+        "kernel", "kernel_controls", "moments", "outputs", "ntk",
+    ]  # fmt: skip
     assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == ["loss", "moved", "taylor"]
     assert {name: o.slots for name, o in OBSERVABLES.items() if o.choosable} == {"ntk": 2, "dntk": 3, "ddntk": 4}
     assert set().union(*(o.needs for o in OBSERVABLES.values())) == set(NEEDS)

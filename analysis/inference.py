@@ -1,0 +1,236 @@
+"""The posterior of a data set's networks given targets: what `analysis.posterior` returns."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from analysis import estimators, theory
+from analysis.estimators import Array, Estimate
+from analysis.measures.measured import label_of
+from analysis.points import FOUR_POINT_SAMPLES, OUT_OF_RANGE, Point
+from analysis.weights import Kernels, Mixture, Weights, mixture, moments
+from simulate.store.sets import DataSet, open_data_set
+
+
+@dataclass(frozen=True, repr=False)
+class Inferred:
+    """The posterior of networks at their own width, with standard errors, docs/theory.md (16.1) and (16.2).
+
+    log_evidence, mean (D, n_L) and covariance (n_L, D, n_L, D) of outputs, each with its error. networks: the addresses
+    (M,) of the finite networks. log_w: (M,), the log evidence of each. effective: the effective number of networks.
+    targets: (N, n_L). noise: the variance of a target.
+    """
+
+    log_evidence: float
+    log_evidence_error: float
+    mean: Array
+    mean_error: Array
+    covariance: Array
+    covariance_error: Array
+    networks: NDArray[np.int64]
+    log_w: Array
+    effective: float
+    targets: Array
+    noise: float
+    weights: Weights
+    processes: Mixture
+    point: Point
+
+    def average(self, values: ArrayLike) -> tuple[Array, Array]:
+        """The posterior mean of any numbers of the layers below the last, given by network (M, ...) in the order of
+        `networks`, and its error: docs/theory.md (16.2). Outputs and the NTK of layer L are none of these."""
+        x = np.asarray(values, dtype=np.float64)
+        if len(x) != len(self.networks):
+            raise ValueError(f"values: {len(x)} rows for {len(self.networks)} networks that are finite")
+        found = self.weights.average(x.reshape(len(x), -1))
+        return found.value.reshape(x.shape[1:]), found.error.reshape(x.shape[1:])
+
+    def density(self, sample: int, z: ArrayLike, output: int = 0) -> Array:
+        """The posterior density of one output at a sample, at each of the z: docs/theory.md (16.2). The output is
+        without noise; a train sample without noise has no density."""
+        mean = self.processes.means[:, output, sample]
+        variance = self.processes.covariances[:, sample]
+        points = np.asarray(z, dtype=np.float64)
+        if not variance.min() > 0:
+            raise ValueError(f"sample={sample}: its output has no variance in some network, and no density")
+        flat = [
+            self.weights.w @ (np.exp(-((one - mean) ** 2) / (2 * variance)) / np.sqrt(2 * math.pi * variance))
+            for one in points.ravel()
+        ]
+        return np.array(flat).reshape(points.shape)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each number: quantity, layer, samples (output and sample of outputs), estimate, error, the same
+        before inference as `prior`, at infinite width as `infinite_width`, and by theory to order 1/n as `theory`, for
+        up to four samples; NaN where there is none."""
+        return pd.DataFrame(_rows(self))
+
+    def log_weights(self) -> pd.DataFrame:
+        """The columns network and log_w: what other numbers of the same networks are weighted by."""
+        return pd.DataFrame({"network": self.networks, "log_w": self.log_w})
+
+    def __repr__(self) -> str:
+        return (
+            f"Inferred({str(self.point.data.path)!r}: log evidence {self.log_evidence:.6g} +- "
+            f"{self.log_evidence_error:.2g}, {len(self.targets)} train samples, noise {self.noise:g}, "
+            f"{len(self.networks):,} networks weigh as much as {self.effective:,.0f})"
+        )
+
+
+def posterior(data: str | Path | DataSet, targets: ArrayLike | None = None, noise: float = 0.0) -> Inferred:
+    """The posterior of the networks of a data set that records kernels of its last layer, by weighting them:
+    docs/theory.md (16.1), (16.2) and (16.5). Exact at any width and for any activation.
+
+    targets: (N, n_L) or (N,) for the first N samples; None takes those that the data set has for its train samples, one
+    set of rows serves all. noise: the variance >= 0 of a target about its output. The cost is a Cholesky factor of an
+    N x N matrix a network.
+
+    Raises ValueError where targets or noise make no sense or the kernels were not recorded, and where the weighted
+    networks cannot carry an estimate: fewer than 100 effective ones, one with more than 5 % of the weight, or no noise
+    where a hidden layer has at most N + n_L - 1 neurons.
+    """
+    point = Point(data if isinstance(data, DataSet) else open_data_set(data))
+    y, kernels = targets_of(point, targets), kernels_of(point)
+    check(point, y, noise)
+    each = mixture(kernels, y, noise)
+    weights = Weights.of(each.log_w)
+    weights.check()
+    found, evidence = moments(weights, kernels, y, noise), weights.log_evidence()
+    D, outputs = point.D, y.shape[1]
+    addresses = np.concatenate([np.arange(first, last) for first, last in point.addresses[1]])
+    return Inferred(
+        log_evidence=float(evidence.value[0]),
+        log_evidence_error=float(evidence.error[0]),
+        mean=found.mean.value.reshape(outputs, D).T,
+        mean_error=found.mean.error.reshape(outputs, D).T,
+        covariance=found.covariance.value.reshape(outputs, D, outputs, D),
+        covariance_error=_errors(found.covariance).reshape(outputs, D, outputs, D),
+        networks=addresses[point.finite],
+        log_w=each.log_w,
+        effective=weights.effective,
+        targets=y,
+        noise=noise,
+        weights=weights,
+        processes=each,
+        point=point,
+    )
+
+
+def _errors(estimate: Estimate) -> Array:
+    """The errors of very many numbers, without their covariance."""
+    B, apart = len(estimate.replicates), estimate.replicates - estimate.replicates.mean(axis=0)
+    return np.asarray(np.sqrt((B - 1) / B * (apart**2).sum(axis=0)))
+
+
+def targets_of(point: Point, targets: ArrayLike | None) -> Array:
+    """Targets (N, n_L) of the first N samples. ValueError where they are not finite numbers for 1 to D samples."""
+    _, given, train = point.samples
+    if targets is None:
+        if given is None:
+            raise ValueError(f"targets=None: {point.data.path} has none of its own; give those of the first N samples")
+        targets = given[:train]
+    y = np.asarray(targets, dtype=np.float64)
+    y = y[:, None] if y.ndim == 1 else y
+    if y.ndim != 2 or not 1 <= len(y) <= point.D or not y.shape[1] or not np.all(np.isfinite(y)):
+        raise ValueError(f"targets: shape {y.shape}: finite numbers (N, n_L) for the first N of {point.D} samples")
+    return y
+
+
+def kernels_of(point: Point) -> Kernels:
+    """The kernels of layer L at step 0. ValueError where they were not recorded."""
+    if point.quadratic:
+        raise ValueError(f"{point.data.path}: quadratic models have no kernel of a last layer")
+    if not point.records("g", point.depth) or 0 not in point.data.layout.steps:
+        raise ValueError(
+            f"{point.data.path}: the kernel of layer {point.depth} at step 0 is needed: observables.record with kernel "
+            f"and observables.layers with {point.depth}"
+        )
+    return Kernels(point.read("g", point.depth), point.columns("g"))
+
+
+def check(point: Point, targets: Array, noise: float) -> None:
+    """ValueError for a noise that is no variance, and for none where weights have no finite variance, docs/theory.md
+    (16.5)."""
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or not (math.isfinite(noise) and noise >= 0):
+        raise ValueError(f"noise={noise!r}: a variance, zero or larger")
+    fewest = len(targets) + targets.shape[1]
+    if noise == 0 and point.widths and min(point.widths) < fewest:
+        raise ValueError(
+            f"noise=0: with {len(targets)} train samples of {targets.shape[1]} outputs every hidden layer needs "
+            f"{fewest} neurons, and network.width={min(point.widths)}; more noise or wider networks"
+        )
+
+
+def _rows(inferred: Inferred) -> Iterator[dict[str, Any]]:
+    point, y, n = inferred.point, inferred.targets, inferred.point.widths[-1] if inferred.point.widths else math.inf
+    D, outputs = point.D, y.shape[1]
+    exact = _order_n(inferred)
+    K = point.flow(False).K
+    try:
+        wide = theory.bayes.Given.of(K[-1], y, inferred.noise)
+    except OUT_OF_RANGE:
+        wide = None
+    none = {"prior": math.nan, "infinite_width": math.nan, "theory": math.nan}
+
+    def row(quantity: str, layer: int, samples: str, estimate: float, error: float, **more: float) -> dict[str, Any]:
+        given = {"quantity": quantity, "layer": layer, "samples": samples}
+        return (
+            given | {"estimate": float(estimate), "error": float(error)} | none | {k: float(v) for k, v in more.items()}
+        )
+
+    known: dict[str, float] = {} if wide is None else {"infinite_width": wide.log_evidence}
+    if exact is not None:
+        known["theory"] = exact.log_evidence + exact.log_evidence1 / n
+    yield row("log_evidence", point.depth, "", inferred.log_evidence, inferred.log_evidence_error, **known)
+    for i in range(outputs):
+        for b in range(D):
+            known = {"prior": 0.0}
+            if wide is not None:
+                known["infinite_width"] = K[-1, b] @ wide.a[i]
+            if exact is not None:
+                known["theory"] = exact.mean[b, i] + exact.mean1[b, i] / n
+            yield row("mean", point.depth, label_of((i, b)), inferred.mean[b, i], inferred.mean_error[b, i], **known)
+    kernels = inferred.point.read("g", point.depth)
+    start = dict(zip(point.columns("g"), estimators.mean(kernels).value, strict=True))
+    places = [(i, b) for i in range(outputs) for b in range(D)]
+    for k, (i, b) in enumerate(places):
+        for j, c in places[k:]:
+            known = {"prior": start[min(b, c), max(b, c)] * (i == j)}
+            if wide is not None:
+                known["infinite_width"] = wide.S[b, c] * (i == j)
+            if exact is not None:
+                known["theory"] = exact.covariance[b, c] * (i == j) + exact.covariance1[i, b, j, c] / n
+            at = (i, b, j, c)
+            label = label_of((i, b), (j, c))
+            yield row("covariance", point.depth, label, inferred.covariance[at], inferred.covariance_error[at], **known)
+    for layer in point.layers("g"):
+        if layer == 1:
+            continue
+        g, pairs = point.read("g", layer), point.columns("g")
+        before, (after, errors) = estimators.mean(g).value, inferred.average(g)
+        for k, (a, b) in enumerate(pairs):
+            known = {"prior": before[k], "infinite_width": K[layer - 1, a, b]}
+            if exact is not None:
+                known["theory"] = K[layer - 1, a, b] + exact.kernels1[layer - 2, a, b] / point.widths[layer - 2]
+            yield row("kernel", layer, label_of((a, b)), after[k], errors[k], **known)
+
+
+def _order_n(inferred: Inferred) -> theory.Posterior | None:
+    """Theory to order 1/n where it is cheap and known."""
+    point = inferred.point
+    if point.D > FOUR_POINT_SAMPLES:
+        return None
+    activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
+    try:
+        return theory.posterior(
+            activation, depth, C_b, C_W, np.array(inputs), inferred.targets, inferred.noise, width_ratios=ratios
+        )
+    except OUT_OF_RANGE:
+        return None

@@ -1,0 +1,116 @@
+"""The posteriors that `python -m analysis data=DIR posterior.noise=V` asks for, as tables and files."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimators import Array
+from analysis.inference import Inferred, posterior
+from simulate.settings import printable
+from simulate.store.sets import DataSet
+
+TABLE, WEIGHTS = "posterior.parquet", "posterior_weights.parquet"
+SHOWN = 40  # rows of the table on the terminal
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The settings `posterior.*` of configs/analysis.yaml. targets: None takes those of the data set."""
+
+    noise: float
+    targets: Array | None = None
+    weights: bool = False
+
+
+def asked(given: Mapping[str, Any]) -> Asked | None:
+    """The settings, or None where no posterior is wanted. ValueError names a setting that is wrong."""
+    noise, targets, weights = (given.get(name) for name in ("noise", "targets", "weights"))
+    if unknown := set(given) - {"noise", "targets", "weights"}:
+        raise ValueError(f"posterior.{min(unknown)}: no such setting; there are noise, targets and weights")
+    if not isinstance(weights, bool):
+        raise ValueError(f"posterior.weights={weights!r}: true or false")
+    if noise is None:
+        if targets is not None or weights:
+            raise ValueError("posterior.noise=null: the variance of a target about its output, as posterior.noise=0.1")
+        return None
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or not (math.isfinite(noise) and noise >= 0):
+        raise ValueError(f"posterior.noise={noise!r}: a variance, zero or larger")
+    return Asked(float(noise), None if targets is None else _read(targets), weights)
+
+
+def _read(path: Any) -> Array:
+    """Targets (N, n_L) from a .npy or .csv file."""
+    right = "a .npy or .csv file of numbers, a row for each of the first N samples and a column for each output"
+    file = Path(str(path))
+    try:
+        if file.suffix == ".npy":
+            values = np.load(file, allow_pickle=False)
+        elif file.suffix == ".csv":
+            values = np.loadtxt(file, delimiter=",", ndmin=2)
+        else:
+            raise ValueError(right)
+        return np.asarray(values, dtype=np.float64)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"posterior.targets={path}: {right}; {error}") from None
+
+
+def infer(sets: Sequence[DataSet], asked: Asked) -> tuple[dict[str, Inferred], dict[str, str]]:
+    """The posterior of each data set by name, and why there is none of the others. ValueError where there is none at
+    all."""
+    found: dict[str, Inferred] = {}
+    refused: dict[str, str] = {}
+    for data in sets:
+        name = data.path.name if data.path.name not in found else str(data.path)
+        try:
+            found[name] = posterior(data, asked.targets, asked.noise)
+        except ValueError as error:
+            refused[name] = str(error)
+    if not found:
+        raise ValueError("; ".join(f"{name}: no posterior: {reason}" for name, reason in refused.items()))
+    return found, refused
+
+
+def write(found: Mapping[str, Inferred], folder: Path, weights: bool) -> list[Path]:
+    """posterior.parquet, the tables of all data sets, and if wanted posterior_weights.parquet, the log evidence of each
+    network. Returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = {TABLE: [inferred.table.assign(data=name) for name, inferred in found.items()]}
+    if weights:
+        frames[WEIGHTS] = [inferred.log_weights().assign(data=name) for name, inferred in found.items()]
+    for name, parts in frames.items():
+        if (folder / name).is_symlink():
+            raise ValueError(f"output={folder}: {name} is a link, and nothing is written through links")
+        pd.concat(parts, ignore_index=True).to_parquet(folder / name, index=False)
+    return [folder / name for name in frames]
+
+
+def print_posteriors(found: Mapping[str, Inferred], refused: Mapping[str, str]) -> None:
+    """One table a data set, with the numbers that theory has for it."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if Console().is_terminal else 140)
+    for name, inferred in found.items():
+        title = (
+            f"{name}: {len(inferred.targets)} train samples, noise {inferred.noise:g}; {len(inferred.networks):,} "
+            f"networks weigh as much as {inferred.effective:,.0f}"
+        )
+        table = Table(title=escape(printable(title)), title_justify="left")
+        columns = ("quantity", "layer", "samples", "estimate", "error", "prior", "infinite_width", "theory")
+        for column in columns:
+            table.add_column(column, justify="left" if column in ("quantity", "samples") else "right")
+        rows = inferred.table
+        for row in rows.head(SHOWN).to_dict("records"):
+            numbers = ["-" if math.isnan(row[c]) else f"{row[c]:.5g}" for c in columns[3:]]
+            table.add_row(escape(row["quantity"]), str(row["layer"]), escape(row["samples"]), *numbers)
+        console.print(table)
+        if len(rows) > SHOWN:
+            console.print(f"and {len(rows) - SHOWN} more in {TABLE}")
+    for name, reason in refused.items():
+        console.print(escape(printable(f"{name}: no posterior: {reason}")), soft_wrap=True)

@@ -1,0 +1,92 @@
+"""The command line of Bayesian inference: its files, its table, and what it refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import analysis
+import analysis.inference
+from analysis.__main__ import main
+from simulate.store.sets import DataSet
+
+Run = Callable[..., DataSet]
+FEW = ["inputs=digits", "inputs.count=2", "inputs.test=1", "observables=kernel", "network.width=16",
+       "network.depth=3", "ensemble.networks=400"]  # fmt: skip
+
+
+def test_files_and_table(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Own targets from a file; the table and the weights are those of `analysis.posterior`, and give its mean."""
+    data = run(*FEW)
+    for name in ("y.csv", "y.npy"):
+        file = tmp_path / name
+        if name == "y.csv":
+            file.write_text("0.5\n-0.7\n")
+        else:
+            np.save(file, np.array([[0.5], [-0.7]]))
+        command = [f"data={data.path}", "posterior.noise=0.2", f"posterior.targets={file}", "posterior.weights=true"]
+        assert main([*command, "figures=false", f"output={tmp_path}/out"]) == 0
+        assert "log_evidence" in capsys.readouterr().out
+        found = analysis.posterior(data, targets=[0.5, -0.7], noise=0.2)
+        table = pd.read_parquet(tmp_path / "out" / "posterior.parquet")
+        pd.testing.assert_frame_equal(table.drop(columns="data"), found.table)
+        assert set(table["data"]) == {data.path.name}
+        weights = pd.read_parquet(tmp_path / "out" / "posterior_weights.parquet")
+        np.testing.assert_array_equal(weights["log_w"], found.log_w)
+        np.testing.assert_array_equal(weights["network"], np.arange(400))
+
+
+def test_nothing_is_inferred_unless_asked(run: Run, tmp_path: Path) -> None:
+    data = run(*FEW)
+    assert main([f"data={data.path}", "figures=false", f"output={tmp_path}/out"]) == 0
+    assert not list((tmp_path / "out").glob("posterior*"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["posterior.noise=-1"], "posterior.noise=-1"),
+        (["posterior.noise=true"], "posterior.noise=True"),
+        (["posterior.weights=true"], "posterior.noise=null"),
+        (["posterior.noise=0.1", "posterior.weights=1"], "posterior.weights=1"),
+        (["posterior.noise=0.1", "posterior.targets=missing.npy"], "posterior.targets=missing.npy"),
+        (["posterior.noise=0.1", "posterior.targets=y.txt"], "a .npy or .csv file"),
+        (["posterior.noise=1e-6"], "underpowered"),
+    ],
+)
+def test_refusals(
+    overrides: list[str], words: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, one line, and nothing is written."""
+    data = run(*FEW, "inputs.count=12", "network.width=8")
+    assert main([f"data={data.path}", f"output={tmp_path}/out", *overrides]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_keeps_what_can_be_inferred(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two data sets one has too few neurons without noise; the other one has its posterior."""
+    for name, width in (("narrow", 2), ("wide", 64)):
+        run(*FEW, f"network.width={width}", f"output={tmp_path}/both/{name}")
+    command = [f"data={tmp_path}/both", "posterior.noise=0.0", "figures=false", f"output={tmp_path}/out"]
+    assert main(command) == 0
+    assert "narrow: no posterior: noise=0" in capsys.readouterr().out
+    assert set(pd.read_parquet(tmp_path / "out" / "posterior.parquet")["data"]) == {"wide"}
+
+
+def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of docs/bayes.md runs as it stands, with fewer networks, and interpolates: outputs at test samples lie
+    between the targets of their neighbours where the page's sine does."""
+    page = (Path(__file__).parents[2] / "docs" / "bayes.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    program = compile(code.replace("20000", "1000"), "bayes.md", "exec")
+    exec(program, names)
+    found = names["found"]
+    assert isinstance(found, analysis.inference.Inferred)
+    mean = found.mean[4:, 0]
+    assert -0.9 < mean[0] < mean[1] < mean[2] < 1.0
+    assert found.covariance[0, 7, 0, 7] > 1.5 * found.covariance[0, 5, 0, 5], "beyond the train samples it is wider"
