@@ -46,7 +46,8 @@ LAYERS = {
 # The modules of the theory from the lowest.
 THEORY = (
     "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
-    "log_table", "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
+    "log_table", "conditional", "kernel_derivatives", "preactivations", "next_tensors", "ntk", "ntk_chain",
+    "differentials", "recursion", "universality",
     "path", "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel",
     "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
     "kernel_chain", "second_order", "__init__",
