@@ -140,7 +140,7 @@ def test_averages_at_points() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"order": 3}, "order=3: 1, or 2 .* chain has more"),
+        ({"order": 3}, "order=3: 1, or 2 .* theory.chain has more"),
         (
             {"activation": "relu", "inputs": np.eye(3)},
             "the next order of relu is known for one or two",
