@@ -10,6 +10,9 @@
 >>> law = theory.exact_law("tanh", depth=3, C_b=0.0, C_W=1.0, K1=1.0, widths=8)
 >>> (8 * law.variance[2]).round(6).item()       # the same with every power of 1/n, at n = 8
 0.067369
+>>> series = theory.chain("tanh", depth=3, C_b=0.0, C_W=1.0, K1=1.0, order=2)
+>>> (8 * series.at(8)[2, 1]).round(6).item()    # V + V2/n: the same to the next order
+0.067339
 >>> theory.critical("relu").C_W
 2.0
 """
@@ -29,11 +32,13 @@ from analysis.theory.bayes import Posterior, posterior
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
 from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law
+from analysis.theory.kernel_series import KernelSeries, chain, universal_moments
 from analysis.theory.linear_posterior import DeepLinear, deep_linear
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
+from analysis.theory.resummed import Resummed, resummed
 from analysis.theory.second_order import NextOrder, next_order
 from analysis.theory.tensors import UNITS
 from analysis.theory.universality import Exponents, bias_share, exponents, iterated
@@ -47,12 +52,15 @@ __all__ = [
     "ExactLaw",
     "Exponents",
     "Flow",
+    "KernelSeries",
     "NextOrder",
     "Posterior",
+    "Resummed",
     "TrainedToOrderN",
     "activation",
     "attractor",
     "bias_share",
+    "chain",
     "critical",
     "deep_linear",
     "equal_shares",
@@ -72,7 +80,9 @@ __all__ = [
     "posterior",
     "quadratic_model",
     "response",
+    "resummed",
     "six_point",
     "trained",
     "trained_to_order_n",
+    "universal_moments",
 ]

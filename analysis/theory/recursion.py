@@ -1,7 +1,7 @@
 """The flow with depth of every tensor of order one and 1/n, for any activation, inputs, rates and widths.
 
-The recursions stand in `preactivations`, `ntk` and `differentials`, one file a section of docs/theory.md; here they
-are iterated.
+The recursions stand in `preactivations`, `ntk` and `differentials`, one file a section of docs/theory.md, and those of
+the next order in `next_tensors`; here they are iterated.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # Importing these registers their recursions.
-from analysis.theory import differentials, ntk, preactivations  # noqa: F401
+from analysis.theory import differentials, next_tensors, ntk, preactivations  # noqa: F401
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
 from analysis.theory.gaussian import Expectations
+from analysis.theory.kernel_derivatives import refuse_unknown
 from analysis.theory.layer import FirstLayer, Layer, Tensors
 from analysis.theory.tensors import RECURSIONS, closure, in_order
 
 TENSORS = ("K", "Theta", "G1", "V")  # the tensors that `flow` computes by default
+ORDERS = (1, 2)  # of 1/n
 LARGE = 1e70  # four-point expectations of a larger kernel may overflow
 
 
@@ -37,7 +39,10 @@ class Flow:
     Theta: Array | None = None  # (L, D, D) frozen NTK
     G1: Array | None = None  # (L, D, D) E[z_a z_b] = K + G1 / n
     Theta1: Array | None = None  # (L, D, D) E[H_ab] = Theta + Theta1 / n
+    G2: Array | None = None  # (L, D, D) E[z_a z_b] = K + G1 / n + G2 / n^2
     V: Array | None = None  # (L, D, D, D, D) V[l-1, a, b, c, d] = V_(ab)(cd)
+    V2: Array | None = None  # as V: the covariance of g_ab and g_cd is V / n + V2 / n^2
+    W: Array | None = None  # (L, D, D, D, D, D, D) the third cumulant of g_ab, g_cd and g_ef is W / n^2
     A: Array | None = None  # A[l-1, a, b, c, d] = A_(ab)(cd)
     B: Array | None = None  # B[l-1, a, c, b, d] = B_acbd
     D: Array | None = None  # D[l-1, a, b, c, d] = D_abcd, (ab) of z z and (cd) of H
@@ -87,6 +92,7 @@ def flow(
     width_ratios: Sequence[float] | None = None,
     tensors: Iterable[str] = TENSORS,
     points: int | None = None,
+    order: int = 1,
 ) -> Flow:
     """Iterate the recursions of docs/theory.md sections 1 to 3 from layer 1 to layer `depth`.
 
@@ -101,6 +107,10 @@ def flow(
     points: with more than four inputs these integrals take hours. A number of points, a power of two, averages products
     of three and four factors over so many quasi-random points instead, with a fixed seed, as `Expectations` says: 2^17
     are right to about 1e-4 of a tensor.
+
+    order: 2 adds G2, V2 and W of docs/theory.md (17.3), which `tensors` may name one by one, too. Smooth activations
+    have them at any inputs, and W and what needs it at up to four distinct ones without `points`; kinked activations
+    have them at one or two distinct inputs whose kernels have correlations up to 0.99, without `points`.
 
     Accuracy: 1e-9 relative for smooth activations, and for one or two distinct inputs of kinked ones;
     three and four distinct inputs of kinked ones reach 1e-8 where no two are closer than 0.99 in
@@ -121,21 +131,25 @@ def flow(
         raise ValueError(f"inputs: a finite array of shape (D, n_0), got shape {x.shape}")
     if depth < 1:
         raise ValueError(f"depth={depth}: at least 1 layer of weights")
-    asked = set(tensors)
+    if order not in ORDERS:
+        raise ValueError(f"order={order!r}: 1, or 2 for the next order in 1/n; theory.chain has more for one input")
+    asked = set(tensors) | (set(next_tensors.NEXT) if order > 1 else set())
     if unknown := asked - set(RECURSIONS):
         raise ValueError(f"tensors: unknown {sorted(unknown)}; known are {', '.join(RECURSIONS)}")
     if s.kinked and (refused := sorted(name for name in asked if _smooth_only(name))):
         raise ValueError(f"tensors: {', '.join(refused)} of {s.name} hold products of delta functions; smooth s only")
-    order = in_order(closure(asked))
+    names = in_order(closure(asked))
     lambdas_b, lambdas_W = _layerwise("lambda_b", lambda_b, depth), _layerwise("lambda_W", lambda_W, depth)
     ratios = np.ones(depth - 1) if width_ratios is None else np.asarray(width_ratios, dtype=np.float64)
     if ratios.shape != (depth - 1,) or np.any(ratios <= 0):
         raise ValueError(f"width_ratios={width_ratios!r}: {depth - 1} numbers > 0, n_l / n_(l-1) for l = 1..L-1")
     x, which = _distinct(x)
+    if set(next_tensors.NEXT) & set(names):
+        refuse_unknown(s, len(x), points)
     if s.kinked and C_b == 0 and not x.any(axis=1).all():
         raise ValueError(f"inputs: one is zero everywhere, where {s.name} has no slope at C_b=0")
     first = FirstLayer(x, C_b, C_W, float(lambdas_b[0]), float(lambdas_W[0]))
-    current = {name: _first(name, first) for name in order}
+    current = {name: _first(name, first) for name in names}
     layers: list[Tensors] = []
     for layer in range(depth):
         # Layer l + 1's rates; the last layer has none above it, and only its susceptibilities are still wanted.
@@ -149,7 +163,7 @@ def flow(
         }
         layers.append(current | chi)
         if layer < depth - 1:
-            current = _step(here, current, order)
+            current = _step(here, current, names)
 
     def stack(name: str) -> Array:
         out: Array = np.stack([tensors[name] for tensors in layers])

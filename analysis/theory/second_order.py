@@ -67,6 +67,12 @@ def derivative(f: Callable[[Array], Array], K: float, order: int) -> float:
     return mean1(weighted, K) / (2 * K) ** order
 
 
+def half_fourth(s: Activation, z: Array) -> Array:
+    """A quarter of (s^2)'''' at z, the mean of which is d^2 <s^2>/dK^2 by docs/theory.md (17.1); s is smooth."""
+    f, f1, f2, f3, f4, _ = (derivative(z) for derivative in s.derivatives)
+    return (f * f4 + 4 * f1 * f3 + 3 * f2**2) / 2
+
+
 def _cumulants(s: Activation, C_W: float, K: float) -> tuple[list[float], list[float], float]:
     """F = C_W <s^2> with four derivatives in K, v = C_W^2 Var s^2 with two, and t = C_W^3 kappa_3(s^2)."""
     square, fourth, q3 = _averages(s, K)
@@ -85,13 +91,11 @@ def _averages(s: Activation, K: float) -> tuple[list[float], list[float], float]
     if s.slopes is not None:
         A2, A4, A6 = ((s.slopes[0] ** k + s.slopes[1] ** k) / 2 for k in (2, 4, 6))
         return [A2 * K, A2, 0.0, 0.0, 0.0], [3 * A4 * K**2, 6 * A4 * K, 6 * A4], 15 * A6 * K**3
-    f, f1, f2, f3, f4, _ = s.derivatives
-
-    def bent(z: Array) -> Array:
-        return (f(z) * f4(z) + 4 * f1(z) * f3(z) + 3 * f2(z) ** 2) / 2
-
+    f = s.derivatives[0]
     if K == 0:
         raise ValueError(f"activation={s.name}: K=0: derivatives in K are taken at K > 0")
-    square = [derivative(lambda z: f(z) ** 2, K, k) for k in (0, 1)] + [derivative(bent, K, k) for k in (0, 1, 2)]
+    square = [derivative(lambda z: f(z) ** 2, K, k) for k in (0, 1)] + [
+        derivative(lambda z: half_fourth(s, z), K, k) for k in (0, 1, 2)
+    ]
     fourth = [derivative(lambda z: f(z) ** 4, K, k) for k in (0, 1, 2)]
     return square, fourth, mean1(lambda z: f(z) ** 6, K)

@@ -48,10 +48,11 @@ LAYERS = {
 # The modules of the theory from the lowest.
 THEORY = (
     "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
-    "log_table", "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
+    "log_table", "conditional", "kernel_derivatives", "preactivations", "next_tensors", "ntk", "ntk_chain",
+    "differentials", "recursion", "universality",
     "path", "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel",
     "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
-    "kernel_chain", "second_order", "vertex", "bayes", "linear_posterior", "__init__",
+    "kernel_chain", "second_order", "vertex", "bayes", "linear_posterior", "kernel_series", "resummed", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {
