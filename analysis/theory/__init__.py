@@ -15,9 +15,11 @@
 """
 
 from analysis.theory import (
+    aspect_ratio,
     finite_width,
     frozen,
     generalisation,
+    information,
     linear_model,
     movement,
     ntk_chain,
@@ -27,12 +29,14 @@ from analysis.theory import (
 from analysis.theory.activations import activation
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
-from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law
+from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law, exact_log_law
+from analysis.theory.limit_law import LimitLaw, limit_law, limit_moments
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
 from analysis.theory.second_order import NextOrder, next_order
+from analysis.theory.shaped import ShapedLaw, shaped_law
 from analysis.theory.tensors import UNITS
 from analysis.theory.universality import Exponents, bias_share, exponents, iterated
 
@@ -44,21 +48,28 @@ __all__ = [
     "ExactLaw",
     "Exponents",
     "Flow",
+    "LimitLaw",
     "NextOrder",
+    "ShapedLaw",
     "TrainedToOrderN",
     "activation",
+    "aspect_ratio",
     "attractor",
     "bias_share",
     "critical",
     "equal_shares",
     "exact_chain",
     "exact_law",
+    "exact_log_law",
     "exponents",
     "finite_width",
     "flow",
     "frozen",
     "generalisation",
+    "information",
     "iterated",
+    "limit_law",
+    "limit_moments",
     "linear_model",
     "movement",
     "next_order",
@@ -66,6 +77,7 @@ __all__ = [
     "own_kernel",
     "quadratic_model",
     "response",
+    "shaped_law",
     "six_point",
     "trained",
     "trained_to_order_n",

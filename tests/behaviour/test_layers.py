@@ -49,7 +49,7 @@ THEORY = (
     "log_table", "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
     "path", "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel",
     "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
-    "kernel_chain", "second_order", "__init__",
+    "kernel_chain", "second_order", "aspect_ratio", "limit_law", "shaped", "information", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {
