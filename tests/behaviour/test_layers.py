@@ -29,9 +29,9 @@ OUTSIDE = {
 LAYERS = {
     "simulate": (
         "simulate.system", "simulate.registry", "simulate.numerics", "simulate.observables.family",
-        "simulate.observables.columns", "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
-        "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
-        "simulate.api", "simulate.status", "simulate", "simulate.__main__",
+        "simulate.observables.record", "simulate.observables.columns", "simulate.settings", "simulate.plugins",
+        "simulate.inputs", "simulate.store", "simulate.networks", "simulate.training", "simulate.observables",
+        "simulate.running", "simulate.launchers", "simulate.api", "simulate.status", "simulate", "simulate.__main__",
     ),
     "analysis": (
         "analysis.stages",
