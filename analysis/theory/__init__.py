@@ -18,9 +18,11 @@
 """
 
 from analysis.theory import (
+    aspect_ratio,
     finite_width,
     frozen,
     generalisation,
+    information,
     linear_model,
     movement,
     ntk_chain,
@@ -31,8 +33,9 @@ from analysis.theory.activations import activation
 from analysis.theory.bayes import Posterior, posterior
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
-from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law
+from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law, exact_log_law
 from analysis.theory.kernel_series import KernelSeries, chain, universal_moments
+from analysis.theory.limit_law import LimitLaw, limit_law, limit_moments
 from analysis.theory.linear_posterior import DeepLinear, deep_linear
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
@@ -40,6 +43,7 @@ from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
 from analysis.theory.resummed import Resummed, resummed
 from analysis.theory.second_order import NextOrder, next_order
+from analysis.theory.shaped import ShapedLaw, shaped_law
 from analysis.theory.tensors import UNITS
 from analysis.theory.universality import Exponents, bias_share, exponents, iterated
 
@@ -53,11 +57,14 @@ __all__ = [
     "Exponents",
     "Flow",
     "KernelSeries",
+    "LimitLaw",
     "NextOrder",
     "Posterior",
     "Resummed",
+    "ShapedLaw",
     "TrainedToOrderN",
     "activation",
+    "aspect_ratio",
     "attractor",
     "bias_share",
     "chain",
@@ -66,12 +73,16 @@ __all__ = [
     "equal_shares",
     "exact_chain",
     "exact_law",
+    "exact_log_law",
     "exponents",
     "finite_width",
     "flow",
     "frozen",
     "generalisation",
+    "information",
     "iterated",
+    "limit_law",
+    "limit_moments",
     "linear_model",
     "movement",
     "next_order",
@@ -81,6 +92,7 @@ __all__ = [
     "quadratic_model",
     "response",
     "resummed",
+    "shaped_law",
     "six_point",
     "trained",
     "trained_to_order_n",

@@ -97,3 +97,17 @@ def ntk_moments(
         d = C_W * (lambda_b * q + lambda_W * q2) + C_W**2 * qt
         z2, v, H, f, b = C_W * q, C_W**2 * q2, lambda_b + lambda_W * q + C_W * t, C_W**2 * y, C_W**2 * u
     return NTKMoments(z2, v, H, d, f, a, b)
+
+
+def second_moments(name: str, widths: Sequence[int], C_W: float) -> tuple[float, float, float]:
+    """E H_ii, E H_ii H_jj and E H_ij^2 of two outputs i != j where layer 1 alone has rates, with H(1) = 1: these parts
+    of docs/theory.md (6.7) then are closed. H is J J^T of the Jacobian J of the outputs in z(1).
+
+    Raises ValueError for an activation that is not scale-invariant.
+    """
+    A2, A4, _ = _moments(name)
+    H, a, b = 1.0, 1.0, 0.0
+    for N in widths:
+        a, b = (C_W**2 * (A4 * (a + 2 * b) + (N - 1) * A2**2 * x) / N for x in (a, b))
+        H *= C_W * A2
+    return H, a, b

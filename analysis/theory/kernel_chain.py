@@ -22,6 +22,7 @@ NODES = (8, 12, 18, 27, 40)  # of the sum over neurons, tried in turn until two 
 MORE = 16  # so many more nodes has the rule of g
 TOLERANCE = 1e-6  # relative difference at which two rules agree; the error of the finer one is smaller
 HIGHEST = 8  # order of moments up to which normal numbers beyond REACH carry less than 1e-9
+VANISHING = 1e-14  # g/K below which log g is left out, and the probability that may be
 WIDEST_SINE = 1e4  # variance up to which sines of normal numbers are resolved
 Layers = Iterator[tuple[float, Array, Array]]  # of each layer: K, nodes of g - K and their weights
 
@@ -102,6 +103,32 @@ def exact_chain(
     return values.T
 
 
+def exact_log_law(
+    activation: str | Activation, depth: int, C_b: float, C_W: float, K1: float, widths: int | Sequence[int]
+) -> tuple[Array, Array]:
+    """The exact mean and variance of log g(l), l = 1..depth, at finite width, docs/theory.md (17.5), (depth,) each.
+
+    Arguments and errors are those of `exact_law`. The variable of the rules is log g here, because that of `exact_law`
+    has few nodes at g far below K. Raises ValueError also for activations with a slope of 0, whose layers may be dead;
+    docs/theory.md (12.1) has their law.
+    """
+    if 0 in (named(activation).slopes or ()):
+        raise ValueError(f"activation={activation}: a layer may be dead, and log g has no law; (12.1) leaves these out")
+
+    def of_rule(layers: Layers) -> tuple[Array, Array]:
+        rows, scales = [], []
+        for K, deviation, weight in layers:
+            log_ratio = np.log1p(deviation / K)
+            shift = float(weight @ log_ratio)
+            variance = float(weight @ (log_ratio - shift) ** 2)
+            rows.append([math.log(K) + shift, variance])
+            scales.append([max(variance, abs(shift)), variance])
+        return np.array(rows), np.array(scales)
+
+    (mean, variance), _ = _converged(of_rule, activation, depth, C_b, C_W, K1, widths, middle=0.0)
+    return mean, variance
+
+
 def _converged(
     of_rule: Callable[[Layers], tuple[Array, Array]],
     activation: str | Activation,
@@ -110,15 +137,17 @@ def _converged(
     C_W: float,
     K1: float,
     widths: int | Sequence[int],
+    middle: float = 1.0,
 ) -> tuple[Array, float]:
     """Numbers (k, depth) that two rules of g agree in, and their largest relative difference.
 
-    of_rule gives the numbers and the sizes that differences are relative to, (depth, k) each.
+    of_rule gives the numbers and the sizes that differences are relative to, (depth, k) each. middle: that of
+    `_layers`.
     """
     s, sizes = named(activation), _checked(depth, C_b, C_W, K1, widths)
     old, error = None, math.inf
     for count in NODES:
-        values, scale = of_rule(_layers(s, C_b, C_W, K1, sizes, count))
+        values, scale = of_rule(_layers(s, C_b, C_W, K1, sizes, count, middle))
         if old is not None:
             difference = np.abs(values - old)
             error = float(np.max(difference / np.where(scale > 0, scale, 1.0)))
@@ -146,8 +175,13 @@ def _checked(depth: int, C_b: float, C_W: float, K1: float, widths: int | Sequen
     return sizes
 
 
-def _layers(s: Activation, C_b: float, C_W: float, K1: float, sizes: Sequence[int], count: int) -> Layers:
-    """K, nodes of g - K and weights of each layer, with rules of `count` nodes for the sum over neurons."""
+def _layers(
+    s: Activation, C_b: float, C_W: float, K1: float, sizes: Sequence[int], count: int, middle: float
+) -> Layers:
+    """K, nodes of g - K and weights of each layer, with rules of `count` nodes for the sum over neurons.
+
+    A rule of g is one in the variable log(g + middle K).
+    """
     K, deviation, weight = K1, np.zeros(1), np.ones(1)
     yield K, deviation, weight
     for n in sizes:
@@ -157,11 +191,17 @@ def _layers(s: Activation, C_b: float, C_W: float, K1: float, sizes: Sequence[in
         deviation = (C_W * ((means[:-1] - means[-1])[:, None] + sums / n)).reshape(-1)
         weight = (weight[:, None] * shares).reshape(-1)
         deviation, weight = deviation[weight > 0], weight[weight > 0]
+        if not middle:  # below, g - K has lost the digits of g
+            low = deviation / K < VANISHING - 1
+            if weight[low].sum() > VANISHING:
+                raise ValueError(f"activation={s.name}, widths={sizes}: log g has no law, because g may vanish")
+            deviation, weight = deviation[~low], weight[~low] / weight[~low].sum()
         if np.ptp(deviation) == 0:
             deviation, weight = deviation[:1], np.ones(1)
         elif len(deviation) > count + MORE:
-            logarithm, weight = gauss_rule((np.log1p(deviation / (2 * K)), weight), count + MORE)
-            deviation = 2 * K * np.expm1(logarithm)
+            unit = (1 + middle) * K
+            logarithm, weight = gauss_rule((np.log1p(deviation / unit), weight), count + MORE)
+            deviation = unit * np.expm1(logarithm)
         yield K, deviation, weight
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from simulate.observables.family import Family
-from simulate.observables.observable import NEEDS, Observable, Refusal
+from simulate.observables.record import NEEDS, Observable, Refusal
 from simulate.registry import Registry
 
 __all__ = ["NEEDS", "OBSERVABLES", "Observable", "recorded"]
@@ -96,6 +96,49 @@ OBSERVABLES.add(
             )
         ),
         needs=("weights",),
+        matrices=3,
+    )
+)
+
+
+def _two_neurons(name: str) -> Callable[[Any], Iterable[Refusal]]:
+    def refusals(settings: Any) -> Iterable[Refusal]:
+        sizes = [*settings.network.widths, settings.network.outputs]
+        narrow = [layer for layer in settings.observables.layers if sizes[layer - 1] < 2]
+        if narrow:
+            right = f"{name} is an angle over a layer's neurons, and layer {narrow[0]} has one neuron"
+            yield "observables.layers", list(settings.observables.layers), right
+
+    return refusals
+
+
+OBSERVABLES.add(
+    Observable(
+        "response",
+        (Family("response", "layers", "sin^2 between z_a and its response to a change of the input across it", 1),),
+        needs=("response",),
+        refusals=_two_neurons("response"),
+    )
+)
+OBSERVABLES.add(
+    Observable(
+        "angles",
+        (
+            Family(
+                "angle", "layers", "sin^2 of the angle between z_a and z_b over the layer's neurons", 2, symmetry=PAIR
+            ),
+        ),
+        refusals=_two_neurons("angles"),
+    )
+)
+OBSERVABLES.add(
+    Observable(
+        "jacobian",
+        (
+            Family("trace", "layers", "tr JJ^T of the Jacobian J of the layer in layer 1, at sample a", 1),
+            Family("rank", "layers", "(tr JJ^T)^2 / tr (JJ^T)^2 of the Jacobian of the layer in layer 1", 1),
+        ),
+        needs=("jacobian",),
         matrices=3,
     )
 )

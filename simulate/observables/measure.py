@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simulate.networks.responses import squared_sines
 from simulate.numerics.gram import gram
 from simulate.observables.columns import Observable
 from simulate.observables.family import Family, Index
@@ -140,6 +141,30 @@ def outputs(snapshot: Snapshot) -> Tensor:
 @whole("H")
 def ntk(snapshot: Snapshot) -> Tensor:
     return snapshot.ntk()
+
+
+@whole("response")
+def response_alignment(snapshot: Snapshot) -> Tensor:
+    """sin^2 of the angle between each z_a and its own response, (M, D) float64 (docs/theory.md (12.5))"""
+    sines = squared_sines(snapshot.preactivations(), snapshot.response())
+    return sines.diagonal(dim1=1, dim2=2)
+
+
+@whole("angle")
+def angle(snapshot: Snapshot) -> Tensor:
+    """sin^2 of the angle between each z_a and z_b, (M, D, D) float64 (docs/theory.md (12.5))"""
+    z = snapshot.preactivations()
+    return squared_sines(z, z)
+
+
+@whole("trace")
+def trace_of_jacobian(snapshot: Weighted) -> Tensor:
+    return snapshot.jacobian()[0]
+
+
+@whole("rank")
+def rank_of_jacobian(snapshot: Weighted) -> Tensor:
+    return snapshot.jacobian()[1]
 
 
 @whole("h")

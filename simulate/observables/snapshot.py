@@ -3,7 +3,7 @@
 Each of the two samplers (`simulate.running.samplers`) has a class of snapshots, which computes a tensor when it is
 first asked for. Networks without weights have the attributes of `Snapshot`, and networks with weights those of
 `Weighted`. An observable declares what it uses beyond `preactivations`, `activations` and `kernel`
-(`simulate.observables.columns.NEEDS`).
+(`simulate.observables.record.NEEDS`).
 
 M counts networks, D samples (the train samples first), n_l neurons of layer l, n_L outputs, and P = n_L D pairs of an
 output and a sample, (i, a), in the order i D + a. Tensors have the precision and the device of the ensemble where
@@ -64,6 +64,10 @@ class Snapshot(Protocol):
         """H_ij;ab of the layer's first n_L neurons, (M, n_L, D, n_L, D) float64 (docs/theory.md (2.1)); an observable
         that uses it needs "ntk" """
 
+    def response(self) -> Tensor:
+        """The response of z(l) to a change of each input at right angles to it, (M, D, n_l) (docs/theory.md (12.5)); an
+        observable that uses it needs "response" """
+
 
 class Weighted(Snapshot, Protocol):
     """The further attributes of networks with weights. An observable that uses one needs "weights", or the need that is
@@ -79,6 +83,10 @@ class Weighted(Snapshot, Protocol):
     def sums(self) -> Tensor:
         """Means of H_ii, z_i z_j H_ij, H_ij^2 and z_i H_ij H_jk z_k over this layer's weights, given the layers below,
         (4, M, D) float64 (docs/theory.md (17.9)); for layers up to the last of `observables.layers`"""
+
+    def jacobian(self) -> Tensor:
+        """tr JJ^T and (tr JJ^T)^2 / tr (JJ^T)^2 of J = dz(l)/dz(1), (2, M, D) float64 (docs/theory.md (12.5)); needs
+        "jacobian" """
 
     def dntk(self) -> Tensor:
         """dH of the layer's first n_L neurons, (M, P, P, P) float64 (docs/theory.md (3.1))"""

@@ -34,13 +34,15 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     if settings.ensemble.sampler == "law":  # layer by layer: deviates, preactivations, activations and their copies
         widest = max(settings.network.outputs, *settings.network.widths, 1)
         if not pulls_back(settings):
-            return item * samples * widest * 5
+            return item * samples * widest * 5 * vectors(settings)
         # the backward pass holds those of all layers (at most: z goes where the slope follows from s), and vectors for
         # every output
         return item * samples * (3 * hidden + widest * 5 * vectors(settings))
     observables = recorded(settings.observables.record)
     copies = 1 + _copies(settings.dynamics) + sum(observable.copies for observable in observables)
     held = item * (copies * parameters(n_0, settings) + 2 * samples * hidden)
+    if responds(settings):
+        held += 2 * item * samples * hidden
     held += item * max(observable.matrices for observable in observables) * max(settings.network.widths, default=0) ** 2
     if settings.network.meta is not None:  # tangents of the quadratic term, for each output in float64
         held += 8 * settings.network.outputs * (samples + 2) * 3 * (settings.network.meta.rank + n_0)
@@ -62,10 +64,16 @@ def controlled(settings: Settings) -> bool:
     return any("controls" in observable.needs for observable in recorded(settings.observables.record))
 
 
+def responds(settings: Settings) -> bool:
+    """Whether the response of each layer to a change of the inputs is carried up."""
+    return any("response" in observable.needs for observable in recorded(settings.observables.record))
+
+
 def vectors(settings: Settings) -> int:
-    """Rows that a sample has in the widest array of the law sampler: one, or one for each output pulled back."""
+    """Rows that a sample has in the widest array of the law sampler: one, one for its response too, or one for each
+    output pulled back."""
     if not pulls_back(settings):
-        return 1
+        return 1 + 2 * responds(settings)
     return settings.network.outputs * len(settings.observables.output_layers)
 
 
@@ -97,6 +105,8 @@ def counts(job: Job) -> Counts:
     rows = job.layout.row_bytes()
     if s.ensemble.sampler == "law":
         operations, normals = 4.0 * D * D * hidden * (1 + controlled(s)), float(D * (hidden + outputs))
+        if responds(s):
+            operations, normals = 4 * operations, 2 * normals
         if pulls_back(s):
             R = outputs * D * len(s.observables.output_layers)
             operations += hidden * (4.0 * R * R + 6.0 * R * D)
@@ -113,7 +123,7 @@ def counts(job: Job) -> Counts:
 
 
 def carrying(job: Job) -> float:
-    """Operations that carry the NTK of all hidden neurons of one network up through the weights."""
+    """Operations that carry the NTK of all hidden neurons of one network, or their Jacobian, up through the weights."""
     s, (D, n_0) = job.settings, job.samples.x.shape
     if not any(observable.matrices for observable in recorded(s.observables.record)):
         return 0.0

@@ -11,6 +11,7 @@ from simulate import inputs
 from simulate.networks import activations
 from simulate.observables.columns import recorded
 from simulate.observables.measure import check as check_columns
+from simulate.running.cost import responds
 from simulate.running.jobs import Job
 from simulate.running.memory import fitting
 from simulate.running.plan import block_size
@@ -43,6 +44,9 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
         _check_training(settings, samples)
     _check_activation(settings)
     check_columns(recorded(settings.observables.record))
+    if n_0 < 2 and responds(settings):
+        right = f"the inputs have {n_0} component, and response needs a direction across them: two or more"
+        raise SettingsError("observables.record", list(settings.observables.record), right)
     layout = layout_of(settings, D)
     columns = layout.column_count()
     if columns > MOST_COLUMNS:

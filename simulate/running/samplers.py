@@ -13,10 +13,11 @@ from torch import Tensor
 
 from simulate.networks import activations, dense, law, streams
 from simulate.networks.differentials import differentials, fourth
+from simulate.networks.responses import directions, drawn_response
 from simulate.networks.signs import ntk_signs, signs
-from simulate.networks.sums import sums
 from simulate.running.controls import Controls
 from simulate.running.jobs import Job
+from simulate.running.upward import Upward
 from simulate.settings import Activation, Settings
 from simulate.training import taylor
 from simulate.training.algorithms import Training, batch_weights
@@ -105,6 +106,7 @@ class LawSnapshot:
     drawn: law.Drawn
     s: activations.Function
     backward: _Backward | None
+    responding: Tensor | None = None
     of_layer: Callable[[], Tensor] | None = None  # the controls, where something needs them
     step: int = 0
 
@@ -124,6 +126,9 @@ class LawSnapshot:
     def controls(self) -> Tensor:
         return _declared(self.of_layer, "controls")()
 
+    def response(self) -> Tensor:
+        return _declared(self.responding, "response")
+
 
 def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     settings, layout, common = job.settings, job.layout, _common(job, stream)
@@ -133,17 +138,25 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     # Kernels of layer L need no neuron of it.
     last = any(family.prefix not in ("g", "c") for family in layout.families())
     controls = Controls(job, s) if _needed(job, "controls") else None
-    pulls = _needed(job, "ntk")
+    pulls, responds = _needed(job, "ntk"), _needed(job, "response")
     if not pulls:  # a layer's numbers are not held once the next one is drawn
         stream = replace(stream, arrays=None)
     drawn, backward = law.sample(settings, common["x"], stream, s, last, z_of), None
     if pulls:  # the backward pass starts when all layers are there
         backward = _Backward(job, stream, list(drawn), slope)
         drawn = iter(backward.layers)
+    x, start = common["x"].expand(stream.M, -1, -1), settings.initialization
+    change, signals, v = directions(x[0]).expand_as(x) if responds else x, x, None
     for layer, entry in enumerate(drawn, start=1):
+        if responds:
+            v = drawn_response(change, signals, entry.C, entry.xi, start.C_b, start.C_W, layer, stream)
+            if layer < settings.network.depth:
+                change, signals = slope(entry.z, entry.s) * v, entry.s
         if layer in layout.layers:
             of_layer = controls.of(layer, entry) if controls else None
-            yield LawSnapshot(**common, layer=layer, drawn=entry, s=s, backward=backward, of_layer=of_layer)
+            yield LawSnapshot(
+                **common, layer=layer, drawn=entry, s=s, backward=backward, responding=v, of_layer=of_layer
+            )
         if controls:
             controls.below = entry
 
@@ -157,23 +170,6 @@ def training_of(job: Job, stream: streams.Stream) -> Training:
     parameters = dense.draw(job.settings, x.shape[1], stream)
     functions = activations.functions(job.settings.activation)
     return Training(parameters, train_x, train_y, *functions, job.settings.dynamics, stream)
-
-
-@dataclass(frozen=True)
-class _Upward:
-    """The sums of a block of networks with weights at one step: one way up gives those of all layers."""
-
-    settings: Settings
-    training: Training
-    z: list[Tensor]
-    signals: list[Tensor]
-
-    @cached_property
-    def sums(self) -> Tensor:
-        dynamics, below = self.settings.dynamics, self.settings.observables.layers[-1] - 1
-        slopes = [self.training.slope(self.z[k], self.signals[k + 1]) for k in range(below)]
-        C_W = self.settings.initialization.C_W
-        return sums(self.training.parameters, self.signals, slopes, dynamics.lambda_b, dynamics.lambda_W, C_W)
 
 
 @dataclass(frozen=True)
@@ -197,7 +193,7 @@ class DenseSnapshot:
     step: int
     z: list[Tensor]
     signals: list[Tensor]
-    upward: _Upward
+    upward: Upward
     models: Tensor | None
 
     @property
@@ -230,6 +226,12 @@ class DenseSnapshot:
 
     def sums(self) -> Tensor:
         return self.upward.sums[self.layer - 1]
+
+    def response(self) -> Tensor:
+        return self.upward.responses[self.layer - 1]
+
+    def jacobian(self) -> Tensor:
+        return self.upward.jacobians[self.layer]
 
     def start(self) -> dense.Parameters:
         return _declared(self.initial, "start")
@@ -278,7 +280,7 @@ def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
     for step in trajectory(training, layout.steps):
         z, signals = dense.forward(parameters, x, training.s)
         common |= {"step": step, "z": z, "signals": signals, "models": next(models, None)}
-        common["upward"] = _Upward(job.settings, training, z, signals)
+        common["upward"] = Upward(job.settings, training, z, signals)
         for layer in layout.layers:
             yield DenseSnapshot(**common, layer=layer)
 

@@ -36,6 +36,7 @@ def job(*overrides: str) -> Job:
         ["ensemble.sampler=dense", "observables=kernel"],
         ["ensemble.sampler=dense", "observables=ntk", "network.depth=6"],
         ["observables.record=[kernel,ntk_sums]", "network.depth=5", "inputs.count=2"],
+        ["observables.record=[kernel,jacobian]", "network.depth=5", "inputs.count=2"],
         ["dynamics=gradient_descent", "dynamics.steps=20", "observables=training", "inputs.count=9"],
         ["dynamics=gradient_flow", "dynamics.steps=5", "observables=training"],
     ],
@@ -63,8 +64,12 @@ def test_normals_are_as_many_as_are_drawn(monkeypatch: pytest.MonkeyPatch) -> No
 
     normal = streams.Stream.normal
     monkeypatch.setattr(streams.Stream, "normal", spy)
-    for sampler in ("dense", "law"):
-        counted = job(f"ensemble.sampler={sampler}", "observables=ntk", "network.width=64", "network.depth=9")
+    for given in (
+        ["ensemble.sampler=dense", "observables=ntk"],
+        ["ensemble.sampler=law", "observables=ntk"],
+        ["observables.record=[response]", "observables.layers=[4,8]"],
+    ):
+        counted = job(*given, "network.width=64", "network.depth=9")
         drawn.clear()
         compute.compute_block(counted, 0)
         assert counts(counted).normals == pytest.approx(sum(drawn), rel=0.1)

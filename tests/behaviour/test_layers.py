@@ -29,7 +29,7 @@ OUTSIDE = {
 LAYERS = {
     "simulate": (
         "simulate.system", "simulate.processes", "simulate.registry", "simulate.numerics",
-        "simulate.observables.family", "simulate.observables.observable", "simulate.observables.columns",
+        "simulate.observables.family", "simulate.observables.record", "simulate.observables.columns",
         "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store", "simulate.networks",
         "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers", "simulate.api",
         "simulate.status", "simulate", "simulate.__main__",
@@ -52,7 +52,8 @@ THEORY = (
     "differentials", "recursion", "universality",
     "path", "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel",
     "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
-    "kernel_chain", "second_order", "vertex", "bayes", "linear_posterior", "kernel_series", "resummed", "__init__",
+    "kernel_chain", "second_order", "vertex", "bayes", "linear_posterior", "kernel_series", "resummed",
+    "aspect_ratio", "limit_law", "shaped", "information", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {

@@ -49,6 +49,10 @@ print(json.dumps([expected, next(int(line.split()[1]) * 1024 for line in status 
          "observables.record=[outputs,moved]", "ensemble.networks=3"],
         ["network.width=32", "network.depth=3", "observables=kernel", "inputs.count=100", "ensemble.networks=200"],
         ["network.width=256", "network.depth=4", "observables=ntk_sums", "ensemble.block=256", "ensemble.networks=256"],
+        ["network.width=256", "network.depth=4", "observables.record=[jacobian]", "ensemble.block=256",
+         "ensemble.networks=256"],
+        ["network.width=1024", "network.depth=9", "observables.record=[response]", "observables.layers=[8]",
+         "inputs.count=2", "ensemble.networks=2000"],
     ],
 )  # fmt: skip
 def test_memory(overrides: list[str], tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from simulate.api import read_one
-from simulate.observables.columns import NEEDS, OBSERVABLES, Observable
+from simulate.observables.columns import OBSERVABLES, Observable
 from simulate.observables.family import Family, Index, Row
+from simulate.observables.record import NEEDS
 from simulate.registry import Registry
 from simulate.settings import SettingsError
 
@@ -65,6 +66,8 @@ COUNTS = {
     "y": lambda D, n: D,
     "b": lambda D, n: D,
     "w": lambda D, n: D,
+    **dict.fromkeys(("response", "trace", "rank"), lambda D, n: D),
+    "angle": lambda D, n: comb(D + 1, 2),
     "dH": lambda D, n: n * D * comb(n * D + 1, 2),
     "ddI": lambda D, n: n * D * comb(n * D + 2, 3),
     "ddII": lambda D, n: comb((n * D) ** 2 + 1, 2),
@@ -195,9 +198,8 @@ def test_a_name_is_taken_once() -> None:
 
 def test_needs_of_the_observables() -> None:
     """The names of observables that the law sampler gives, that need training, and whose samples can be chosen."""
-    assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == [
-        "kernel", "kernel_controls", "moments", "outputs", "ntk",
-    ]  # fmt: skip
+    without_weights = ["kernel", "kernel_controls", "moments", "outputs", "ntk", "response", "angles"]
+    assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == without_weights
     assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == ["loss", "moved", "taylor"]
     assert {name: o.slots for name, o in OBSERVABLES.items() if o.choosable} == {"ntk": 2, "dntk": 3, "ddntk": 4}
     assert set().union(*(o.needs for o in OBSERVABLES.values())) == set(NEEDS)

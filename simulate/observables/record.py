@@ -1,4 +1,4 @@
-"""The record of an observable: its columns, its needs and its cost. No torch here."""
+"""The record of an observable: its families of columns, what it needs and what it costs. No torch here."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -14,17 +14,20 @@ def _no_refusal(settings: Any) -> Iterable[Refusal]:
     return ()
 
 
-# What an observable may need, and what a snapshot (`simulate.observables.snapshot`) gives for it. All but the NTK and
-# controls need networks with weights, which the law sampler does not draw.
+# What an observable may need, and what a snapshot (`simulate.observables.snapshot`) gives for it. All but
+# WITHOUT_WEIGHTS need networks with weights, which the law sampler does not draw.
 NEEDS = {
     "weights": "`parameters`, `dntk()`, `fourth()`, `sums()`, `signs()` and `ntk_signs()`",
     "training": "networks that are trained",
     "ntk": "`ntk()`",
     "controls": "`controls()`, of networks without weights alone",
+    "response": "`response()`",
+    "jacobian": "`jacobian()`",
     "ddntk": "`ddntk()`",
     "start": "`start()`, the parameters before training",
     "models": "`taylor()`",
 }
+WITHOUT_WEIGHTS = {"ntk", "controls", "response"}
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Observable:
     pulled(D, outputs): vectors or tangents pulled back through the network for each recorded step and output layer;
     pulled_once: before training. tangents: the order in the n_L D directions of the largest tensor of tangents that is
     held; tangents_of: the most outputs that have directions. copies: tensors as large as the parameters that are held.
-    matrices: those of the widest hidden layer, neurons by neurons, that are held while the NTK of all hidden neurons is
-    carried up through the weights.
+    matrices: those of the widest hidden layer, neurons by neurons, that are held while the NTK of all hidden neurons,
+    or their Jacobian, is carried up through the weights.
     """
 
     name: str
@@ -77,7 +80,7 @@ class Observable:
 
     @property
     def needs_weights(self) -> bool:
-        return bool(set(self.needs) - {"ntk", "controls"})
+        return bool(set(self.needs) - WITHOUT_WEIGHTS)
 
     @property
     def slots(self) -> int:
