@@ -210,7 +210,10 @@ class Point:
         return flow_of(*self.network(inputs), tensors)
 
     def network(self, inputs: Array) -> tuple[Any, ...]:
-        """The first arguments of `flow_of` and of the theory: the network, its inputs and rates."""
+        """The first arguments of `flow_of` and of the theory: the network, its inputs and rates. Raises ValueError for
+        residual networks, for which they are not enough."""
+        if skip := self.settings["network"]["skip"]:
+            raise ValueError(f"network.skip={skip}: this theory is known for networks without skips")
         start, dynamics = self.settings["initialization"], self.settings["dynamics"]
         return (
             self.activation,

@@ -261,7 +261,7 @@ def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
     common |= {"training": training, "second": _needed(job, "ddntk"), "initial": None}
     if _needed(job, "start"):
         W, b = ([tensor.clone() for tensor in tensors] for tensors in (parameters.W, parameters.b))
-        common["initial"] = dense.Parameters(W, b, parameters.meta)
+        common["initial"] = dense.Parameters(W, b, parameters.meta, parameters.skip)
     models: Iterator[Tensor] = iter(())
     if _needed(job, "models"):
         models = _models(training, job.settings.activation, x, layout.steps)

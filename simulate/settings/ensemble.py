@@ -38,6 +38,8 @@ def read_ensemble(r: Reader, network: Network, observables: Observables, dynamic
         heavy.append(f"dynamics={dynamics.name}")
     if network.meta is not None:
         heavy.append("network=quadratic")
+    if network.skip:
+        heavy.append(f"network.skip={network.skip}")
     if sampler == "law" and heavy:
         raise SettingsError("ensemble.sampler", "law", f"{', '.join(heavy)} needs the weights: choose auto or dense")
     out = Ensemble(
