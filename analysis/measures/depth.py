@@ -269,6 +269,7 @@ def _derived(
         symbols=symbols,
         model=model,
         grows=False,
+        residual=False,
         table="never",
         needs=needs,
         undefined=undefined,

@@ -109,7 +109,7 @@ def classes(claim: Claim, result: Result) -> Figure | None:
 def depths(claim: Claim, result: Result) -> Figure | None:
     """E g of each sample of each variant against depth at the largest width, with the infinite-width kernel."""
     points = [variant.points[-1] for variant in claim.variants]
-    if not all(p.records("g") and len(p.layers("g")) > 2 for p in points):
+    if not all(p.records("g") and len(p.layers("g")) > 2 and not p.skips for p in points):
         return None
     figure, axes = plt.subplots(figsize=(6.0, 4.4))
     for variant, point, (colour, marker) in zip(claim.variants, points, looks(claim.variants), strict=True):

@@ -15,8 +15,10 @@ def _first_Theta(layer: FirstLayer) -> Array:
 
 @recursion("Theta", indices=2, first=_first_Theta)
 def _Theta(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """The frozen NTK Theta_ab follows from docs/theory.md (2.3)."""
-    return here.lambda_b + here.lambda_W * here.M(0, 0) + here.C_W * here.M(1, 1) * old["Theta"]
+    """The frozen NTK Theta_ab follows from docs/theory.md (2.3), and that of a residual network from docs/theory.md
+    (11.1)."""
+    Theta = here.lambda_b + here.lambda_W * here.M(0, 0) + here.C_W * here.M(1, 1) * old["Theta"]
+    return Theta + here.skip**2 * old["Theta"] if here.skip else Theta
 
 
 @recursion("B", indices=4, needs=("Theta",), units=(0, 2))

@@ -19,8 +19,10 @@ def _first_K(layer: FirstLayer) -> Array:
 
 @recursion("K", indices=2, first=_first_K)
 def _K(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """The kernel K of layer l + 1 follows from docs/theory.md (1.1)."""
-    return here.C_b + here.C_W * here.M(0, 0)
+    """The kernel K of layer l + 1 follows from docs/theory.md (1.1), and that of a residual network from docs/theory.md
+    (11.1)."""
+    K = here.C_b + here.C_W * here.M(0, 0)
+    return K + here.skip**2 * old["K"] if here.skip else K
 
 
 @recursion("V", indices=4, units=(2, 0))

@@ -35,7 +35,8 @@ LAYERS = {
     ),
     "analysis": (
         "analysis.stages",
-        "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points",
+        "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models",
+        "analysis.planned", "analysis.points",
         "analysis.measures", "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts",
         "analysis.remedy", "analysis.sequential", "analysis.growth", "analysis.estimates", "analysis.result",
         "analysis.looks", "analysis.report", "analysis.pipeline", "analysis",
@@ -46,10 +47,10 @@ LAYERS = {
 # The modules of the theory from the lowest.
 THEORY = (
     "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
-    "log_table", "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "recursion", "universality",
-    "path", "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel",
-    "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
-    "kernel_chain", "second_order", "__init__",
+    "log_table", "conditional", "preactivations", "ntk", "ntk_chain", "differentials", "hermite", "residual",
+    "recursion", "universality", "path", "linear_training", "composite", "movement", "losses", "frozen", "responses",
+    "cumulants", "own_kernel", "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width",
+    "gauss_rule", "kernel_chain", "second_order", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
 ALLOWED = {
