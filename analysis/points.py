@@ -38,8 +38,10 @@ def flow_of(
     tensors: tuple[str, ...],
     points: int | None = None,
     skip: float | tuple[float, ...] = 0.0,
+    weights: str = "gaussian",
 ) -> Flow:
-    return theory.flow(activation, depth, C_b, C_W, np.array(inputs), lambda_b, lambda_W, ratios, tensors, points, skip)
+    x, rest = np.array(inputs), (tensors, points, skip, weights)
+    return theory.flow(activation, depth, C_b, C_W, x, lambda_b, lambda_W, ratios, *rest)
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class Point:
             order_n = self.D <= FOUR_POINT_SAMPLES if tensors is None else tensors
             tensors = ("K", "Theta", "G1", "V") if order_n else ("K", "Theta")
         inputs = self.samples[0] if sample is None else self.samples[0][sample : sample + 1]
-        return flow_of(*self._network(inputs), tensors, skip=self.skips or 0.0)
+        return flow_of(*self._network(inputs), tensors, skip=self.skips or 0.0, weights=self.weights)
 
     @property
     def skips(self) -> tuple[float, ...]:
@@ -181,15 +183,28 @@ class Point:
         skip = self.settings["network"]["skip"]
         return (*(skip if isinstance(skip, list) else [skip] * (self.depth - 2)), 0.0) if skip else ()
 
+    @property
+    def weights(self) -> str:
+        """The law of the weights: gaussian or orthogonal."""
+        return str(self.settings["initialization"]["weights"])
+
+    @property
+    def plain(self) -> bool:
+        """Whether it has no skips, and Gaussian weights."""
+        return not self.skips and self.weights == "gaussian"
+
     def skip_into(self, layer: int) -> float:
         """gamma of the skip that leads into a layer, counted from 1; 0 where there is none."""
         return self.skips[layer - 2] if self.skips and layer > 1 else 0.0
 
     def network(self, inputs: Array) -> tuple[Any, ...]:
-        """The first arguments of `flow_of` and of the theory: the network, its inputs and rates. Raises ValueError for
-        residual networks, for which they are not enough."""
+        """The first arguments of `flow_of` and of the theory: the network, its inputs and rates.
+
+        Raises ValueError where they are not enough, for networks with skips or orthogonal weights."""
         if skip := self.settings["network"]["skip"]:
             raise ValueError(f"network.skip={skip}: this theory is known for networks without skips")
+        if not self.plain:
+            raise ValueError(f"initialization={self.weights}: this theory is known for Gaussian weights")
         return self._network(inputs)
 
     def _network(self, inputs: Array) -> tuple[Any, ...]:

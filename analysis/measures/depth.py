@@ -270,6 +270,7 @@ def _derived(
         model=model,
         grows=False,
         residual=False,
+        orthogonal=False,
         table="never",
         needs=needs,
         undefined=undefined,

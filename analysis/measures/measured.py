@@ -57,7 +57,7 @@ class Measure:
     is right where hidden layers differ in width; where it is not, such points are refused. quadratic: whether it is one
     of quadratic models, which have no other tests. residual: whether it is known for networks with skips. below:
     prefixes of what it reads at the layer below as well, where a skip leads to its layer; None where it is not known at
-    such a layer.
+    such a layer. orthogonal: whether it is known for orthogonal weights.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Measure:
     quadratic: bool = False
     residual: bool = False
     below: tuple[str, ...] | None = None
+    orthogonal: bool = False
     needs: Needs = _no_more
     undefined: Undefined = _no_more
 
@@ -110,6 +111,8 @@ class Measure:
         if len(set(point.widths)) > 1 and not self.any_widths:
             yield f"network.width={point.widths}: {self.name} is known for one width in all layers"
         yield from self._skips(point, layers)
+        if point.weights != "gaussian" and not self.orthogonal:
+            yield f"initialization={point.weights}: {self.name} is known for Gaussian weights"
         if outputs < self.outputs:
             yield f"network.outputs={outputs}: {self.name} needs {self.outputs} outputs"
         for layer in layers or ():
@@ -175,6 +178,7 @@ def measure(
     quadratic: bool = False,
     residual: bool = False,
     below: tuple[str, ...] | None = None,
+    orthogonal: bool = False,
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
 ) -> Callable[[Function], Measure]:
@@ -207,6 +211,7 @@ def measure(
             quadratic=quadratic,
             residual=residual,
             below=below,
+            orthogonal=orthogonal,
             needs=needs,
             undefined=undefined,
         )

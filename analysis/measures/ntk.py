@@ -26,6 +26,7 @@ from analysis.points import FOUR_POINT_SAMPLES, Point
     any_widths=True,
     residual=True,
     below=(),
+    orthogonal=True,
 )
 def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E H_ij;ab -> delta_ij Theta_ab as n grows (docs/theory.md (2.3), PDLT ch. 8)."""
@@ -54,6 +55,7 @@ def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     any_widths=True,
     residual=True,
     below=(),
+    orthogonal=True,
 )
 def ntk_variance(point: Point, layers: Layers) -> Iterator[Measured]:
     """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (docs/theory.md (2.5), PDLT ch. 8)."""
@@ -177,6 +179,7 @@ def predicted(point: Point, tensor: str, tensors: tuple[str, ...], layer: int) -
     any_widths=True,
     residual=True,
     below=(),
+    orthogonal=True,
 )
 def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E H_ii;ab - Theta_ab), all outputs averaged, is Theta1 of docs/theory.md (2.11)."""
@@ -198,6 +201,7 @@ def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
     any_widths=True,
     residual=True,
     below=(),
+    orthogonal=True,
 )
 def A(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(H_ii;ab, H_jj;cd) for i != j is A of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): the
@@ -229,6 +233,7 @@ def _with_crossed(groups: Iterable[tuple[tuple[int, ...], tuple[int, ...]]]) -> 
     any_widths=True,
     residual=True,
     below=(),
+    orthogonal=True,
 )
 def B(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E H_ij;ab H_ij;cd for i != j is B_acbd of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): it has no
@@ -277,6 +282,7 @@ def D(point: Point, layers: Layers) -> Iterator[Measured]:
     any_widths=True,
     residual=True,
     below=(),
+    orthogonal=True,
 )
 def F(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E z_ia z_jb H_ij;cd for i != j is F_acbd of docs/theory.md (2.6), estimated as in docs/theory.md (7.5). The

@@ -1,15 +1,20 @@
 """Preactivations at initialisation, measured: kernel, metric, four-point vertex, six-point function, cumulant."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from analysis import estimators, theory
+from analysis.estimators import Array
 from analysis.measures.given_below import pair_means, pair_products
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.measures.needs import no_parallel_kinks, outputs_of_last_layer
 from analysis.points import FOUR_POINT_SAMPLES, Point
+
+
+def natural_sizes(V: Array, K: Array) -> Array:
+    """The natural size of the fluctuations of each pair, (pairs,): the root of V_(ab)(ab), or K_ab where V vanishes."""
+    return np.where(np.abs(V) > 1e-9 * K**2, np.sqrt(np.abs(V)), np.abs(K))
 
 
 @measure(
@@ -21,12 +26,14 @@ from analysis.points import FOUR_POINT_SAMPLES, Point
     table_samples=FOUR_POINT_SAMPLES,
     any_widths=True,
     residual=True,
+    orthogonal=True,
     below=("m2", "m4"),
 )
 def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
     """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components: docs/theory.md (1.11) and (7.3), PDLT ch. 4.
 
-    At layers to which a skip leads it is docs/theory.md (11.10): neurons are not alike given the layer below."""
+    At layers to which a skip leads it is docs/theory.md (11.10): neurons are not alike given the layer below. With
+    orthogonal weights it is docs/theory.md (14.3): they are not independent."""
     pairs = point.columns("g")
     components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
     V = point.flow(True).V
@@ -39,7 +46,8 @@ def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
         else:
             estimate = estimators.connected(products, means, components)
         estimate = estimate.scaled(point.widths[layer - 2])
-        size = np.sqrt(predicted.diagonal())
+        K = point.flow(True).K[layer - 1]
+        size = natural_sizes(predicted.diagonal(), np.array([K[p] for p in pairs]))
         yield Measured(
             tensor="V",
             layer=layer,
@@ -90,6 +98,7 @@ def vertex_over_theory(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
     any_widths=True,
     residual=True,
+    orthogonal=True,
     below=(),
 )
 def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -113,7 +122,9 @@ def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
             products.append(estimators.distinct_neurons(m2[:, p], m2[:, q], same, n))
         estimate = estimators.connected(np.stack(products, axis=1), m2, components).scaled(point.widths[layer - 2])
         predicted = np.array([V[(layer - 1, *pairs[p], *pairs[q])] for p, q in components])
-        size = {p: math.sqrt(V[(layer - 1, *pairs[p], *pairs[p])]) for p in range(len(pairs))}
+        K = point.flow(True).K[layer - 1]
+        own = np.array([V[(layer - 1, *p, *p)] for p in pairs])
+        size = natural_sizes(own, np.array([K[p] for p in pairs]))
         yield Measured(
             tensor="V of neurons",
             layer=layer,
@@ -134,6 +145,7 @@ def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
     needs=outputs_of_last_layer,
     any_widths=True,
     residual=True,
+    orthogonal=True,
 )
 def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
     """(n/3) of the fourth cumulant of an output is V_(aa)(aa), docs/theory.md (1.3) and (7.2): p(z) is nearly Gaussian.
@@ -151,7 +163,7 @@ def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
         samples=[label_of((a,) * 4) for a in samples],
         estimate=estimators.fourth_cumulant(point.read("z", L)).averaged(of_sample).scaled(point.widths[-1] / 3),
         theory=predicted,
-        scale=predicted,
+        scale=np.square(natural_sizes(predicted, point.flow(True).K[L - 1].diagonal())),
     )
 
 
@@ -164,6 +176,7 @@ def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
     needs=no_parallel_kinks,
     any_widths=True,
     residual=True,
+    orthogonal=True,
     below=("m2",),
 )
 def metric(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -220,6 +233,7 @@ def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
     table="start",
     any_widths=True,
     residual=True,
+    orthogonal=True,
     below=("m2",),
 )
 def kernel_mean(point: Point, layers: Layers) -> Iterator[Measured]:

@@ -77,6 +77,19 @@ def _skips(value: ArrayLike, depth: int) -> Array:
     return np.broadcast_to(out, (depth - 1,))
 
 
+def _orthogonal(weights: str, asked: set[str], skips: bool) -> bool:
+    """Whether weights are orthogonal. ValueError for other names and for what is not known of orthogonal weights."""
+    if weights not in ("gaussian", "orthogonal"):
+        raise ValueError(f"weights={weights!r}: gaussian or orthogonal")
+    if weights == "gaussian":
+        return False
+    if skips:
+        raise ValueError("weights='orthogonal': not known with skips")
+    if refused := sorted(name for name in asked if not all(RECURSIONS[other].orthogonal for other in closure([name]))):
+        raise ValueError(f"tensors: {', '.join(refused)} not known for weights='orthogonal', but for Gaussian ones")
+    return True
+
+
 def _distinct(inputs: Array) -> tuple[Array, NDArray[np.intp]]:
     """The distinct rows of `inputs` and for each row the number of its distinct one."""
     rows, which = np.unique(inputs, axis=0, return_inverse=True)
@@ -95,9 +108,10 @@ def flow(
     tensors: Iterable[str] = TENSORS,
     points: int | None = None,
     skip: ArrayLike = 0.0,
+    weights: str = "gaussian",
 ) -> Flow:
     """Iterate the recursions of docs/theory.md sections 1 to 3 from layer 1 to layer `depth`, and those of section 11
-    for residual networks.
+    for residual networks and of section 14 for orthogonal weights.
 
     The susceptibilities chi_parallel and chi_perp of each layer are docs/theory.md (1.7) and (1.8).
 
@@ -115,6 +129,9 @@ def flow(
     for each of the depth - 1 steps. Its hidden layers have one width. K and Theta are known for all inputs, and V, G1,
     Theta1, A, B, D and F for one input, to 1e-9.
 
+    weights: "gaussian", or "orthogonal" for Haar weights in all layers but the first, docs/theory.md (14.1), which do
+    not widen; without skips. K, Theta, V, G1, Theta1, A, B, D and F are known.
+
     Accuracy: 1e-9 relative for smooth activations, and for one or two distinct inputs of kinked ones;
     three and four distinct inputs of kinked ones reach 1e-8 where no two are closer than 0.99 in
     correlation, and 1e-6 or an error elsewhere (`tests/exact/theory/test_gaussian.py`). Kernels may be as small as
@@ -126,7 +143,8 @@ def flow(
 
     Raises ValueError for an unknown activation or tensor, a depth below 1, inputs that are not a finite
     (D, n_0) array, rates or ratios of the wrong length, for what a kinked activation does not have, for what is not
-    known of residual networks, for averages that do not converge, and for numbers that are not finite.
+    known of residual networks or of orthogonal weights, for averages that do not converge, and for numbers that are
+    not finite.
     """
     s = named(activation)
     x = np.asarray(inputs, dtype=np.float64)
@@ -143,11 +161,14 @@ def flow(
     of_residual = asked & set(residual.ORDER_N) if skips.any() else set()
     if skips.any() and (refused := sorted(asked - of_residual - {"K", "Theta"})):
         raise ValueError(f"tensors: {', '.join(refused)} not known for skip={skip!r}, but for plain networks")
+    orthogonal = _orthogonal(weights, asked, bool(skips.any()))
     order = in_order(closure(asked if not of_residual else {"K", "Theta"}))
     lambdas_b, lambdas_W = _layerwise("lambda_b", lambda_b, depth), _layerwise("lambda_W", lambda_W, depth)
     ratios = np.ones(depth - 1) if width_ratios is None else np.asarray(width_ratios, dtype=np.float64)
     if ratios.shape != (depth - 1,) or np.any(ratios <= 0):
         raise ValueError(f"width_ratios={width_ratios!r}: {depth - 1} numbers > 0, n_l / n_(l-1) for l = 1..L-1")
+    if orthogonal and (ratios[1:] > 1).any():
+        raise ValueError(f"width_ratios={width_ratios!r}: orthogonal weights lead to layers that are not wider")
     x, which = _distinct(x)
     if skips.any() and (ratios[1:] != 1).any():
         raise ValueError(f"width_ratios={width_ratios!r}: residual networks have one width in all hidden layers")
@@ -165,7 +186,7 @@ def flow(
         rho = float(ratios[layer]) if layer < depth - 1 else 1.0
         expectations = Expectations(s, current["K"], points)
         gamma = float(skips[min(layer, depth - 2)]) if depth > 1 else 0.0
-        here = Layer(expectations, C_b, C_W, float(lambdas_b[above]), float(lambdas_W[above]), rho, gamma)
+        here = Layer(expectations, C_b, C_W, float(lambdas_b[above]), float(lambdas_W[above]), rho, gamma, orthogonal)
         chi = {
             "chi_perp": C_W * here.M(1, 1).diagonal() + gamma**2,
             "chi_parallel": C_W * (here.M(1, 1) + here.M(2, 0)).diagonal() + gamma**2,

@@ -43,15 +43,27 @@ class Parameters:
 
 def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
     """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale the standard
-    normals of a network, which are the same for all values of them."""
+    normals of a network, which are the same for all values of them. Orthogonal weights of the layers from 2 on have the
+    same variance, and are made of the same normals."""
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     W, b = [], []
     for layer, (n, m) in enumerate(itertools.pairwise(settings.network.sizes(n_0)), start=1):
-        W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
+        if layer > 1 and settings.initialization.weights == "orthogonal":
+            W.append(frames(stream.normal(streams.WEIGHTS, layer, n, m), math.sqrt(C_W)).mT)
+        else:
+            W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
         b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
     meta = settings.network.meta
     bent = None if meta is None else meta_features(meta, n_0, stream.dtype, stream.device)
     return Parameters(W, b, bent, settings.network.skips)
+
+
+def frames(normals: Tensor, scale: float) -> Tensor:
+    """The first m columns of Haar matrices of O(n) times `scale`, docs/theory.md (14.1), from standard normals
+    (M, n, m) with m <= n: their QR with R_jj > 0, which makes the law invariant under rotations."""
+    Q, R = torch.linalg.qr(normals)
+    diagonal = R.diagonal(dim1=1, dim2=2)
+    return (Q * torch.full_like(diagonal, scale).copysign(diagonal)[:, None]).contiguous()
 
 
 def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor], list[Tensor]]:

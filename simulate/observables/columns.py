@@ -10,14 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulate.observables.family import Family
+from simulate.observables.refusals import Refusal, averages, no_taylor_model
 from simulate.registry import Registry
-
-Refusal = tuple[str, object, str]  # a setting, its value, what would be right
-
-
-def _no_refusal(settings: Any) -> Iterable[Refusal]:
-    return ()
-
 
 # What an observable may need, and what a snapshot (`simulate.observables.snapshot`) gives for it. All but the NTK need
 # networks with weights, which the law sampler does not draw.
@@ -52,7 +46,7 @@ class Observable:
     name: str
     families: tuple[Family, ...]
     needs: tuple[str, ...] = ()
-    refusals: Callable[[Any], Iterable[Refusal]] = _no_refusal
+    refusals: Callable[[Any], Iterable[Refusal]] = lambda settings: ()
     choosable: bool = False
     any_network: bool = False
     residual: bool = False
@@ -138,6 +132,8 @@ OBSERVABLES.add(
         pulled=lambda D, outputs: outputs * D,
     )
 )
+
+
 OBSERVABLES.add(
     Observable(
         "ntk_sums",
@@ -151,6 +147,7 @@ OBSERVABLES.add(
             )
         ),
         needs=("weights",),
+        refusals=averages("ntk_sums"),
         matrices=3,
     )
 )
@@ -190,16 +187,6 @@ OBSERVABLES.add(
 )  # fmt: skip
 
 
-def _signs(name: str, outputs: int) -> Callable[[Any], Iterable[Refusal]]:
-    def refusals(settings: Any) -> Iterable[Refusal]:
-        if settings.network.outputs < outputs:
-            yield "network.outputs", settings.network.outputs, f"{name} needs two outputs"
-        if settings.network.depth < 2:
-            yield "network.depth", settings.network.depth, f"{name} needs a hidden layer"
-
-    return refusals
-
-
 OBSERVABLES.add(
     Observable(
         "ntk_signs",
@@ -208,7 +195,7 @@ OBSERVABLES.add(
             Family("Hs", "end", "H_ii;ab with signs for last weights, averaged over outputs", 2, symmetry=PAIR),
         ),
         needs=("weights",),
-        refusals=_signs("ntk_signs", outputs=1),
+        refusals=averages("ntk_signs", depth=2),
         pulled=lambda D, outputs: D * (D + outputs),
     )
 )
@@ -227,7 +214,7 @@ OBSERVABLES.add(
             )
         ),
         needs=("weights",),
-        refusals=_signs("ddntk_signs", outputs=2),
+        refusals=averages("ddntk_signs", outputs=2, depth=2),
         pulled=lambda D, outputs: 2 * D + 9 * D**2 + 2 * D**3,
         tangents=2,
         tangents_of=2,
@@ -260,20 +247,6 @@ OBSERVABLES.add(
 )
 
 
-def _no_taylor_model(settings: Any) -> Iterable[Refusal]:
-    dynamics, observables = settings.dynamics, settings.observables
-    if dynamics.name not in dynamics.followed or dynamics.loss != "mse":
-        right = f"taylor needs dynamics={' or '.join(dynamics.followed)} with loss=mse"
-        yield "observables.record", list(observables.record), right
-    if dynamics.rules:
-        right = "none where taylor is recorded: models follow the loss alone"
-        yield "dynamics.rules", dict(dynamics.rules), right
-    if dynamics.tolerance:
-        yield "dynamics.tolerance", dynamics.tolerance, "0 where taylor is recorded: models do not stop"
-    if observables.output_layers[-1] != settings.network.depth:
-        yield "observables.output_layers", list(observables.output_layers), "taylor needs the last layer among them"
-
-
 OBSERVABLES.add(
     Observable(
         "taylor",
@@ -288,7 +261,7 @@ OBSERVABLES.add(
             ),
         ),
         needs=("training", "models"),
-        refusals=_no_taylor_model,
+        refusals=no_taylor_model,
         pulled_once=lambda D, outputs: 4 * (outputs * D) ** 3,
         tangents=3,
     )

@@ -168,7 +168,7 @@ def read(config: Mapping[str, Any]) -> Settings:
     features = read_features(Reader(root.raw("features"), "features"))
     dynamics = read_dynamics(Reader(root.raw("dynamics"), "dynamics"), network.depth, activation)
     observables = read_observables(Reader(root.raw("observables"), "observables"), network, dynamics)
-    ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), network, observables, dynamics)
+    ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), network, observables, dynamics, initialization)
     claim = read_claim(root.raw("claim"), observables)
     output = root.get("output", nonempty, "the folder to write to")
     workers = root.get("workers", lambda v: None if v in (None, "auto") else integer(v, 1), "auto, or a number >= 1")

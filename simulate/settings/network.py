@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -94,8 +95,12 @@ def spec_of(name: str, values: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Initialization:
+    """weights: "gaussian", or "orthogonal" where those of each layer but the first are sqrt(C_W) times the first rows
+    of a Haar matrix."""
+
     C_b: float
     C_W: float
+    weights: str = "gaussian"
 
 
 def read_network(r: Reader) -> Network:
@@ -172,8 +177,9 @@ def critical_point(activation: Activation, network: Network) -> Critical:
 
 
 def read_initialization(r: Reader, activation: Activation, network: Network) -> Initialization:
-    scheme = r.choice("scheme", ("critical", "gaussian"))
-    if scheme == "critical":
+    scheme = r.choice("scheme", ("critical", "gaussian", "orthogonal"))
+    weights = "orthogonal" if scheme == "orthogonal" else "gaussian"
+    if scheme == "critical" or (scheme == "orthogonal" and r.raw("C_b") is None and r.raw("C_W") is None):
         for name in ("C_b", "C_W"):
             if r.raw(name) is not None:
                 key = r.key(name)
@@ -183,9 +189,23 @@ def read_initialization(r: Reader, activation: Activation, network: Network) -> 
         try:
             tuned = critical_point(activation, network)
         except ValueError as error:
-            raise SettingsError("initialization", "critical", str(error)) from None
-        out = Initialization(tuned.C_b, tuned.C_W)
+            raise SettingsError("initialization", scheme, str(error)) from None
+        out = Initialization(tuned.C_b, tuned.C_W, weights)
     else:
-        out = Initialization(r.real("C_b", 0.0), r.real("C_W", 0.0, strict=True))
+        out = Initialization(r.real("C_b", 0.0), r.real("C_W", 0.0, strict=True), weights)
     r.close()
+    if scheme == "orthogonal":
+        _orthogonal(network)
     return out
+
+
+def _orthogonal(network: Network) -> None:
+    """SettingsError where a layer's weights cannot have orthogonal rows, or where all layers are Gaussian."""
+    if network.depth < 2:
+        raise SettingsError("initialization", "orthogonal", "gaussian at network.depth=1: the first layer is Gaussian")
+    sizes = [*network.widths, network.outputs]
+    for layer, (n, m) in enumerate(itertools.pairwise(sizes), start=2):
+        if m > n:
+            key = "network.width" if layer < network.depth else "network.outputs"
+            right = f"layers that do not widen where initialization=orthogonal: layer {layer} has {m} neurons on {n}"
+            raise SettingsError(key, list(network.widths) if layer < network.depth else m, right)

@@ -29,6 +29,7 @@ OUTSIDE = {
 LAYERS = {
     "simulate": (
         "simulate.system", "simulate.registry", "simulate.numerics", "simulate.observables.family",
+        "simulate.observables.refusals",
         "simulate.observables.columns", "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
         "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
         "simulate.api", "simulate.status", "simulate", "simulate.__main__",

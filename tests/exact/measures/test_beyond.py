@@ -1,4 +1,4 @@
-"""Measures at networks with skips: what is known there, what they need, and the products that replace n Var g."""
+"""Measures at networks with skips or orthogonal weights: what is known there, what they need, and products beside g."""
 
 from dataclasses import replace
 
@@ -10,6 +10,7 @@ from analysis.measures.given_below import pair_means, pair_products
 from tests.exact.measures.rows import Rows, inputs_of, rows
 
 GRAM = np.array([[1.0, 0.3], [0.3, 0.8]])
+OF_NETWORKS = sorted(name for name, record in claims.tests().items() if not record.quadratic)
 KNOWN = ("A", "B", "D", "F", "G1", "K", "Theta1", "V", "V_of_neurons", "cumulant", "ntk_mean", "ntk_variance")
 AT_SKIPS = ("A", "B", "F", "G1", "K", "Theta1", "V", "V_of_neurons", "ntk_mean", "ntk_variance")
 
@@ -17,7 +18,8 @@ AT_SKIPS = ("A", "B", "F", "G1", "K", "Theta1", "V", "V_of_neurons", "ntk_mean",
 def data(*overrides: str, skip: object = 0.5, x: object = GRAM[:1, :1]) -> Rows:
     given = ["activation=tanh", "network=residual", "network.depth=4", "network.width=8", "network.outputs=2",
              f"network.skip={skip}", "observables.record=[kernel,moments,outputs,ntk]", "observables.layers=all",
-             "observables.output_layers=all", "initialization=gaussian", *overrides]  # fmt: skip
+             "observables.output_layers=all", "initialization=gaussian",
+             "initialization.C_W=1.5", *overrides]  # fmt: skip
     return rows(*given, x=inputs_of(x))
 
 
@@ -25,12 +27,22 @@ def reasons(name: str, given: Rows, layers: list[int] | None = None) -> list[str
     return list(claims.tests()[name].missing(given.point, layers))
 
 
-@pytest.mark.parametrize("name", sorted(name for name, record in claims.tests().items() if not record.quadratic))
+@pytest.mark.parametrize("name", OF_NETWORKS)
 def test_tests_are_known_for_residual_networks_or_refused(name: str) -> None:
     """Every test that is not known for skips says so. Control: without a skip none does."""
     refusal = f"network.skip=0.5: {name} is known for networks without skips"
     assert (refusal in reasons(name, data())) == (name not in KNOWN)
     assert not any("skip" in reason for reason in reasons(name, data(skip=0)))
+
+
+@pytest.mark.parametrize("name", OF_NETWORKS)
+def test_tests_are_known_for_orthogonal_weights_or_refused(name: str) -> None:
+    """Every test that is not known for orthogonal weights says so; D is none: it reads g for z z."""
+    given = data("initialization=orthogonal", "initialization.C_b=0.1", "initialization.C_W=1.0", skip=0)
+    refused = f"initialization=orthogonal: {name} is known for Gaussian weights" in reasons(name, given)
+    assert refused == (name not in KNOWN or name == "D")
+    with pytest.raises(ValueError, match="initialization=orthogonal: this theory is known for Gaussian weights"):
+        given.point.network(given.point.samples[0])
 
 
 @pytest.mark.parametrize("name", KNOWN)
