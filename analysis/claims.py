@@ -104,7 +104,7 @@ def of_variant(measure: Measure, options: Mapping[str, Any], variant: Variant) -
 def check(claim: Mapping[str, Any], points: Sequence[Point]) -> Iterator[str]:
     """Why tests of a claim cannot be judged at these points, one line each, before anything is drawn for them.
 
-    points: those of the claim's sweep, with or without data (`analysis.points.Planned`).
+    points: those of the claim's sweep, with or without data (`analysis.planned.Planned`).
     """
     sweep = variants(points)
     for name, options in claim["tests"].items():

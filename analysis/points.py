@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 
 from analysis import theory
 from analysis.estimators import Array
+from analysis.planned import Planned
 from analysis.theory.recursion import Flow
-from simulate.observables.columns import Family
 from simulate.settings.network import spec_of
 from simulate.store.files import StoreError
-from simulate.store.layout import Layout
 from simulate.store.sets import DataSet
 
 T = TypeVar("T")
@@ -39,45 +37,11 @@ def flow_of(
     ratios: tuple[float, ...],
     tensors: tuple[str, ...],
     points: int | None = None,
+    skip: float | tuple[float, ...] = 0.0,
+    weights: str = "gaussian",
 ) -> Flow:
-    return theory.flow(activation, depth, C_b, C_W, np.array(inputs), lambda_b, lambda_W, ratios, tensors, points)
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A data set that is not made yet, with the attributes of `DataSet` by which a claim is checked, without rows.
-
-    settings: those that its manifest will hold. given: x (D, n_0), y (D, n_L) or None, the number of train samples.
-    """
-
-    path: Path
-    settings: dict[str, Any]
-    layout: Layout
-    given: tuple[Array, Array | None, int]
-
-    @property
-    def networks(self) -> int:
-        return int(self.settings["ensemble"]["networks"])
-
-    @property
-    def addresses(self) -> tuple[tuple[int, int], ...]:
-        first = self.settings["ensemble"]["first"]
-        return ((first, first + self.networks),)
-
-    def samples(self) -> tuple[Array, Array | None, int]:
-        return self.given
-
-    def family(self, prefix: str) -> Family:
-        return next(family for family in self.layout.families() if family.prefix == prefix)
-
-    def records(self, prefix: str) -> bool:
-        return any(family.prefix == prefix for family in self.layout.families())
-
-    def status(self) -> NDArray[np.int8]:
-        raise StoreError(f"{self.path}: no networks yet")
-
-    def read(self, prefix: str) -> NDArray[Any]:
-        raise StoreError(f"{self.path}: no networks yet")
+    network = (activation, depth, C_b, C_W, np.array(inputs), lambda_b, lambda_W, ratios)
+    return theory.flow(*network, tensors, points, skip=skip, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -192,8 +156,11 @@ class Point:
     @property
     def critical(self) -> bool:
         """Whether C_b and C_W are the critical ones of the activation."""
+        skip = self.settings["network"]["skip"]
+        if isinstance(skip, list):
+            return False
         try:
-            tuned = theory.critical(self.activation)
+            tuned = theory.critical(self.activation, skip)
         except OUT_OF_RANGE:
             return False
         s = self.settings["initialization"]
@@ -207,10 +174,40 @@ class Point:
             order_n = self.D <= FOUR_POINT_SAMPLES if tensors is None else tensors
             tensors = ("K", "Theta", "G1", "V") if order_n else ("K", "Theta")
         inputs = self.samples[0] if sample is None else self.samples[0][sample : sample + 1]
-        return flow_of(*self.network(inputs), tensors)
+        return flow_of(*self._network(inputs), tensors, skip=self.skips or 0.0, weights=self.weights)
+
+    @property
+    def skips(self) -> tuple[float, ...]:
+        """gamma of each of the depth - 1 steps from one layer to the next, docs/theory.md (11.1): none leads into the
+        last layer. Empty for plain networks."""
+        skip = self.settings["network"]["skip"]
+        return (*(skip if isinstance(skip, list) else [skip] * (self.depth - 2)), 0.0) if skip else ()
+
+    @property
+    def weights(self) -> str:
+        """The law of the weights: gaussian or orthogonal."""
+        return str(self.settings["initialization"]["weights"])
+
+    @property
+    def plain(self) -> bool:
+        """Whether it has no skips, and Gaussian weights."""
+        return not self.skips and self.weights == "gaussian"
+
+    def skip_into(self, layer: int) -> float:
+        """gamma of the skip that leads into a layer, counted from 1; 0 where there is none."""
+        return self.skips[layer - 2] if self.skips and layer > 1 else 0.0
 
     def network(self, inputs: Array) -> tuple[Any, ...]:
-        """The first arguments of `flow_of` and of the theory: the network, its inputs and rates."""
+        """The first arguments of `flow_of` and of the theory: the network, its inputs and rates.
+
+        Raises ValueError where they are not enough, for networks with skips or orthogonal weights."""
+        if skip := self.settings["network"]["skip"]:
+            raise ValueError(f"network.skip={skip}: this theory is known for networks without skips")
+        if not self.plain:
+            raise ValueError(f"initialization={self.weights}: this theory is known for Gaussian weights")
+        return self._network(inputs)
+
+    def _network(self, inputs: Array) -> tuple[Any, ...]:
         start, dynamics = self.settings["initialization"], self.settings["dynamics"]
         return (
             self.activation,

@@ -11,7 +11,8 @@ from typing import Any
 from analysis import claims
 from analysis.estimates import table
 from analysis.measures.measured import Layers, Measure, Measured
-from analysis.points import OUT_OF_RANGE, Planned, Point
+from analysis.planned import Planned
+from analysis.points import OUT_OF_RANGE, Point
 from analysis.series import Judgeable, measured_here
 from simulate import plugins
 from simulate.processes import available, follow_parent, worker_pool
@@ -80,7 +81,7 @@ def visit(task: Task) -> Visit:
         try:
             found = measured_here(claims.tests()[name], point, other, layers)
         except OUT_OF_RANGE as error:
-            found = error
+            found = error.with_traceback(None)  # whose frames would hold the rows
         measured[name, reference.path if reference else None] = found
     return Visit(measured, list(table(point)), int(point.finite.sum()), len(point.finite))
 

@@ -67,7 +67,7 @@ def usage(overrides: Sequence[str] = (), config_dir: str | None = None) -> str:
         lines.append(f"  {plugin.name} registers: {plugins.in_words(plugin)}")
     lines += [
         "",
-        "Settings: network.{width,depth,outputs}; ensemble.{networks,seed,first,sampler,dtype,device,block};",
+        "Settings: network.{width,depth,outputs,skip}; ensemble.{networks,seed,first,sampler,dtype,device,block};",
         "  inputs.{count,test,seed,normalization,scale,...}; features.{degree,...};",
         "  dynamics.{eta,steps,loss,...}; observables.{record,layers,output_layers,tuples,steps};",
         "  initialization.{C_b,C_W}; output; workers;",

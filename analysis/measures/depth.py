@@ -269,6 +269,8 @@ def _derived(
         symbols=symbols,
         model=model,
         grows=False,
+        residual=False,
+        orthogonal=False,
         table="never",
         needs=needs,
         undefined=undefined,

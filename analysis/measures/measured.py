@@ -55,7 +55,9 @@ class Measure:
     undefined(point, reference): in words, why theory predicts nothing there; a claim leaves such points out, and is
     refused where it leaves out all. partner: a test that a claim with this one must have, too. any_widths: whether it
     is right where hidden layers differ in width; where it is not, such points are refused. quadratic: whether it is one
-    of quadratic models, which have no other tests.
+    of quadratic models, which have no other tests. residual: whether it is known for networks with skips. below:
+    prefixes of what it reads at the layer below as well, where a skip leads to its layer; None where it is not known at
+    such a layer. orthogonal: whether it is known for orthogonal weights.
     """
 
     name: str
@@ -74,6 +76,9 @@ class Measure:
     partner: str = ""
     any_widths: bool = False
     quadratic: bool = False
+    residual: bool = False
+    below: tuple[str, ...] | None = None
+    orthogonal: bool = False
     needs: Needs = _no_more
     undefined: Undefined = _no_more
 
@@ -105,6 +110,9 @@ class Measure:
             return
         if len(set(point.widths)) > 1 and not self.any_widths:
             yield f"network.width={point.widths}: {self.name} is known for one width in all layers"
+        yield from self._skips(point, layers)
+        if point.weights != "gaussian" and not self.orthogonal:
+            yield f"initialization={point.weights}: {self.name} is known for Gaussian weights"
         if outputs < self.outputs:
             yield f"network.outputs={outputs}: {self.name} needs {self.outputs} outputs"
         for layer in layers or ():
@@ -126,6 +134,19 @@ class Measure:
         if self.smooth and theory.activation(point.activation).kinked:
             yield f"activation={point.activation}: {self.name} is defined for smooth activations only"
         yield from self.needs(point)
+
+    def _skips(self, point: Point, layers: Layers) -> Iterator[str]:
+        """What it lacks at a point with skips."""
+        given = f"network.skip={point.settings['network']['skip']}"
+        if point.skips and not self.residual:
+            yield f"{given}: {self.name} is known for networks without skips"
+            return
+        for layer in filter(point.skip_into, self.layers(point, layers)):
+            if self.below is None:
+                yield f"{given}: {self.name} is known where no skip leads to the layer, not at layer {layer}"
+            elif lacking := [prefix for prefix in self.below if not point.records(prefix, layer - 1)]:
+                columns = f"columns {' and '.join(lacking)} at layer {layer - 1}"
+                yield f"{given}: {self.name} at layer {layer} needs {columns}"
 
     def layers(self, point: Point, layers: Layers = None) -> list[int]:
         """Layers at which everything that is read is recorded."""
@@ -155,6 +176,9 @@ def measure(
     partner: str = "",
     any_widths: bool = False,
     quadratic: bool = False,
+    residual: bool = False,
+    below: tuple[str, ...] | None = None,
+    orthogonal: bool = False,
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
 ) -> Callable[[Function], Measure]:
@@ -185,6 +209,9 @@ def measure(
             partner=partner,
             any_widths=any_widths,
             quadratic=quadratic,
+            residual=residual,
+            below=below,
+            orthogonal=orthogonal,
             needs=needs,
             undefined=undefined,
         )

@@ -17,7 +17,17 @@ from analysis.measures.needs import no_parallel_kinks
 from analysis.points import FOUR_POINT_SAMPLES, Point
 
 
-@measure("ntk_mean", tensor="H", symbol=r"$\mathrm{E}\,H$", families=("H",), table="start", any_widths=True)
+@measure(
+    "ntk_mean",
+    tensor="H",
+    symbol=r"$\mathrm{E}\,H$",
+    families=("H",),
+    table="start",
+    any_widths=True,
+    residual=True,
+    below=(),
+    orthogonal=True,
+)
 def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E H_ij;ab -> delta_ij Theta_ab as n grows (docs/theory.md (2.3), PDLT ch. 8)."""
     flow, columns = point.flow(), point.columns("H")
@@ -43,6 +53,9 @@ def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     model="exponent",
     families=("H",),
     any_widths=True,
+    residual=True,
+    below=(),
+    orthogonal=True,
 )
 def ntk_variance(point: Point, layers: Layers) -> Iterator[Measured]:
     """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (docs/theory.md (2.5), PDLT ch. 8)."""
@@ -164,6 +177,9 @@ def predicted(point: Point, tensor: str, tensors: tuple[str, ...], layer: int) -
     table_samples=FOUR_POINT_SAMPLES,
     needs=no_parallel_kinks,
     any_widths=True,
+    residual=True,
+    below=(),
+    orthogonal=True,
 )
 def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E H_ii;ab - Theta_ab), all outputs averaged, is Theta1 of docs/theory.md (2.11)."""
@@ -183,6 +199,9 @@ def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
     any_widths=True,
+    residual=True,
+    below=(),
+    orthogonal=True,
 )
 def A(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(H_ii;ab, H_jj;cd) for i != j is A of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): the
@@ -212,6 +231,9 @@ def _with_crossed(groups: Iterable[tuple[tuple[int, ...], tuple[int, ...]]]) -> 
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
     any_widths=True,
+    residual=True,
+    below=(),
+    orthogonal=True,
 )
 def B(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E H_ij;ab H_ij;cd for i != j is B_acbd of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): it has no
@@ -232,6 +254,7 @@ def B(point: Point, layers: Layers) -> Iterator[Measured]:
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
     any_widths=True,
+    residual=True,
 )
 def D(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(g_ab, H_ii;cd), all outputs averaged, is D_abcd of docs/theory.md (2.6).
@@ -257,6 +280,9 @@ def D(point: Point, layers: Layers) -> Iterator[Measured]:
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
     any_widths=True,
+    residual=True,
+    below=(),
+    orthogonal=True,
 )
 def F(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E z_ia z_jb H_ij;cd for i != j is F_acbd of docs/theory.md (2.6), estimated as in docs/theory.md (7.5). The

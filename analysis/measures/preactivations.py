@@ -1,29 +1,53 @@
 """Preactivations at initialisation, measured: kernel, metric, four-point vertex, six-point function, cumulant."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from analysis import estimators, theory
+from analysis.estimators import Array
+from analysis.measures.given_below import pair_means, pair_products
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.measures.needs import no_parallel_kinks, outputs_of_last_layer
 from analysis.points import FOUR_POINT_SAMPLES, Point
 
 
+def natural_sizes(V: Array, K: Array) -> Array:
+    """The natural size of the fluctuations of each pair, (pairs,): the root of V_(ab)(ab), or K_ab where V vanishes."""
+    return np.where(np.abs(V) > 1e-9 * K**2, np.sqrt(np.abs(V)), np.abs(K))
+
+
 @measure(
-    "V", symbol="$V$", families=("g",), grows=True, table="start", table_samples=FOUR_POINT_SAMPLES, any_widths=True
+    "V",
+    symbol="$V$",
+    families=("g",),
+    grows=True,
+    table="start",
+    table_samples=FOUR_POINT_SAMPLES,
+    any_widths=True,
+    residual=True,
+    orthogonal=True,
+    below=("m2", "m4"),
 )
 def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
-    """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components: docs/theory.md (1.11) and (7.3), PDLT ch. 4."""
+    """V_(ab)(cd) = n Cov(g_ab, g_cd), all distinct components: docs/theory.md (1.11) and (7.3), PDLT ch. 4.
+
+    At layers to which a skip leads it is docs/theory.md (11.10): neurons are not alike given the layer below. With
+    orthogonal weights it is docs/theory.md (14.3): they are not independent."""
     pairs = point.columns("g")
     components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
     V = point.flow(True).V
     assert V is not None
     for layer in chosen_layers(point, "g", layers):
         predicted = np.array([[V[(layer - 1, *a, *b)] for b in pairs] for a in pairs])
-        estimate = estimators.covariance(point.read("g", layer), components).scaled(point.widths[layer - 2])
-        size = np.sqrt(predicted.diagonal())
+        means, products = pair_means(point, layer), pair_products(point, layer, components)
+        if products is None:
+            estimate = estimators.covariance(means, components)
+        else:
+            estimate = estimators.connected(products, means, components)
+        estimate = estimate.scaled(point.widths[layer - 2])
+        K = point.flow(True).K[layer - 1]
+        size = natural_sizes(predicted.diagonal(), np.array([K[p] for p in pairs]))
         yield Measured(
             tensor="V",
             layer=layer,
@@ -73,6 +97,9 @@ def vertex_over_theory(point: Point, layers: Layers) -> Iterator[Measured]:
     table="start",
     table_samples=FOUR_POINT_SAMPLES,
     any_widths=True,
+    residual=True,
+    orthogonal=True,
+    below=(),
 )
 def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
     """V from products of distinct neurons, n (E z_ia z_ib z_jc z_jd - E z_ia z_ib E z_jc z_jd) (docs/theory.md (7.1)).
@@ -95,7 +122,9 @@ def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
             products.append(estimators.distinct_neurons(m2[:, p], m2[:, q], same, n))
         estimate = estimators.connected(np.stack(products, axis=1), m2, components).scaled(point.widths[layer - 2])
         predicted = np.array([V[(layer - 1, *pairs[p], *pairs[q])] for p, q in components])
-        size = {p: math.sqrt(V[(layer - 1, *pairs[p], *pairs[p])]) for p in range(len(pairs))}
+        K = point.flow(True).K[layer - 1]
+        own = np.array([V[(layer - 1, *p, *p)] for p in pairs])
+        size = natural_sizes(own, np.array([K[p] for p in pairs]))
         yield Measured(
             tensor="V of neurons",
             layer=layer,
@@ -115,6 +144,8 @@ def vertex_of_neurons(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
     needs=outputs_of_last_layer,
     any_widths=True,
+    residual=True,
+    orthogonal=True,
 )
 def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
     """(n/3) of the fourth cumulant of an output is V_(aa)(aa), docs/theory.md (1.3) and (7.2): p(z) is nearly Gaussian.
@@ -132,7 +163,7 @@ def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
         samples=[label_of((a,) * 4) for a in samples],
         estimate=estimators.fourth_cumulant(point.read("z", L)).averaged(of_sample).scaled(point.widths[-1] / 3),
         theory=predicted,
-        scale=predicted,
+        scale=np.square(natural_sizes(predicted, point.flow(True).K[L - 1].diagonal())),
     )
 
 
@@ -144,9 +175,12 @@ def cumulant(point: Point, layers: Layers) -> Iterator[Measured]:
     table_samples=FOUR_POINT_SAMPLES,
     needs=no_parallel_kinks,
     any_widths=True,
+    residual=True,
+    orthogonal=True,
+    below=("m2",),
 )
 def metric(point: Point, layers: Layers) -> Iterator[Measured]:
-    """G1_ab = n (E g_ab - K_ab), docs/theory.md (1.6) and (7.4), PDLT ch. 4."""
+    """G1_ab = n (E g_ab - K_ab), docs/theory.md (1.6) and (7.4), PDLT ch. 4; with a skip n (E z_a z_b - K_ab)."""
     flow, pairs = point.flow(True), point.columns("g")
     assert flow.G1 is not None
     for layer in chosen_layers(point, "g", layers):
@@ -154,7 +188,7 @@ def metric(point: Point, layers: Layers) -> Iterator[Measured]:
         kernel = np.array([K[a] for a in pairs])
         # Where theory says zero (two layers, or a scale-invariant activation) the natural size is that of K l.
         scale = np.abs(G1).max() if np.abs(G1).max() > 1e-9 * K.max() else layer * K.max()
-        mean = estimators.mean(point.read("g", layer) - kernel)
+        mean = estimators.mean(pair_means(point, layer) - kernel)
         yield Measured(
             tensor="G1",
             layer=layer,
@@ -191,7 +225,17 @@ def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@measure("K", tensor="G", symbol=r"$\mathrm{E}\,g$", families=("g",), table="start", any_widths=True)
+@measure(
+    "K",
+    tensor="G",
+    symbol=r"$\mathrm{E}\,g$",
+    families=("g",),
+    table="start",
+    any_widths=True,
+    residual=True,
+    orthogonal=True,
+    below=("m2",),
+)
 def kernel_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E g_ab against K_ab, and K + G1/n where it is known (docs/theory.md (1.2)). For the table of estimates."""
     flow, pairs = point.flow(), point.columns("g")
@@ -204,7 +248,7 @@ def kernel_mean(point: Point, layers: Layers) -> Iterator[Measured]:
             layer=layer,
             step=0,
             samples=[label_of(a) for a in pairs],
-            estimate=estimators.mean(point.read("g", layer)),
+            estimate=estimators.mean(pair_means(point, layer)),
             theory=np.array([K[a] for a in pairs]),
             scale=np.array([size[a] * size[b] for a, b in pairs]),
             theory_next=np.array([next_order[a] for a in pairs]),

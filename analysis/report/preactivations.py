@@ -17,7 +17,7 @@ from analysis.result import Claim, Result
 def collapse(claim: Claim, result: Result) -> Figure | None:
     """V/(n K^2) against L/n, the diagonal component of the first sample."""
     points = claim.points
-    if not all(p.records("g") and len(p.layers("g")) > 2 and p.D <= FOUR_POINT_SAMPLES for p in points):
+    if not all(p.plain and p.records("g") and len(p.layers("g")) > 2 and p.D <= FOUR_POINT_SAMPLES for p in points):
         return None
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.2), sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     for point, colour in zip(points, colours(points), strict=True):
@@ -84,7 +84,7 @@ def density(claim: Claim, result: Result) -> Figure | None:
 
 def classes(claim: Claim, result: Result) -> Figure | None:
     """V/(nK^2) of each variant against l/n with its prediction: one curve a universality class."""
-    if not all(p.critical and p.records("g") and p.D <= FOUR_POINT_SAMPLES for p in claim.points):
+    if not all(p.plain and p.critical and p.records("g") and p.D <= FOUR_POINT_SAMPLES for p in claim.points):
         return None
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(6.0, 6.4), sharex=True, height_ratios=(2, 1))
     for variant, (colour, marker) in zip(claim.variants, looks(claim.variants), strict=True):
@@ -109,7 +109,7 @@ def classes(claim: Claim, result: Result) -> Figure | None:
 def depths(claim: Claim, result: Result) -> Figure | None:
     """E g of each sample of each variant against depth at the largest width, with the infinite-width kernel."""
     points = [variant.points[-1] for variant in claim.variants]
-    if not all(p.records("g") and len(p.layers("g")) > 2 for p in points):
+    if not all(p.records("g") and len(p.layers("g")) > 2 and p.plain for p in points):
         return None
     figure, axes = plt.subplots(figsize=(6.0, 4.4))
     for variant, point, (colour, marker) in zip(claim.variants, points, looks(claim.variants), strict=True):

@@ -1,7 +1,7 @@
 """Criticality: the (C_b, C_W) at which chi_parallel = chi_perp = 1, docs/theory.md section 4."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,13 +24,17 @@ class Critical:
     universality_class: str  # "scale-invariant", "K* = 0" or "half-stable"
 
 
-def critical(activation: str | Activation) -> Critical:
-    """The critical initialisation of an activation, by its class: docs/theory.md (4.2), (4.3) or (4.4).
+def critical(activation: str | Activation, skip: float = 0.0) -> Critical:
+    """The critical initialisation of an activation, by its class: docs/theory.md (4.2), (4.3) or (4.4). That of a
+    residual network with the same skip gamma in every layer is docs/theory.md (11.3).
 
-    Raises ValueError for an unknown activation, and for one that has no critical initialisation (sigmoid and softplus,
-    docs/theory.md (4.6)).
+    Raises ValueError for an unknown activation, for one that has no critical initialisation (sigmoid and softplus,
+    docs/theory.md (4.6)), and for a skip that is not below 1.
     """
-    return _critical(named(activation))
+    if not 0 <= skip < 1:
+        raise ValueError(f"skip={skip:g}: a number from 0 to below 1 has a critical initialisation")
+    point, share = _critical(named(activation)), 1 - skip**2
+    return point if skip == 0 else replace(point, C_b=share * point.C_b, C_W=share * point.C_W)
 
 
 @lru_cache(maxsize=256)

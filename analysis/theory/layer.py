@@ -29,7 +29,8 @@ class FirstLayer:
 @dataclass(frozen=True)
 class Layer:
     """The givens of a step from layer l to l + 1, docs/theory.md section 0: expectations at K(l), C_b, C_W and the
-    rates of layer l + 1, and the width ratio rho = n_l / n_{l-1}."""
+    rates of layer l + 1, and the width ratio rho = n_l / n_{l-1}. skip: gamma of a residual network, docs/theory.md
+    (11.1). orthogonal: whether weights are those of docs/theory.md (14.1)."""
 
     expectations: Expectations
     C_b: float
@@ -37,6 +38,8 @@ class Layer:
     lambda_b: float
     lambda_W: float
     rho: float
+    skip: float = 0.0
+    orthogonal: bool = False
 
     def M(self, i: int, j: int) -> Array:
         """The expectation <s^(i)_a s^(j)_b> at K(l), docs/theory.md section 0, is (D, D)."""

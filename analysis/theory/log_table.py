@@ -12,7 +12,7 @@ ROWS = 4096  # kernels at a time: the polynomials of so many stay in a core's ca
 
 
 def chunks(count: int) -> Iterator[slice]:
-    """So many kernels in parts of which a core's cache holds the polynomials."""
+    """So many kernels of docs/theory.md (17.18) in parts of which a core's cache holds the polynomials."""
     return (slice(first, first + ROWS) for first in range(0, count, ROWS))
 
 
@@ -32,8 +32,8 @@ class LogTable:
         return out
 
     def columns(self, g: Array) -> Array:
-        """The functions at each g (M,), (functions, M), all at once: see `chunks`. ValueError for g outside of the
-        table."""
+        """The functions of docs/theory.md (17.18) at each g (M,), (functions, M), all at once: see `chunks`. ValueError
+        for g outside of the table."""
         if not (self.low <= g.min() and g.max() <= self.high):
             raise ValueError(f"g from {g.min():.3g} to {g.max():.3g}: the table runs from {self.low} to {self.high}")
         x = (2 * np.log(g) - np.log(self.high * self.low)) / np.log(self.high / self.low)

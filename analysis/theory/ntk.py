@@ -13,36 +13,38 @@ def _first_Theta(layer: FirstLayer) -> Array:
     return np.asarray(layer.lambda_b + layer.lambda_W * (x @ x.T) / x.shape[1])
 
 
-@recursion("Theta", indices=2, first=_first_Theta)
+@recursion("Theta", indices=2, orthogonal=True, first=_first_Theta)
 def _Theta(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """The frozen NTK Theta_ab follows from docs/theory.md (2.3)."""
-    return here.lambda_b + here.lambda_W * here.M(0, 0) + here.C_W * here.M(1, 1) * old["Theta"]
+    """The frozen NTK Theta_ab follows from docs/theory.md (2.3), and that of a residual network from docs/theory.md
+    (11.1)."""
+    Theta = here.lambda_b + here.lambda_W * here.M(0, 0) + here.C_W * here.M(1, 1) * old["Theta"]
+    return Theta + here.skip**2 * old["Theta"] if here.skip else Theta
 
 
-@recursion("B", indices=4, needs=("Theta",), units=(0, 2))
+@recursion("B", indices=4, orthogonal=True, needs=("Theta",), units=(0, 2))
 def _B(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The NTK's variance B_acbd of docs/theory.md (2.5) follows from docs/theory.md (2.7); for one input this is
-    docs/theory.md (2.12)."""
-    Theta, M11 = old["Theta"], here.M(1, 1)
-    source = np.einsum("abcd,ab,cd->acbd", here.E(1, 1, 1, 1), Theta, Theta)
+    docs/theory.md (2.12). Orthogonal weights take off the product of two means, docs/theory.md (14.1)."""
+    Theta, M11, mean = old["Theta"], here.M(1, 1), here.connected if here.orthogonal else here.E
+    source = np.einsum("abcd,ab,cd->acbd", mean(1, 1, 1, 1), Theta, Theta)
     return here.C_W**2 * (source + here.rho * np.einsum("ac,bd,acbd->acbd", M11, M11, old["B"]))
 
 
-@recursion("F", indices=4, needs=("Theta",), units=(1, 1))
+@recursion("F", indices=4, orthogonal=True, needs=("Theta",), units=(1, 1))
 def _F(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The covariance F_acbd of NTK and preactivations, docs/theory.md (2.6), follows from docs/theory.md (2.8); for one
-    input this is docs/theory.md (2.13)."""
-    F, M11, M02 = old["F"], here.M(1, 1), here.M(0, 2)
+    input this is docs/theory.md (2.13). Orthogonal weights take off the product of two means, docs/theory.md (14.1)."""
+    F, M11, M02, mean = old["F"], here.M(1, 1), here.M(0, 2), here.connected if here.orthogonal else here.E
     flow = (
         np.einsum("ac,bd,acbd->acbd", M11, M11, F)
         + np.einsum("ac,bd,acdd->acbd", M11, M02, F)
         + np.einsum("ac,bd,ccbd->acbd", M02, M11, F)
         + np.einsum("ac,bd,ccdd->acbd", M02, M02, F)
     )
-    return here.C_W**2 * (np.einsum("abcd,cd->acbd", here.E(0, 0, 1, 1), old["Theta"]) + here.rho * flow)
+    return here.C_W**2 * (np.einsum("abcd,cd->acbd", mean(0, 0, 1, 1), old["Theta"]) + here.rho * flow)
 
 
-@recursion("D", indices=4, needs=("Theta", "V"), units=(1, 1))
+@recursion("D", indices=4, orthogonal=True, needs=("Theta", "V"), units=(1, 1))
 def _D(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The covariance D_abcd of NTK and preactivations, docs/theory.md (2.6), follows from docs/theory.md (2.9); for one
     input this is docs/theory.md (2.14)."""
@@ -52,7 +54,7 @@ def _D(here: Layer, old: Tensors, new: Tensors) -> Array:
     return source + here.rho * (flow + C_W * M11 * here.on_first(here.L, old["D"]))
 
 
-@recursion("A", indices=4, needs=("Theta", "V", "D"), units=(0, 2))
+@recursion("A", indices=4, orthogonal=True, needs=("Theta", "V", "D"), units=(0, 2))
 def _A(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The NTK's covariance A_(ab)(cd) of docs/theory.md (2.5) follows from docs/theory.md (2.10); for one input this is
     docs/theory.md (2.15)."""
@@ -76,7 +78,7 @@ def _A(here: Layer, old: Tensors, new: Tensors) -> Array:
     return source + here.rho * flow
 
 
-@recursion("Theta1", indices=2, needs=("Theta", "G1", "V", "D", "F"), same_layer=("G1",))
+@recursion("Theta1", indices=2, orthogonal=True, needs=("Theta", "G1", "V", "D", "F"), same_layer=("G1",))
 def _Theta1(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The NTK's mean at the next order, Theta1_ab, follows from docs/theory.md (2.11), which holds G1 of both layers;
     for one input this is docs/theory.md (2.16)."""

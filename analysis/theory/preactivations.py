@@ -17,20 +17,26 @@ def _first_K(layer: FirstLayer) -> Array:
     return np.asarray(layer.C_b + layer.C_W * (x @ x.T) / x.shape[1])
 
 
-@recursion("K", indices=2, first=_first_K)
+@recursion("K", indices=2, orthogonal=True, first=_first_K)
 def _K(here: Layer, old: Tensors, new: Tensors) -> Array:
-    """The kernel K of layer l + 1 follows from docs/theory.md (1.1)."""
-    return here.C_b + here.C_W * here.M(0, 0)
+    """The kernel K of layer l + 1 follows from docs/theory.md (1.1), and that of a residual network from docs/theory.md
+    (11.1)."""
+    K = here.C_b + here.C_W * here.M(0, 0)
+    return K + here.skip**2 * old["K"] if here.skip else K
 
 
-@recursion("V", indices=4, units=(2, 0))
+@recursion("V", indices=4, orthogonal=True, units=(2, 0))
 def _V(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The four-point vertex V_(ab)(cd) of docs/theory.md (1.3) follows from docs/theory.md (1.5); for one input this is
-    docs/theory.md (1.10)."""
-    return here.C_W**2 * here.connected(0, 0, 0, 0) + here.rho * here.on_first(here.L, here.on_last(here.L, old["V"]))
+    docs/theory.md (1.10). Orthogonal weights have the source of docs/theory.md (14.1)."""
+    source = here.connected(0, 0, 0, 0)
+    if here.orthogonal:
+        pairs = np.multiply.outer(here.M(0, 0), here.M(0, 0))
+        source = source - np.einsum("acbd->abcd", pairs) - np.einsum("adbc->abcd", pairs)
+    return here.C_W**2 * source + here.rho * here.on_first(here.L, here.on_last(here.L, old["V"]))
 
 
-@recursion("G1", indices=2, needs=("V",), units=(1, 0))
+@recursion("G1", indices=2, orthogonal=True, needs=("V",), units=(1, 0))
 def _G1(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The metric correction G1_ab of docs/theory.md (1.2) follows from docs/theory.md (1.6); for one input this is
     docs/theory.md (1.9) and (1.10)."""

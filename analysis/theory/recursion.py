@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # Importing these registers their recursions.
-from analysis.theory import differentials, next_tensors, ntk, preactivations  # noqa: F401
+from analysis.theory import differentials, next_tensors, ntk, preactivations, residual  # noqa: F401
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
 from analysis.theory.gaussian import Expectations
@@ -75,6 +75,26 @@ def _layerwise(name: str, value: ArrayLike, depth: int) -> Array:
     return np.broadcast_to(out, (depth,))
 
 
+def _skips(value: ArrayLike, depth: int) -> Array:
+    out = np.asarray(value, dtype=np.float64)
+    if out.ndim > 1 or (out.ndim and len(out) != depth - 1) or not np.all(np.isfinite(out)) or np.any(out < 0):
+        raise ValueError(f"skip={value!r}: a number >= 0, or one for each of the {depth - 1} steps between layers")
+    return np.broadcast_to(out, (depth - 1,))
+
+
+def _orthogonal(weights: str, asked: set[str], skips: bool) -> bool:
+    """Whether weights are orthogonal. ValueError for other names and for what is not known of orthogonal weights."""
+    if weights not in ("gaussian", "orthogonal"):
+        raise ValueError(f"weights={weights!r}: gaussian or orthogonal")
+    if weights == "gaussian":
+        return False
+    if skips:
+        raise ValueError("weights='orthogonal': not known with skips")
+    if refused := sorted(name for name in asked if not all(RECURSIONS[other].orthogonal for other in closure([name]))):
+        raise ValueError(f"tensors: {', '.join(refused)} not known for weights='orthogonal', but for Gaussian ones")
+    return True
+
+
 def _distinct(inputs: Array) -> tuple[Array, NDArray[np.intp]]:
     """The distinct rows of `inputs` and for each row the number of its distinct one."""
     rows, which = np.unique(inputs, axis=0, return_inverse=True)
@@ -93,8 +113,11 @@ def flow(
     tensors: Iterable[str] = TENSORS,
     points: int | None = None,
     order: int = 1,
+    skip: ArrayLike = 0.0,
+    weights: str = "gaussian",
 ) -> Flow:
-    """Iterate the recursions of docs/theory.md sections 1 to 3 from layer 1 to layer `depth`.
+    """Iterate the recursions of docs/theory.md sections 1 to 3 from layer 1 to layer `depth`, and those of section 11
+    for residual networks and of section 14 for orthogonal weights.
 
     The susceptibilities chi_parallel and chi_perp of each layer are docs/theory.md (1.7) and (1.8).
 
@@ -111,6 +134,12 @@ def flow(
     order: 2 adds G2, V2 and W of docs/theory.md (17.3), which `tensors` may name one by one, too. Smooth activations
     have them at any inputs, and W and what needs it at up to four distinct ones without `points`; kinked activations
     have them at one or two distinct inputs whose kernels have correlations up to 0.99, without `points`.
+    skip: gamma of a residual network, docs/theory.md (11.1): a number for all steps from one layer to the next, or one
+    for each of the depth - 1 steps. Its hidden layers have one width. K and Theta are known for all inputs, and V, G1,
+    Theta1, A, B, D and F for one input, to 1e-9.
+
+    weights: "gaussian", or "orthogonal" for Haar weights in all layers but the first, docs/theory.md (14.1), which do
+    not widen; without skips. K, Theta, V, G1, Theta1, A, B, D and F are known.
 
     Accuracy: 1e-9 relative for smooth activations, and for one or two distinct inputs of kinked ones;
     three and four distinct inputs of kinked ones reach 1e-8 where no two are closer than 0.99 in
@@ -122,8 +151,9 @@ def flow(
     differentiation and so any measurement drops, and R, S, T, U diverge where inputs coincide: all six are refused.
 
     Raises ValueError for an unknown activation or tensor, a depth below 1, inputs that are not a finite
-    (D, n_0) array, rates or ratios of the wrong length, for what a kinked activation does not have, for averages that
-    do not converge, and for numbers that are not finite.
+    (D, n_0) array, rates or ratios of the wrong length, for what a kinked activation does not have, for what is not
+    known of residual networks or of orthogonal weights, for averages that do not converge, and for numbers that are
+    not finite.
     """
     s = named(activation)
     x = np.asarray(inputs, dtype=np.float64)
@@ -138,14 +168,26 @@ def flow(
         raise ValueError(f"tensors: unknown {sorted(unknown)}; known are {', '.join(RECURSIONS)}")
     if s.kinked and (refused := sorted(name for name in asked if _smooth_only(name))):
         raise ValueError(f"tensors: {', '.join(refused)} of {s.name} hold products of delta functions; smooth s only")
-    names = in_order(closure(asked))
+    skips = _skips(skip, depth)
+    of_residual = asked & set(residual.ORDER_N) if skips.any() else set()
+    if skips.any() and (refused := sorted(asked - of_residual - {"K", "Theta"})):
+        raise ValueError(f"tensors: {', '.join(refused)} not known for skip={skip!r}, but for plain networks")
+    orthogonal = _orthogonal(weights, asked, bool(skips.any()))
+    names = in_order(closure(asked if not of_residual else {"K", "Theta"}))
     lambdas_b, lambdas_W = _layerwise("lambda_b", lambda_b, depth), _layerwise("lambda_W", lambda_W, depth)
     ratios = np.ones(depth - 1) if width_ratios is None else np.asarray(width_ratios, dtype=np.float64)
     if ratios.shape != (depth - 1,) or np.any(ratios <= 0):
         raise ValueError(f"width_ratios={width_ratios!r}: {depth - 1} numbers > 0, n_l / n_(l-1) for l = 1..L-1")
+    if orthogonal and (ratios[1:] > 1).any():
+        raise ValueError(f"width_ratios={width_ratios!r}: orthogonal weights lead to layers that are not wider")
     x, which = _distinct(x)
     if set(next_tensors.NEXT) & set(names):
         refuse_unknown(s, len(x), points)
+    if skips.any() and (ratios[1:] != 1).any():
+        raise ValueError(f"width_ratios={width_ratios!r}: residual networks have one width in all hidden layers")
+    if of_residual and len(x) > 1:
+        known = f"known for one input where skip={skip!r}, not for {len(x)} different ones"
+        raise ValueError(f"tensors: {', '.join(sorted(of_residual))} {known}")
     if s.kinked and C_b == 0 and not x.any(axis=1).all():
         raise ValueError(f"inputs: one is zero everywhere, where {s.name} has no slope at C_b=0")
     first = FirstLayer(x, C_b, C_W, float(lambdas_b[0]), float(lambdas_W[0]))
@@ -156,10 +198,11 @@ def flow(
         above = min(layer + 1, depth - 1)
         rho = float(ratios[layer]) if layer < depth - 1 else 1.0
         expectations = Expectations(s, current["K"], points)
-        here = Layer(expectations, C_b, C_W, float(lambdas_b[above]), float(lambdas_W[above]), rho)
+        gamma = float(skips[min(layer, depth - 2)]) if depth > 1 else 0.0
+        here = Layer(expectations, C_b, C_W, float(lambdas_b[above]), float(lambdas_W[above]), rho, gamma, orthogonal)
         chi = {
-            "chi_perp": C_W * here.M(1, 1).diagonal(),
-            "chi_parallel": C_W * (here.M(1, 1) + here.M(2, 0)).diagonal(),
+            "chi_perp": C_W * here.M(1, 1).diagonal() + gamma**2,
+            "chi_parallel": C_W * (here.M(1, 1) + here.M(2, 0)).diagonal() + gamma**2,
         }
         layers.append(current | chi)
         if layer < depth - 1:
@@ -172,6 +215,14 @@ def flow(
         return out
 
     computed = {name: stack(name) for name in layers[0]}
+    if of_residual:
+        steps = [
+            residual.Step(C_b, C_W, *map(float, own)) for own in zip(skips, lambdas_b[1:], lambdas_W[1:], strict=True)
+        ]
+        K, Theta = ([layer[name].item() for layer in layers] for name in ("K", "Theta"))
+        found = residual.order_n(s, K, Theta, steps)
+        D, sizes = len(which), {name: RECURSIONS[name].indices for name in of_residual}
+        computed |= {name: np.multiply.outer(found[name], np.ones((D,) * indices)) for name, indices in sizes.items()}
     documented = {name: tensor for name, tensor in computed.items() if name in _fields()}
     others = {name: tensor for name, tensor in computed.items() if name not in documented}
     return Flow(**documented, others=others)

@@ -31,6 +31,7 @@ class Recursion:
         `needs`; `new` holds layer l + 1: `same_layer`. Nothing else is visible to the step.
     first: the tensor of layer 1; None where it vanishes there.
     smooth_only: whether kinked activations are refused.
+    orthogonal: whether the step is right for orthogonal weights, too, of which `Layer` knows.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Recursion:
     same_layer: tuple[str, ...]
     first: FirstValue | None
     smooth_only: bool
+    orthogonal: bool
 
 
 RECURSIONS: dict[str, Recursion] = {}
@@ -55,18 +57,20 @@ def recursion(
     same_layer: tuple[str, ...] = (),
     first: FirstValue | None = None,
     smooth_only: bool = False,
+    orthogonal: bool = False,
     units: tuple[int, int] | None = None,
 ) -> Callable[[Step], Step]:
     """Register the decorated step as the recursion of tensor `name`, docs/theory.md sections 1 to 3.
 
-    indices: how many sample indices the tensor has. needs, same_layer, first, smooth_only: see `Recursion`.
+    indices: how many sample indices the tensor has. needs, same_layer, first, smooth_only, orthogonal: see `Recursion`.
     units: the tensor's entry of UNITS, if it has one. Raises ValueError where the name is taken.
     """
     if name in RECURSIONS or name in RESERVED:
         raise ValueError(f"tensor {name!r} is there already; choose another name")
 
     def register(step: Step) -> Step:
-        RECURSIONS[name] = Recursion(name, step, indices, tuple(needs), tuple(same_layer), first, smooth_only)
+        facts = indices, tuple(needs), tuple(same_layer), first, smooth_only, orthogonal
+        RECURSIONS[name] = Recursion(name, step, *facts)
         if units is not None:
             UNITS[name] = units
         return step

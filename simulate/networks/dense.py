@@ -23,11 +23,13 @@ from simulate.settings import Settings
 @dataclass(frozen=True)
 class Parameters:
     """W[l-1]: (M, n_l, n_{l-1}), the transpose of what is stored; b[l-1]: (M, n_l). meta: the quadratic term of the one
-    layer of a quadratic model."""
+    layer of a quadratic model. skip[l-1]: gamma, by which z(l-1) is added to z(l) in a residual network, docs/theory.md
+    (11.1); empty for all other networks."""
 
     W: list[Tensor]
     b: list[Tensor]
     meta: MetaFeatures | None = None
+    skip: tuple[float, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -41,14 +43,27 @@ class Parameters:
 
 def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
     """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale the standard
-    normals of a network, which are the same for all values of them."""
+    normals of a network, which are the same for all values of them. Orthogonal weights of the layers from 2 on have the
+    same variance, and are made of the same normals."""
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     W, b = [], []
     for layer, (n, m) in enumerate(itertools.pairwise(settings.network.sizes(n_0)), start=1):
-        W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
+        if layer > 1 and settings.initialization.weights == "orthogonal":
+            W.append(frames(stream.normal(streams.WEIGHTS, layer, n, m), math.sqrt(C_W)).mT)
+        else:
+            W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
         b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
     meta = settings.network.meta
-    return Parameters(W, b, None if meta is None else meta_features(meta, n_0, stream.dtype, stream.device))
+    bent = None if meta is None else meta_features(meta, n_0, stream.dtype, stream.device)
+    return Parameters(W, b, bent, settings.network.skips)
+
+
+def frames(normals: Tensor, scale: float) -> Tensor:
+    """The first m columns of Haar matrices of O(n) times `scale`, docs/theory.md (14.1), from standard normals
+    (M, n, m) with m <= n: their QR with R_jj > 0, which makes the law invariant under rotations."""
+    Q, R = torch.linalg.qr(normals)
+    diagonal = R.diagonal(dim1=1, dim2=2)
+    return (Q * torch.full_like(diagonal, scale).copysign(diagonal)[:, None]).contiguous()
 
 
 def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor], list[Tensor]]:
@@ -58,11 +73,18 @@ def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor
     for W, b in zip(parameters.W, parameters.b, strict=True):
         signals.append(signal)
         z.append(affine(signal, W.mT, b))
+        if gamma := _skip(parameters, len(z)):
+            z[-1].add_(z[-2], alpha=gamma)
         if len(z) < parameters.depth:
             signal = s(z[-1])
     if parameters.meta is not None:
         z[-1] = z[-1] + parameters.meta.outputs(parameters.W[-1], parameters.b[-1], x)
     return z, signals
+
+
+def _skip(parameters: Parameters, layer: int) -> float:
+    """The gamma of the skip into a layer, counted from 1; 0 where there is none."""
+    return parameters.skip[layer - 1] if parameters.skip else 0.0
 
 
 def kernel(s: Tensor, C_b: float, C_W: float) -> Tensor:
@@ -79,7 +101,7 @@ def truncated(
         return parameters, z, signals
     W, b, top = list(parameters.W[:layer]), list(parameters.b[:layer]), z[layer - 1][..., :outputs]
     W[-1], b[-1] = W[-1][:, :outputs], b[-1][:, :outputs]
-    return Parameters(W, b), [*z[: layer - 1], top], signals[:layer]
+    return Parameters(W, b, skip=parameters.skip[:layer]), [*z[: layer - 1], top], signals[:layer]
 
 
 def through_activation(w: Tensor, slope: Tensor) -> Tensor:
@@ -89,6 +111,16 @@ def through_activation(w: Tensor, slope: Tensor) -> Tensor:
     """
     M, D, n = slope.shape
     return w.view(M, -1, D, n).mul_(slope[:, None]).flatten(1, 2)
+
+
+def pulled(parameters: Parameters, layer: int, u: Tensor, w: Tensor, slope: Tensor) -> Tensor:
+    """dz(L)/dz(l-1) from u = dz(L)/dz(l) and w = W(l)^T u: s' w + gamma u with the gamma of the skip into layer l,
+    docs/theory.md (11.1), in the memory of w, (M, P, n_{l-1}). Where layer l is cut to its first neurons, the skip
+    reaches the first ones below."""
+    v = through_activation(w, slope)
+    if gamma := _skip(parameters, layer):
+        v[..., : u.shape[-1]].add_(u, alpha=gamma)
+    return v
 
 
 def ntk(
@@ -116,5 +148,5 @@ def ntk(
         H += forward_gram[:, None, :, None, :] * gram(u).view(M, outputs, D, outputs, D)
         if layer:
             w = pull_back(u, parameters.W[layer].mT)
-            u = through_activation(w, slope(z[layer - 1], signals[layer]))
+            u = pulled(parameters, layer + 1, u, w, slope(z[layer - 1], signals[layer]))
     return H

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from simulate.observables.family import Family
-from simulate.observables.record import NEEDS, Observable, Refusal
+from simulate.observables.record import NEEDS, Observable
+from simulate.observables.refusals import Refusal, averages, no_taylor_model
 from simulate.registry import Registry
 
 __all__ = ["NEEDS", "OBSERVABLES", "Observable", "recorded"]
@@ -25,6 +26,7 @@ OBSERVABLES.add(
                 "g", "layers", "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT ch. 4", 2, symmetry=PAIR
             ),
         ),
+        residual=True,
     )
 )
 
@@ -64,6 +66,7 @@ OBSERVABLES.add(
             )
             for k in (1, 2, 3, 4)
         ),
+        residual=True,
     )
 )
 OBSERVABLES.add(
@@ -83,6 +86,8 @@ OBSERVABLES.add(
         pulled=lambda D, outputs: outputs * D,
     )
 )
+
+
 OBSERVABLES.add(
     Observable(
         "ntk_sums",
@@ -96,6 +101,7 @@ OBSERVABLES.add(
             )
         ),
         needs=("weights",),
+        refusals=averages("ntk_sums"),
         matrices=3,
     )
 )
@@ -178,16 +184,6 @@ OBSERVABLES.add(
 )  # fmt: skip
 
 
-def _signs(name: str, outputs: int) -> Callable[[Any], Iterable[Refusal]]:
-    def refusals(settings: Any) -> Iterable[Refusal]:
-        if settings.network.outputs < outputs:
-            yield "network.outputs", settings.network.outputs, f"{name} needs two outputs"
-        if settings.network.depth < 2:
-            yield "network.depth", settings.network.depth, f"{name} needs a hidden layer"
-
-    return refusals
-
-
 OBSERVABLES.add(
     Observable(
         "ntk_signs",
@@ -196,7 +192,7 @@ OBSERVABLES.add(
             Family("Hs", "end", "H_ii;ab with signs for last weights, averaged over outputs", 2, symmetry=PAIR),
         ),
         needs=("weights",),
-        refusals=_signs("ntk_signs", outputs=1),
+        refusals=averages("ntk_signs", depth=2),
         pulled=lambda D, outputs: D * (D + outputs),
     )
 )
@@ -215,7 +211,7 @@ OBSERVABLES.add(
             )
         ),
         needs=("weights",),
-        refusals=_signs("ddntk_signs", outputs=2),
+        refusals=averages("ddntk_signs", outputs=2, depth=2),
         pulled=lambda D, outputs: 2 * D + 9 * D**2 + 2 * D**3,
         tangents=2,
         tangents_of=2,
@@ -248,20 +244,6 @@ OBSERVABLES.add(
 )
 
 
-def _no_taylor_model(settings: Any) -> Iterable[Refusal]:
-    dynamics, observables = settings.dynamics, settings.observables
-    if dynamics.name not in dynamics.followed or dynamics.loss != "mse":
-        right = f"taylor needs dynamics={' or '.join(dynamics.followed)} with loss=mse"
-        yield "observables.record", list(observables.record), right
-    if dynamics.rules:
-        right = "none where taylor is recorded: models follow the loss alone"
-        yield "dynamics.rules", dict(dynamics.rules), right
-    if dynamics.tolerance:
-        yield "dynamics.tolerance", dynamics.tolerance, "0 where taylor is recorded: models do not stop"
-    if observables.output_layers[-1] != settings.network.depth:
-        yield "observables.output_layers", list(observables.output_layers), "taylor needs the last layer among them"
-
-
 OBSERVABLES.add(
     Observable(
         "taylor",
@@ -276,7 +258,7 @@ OBSERVABLES.add(
             ),
         ),
         needs=("training", "models"),
-        refusals=_no_taylor_model,
+        refusals=no_taylor_model,
         pulled_once=lambda D, outputs: 4 * (outputs * D) ** 3,
         tangents=3,
     )

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulate.observables.family import Family
-
-Refusal = tuple[str, object, str]  # a setting, its value, what would be right
+from simulate.observables.refusals import Refusal
 
 
 def _no_refusal(settings: Any) -> Iterable[Refusal]:
@@ -37,8 +36,8 @@ class Observable:
     families: the columns, each computed by a function that `simulate.observables.measure` registers by their prefix.
     needs: names among NEEDS. refusals(settings): yields (setting, its value, what would be right) for whatever else
     forbids to record it with these `simulate.settings.Settings`.
-    choosable: whether `observables.tuples` may choose the samples of its components. any_network: whether it is
-    right for quadratic models, too, which are no layers of neurons.
+    choosable: whether `observables.tuples` may choose the samples of its components. residual: whether it is right for
+    networks with skips, too; any_network: and for quadratic models, which are no layers of neurons.
 
     The cost is what it adds, to leading order; block sizes and forecasts follow from it.
     pulled(D, outputs): vectors or tangents pulled back through the network for each recorded step and output layer;
@@ -54,6 +53,7 @@ class Observable:
     refusals: Callable[[Any], Iterable[Refusal]] = _no_refusal
     choosable: bool = False
     any_network: bool = False
+    residual: bool = False
     pulled: Callable[[int, int], int] = lambda D, outputs: 0
     pulled_once: Callable[[int, int], int] = lambda D, outputs: 0
     tangents: int = 0

@@ -44,6 +44,8 @@ def network_bytes(n_0: int, samples: int, settings: Settings) -> int:
     if responds(settings):
         held += 2 * item * samples * hidden
     held += item * max(observable.matrices for observable in observables) * max(settings.network.widths, default=0) ** 2
+    if settings.initialization.weights == "orthogonal":  # the factors of the widest layer's normals, and their copies
+        held += item * 4 * max(settings.network.widths) ** 2
     if settings.network.meta is not None:  # tangents of the quadratic term, for each output in float64
         held += 8 * settings.network.outputs * (samples + 2) * 3 * (settings.network.meta.rank + n_0)
     # Tangents along every direction, pair or triple of directions, in float64.
@@ -117,6 +119,8 @@ def counts(job: Job) -> Counts:
     operations = len(job.layout.steps) * 2 * (weights * D + above * pulled)
     operations += 2 * above * sum(observable.pulled_once(D, outputs) for observable in observables)
     operations += carrying(job)
+    if s.initialization.weights == "orthogonal":
+        operations += sum(4.0 * n * m * m for n, m in itertools.pairwise(sizes[1:]))
     N = s.dynamics.batch or job.samples.train
     operations += gradients(job) * 2 * N * (2 * weights + above)
     return Counts(operations, weights, touched_bytes(job), rows)

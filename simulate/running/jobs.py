@@ -47,7 +47,9 @@ class Job:
         sizes = s.network.sizes(self.samples.x.shape[1])
         e, meta = s.ensemble, s.network.meta
         bent = f" epsilon={meta.epsilon!r}" if meta else ""  # so that models of two epsilon are independent
-        return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}{bent}"
+        added = f" skip={s.network.skip!r}" if s.network.skip else ""
+        added += f" {s.initialization.weights}" if s.initialization.weights != "gaussian" else ""
+        return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}{bent}{added}"
 
     def identity(self) -> Mapping[str, Any]:
         """The identity of the data set. A data set that is continued keeps the identity whose digest its parts

@@ -133,14 +133,12 @@ class LawSnapshot:
 def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     settings, layout, common = job.settings, job.layout, _common(job, stream)
     s, slope = activations.functions(settings.activation)
-    # Where the slope follows from s, the z of layers that are not recorded need not be kept.
+    # The z of layers that are not recorded need not be kept where the slope follows from s.
     z_of = layout.layers if activations.slope_of_s(settings.activation) else range(settings.network.depth)
-    # Kernels of layer L need no neuron of it.
-    last = any(family.prefix not in ("g", "c") for family in layout.families())
+    last = any(family.prefix not in ("g", "c") for family in layout.families())  # these need no neuron of layer L
     controls = Controls(job, s) if _needed(job, "controls") else None
     pulls, responds = _needed(job, "ntk"), _needed(job, "response")
-    if not pulls:  # a layer's numbers are not held once the next one is drawn
-        stream = replace(stream, arrays=None)
+    stream = stream if pulls else replace(stream, arrays=None)  # no layer's numbers are held once the next is drawn
     drawn, backward = law.sample(settings, common["x"], stream, s, last, z_of), None
     if pulls:  # the backward pass starts when all layers are there
         backward = _Backward(job, stream, list(drawn), slope)
@@ -273,7 +271,7 @@ def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
     common |= {"training": training, "second": _needed(job, "ddntk"), "initial": None}
     if _needed(job, "start"):
         W, b = ([tensor.clone() for tensor in tensors] for tensors in (parameters.W, parameters.b))
-        common["initial"] = dense.Parameters(W, b, parameters.meta)
+        common["initial"] = dense.Parameters(W, b, parameters.meta, parameters.skip)
     models: Iterator[Tensor] = iter(())
     if _needed(job, "models"):
         models = _models(training, job.settings.activation, x, layout.steps)

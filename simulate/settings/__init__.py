@@ -163,12 +163,12 @@ def read(config: Mapping[str, Any]) -> Settings:
     root = Reader(config, "")
     network = read_network(Reader(root.raw("network"), "network"))
     activation = read_activation(Reader(root.raw("activation"), "activation"))
-    initialization = read_initialization(Reader(root.raw("initialization"), "initialization"), activation)
-    inputs = read_inputs(Reader(root.raw("inputs"), "inputs"), activation, initialization)
+    initialization = read_initialization(Reader(root.raw("initialization"), "initialization"), activation, network)
+    inputs = read_inputs(Reader(root.raw("inputs"), "inputs"), activation, initialization, network)
     features = read_features(Reader(root.raw("features"), "features"))
     dynamics = read_dynamics(Reader(root.raw("dynamics"), "dynamics"), network.depth, activation)
     observables = read_observables(Reader(root.raw("observables"), "observables"), network, dynamics)
-    ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), network, observables, dynamics)
+    ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), network, observables, dynamics, initialization)
     claim = read_claim(root.raw("claim"), observables)
     output = root.get("output", nonempty, "the folder to write to")
     workers = root.get("workers", lambda v: None if v in (None, "auto") else integer(v, 1), "auto, or a number >= 1")
@@ -194,6 +194,10 @@ def read(config: Mapping[str, Any]) -> Settings:
         if network.meta is not None and not observable.any_network:
             known = ", ".join(name for name, other in OBSERVABLES.items() if other.any_network)
             right = f"{observable.name} is that of layers of neurons; network=quadratic has {known}"
+            raise SettingsError("observables.record", list(observables.record), right)
+        if network.skip and not (observable.residual or observable.any_network):
+            known = ", ".join(name for name, other in OBSERVABLES.items() if other.residual or other.any_network)
+            right = f"{observable.name} is that of networks without skips; network.skip={network.skip} has {known}"
             raise SettingsError("observables.record", list(observables.record), right)
         for key, value, right in observable.refusals(settings):
             raise SettingsError(key, value, right)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simulate.observables.columns import recorded
-from simulate.settings.network import Network
+from simulate.settings.network import Initialization, Network
 from simulate.settings.observables import Observables
 from simulate.settings.reader import Reader, SettingsError, boolean, integer
 from simulate.settings.training import Dynamics
@@ -31,13 +31,19 @@ class Ensemble:
     tf32: bool = False
 
 
-def read_ensemble(r: Reader, network: Network, observables: Observables, dynamics: Dynamics) -> Ensemble:
+def read_ensemble(
+    r: Reader, network: Network, observables: Observables, dynamics: Dynamics, initialization: Initialization
+) -> Ensemble:
     sampler = r.choice("sampler", ("auto", "dense", "law"))
     heavy = [observable.name for observable in recorded(observables.record) if observable.needs_weights]
     if dynamics.name != "none":
         heavy.append(f"dynamics={dynamics.name}")
     if network.meta is not None:
         heavy.append("network=quadratic")
+    if network.skip:
+        heavy.append(f"network.skip={network.skip}")
+    if initialization.weights != "gaussian":
+        heavy.append(f"initialization={initialization.weights}")
     if sampler == "law" and heavy:
         raise SettingsError("ensemble.sampler", "law", f"{', '.join(heavy)} needs the weights: choose auto or dense")
     out = Ensemble(

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from simulate.settings.network import Activation, Initialization, critical_point
+from simulate.settings.network import Activation, Initialization, Network, critical_point
 from simulate.settings.reader import Reader, SettingsError, boolean, integer, is_list, nonempty, real
 
 NORMALIZATIONS = ("none", "unit", "centered")
@@ -52,7 +52,7 @@ class Inputs:
     shuffle: bool = True  # as the files of every data set were before this was a setting
 
 
-def read_inputs(r: Reader, activation: Activation, initialization: Initialization) -> Inputs:
+def read_inputs(r: Reader, activation: Activation, initialization: Initialization, network: Network) -> Inputs:
     source = r.choice("source", SOURCES)
     common: dict[str, Any] = {
         "source": source,
@@ -67,7 +67,8 @@ def read_inputs(r: Reader, activation: Activation, initialization: Initializatio
         common["count"] = None if all_rows else r.integer("count", 1, 10_000)
         common["test"], common["seed"] = r.integer("test", 0, 10_000), r.integer("seed", 0)
     if common["scale"] == "critical":
-        common["scale"] = _critical_scale(r, source, common["normalization"], activation, initialization)
+        at = activation, initialization, network
+        common["scale"] = _critical_scale(r, source, common["normalization"], *at)
     if source == "ray":
 
         def squares(value: Any) -> tuple[float, ...]:
@@ -174,7 +175,12 @@ def _refuse_contradictions(r: Reader, inputs: Inputs) -> None:
 
 
 def _critical_scale(
-    r: Reader, source: str, normalization: str, activation: Activation, initialization: Initialization
+    r: Reader,
+    source: str,
+    normalization: str,
+    activation: Activation,
+    initialization: Initialization,
+    network: Network,
 ) -> float:
     """|x|^2 / n_0 at which K(1) is the fixed point K* of a half-stable activation; 1 for other activations, for which
     no length is special."""
@@ -183,7 +189,7 @@ def _critical_scale(
             r.key("scale"), "critical", "inputs.normalization=unit or centered gives samples one length"
         )
     try:
-        tuned = critical_point(activation)
+        tuned = critical_point(activation, network)
     except ValueError as error:
         raise SettingsError(r.key("scale"), "critical", str(error)) from None
     if (tuned.C_b, tuned.C_W) != (initialization.C_b, initialization.C_W):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from configs import keys, options
 from simulate.registry import Registry
 from simulate.settings.expression import derivative, parse
-from simulate.settings.reader import Reader, SettingsError, integer, is_list, nonempty
+from simulate.settings.reader import Reader, SettingsError, integer, is_list, nonempty, real
 
 if TYPE_CHECKING:
     from analysis.theory.criticality import Critical
@@ -46,6 +47,17 @@ class Network:
     depth: int  # L, number of weight layers
     outputs: int  # n_L
     meta: Meta | None = None  # of a quadratic model; None for all other networks
+    # gamma of a residual network, of every step between hidden layers or one number a step; 0 is the plain network
+    skip: float | tuple[float, ...] = 0.0
+
+    @property
+    def skips(self) -> tuple[float, ...]:
+        """gamma of the skip into each of the layers 1 .. L, docs/theory.md (11.1): none leads into the first layer and
+        none into the last. Empty for a plain network."""
+        if not self.skip:
+            return ()
+        inner = self.skip if isinstance(self.skip, tuple) else (self.skip,) * (self.depth - 2)
+        return (0.0, *inner, 0.0)
 
     def sizes(self, n_0: int) -> list[int]:
         """n_0, n_1 .. n_L: the sizes of the inputs and of every layer."""
@@ -83,12 +95,17 @@ def spec_of(name: str, values: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Initialization:
+    """weights: "gaussian", or "orthogonal" where those of each layer but the first are sqrt(C_W) times the first rows
+    of a Haar matrix."""
+
     C_b: float
     C_W: float
+    weights: str = "gaussian"
 
 
 def read_network(r: Reader) -> Network:
-    if r.choice("kind", ("mlp", "quadratic")) == "quadratic":
+    kind = r.choice("kind", ("mlp", "residual", "quadratic"))
+    if kind == "quadratic":
         meta = Meta(r.real("epsilon", 0.0), r.integer("rank", 1, 10**6), r.integer("seed", 0))
         quadratic = Network((), 1, r.integer("outputs", 1, 2**31 - 1), meta)
         r.close()
@@ -103,9 +120,29 @@ def read_network(r: Reader) -> Network:
         return tuple(integer(v, 1, 2**31 - 1) for v in values)
 
     width = r.get("width", widths, f"a whole number >= 1, or a list of depth - 1 = {depth - 1} of them")
-    out = Network(width, depth, r.integer("outputs", 1, 2**31 - 1))
+    out = Network(width, depth, r.integer("outputs", 1, 2**31 - 1), skip=_skip(r, width) if kind == "residual" else 0.0)
     r.close()
     return out
+
+
+def _skip(r: Reader, widths: tuple[int, ...]) -> float | tuple[float, ...]:
+    """gamma of the skips between hidden layers; one number where all are equal."""
+    steps = max(len(widths) - 1, 0)
+
+    def check(value: Any) -> float | tuple[float, ...]:
+        values = tuple(real(v, 0.0) for v in (value if is_list(value) else [value] * max(steps, 1)))
+        if is_list(value) and len(values) != steps:
+            raise ValueError
+        return values[0] if len(set(values)) == 1 else values
+
+    skip = r.get("skip", check, f"a number >= 0, or a list of {steps}, one for each step between hidden layers")
+    if skip and not steps:
+        right = "0 at network.depth below 3: a skip leads from a hidden layer to the next one"
+        raise SettingsError(r.key("skip"), skip, right)
+    if skip and len(set(widths)) > 1:
+        right = f"0, or one network.width in all hidden layers instead of {list(widths)}: a skip keeps each neuron"
+        raise SettingsError(r.key("skip"), skip, right)
+    return skip
 
 
 def read_activation(r: Reader) -> Activation:
@@ -129,16 +166,20 @@ def _expression(r: Reader) -> str:
     return "".join(text.split())
 
 
-def critical_point(activation: Activation) -> Critical:
+def critical_point(activation: Activation, network: Network) -> Critical:
+    """The critical point of the activation in this network. ValueError where there is none."""
     # The import is late because worker processes read no settings and start a third of a second sooner without it.
     from analysis.theory.criticality import critical
 
-    return critical(activation.spec)
+    if isinstance(network.skip, tuple):
+        raise ValueError(f"there is no one critical point for network.skip={list(network.skip)}, but for one number")
+    return critical(activation.spec, network.skip)
 
 
-def read_initialization(r: Reader, activation: Activation) -> Initialization:
-    scheme = r.choice("scheme", ("critical", "gaussian"))
-    if scheme == "critical":
+def read_initialization(r: Reader, activation: Activation, network: Network) -> Initialization:
+    scheme = r.choice("scheme", ("critical", "gaussian", "orthogonal"))
+    weights = "orthogonal" if scheme == "orthogonal" else "gaussian"
+    if scheme == "critical" or (scheme == "orthogonal" and r.raw("C_b") is None and r.raw("C_W") is None):
         for name in ("C_b", "C_W"):
             if r.raw(name) is not None:
                 key = r.key(name)
@@ -146,11 +187,25 @@ def read_initialization(r: Reader, activation: Activation) -> Initialization:
                     key, r.raw(name), "found from the activation; use initialization=gaussian to set it"
                 )
         try:
-            tuned = critical_point(activation)
+            tuned = critical_point(activation, network)
         except ValueError as error:
-            raise SettingsError("initialization", "critical", str(error)) from None
-        out = Initialization(tuned.C_b, tuned.C_W)
+            raise SettingsError("initialization", scheme, str(error)) from None
+        out = Initialization(tuned.C_b, tuned.C_W, weights)
     else:
-        out = Initialization(r.real("C_b", 0.0), r.real("C_W", 0.0, strict=True))
+        out = Initialization(r.real("C_b", 0.0), r.real("C_W", 0.0, strict=True), weights)
     r.close()
+    if scheme == "orthogonal":
+        _orthogonal(network)
     return out
+
+
+def _orthogonal(network: Network) -> None:
+    """SettingsError where a layer's weights cannot have orthogonal rows, or where all layers are Gaussian."""
+    if network.depth < 2:
+        raise SettingsError("initialization", "orthogonal", "gaussian at network.depth=1: the first layer is Gaussian")
+    sizes = [*network.widths, network.outputs]
+    for layer, (n, m) in enumerate(itertools.pairwise(sizes), start=2):
+        if m > n:
+            key = "network.width" if layer < network.depth else "network.outputs"
+            right = f"layers that do not widen where initialization=orthogonal: layer {layer} has {m} neurons on {n}"
+            raise SettingsError(key, list(network.widths) if layer < network.depth else m, right)

@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis.stages import stages
 from simulate.networks import streams
 from simulate.networks.activations import Function, Slope
-from simulate.networks.dense import Parameters, forward, through_activation
+from simulate.networks.dense import Parameters, forward, pulled
 from simulate.networks.streams import Stream
 from simulate.numerics.products import descend
 from simulate.registry import implements
@@ -116,7 +116,7 @@ def gradient(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float, b
         w = descend(delta, signal, V, into.W[layer].mT, rate_W, below=layer > 0)
         into.b[layer].sub_(delta.sum(dim=1), alpha=rate_b)
         if w is not None:
-            delta = through_activation(w, t.slope(z[layer - 1], signal))
+            delta = pulled(t.parameters, layer + 1, delta, w, t.slope(z[layer - 1], signal))
     if bent is not None:
         _descend(t, into, bent, of_loss, bare)
     if terms is not None:

@@ -109,7 +109,7 @@ def test_without_epsilon_it_is_a_network_of_one_layer(run: Callable[..., DataSet
         ),
         (["observables.record=[outputs]", "ensemble.sampler=law"], "network=quadratic needs the weights"),
         (["network.epsilon=-1"], "network.epsilon=-1: a finite number >= 0"),
-        (["network.kind=cubic"], "one of mlp, quadratic"),
+        (["network.kind=cubic"], "one of mlp, residual, quadratic"),
     ],
 )
 def test_what_a_quadratic_model_has_not(overrides: list[str], message: str) -> None:

@@ -1,0 +1,90 @@
+"""Orthogonal weights: their rows, what stays as it was, and what is refused."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from simulate.api import read_one
+from simulate.networks import activations, dense, streams
+from simulate.running.jobs import Job
+from simulate.running.prepare import prepare
+from simulate.settings import Settings, SettingsError
+from simulate.training.algorithms import Training
+from simulate.training.trajectory import trajectory
+
+
+def settings(*overrides: str) -> Settings:
+    return read_one(
+        ["network.depth=4", "network.width=[6,6,5]", "network.outputs=2", "initialization=orthogonal",
+         "initialization.C_b=0.2", "initialization.C_W=1.4", "ensemble.dtype=float64", "ensemble.device=cpu",
+         *overrides]
+    )  # fmt: skip
+
+
+def drawn(s: Settings, M: int = 3) -> dense.Parameters:
+    return dense.draw(s, 4, streams.Stream(streams.key(0, "test"), 0, M, torch.float64, torch.device("cpu")))
+
+
+def test_rows_are_orthogonal() -> None:
+    """W W^T = C_W from layer 2 on, of square and of narrower layers. Layer 1 and the biases are those of Gaussian
+    weights bit for bit, from which all other weights differ."""
+    given = settings()
+    gaussian = dataclasses.replace(given.initialization, weights="gaussian")
+    parameters, plain = drawn(given), drawn(dataclasses.replace(given, initialization=gaussian))
+    for layer, W in enumerate(parameters.W[1:], start=2):
+        unit = torch.eye(W.shape[1], dtype=torch.float64).expand(3, -1, -1)
+        torch.testing.assert_close(W @ W.mT, 1.4 * unit, rtol=1e-12, atol=1e-12)
+        assert not torch.allclose(plain.W[layer - 1] @ plain.W[layer - 1].mT, 1.4 * unit, rtol=0.1)
+        assert W.mT.is_contiguous(), "loops take weights by incoming neuron"
+    assert torch.equal(parameters.W[0], plain.W[0])
+    assert all(torch.equal(b, other) for b, other in zip(parameters.b, plain.b, strict=True))
+
+
+def test_ntk_and_training_take_the_weights_as_they_are() -> None:
+    """A step of gradient descent moves outputs of such networks by -eta H (z - y) to first order in eta."""
+    s = settings("activation=tanh")
+    parameters = drawn(s)
+    value, slope = activations.functions(s.activation)
+    x = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    z, signals = dense.forward(parameters, x, value)
+    rates = s.dynamics.lambda_b, s.dynamics.lambda_W
+    H, before = dense.ntk(parameters, z, signals, slope, *rates), z[-1].clone()
+    eta = 1e-6
+    rule = dataclasses.replace(s.dynamics, name="gradient_descent", eta=eta, steps=1)
+    where = streams.Stream(streams.key(0, "test"), 0, 3, torch.float64, torch.device("cpu"))
+    list(trajectory(Training(parameters, x, torch.zeros(3, 2, dtype=torch.float64), value, slope, rule, where), (1,)))
+    moved: Tensor = (dense.forward(parameters, x, value)[0][-1] - before) / eta
+    want = -torch.einsum("miajb,mbj->mai", H, before)
+    torch.testing.assert_close(moved, want, rtol=1e-4, atol=1e-4)
+
+
+def test_identity() -> None:
+    """Orthogonal networks are other networks than Gaussian ones, whose identity has no word of weights."""
+    jobs: list[Job] = []
+    for scheme in ("orthogonal", "gaussian"):
+        values = ["initialization.C_b=0.0", "initialization.C_W=1.0", "ensemble.sampler=dense"]
+        jobs.append(prepare(read_one([f"initialization={scheme}", "network.width=8", *values])))
+    assert jobs[0].law_in_words() != jobs[1].law_in_words()
+    assert jobs[0].settings.identity()["initialization"]["weights"] == "orthogonal"
+    assert "weights" not in jobs[1].settings.identity()["initialization"]
+    critical = read_one(["initialization=orthogonal", "activation=relu", "network.width=8"]).initialization
+    assert (critical.C_b, critical.C_W, critical.weights) == (0.0, 2.0, "orthogonal")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["network.width=[6,7,5]"], r"network.width=\[6, 7, 5\]: layers that do not widen .*: layer 2 has 7 "),
+        (["network.outputs=6"], "network.outputs=6: layers that do not widen .*: layer 4 has 6 neurons on 5"),
+        (["network.depth=1", "network.width=[]"], "gaussian at network.depth=1"),
+        (["ensemble.sampler=law"], "initialization=orthogonal needs the weights: choose auto or dense"),
+        (["initialization.C_W=null"], "initialization.C_W=None: a finite number > 0"),
+        *(([f"observables.record=[{name}]"], f"{name} is known for Gaussian weights")
+          for name in ("ntk_sums", "ntk_signs", "ddntk_signs")),
+    ],
+)  # fmt: skip
+def test_refusals(overrides: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        settings(*overrides)

@@ -1,0 +1,77 @@
+"""Orthogonal networks: their weights are Haar matrices, and fluctuations are as predicted.
+
+Seeds are fixed, false-alarm rates are stated, and each check has a negative control.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.stats import norm
+
+from analysis import claims, estimators
+from analysis.measures.given_below import pair_products
+from analysis.points import Point
+from simulate.networks import dense
+from simulate.store.sets import DataSet
+from tests.exact.measures.rows import rows
+
+FALSE_ALARM = 1e-4  # of each test in this file; its statistics share it (Bonferroni)
+
+
+def test_products_of_two_rows() -> None:
+    """E z_i;a z_i;b z_j;c z_j;d over Haar weights and Gaussian biases, of two neurons on fixed activations, is that of
+    docs/theory.md (14.3), with false-alarm rate 1e-4. Negative controls: products of two means, which are those of
+    Gaussian weights, and a QR whose signs are left as a library has them, whose z has a mean."""
+    n, draws, C_b, C_W = 4, 60_000, 0.3, 1.4
+    generator = torch.Generator().manual_seed(3)
+    s = torch.randn(2, n, dtype=torch.float64, generator=generator)
+    normals = torch.randn(draws, n, n, dtype=torch.float64, generator=generator)
+    biases = C_b**0.5 * torch.randn(draws, 2, dtype=torch.float64, generator=generator)
+    W = dense.frames(normals, C_W**0.5).mT
+    z = torch.einsum("mik,ak->mai", W[:, :2], s) + biases[:, None]  # (draws, samples, neurons)
+    point = rows("network.depth=3", f"network.width={n}", "initialization=orthogonal", f"initialization.C_b={C_b}",
+                 f"initialization.C_W={C_W}", "observables=kernel", "observables.layers=all",
+                 x=np.eye(2))  # fmt: skip
+    g = (C_b + C_W / n * s @ s.mT).numpy()
+    at = point.fill("g", 2, lambda a, b: np.full(point.point.networks, g[a, b])).point
+    pairs = at.columns("g")
+    components = [(p, q) for p in range(3) for q in range(p, 3)]
+    exact = pair_products(at, 2, components)
+    assert exact is not None
+    limit, pulls, plain = norm.isf(FALSE_ALARM / (2 * 8)), [], []
+    for k, (p, q) in enumerate(components):
+        (a, b), (c, d) = pairs[p], pairs[q]
+        drawn = (z[:, a, 0] * z[:, b, 0] * z[:, c, 1] * z[:, d, 1]).numpy()
+        error = drawn.std() / draws**0.5
+        pulls.append((drawn.mean() - exact[0, k]) / error)
+        plain.append((drawn.mean() - g[a, b] * g[c, d]) / error)
+    means = W[:, 0, :2].mean(dim=0).numpy() / (W[:, 0, :2].std(dim=0).numpy() / draws**0.5)
+    assert np.abs([*pulls, *means]).max() < limit
+    assert np.abs(plain).max() > limit
+    raw = torch.linalg.qr(normals)[0][:, 0, 0].numpy()
+    assert abs(raw.mean() / (raw.std() / draws**0.5)) > limit
+
+
+def test_fluctuations_are_those_of_orthogonal_weights(run: Callable[..., DataSet]) -> None:
+    """V of linear networks vanishes at every n, and V of ReLU and tanh is that of docs/theory.md (14.1) up to the next
+    order of 1/n, which two widths take off, with false-alarm rate 1e-4. Negative control: n Var g."""
+    values, errors, old = [], [], []
+    for name, widths in (("linear", [8]), ("relu", [16, 32]), ("tanh", [16, 32])):
+        found = []
+        for n in widths:
+            data = run(f"activation={name}", f"network.width={n}", "network.depth=4", "initialization=orthogonal",
+                       "inputs=sphere", "inputs.count=1", "observables=kernel", "observables.layers=[3,4]",
+                       "ensemble.networks=5000", f"ensemble.seed={n}")  # fmt: skip
+            measured = list(claims.tests()["V"](Point(data), [3, 4]))
+            plain = [estimators.covariance(Point(data).read("g", l), [(0, 0)]).scaled(n) for l in (3, 4)]
+            found.append([(m.estimate, m.theory[0], p) for m, p in zip(measured, plain, strict=True)])
+        factors = [1] if len(widths) == 1 else [-1, 2]
+        for at in zip(*found, strict=True):
+            values.append(sum(f * e.value[0] for f, (e, _, _) in zip(factors, at, strict=True)) - at[0][1])
+            old.append(sum(f * p.value[0] for f, (_, _, p) in zip(factors, at, strict=True)) - at[0][1])
+            errors.append(np.sqrt(sum((f * e.error[0]) ** 2 for f, (e, _, _) in zip(factors, at, strict=True))))
+    limit = norm.isf(FALSE_ALARM / (2 * len(values)))
+    assert np.abs(np.array(values) / errors).max() < limit
+    of_linear_and_tanh = (np.array(old) / errors)[[0, 1, 4, 5]]
+    assert np.abs(of_linear_and_tanh).min() > limit
