@@ -24,6 +24,7 @@ Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a 
   diverged=0.01       share of diverged networks that is tolerated
   figures=true        draw them
   strict=false        true: exit code 3 where a claim disagrees
+  verbose=false       true: the report of each fit with its priors and its error budget
   plugins=[my.py]     Python files that register further measures, observables, ... (docs/own_folder.md)
   --config-dir=DIR    a folder of one's own, where plugins are looked for too
   --cfg [KIND], --resolve, --package=KEY, --info [KIND], --config-name=NAME, -sc install=bash, --version
@@ -57,9 +58,11 @@ def _main(arguments: list[str]) -> int:
     config = configs.compose(flags.config_name or PROGRAM.module, flags.rest, flags.config_dir)
     loaded = plugins.load(config["plugins"], *configs.own_folders(flags.rest, flags.config_dir))
     config["plugins"] = [path for path, _ in plugins.sources(loaded)]
-    data, output, strict = config.pop("data"), config.pop("output"), config.pop("strict")
-    if not isinstance(strict, bool) or not isinstance(config["figures"], bool):
-        raise ValueError(f"strict={strict!r}, figures={config['figures']!r}: true or false")
+    data, output = config.pop("data"), config.pop("output")
+    switches = {name: config[name] for name in ("strict", "verbose", "figures")}
+    if not all(isinstance(value, bool) for value in switches.values()):
+        raise ValueError(", ".join(f"{name}={value!r}" for name, value in switches.items()) + ": true or false")
+    strict, verbose = config.pop("strict"), config.pop("verbose")
     if not data:
         raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
     if unknown := set(config) - {field.name for field in fields(Options)}:
@@ -67,8 +70,11 @@ def _main(arguments: list[str]) -> int:
     folder = Path(output or Path(str(data)) / "analysis")
     result = analyze(str(data), **config)
     report = write(result, folder)
-    from analysis.report.terminal import print_table
+    from analysis.report.terminal import fit_reports, print_table
 
+    for verdict in result.verdicts if verbose else ():
+        for text in fit_reports(verdict):
+            print(text.rstrip(), end="\n\n")
     print_table(result)
     print(f"\nreport: {report}")
     return 3 if strict and result.disagrees else 0

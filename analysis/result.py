@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import tails, verdicts
+from analysis.answers import answers, not_tested
 from analysis.fits import Fit
 from analysis.points import Point, Variant
 from analysis.remedy import Remedy
@@ -78,17 +79,17 @@ class Result:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The verdict table: one row per claim and test."""
+        """The verdict table: one row per claim and test, with the test's own verdict and its answer in a sentence."""
         rows = []
         for verdict in self.verdicts:
-            for test in dict.fromkeys(j.fit.series.test for j in verdict.judged):
-                judged = [j for j in verdict.judged if j.fit.series.test == test]
+            for test, answer in self.answers(verdict).items():
+                judged = verdict.of_test(test)
                 worst = max(judged, key=lambda j: abs(j.fit.pull))
                 remedy = self.remedies.get(verdict.claim, {}).get(test)
                 rows.append(
                     {
                         "claim": verdict.claim,
-                        "verdict": verdict.verdict,
+                        "verdict": verdicts.worst(judged),
                         "test": test,
                         "series": len(judged),
                         "largest pull": worst.fit.pull,
@@ -100,6 +101,7 @@ class Result:
                         "tail-dominated": verdicts.without_tails(judged),
                         "reason": "",
                         "needs": remedy.text if remedy else "",
+                        "answer": answer,
                     }
                 )
             for entry in verdict.not_tested:
@@ -118,9 +120,24 @@ class Result:
                         "tail-dominated": tails.WORD if entry.reason.startswith(tails.WORD) else "",
                         "reason": entry.reason,
                         "needs": "",
+                        "answer": f"not tested: {entry.reason}",
                     }
                 )
         return pd.DataFrame(rows)
+
+    def answers(self, verdict: Verdict) -> dict[str, str]:
+        """The answer of each test of a claim that was judged, in a sentence, by name."""
+        return answers(verdict, self.remedies.get(verdict.claim, {}), self.options.alpha)
+
+    def sentences(self, verdict: Verdict) -> list[tuple[str, str]]:
+        """What there is to say of a claim: tests, and a sentence for each."""
+        refused = [(test, f"not tested: {reason}") for test, reason in not_tested(verdict.not_tested)]
+        return [*self.answers(verdict).items(), *refused]
+
+    def explained(self, verdict: Verdict) -> bool:
+        """Whether the sentences of its tests say why a claim has its verdict."""
+        blind = verdict.verdict in (verdicts.UNDERPOWERED, verdicts.NOT_TESTED)
+        return blind and verdict.diverged <= self.options.diverged and bool(self.sentences(verdict))
 
     @property
     def disagrees(self) -> bool:
@@ -191,6 +208,7 @@ def verdict_json(result: Result) -> dict[str, Any]:
                     }
                     for j in v.judged
                 ],
+                "answers": result.answers(v),
                 "not_tested": [
                     {"test": entry.test, "series": entry.name, "reason": entry.reason} for entry in v.not_tested
                 ],

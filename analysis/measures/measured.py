@@ -55,7 +55,8 @@ class Measure:
     undefined(point, reference): in words, why theory predicts nothing there; a claim leaves such points out, and is
     refused where it leaves out all. partner: a test that a claim with this one must have, too. any_widths: whether it
     is right where hidden layers differ in width; where it is not, such points are refused. quadratic: whether it is one
-    of quadratic models, which have no other tests.
+    of quadratic models, which have no other tests. says: what the judged coefficient is, in words with {name} and
+    {value}; if empty, those of the model.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Measure:
     quadratic: bool = False
     needs: Needs = _no_more
     undefined: Undefined = _no_more
+    says: str = ""
 
     def __call__(self, point: Point, *others: Point | Layers) -> Iterator[Measured]:
         """The components that the function measures, none where it is undefined. ValueError where the point lacks
@@ -157,6 +159,7 @@ def measure(
     quadratic: bool = False,
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
+    says: str = "",
 ) -> Callable[[Function], Measure]:
     """Register a function as the measure of this name, which `claim.tests` uses; the fields are those of `Measure`.
 
@@ -187,6 +190,7 @@ def measure(
             quadratic=quadratic,
             needs=needs,
             undefined=undefined,
+            says=says,
         )
         return MEASURES.add(record)
 

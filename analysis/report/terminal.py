@@ -1,9 +1,10 @@
 """The verdict table on a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from analysis.result import Result
+from analysis.verdicts import Verdict
 from simulate.settings import printable
 
 
@@ -21,8 +22,16 @@ def figures_of(row: Mapping[Any, Any]) -> tuple[str, str, str, str]:
     return pull, Q, share(row["visible deviation"]), share(row["asked"])
 
 
+def fit_reports(verdict: Verdict) -> Iterator[str]:
+    """The report of each fit of a claim: its line, then lsqfit's, with values, priors and error budget."""
+    for judged in verdict.judged:
+        fit = judged.fit
+        heading = f"{verdict.claim}: {fit.series.test}: {fit.series.name}: {judged.verdict}"
+        yield "\n".join(filter(None, [heading, fit.line(), fit.report()]))
+
+
 def print_table(result: Result) -> None:
-    """The verdicts, and one line per test."""
+    """The verdict of each test, then of each claim with what its tests have found, in sentences."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -45,13 +54,14 @@ def print_table(result: Result) -> None:
     else:
         console.print("no claim in these data sets; estimates only")
     for verdict in result.verdicts:
+        why = "" if result.explained(verdict) else f": {verdict.reason}"
         console.print(
-            f"[{styles[verdict.verdict]}]{escape(verdict.claim)}: {verdict.verdict}[/]: ", escape(verdict.reason)
+            f"[{styles[verdict.verdict]}]{escape(verdict.claim)}: {verdict.verdict}[/]{escape(printable(why))}"
         )
-    for row in result.table.to_dict("records"):
-        if row["series"] and row["tail-dominated"]:
-            console.print(escape(f"{row['claim']}: {row['test']}: {row['tail-dominated']}"))
-        if row["needs"]:
-            console.print(escape(printable(f"{row['claim']}: {row['test']}: {row['needs']}")), soft_wrap=True)
+        for test, sentence in result.sentences(verdict):
+            console.print(escape(printable(f"  {test}: {sentence}")), soft_wrap=True)
+        for row in result.table.to_dict("records"):
+            if row["claim"] == verdict.claim and row["series"] and row["tail-dominated"]:
+                console.print(escape(printable(f"  {row['test']}: {row['tail-dominated']}")))
     for line in (*result.notes, *result.provenance):
         console.print(escape(printable(line)))
