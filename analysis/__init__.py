@@ -3,6 +3,7 @@
     result = analysis.analyze("outputs/preactivations")
     result.table        # one row per claim and test
     result.estimates    # every estimate with its error and its theory
+    analysis.table("outputs/preactivations", "V", layers=[4, 8])     # one tensor, as a pandas frame
 
 `analysis.theory` stands alone: it needs numpy and scipy, and no data.
 """
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.pipeline import analyze
+    from analysis.tables import table
 
-__all__ = ["analyze"]
+__all__ = ["analyze", "table"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from analysis.pipeline import analyze
 
         return analyze
+    if name == "table":
+        from analysis.tables import table
+
+        return table
     raise AttributeError(name)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import configs
+from analysis import tables
 from analysis.pipeline import analyze, write
 from analysis.result import Options
 from configs import show
@@ -15,9 +16,12 @@ from simulate.store.files import StoreError
 PROGRAM = Program("analysis", "ng-analyze")
 USAGE = """usage: python -m analysis data=DIR [flags] [key=value ...]
 
-Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a sweep, or several sweeps).
+Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a sweep, or several sweeps); or with
+table= the numbers of one tensor.
 
-  output=DIR          where the report goes (DATA/analysis)
+  output=DIR          where the report goes (DATA/analysis); with table= a file .csv or .parquet
+  table=V             print any tensor, measured and predicted, by width, layer and component
+  layers=[4,8]        with table=: these layers
   alpha=0.01          family-wise false-alarm rate over all tests
   power=0.95          probability that the smallest visible deviation would be found
   prior_width=3.0     width of the priors of next orders in l/n, in units of the quantity
@@ -58,7 +62,7 @@ def _main(arguments: list[str]) -> int:
     config = configs.compose(flags.config_name or PROGRAM.module, flags.rest, flags.config_dir)
     loaded = plugins.load(config["plugins"], *configs.own_folders(flags.rest, flags.config_dir))
     config["plugins"] = [path for path, _ in plugins.sources(loaded)]
-    data, output = config.pop("data"), config.pop("output")
+    data, output, tensor, layers = (config.pop(name) for name in ("data", "output", "table", "layers"))
     switches = {name: config[name] for name in ("strict", "verbose", "figures")}
     if not all(isinstance(value, bool) for value in switches.values()):
         raise ValueError(", ".join(f"{name}={value!r}" for name, value in switches.items()) + ": true or false")
@@ -67,6 +71,12 @@ def _main(arguments: list[str]) -> int:
         raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
     if unknown := set(config) - {field.name for field in fields(Options)}:
         raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
+    if not (layers is None or (isinstance(layers, list) and all(type(layer) is int for layer in layers))):
+        raise ValueError(f"layers={layers!r}: a list of layers, as layers=[4,8], or null")
+    if tensor is not None:
+        return _table(str(data), str(tensor), layers, output)
+    if layers is not None:
+        raise ValueError(f"layers={layers!r}: goes with table=")
     folder = Path(output or Path(str(data)) / "analysis")
     result = analyze(str(data), **config)
     report = write(result, folder)
@@ -78,6 +88,18 @@ def _main(arguments: list[str]) -> int:
     print_table(result)
     print(f"\nreport: {report}")
     return 3 if strict and result.disagrees else 0
+
+
+def _table(data: str, tensor: str, layers: list[int] | None, output: str | None) -> int:
+    """Print the table of one tensor, and write it if there is an output."""
+    from analysis.report.terminal import print_estimates
+
+    frame = tables.table(data, tensor, layers)
+    print_estimates(frame)
+    if output is not None:
+        tables.write(frame, Path(output))
+        print(f"\ntable: {output}")
+    return 0
 
 
 def command() -> int:

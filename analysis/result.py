@@ -57,7 +57,7 @@ class Result:
 
     notes: lines about data sets that share networks. computed: what the networks were computed on, as
     `simulate.store.sets.DataSet.computed` has it, with the number of networks of all data sets. remedies: what the
-    tests of underpowered claims need, by claim and test.
+    tests of underpowered claims need, by claim and test. sets: the data sets.
     """
 
     claims: tuple[Claim, ...]
@@ -68,6 +68,7 @@ class Result:
     notes: tuple[str, ...] = ()
     computed: tuple[Mapping[str, Any], ...] = ()
     remedies: Mapping[str, Mapping[str, Remedy]] = field(default_factory=dict)
+    sets: tuple[DataSet, ...] = ()
 
     @property
     def provenance(self) -> tuple[str, ...]:

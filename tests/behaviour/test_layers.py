@@ -38,7 +38,7 @@ LAYERS = {
         "analysis.theory", "analysis.tails", "analysis.estimators", "analysis.models", "analysis.points",
         "analysis.measures", "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts",
         "analysis.remedy", "analysis.answers", "analysis.sequential", "analysis.growth", "analysis.estimates",
-        "analysis.result",
+        "analysis.tables", "analysis.result",
         "analysis.looks", "analysis.report", "analysis.pipeline", "analysis",
         "analysis.decide", "analysis.until", "analysis.__main__",
     ),
