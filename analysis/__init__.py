@@ -4,6 +4,7 @@
     result.table        # one row per claim and test
     result.estimates    # every estimate with its error and its theory
     analysis.posterior("outputs/a", noise=0.1)    # Bayesian inference with these networks (docs/bayes.md)
+    analysis.table("outputs/preactivations", "V", layers=[4, 8])     # one tensor, as a pandas frame
 
 `analysis.theory` stands alone: it needs numpy and scipy, and no data.
 """
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.inference import posterior
     from analysis.pipeline import analyze
+    from analysis.tables import table
 
-__all__ = ["analyze", "posterior"]
+__all__ = ["analyze", "posterior", "table"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,4 +29,8 @@ def __getattr__(name: str) -> Any:
         from analysis.inference import posterior
 
         return posterior
+    if name == "table":
+        from analysis.tables import table
+
+        return table
     raise AttributeError(name)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import configs
+from analysis import tables
 from analysis.pipeline import analyze, write
 from analysis.report import posterior as inference
 from analysis.result import Options
@@ -17,9 +18,12 @@ from simulate.store.sets import find
 PROGRAM = Program("analysis", "ng-analyze")
 USAGE = """usage: python -m analysis data=DIR [flags] [key=value ...]
 
-Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a sweep, or several sweeps).
+Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a sweep, or several sweeps); or with
+table= the numbers of one tensor.
 
-  output=DIR          where the report goes (DATA/analysis)
+  output=DIR          where the report goes (DATA/analysis); with table= a file .csv or .parquet
+  table=V             print any tensor, measured and predicted, by width, layer and component
+  layers=[4,8]        with table=: these layers
   alpha=0.01          family-wise false-alarm rate over all tests
   power=0.95          probability that the smallest visible deviation would be found
   prior_width=3.0     width of the priors of next orders in l/n, in units of the quantity
@@ -30,6 +34,7 @@ Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a 
   posterior.targets=FILE    targets of the first samples, .npy or .csv (those of the data set)
   posterior.weights=false   true: the log evidence of each network goes to posterior_weights.parquet
   strict=false        true: exit code 3 where a claim disagrees
+  verbose=false       true: the report of each fit with its priors and its error budget
   plugins=[my.py]     Python files that register further measures, observables, ... (docs/own_folder.md)
   --config-dir=DIR    a folder of one's own, where plugins are looked for too
   --cfg [KIND], --resolve, --package=KEY, --info [KIND], --config-name=NAME, -sc install=bash, --version
@@ -63,20 +68,31 @@ def _main(arguments: list[str]) -> int:
     config = configs.compose(flags.config_name or PROGRAM.module, flags.rest, flags.config_dir)
     loaded = plugins.load(config["plugins"], *configs.own_folders(flags.rest, flags.config_dir))
     config["plugins"] = [path for path, _ in plugins.sources(loaded)]
-    data, output, strict = config.pop("data"), config.pop("output"), config.pop("strict")
-    if not isinstance(strict, bool) or not isinstance(config["figures"], bool):
-        raise ValueError(f"strict={strict!r}, figures={config['figures']!r}: true or false")
+    data, output, tensor, layers = (config.pop(name) for name in ("data", "output", "table", "layers"))
+    switches = {name: config[name] for name in ("strict", "verbose", "figures")}
+    if not all(isinstance(value, bool) for value in switches.values()):
+        raise ValueError(", ".join(f"{name}={value!r}" for name, value in switches.items()) + ": true or false")
+    strict, verbose = config.pop("strict"), config.pop("verbose")
     wanted = inference.asked(config.pop("posterior"))
     if not data:
         raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
     if unknown := set(config) - {field.name for field in fields(Options)}:
         raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
+    if not (layers is None or (isinstance(layers, list) and all(type(layer) is int for layer in layers))):
+        raise ValueError(f"layers={layers!r}: a list of layers, as layers=[4,8], or null")
+    if tensor is not None:
+        return _table(str(data), str(tensor), layers, output)
+    if layers is not None:
+        raise ValueError(f"layers={layers!r}: goes with table=")
     folder = Path(output or Path(str(data)) / "analysis")
     posteriors = inference.infer(find(str(data)), wanted) if wanted else None
     result = analyze(str(data), **config)
     report = write(result, folder)
-    from analysis.report.terminal import print_table
+    from analysis.report.terminal import fit_reports, print_table
 
+    for verdict in result.verdicts if verbose else ():
+        for text in fit_reports(verdict):
+            print(text.rstrip(), end="\n\n")
     print_table(result)
     if wanted and posteriors:
         inference.print_posteriors(*posteriors)
@@ -84,6 +100,18 @@ def _main(arguments: list[str]) -> int:
             print(f"posterior: {path}")
     print(f"\nreport: {report}")
     return 3 if strict and result.disagrees else 0
+
+
+def _table(data: str, tensor: str, layers: list[int] | None, output: str | None) -> int:
+    """Print the table of one tensor, and write it if there is an output."""
+    from analysis.report.terminal import print_estimates
+
+    frame = tables.table(data, tensor, layers)
+    print_estimates(frame)
+    if output is not None:
+        tables.write(frame, Path(output))
+        print(f"\ntable: {output}")
+    return 0
 
 
 def command() -> int:

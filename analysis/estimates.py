@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.measures.measured import MEASURES, Measure
+from analysis.measures.measured import MEASURES, Layers, Measure
 from analysis.points import OUT_OF_RANGE, Point
 
 
@@ -24,38 +24,50 @@ def table(point: Point) -> Iterator[dict[str, Any]]:
     computed, one row for each layer of the tensor says why in `skipped`; in all other rows it is empty.
     """
     for measure in MEASURES.values():
-        if not _wanted(measure, point):
-            continue
-        made: set[int] = set()
-        try:
-            if any(True for _ in measure.lacks(point)):
+        if _wanted(measure, point):
+            yield from rows_of(measure, point)
+
+
+def rows_of(measure: Measure, point: Point, layers: Layers = None) -> Iterator[dict[str, Any]]:
+    """The rows of one measure, at these layers of those that are recorded or at all; none where the point lacks what
+    the measure needs."""
+    made: set[int] = set()
+    try:
+        if any(True for _ in measure.lacks(point)):
+            return
+        wanted = None if layers is None else [layer for layer in measure.layers(point) if layer in layers]
+        for m in () if wanted == [] else measure(point, wanted):
+            if wanted is not None and m.layer not in wanted:  # a measure of the last layer alone asks for none
                 continue
-            for m in measure(point, None):
-                made.add(m.layer)
-                errors, dominated = m.estimate.error, m.estimate.tail_dominated
-                for k, label in enumerate(m.samples):
-                    yield {
-                        "tensor": m.tensor,
-                        "layer": m.layer,
-                        "step": m.step,
-                        "width": point.n,
-                        "samples": label,
-                        "estimate": m.estimate.value[k],
-                        "error": np.nan if dominated[k] else errors[k],
-                        "tail_dominated": bool(dominated[k]),
-                        "theory": m.theory[k],
-                        "theory_next": np.nan if m.theory_next is None else m.theory_next[k],
-                        "skipped": "",
-                    }
-        except OUT_OF_RANGE as error:
-            yield from _skipped(measure, point, made, str(error))
+            made.add(m.layer)
+            errors, dominated = m.estimate.error, m.estimate.tail_dominated
+            for k, label in enumerate(m.samples):
+                yield {
+                    "tensor": m.tensor,
+                    "layer": m.layer,
+                    "step": m.step,
+                    "width": point.n,
+                    "samples": label,
+                    "estimate": m.estimate.value[k],
+                    "error": np.nan if dominated[k] else errors[k],
+                    "tail_dominated": bool(dominated[k]),
+                    "theory": m.theory[k],
+                    "theory_next": np.nan if m.theory_next is None else m.theory_next[k],
+                    "skipped": "",
+                }
+    except OUT_OF_RANGE as error:
+        yield from _skipped(measure, point, made, str(error), layers)
 
 
-def _skipped(measure: Measure, point: Point, made: set[int], reason: str) -> Iterator[dict[str, Any]]:
+def _skipped(
+    measure: Measure, point: Point, made: set[int], reason: str, layers: Layers = None
+) -> Iterator[dict[str, Any]]:
     """A row for each tensor of a measure and each layer that is not made."""
     numbers = dict.fromkeys(("estimate", "error", "theory", "theory_next"), np.nan)
     for tensor in measure.symbols:
         for layer in measure.layers(point):
+            if layers is not None and layer not in layers:
+                continue
             if layer not in made:
                 yield {
                     "tensor": tensor,

@@ -1,5 +1,6 @@
 """Fits of scaling in 1/n and L/n with lsqfit, by the models of `analysis.models`."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,8 @@ ROUNDING = 1e-8
 @dataclass(frozen=True)
 class Fit:
     """One fit. coefficient, error: those that are judged. chi2, dof, Q: the quality of the fit. curve(n, l): mean and
-    standard deviation of the fitted function."""
+    standard deviation of the fitted function. report(): lsqfit's report with values, priors and the error budget of c;
+    empty where nothing was fitted."""
 
     series: Series
     coefficient: float
@@ -26,6 +28,7 @@ class Fit:
     dof: int
     Q: float
     curve: Callable[[Array, Array], tuple[Array, Array]]
+    report: Callable[[], str] = str
 
     @property
     def pull(self) -> float:
@@ -78,7 +81,13 @@ def fit(series: Series, prior_width: float) -> Fit:
         out = value(result.p, np.asarray(n, dtype=float), np.asarray(layers, dtype=float))
         return origin + unit * gvar.mean(out), unit * gvar.sdev(out)
 
-    return Fit(series, unit * coefficient, unit * error, result.chi2, result.dof, result.Q, curve)
+    def report() -> str:
+        # The data, whose covariance may be one block, count as one source of error, and each prior as one.
+        digits = max(2, 1 - math.floor(math.log10(error)))  # two that count of the whole error
+        budget = gvar.fmt_errorbudget({"c": result.p["c"]}, {"data": y, **prior}, ndecimal=digits, percent=False)
+        return f"In units of {unit:.6g}, from {origin:.6g} on:\n{result.format(maxline=True)}\n{budget}"
+
+    return Fit(series, unit * coefficient, unit * error, result.chi2, result.dof, result.Q, curve, report)
 
 
 def _check(series: Series) -> None:

@@ -194,13 +194,15 @@ class Model:
     """build(series, prior width) returns (prior, curve), in which the judged coefficient is called c; None stands for a
     statement that is exact at every width and is judged by its largest deviation, without a fit. joint: whether one
     series runs over all layers, instead of one series a layer. logarithmic: whether values are logarithms, with a free
-    constant among the parameters. expands: whether it is an expansion in 1/n."""
+    constant among the parameters. expands: whether it is an expansion in 1/n. says: what the judged coefficient is, in
+    words with {name}, that of the series, and {value}; and {asked}, the tolerance, where there is no fit."""
 
     name: str
     build: Build | None
     joint: bool = False
     logarithmic: bool = False
     expands: bool = True
+    says: str = "{name} is {value}"
 
     @property
     def fewest_widths(self) -> int:
@@ -210,14 +212,14 @@ class Model:
 
 MODELS: Registry[Model] = Registry("fit model", rows=False)
 for model in (
-    Model("powers", _powers),
-    Model("exponent", _exponent, logarithmic=True),
-    Model("network_exponent", _network_exponent, logarithmic=True),
-    Model("collapse", _collapse, joint=True),
-    Model("asymptote", _asymptote, joint=True),
-    Model("power_law", _power_law, joint=True, logarithmic=True),
-    Model("exponential", _exponential, joint=True, logarithmic=True),
-    Model("constant", _constant, expands=False),
-    Model("tolerance", None, expands=False),
+    Model("powers", _powers, says="{name} tends to {value} at infinite width"),
+    Model("exponent", _exponent, logarithmic=True, says="{name} goes as -p log n with p = {value}"),
+    Model("network_exponent", _network_exponent, logarithmic=True, says="{name} goes as -p log n with p = {value}"),
+    Model("collapse", _collapse, joint=True, says="{name} tends to {value} at small l/n"),
+    Model("asymptote", _asymptote, joint=True, says="{name} tends to {value} at infinite width, then depth"),
+    Model("power_law", _power_law, joint=True, logarithmic=True, says="{name} goes as -p log l with p = {value}"),
+    Model("exponential", _exponential, joint=True, logarithmic=True, says="{name} goes as -p l with p = {value}"),
+    Model("constant", _constant, expands=False, says="{name} is {value} at every width"),
+    Model("tolerance", None, expands=False, says="{name} is at most {value}, where {asked} is allowed"),
 ):
     MODELS.add(model)

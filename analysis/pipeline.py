@@ -16,11 +16,12 @@ from analysis.points import OUT_OF_RANGE, Point, variants
 from analysis.remedy import remedies
 from analysis.result import Claim, Options, Result, computations, verdict_json
 from analysis.series import NotTested, judgeable, series
+from analysis.tables import sets_of
 from analysis.visits import tasks_of, visit_all
 from simulate import plugins as plugin_files
 from simulate.store.copies import merged
 from simulate.store.files import StoreError
-from simulate.store.sets import DataSet, find
+from simulate.store.sets import DataSet
 
 
 def gather(sets: Sequence[DataSet]) -> list[Claim]:
@@ -123,7 +124,9 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
             verdict = replace(verdict, judged=tuple(in_the_end))
         needs[claim.name] = remedies(verdict, claim.points, options.prior_width)
     computed = tuple(computations(sets))
-    return Result(tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed, needs)
+    return Result(
+        tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed, needs, tuple(sets)
+    )
 
 
 def write(result: Result, folder: Path) -> Path:
@@ -143,26 +146,6 @@ def write(result: Result, folder: Path) -> Path:
     return path
 
 
-def _check_plugins(sets: Sequence[DataSet]) -> None:
-    """StoreError where a data set was made with a plugin that this process has not loaded, without which its rows mean
-    nothing."""
-    for data in sets:
-        if unmet := plugin_files.unmet(data.settings):
-            raise StoreError(f"{data.path}: made with {unmet}")
-
-
-def _sets(data: Any) -> list[DataSet]:
-    if isinstance(data, DataSet):
-        return [data]
-    if isinstance(data, str | Path):
-        return find(data)
-    if isinstance(data, list | tuple):
-        return [found for entry in data for found in _sets(entry)]
-    raise ValueError(
-        f"data={data!r:.80}: a folder, a data set, or a list of them, as analyze('outputs/preactivations')"
-    )
-
-
 def analyze(
     data: str | Path | DataSet | Sequence[str | Path | DataSet],
     output: str | Path | None = None,
@@ -179,9 +162,7 @@ def analyze(
     """
     plugin_files.load(plugins, config_dir)
     checked = Options(**options, plugins=plugin_files.loaded())
-    sets = _sets(data)
-    _check_plugins(sets)
-    result = judge_sets(sets, checked)
+    result = judge_sets(sets_of(data), checked)
     if output is not None:
         write(result, Path(output))
     return result

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import tails, verdicts
+from analysis.answers import answers, not_tested
 from analysis.fits import Fit
 from analysis.points import Point, Variant
 from analysis.remedy import Remedy
@@ -59,7 +60,7 @@ class Result:
 
     notes: lines about data sets that share networks. computed: what the networks were computed on, as
     `simulate.store.sets.DataSet.computed` has it, with the number of networks of all data sets. remedies: what the
-    tests of underpowered claims need, by claim and test.
+    tests of underpowered claims need, by claim and test. sets: the data sets.
     """
 
     claims: tuple[Claim, ...]
@@ -70,6 +71,7 @@ class Result:
     notes: tuple[str, ...] = ()
     computed: tuple[Mapping[str, Any], ...] = ()
     remedies: Mapping[str, Mapping[str, Remedy]] = field(default_factory=dict)
+    sets: tuple[DataSet, ...] = ()
 
     @property
     def provenance(self) -> tuple[str, ...]:
@@ -81,17 +83,17 @@ class Result:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The verdict table: one row per claim and test."""
+        """The verdict table: one row per claim and test, with the test's own verdict and its answer in a sentence."""
         rows = []
         for verdict in self.verdicts:
-            for test in dict.fromkeys(j.fit.series.test for j in verdict.judged):
-                judged = [j for j in verdict.judged if j.fit.series.test == test]
+            for test, answer in self.answers(verdict).items():
+                judged = verdict.of_test(test)
                 worst = max(judged, key=lambda j: abs(j.fit.pull))
                 remedy = self.remedies.get(verdict.claim, {}).get(test)
                 rows.append(
                     {
                         "claim": verdict.claim,
-                        "verdict": verdict.verdict,
+                        "verdict": verdicts.worst(judged),
                         "test": test,
                         "series": len(judged),
                         "largest pull": worst.fit.pull,
@@ -103,6 +105,7 @@ class Result:
                         "tail-dominated": verdicts.without_tails(judged),
                         "reason": "",
                         "needs": remedy.text if remedy else "",
+                        "answer": answer,
                     }
                 )
             for entry in verdict.not_tested:
@@ -121,9 +124,24 @@ class Result:
                         "tail-dominated": tails.WORD if entry.reason.startswith(tails.WORD) else "",
                         "reason": entry.reason,
                         "needs": "",
+                        "answer": f"not tested: {entry.reason}",
                     }
                 )
         return pd.DataFrame(rows)
+
+    def answers(self, verdict: Verdict) -> dict[str, str]:
+        """The answer of each test of a claim that was judged, in a sentence, by name."""
+        return answers(verdict, self.remedies.get(verdict.claim, {}), self.options.alpha)
+
+    def sentences(self, verdict: Verdict) -> list[tuple[str, str]]:
+        """What there is to say of a claim: tests, and a sentence for each."""
+        refused = [(test, f"not tested: {reason}") for test, reason in not_tested(verdict.not_tested)]
+        return [*self.answers(verdict).items(), *refused]
+
+    def explained(self, verdict: Verdict) -> bool:
+        """Whether the sentences of its tests say why a claim has its verdict."""
+        blind = verdict.verdict in (verdicts.UNDERPOWERED, verdicts.NOT_TESTED)
+        return blind and verdict.diverged <= self.options.diverged and bool(self.sentences(verdict))
 
     @property
     def disagrees(self) -> bool:
@@ -194,6 +212,7 @@ def verdict_json(result: Result) -> dict[str, Any]:
                     }
                     for j in v.judged
                 ],
+                "answers": result.answers(v),
                 "not_tested": [
                     {"test": entry.test, "series": entry.name, "reason": entry.reason} for entry in v.not_tested
                 ],

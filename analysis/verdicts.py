@@ -23,13 +23,15 @@ AGREES, DISAGREES, UNDERPOWERED, NOT_TESTED = "agrees", "disagrees", "underpower
 @dataclass(frozen=True)
 class Judged:
     """One fit and its p-values, corrected for all tests of the analysis. visible: the smallest relative deviation that
-    would be found with the stated power at the strictest level of Holm's procedure."""
+    would be found with the stated power at the strictest level of Holm's procedure. bound: the largest one that the
+    data do not exclude at this level."""
 
     fit: Fit
     p_pull: float
     p_fit: float
     rejected: bool
     visible: float
+    bound: float
 
     @property
     def verdict(self) -> str:
@@ -51,9 +53,19 @@ class Verdict:
     diverged: float
     not_tested: tuple[NotTested, ...] = ()
 
+    def of_test(self, test: str) -> list[Judged]:
+        """The series of a test."""
+        return [judged for judged in self.judged if judged.fit.series.test == test]
+
     def visible(self, test: str) -> float:
         """The smallest deviation visible in every series of a test."""
-        return max(j.visible for j in self.judged if j.fit.series.test == test)
+        return max(judged.visible for judged in self.of_test(test))
+
+
+def worst(judged: Sequence[Judged]) -> str:
+    """The verdict of series together: disagrees if one does, else underpowered if one is, else agrees."""
+    words = {entry.verdict for entry in judged}
+    return next(word for word in (DISAGREES, UNDERPOWERED, AGREES) if word in words)
 
 
 def holm(p: Array, alpha: float) -> NDArray[np.bool_]:
@@ -82,11 +94,13 @@ def judge(
         of_pull, of_fit = np.array(levels).T
         by_pull, by_fit = p_pull < of_pull, p_fit < of_fit
     rejected = np.logical_or(by_pull, by_fit)
-    reach = [student.isf(a / 2, f.series.dof) + norm.isf(1 - power) for a, f in zip(of_pull, fits, strict=True)]
-    return [
-        Judged(f, float(a), float(b), bool(r), float(k * f.error / f.series.scale))
-        for f, a, b, r, k in zip(fits, p_pull, p_fit, rejected, reach, strict=True)
-    ]
+    reach = [student.isf(a / 2, f.series.dof) for a, f in zip(of_pull, fits, strict=True)]
+    out = []
+    for f, a, b, r, k in zip(fits, p_pull, p_fit, rejected, reach, strict=True):
+        unit = f.error / f.series.scale
+        visible, bound = (k + norm.isf(1 - power)) * unit, (k + abs(f.pull)) * unit
+        out.append(Judged(f, float(a), float(b), bool(r), float(visible), float(bound)))
+    return out
 
 
 def without_tails(judged: Sequence[Judged]) -> str:

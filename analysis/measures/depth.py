@@ -226,9 +226,17 @@ def slope_of(measure: Measure) -> Measure:
         if _coefficient_known(point) and _coefficient(point, tensor) is None:
             yield f"activation={point.activation}: its universality class predicts no growth of {tensor}"
 
-    return _derived(
+    derived = _derived(
         measure, measured, f"{measure.name}_slope", {f"{tensor} slope": f"{symbol} slope"}, "asymptote", undefined
     )
+    return replace(derived, says=f"{_over_unit(tensor)} grows as {{value}} l/n ({{name}})")
+
+
+def _over_unit(tensor: str) -> str:
+    """V/(n K^2): a tensor over n and the powers of K and Theta that are its unit."""
+    powers = zip(("K", "Theta"), theory.UNITS[tensor], strict=True)
+    unit = [letter if power == 1 else f"{letter}^{power}" for letter, power in powers if power]
+    return f"{tensor}/({' '.join(['n', *unit])})"
 
 
 def exponent_of(measure: Measure) -> Measure:

@@ -57,7 +57,8 @@ class Measure:
     is right where hidden layers differ in width; where it is not, such points are refused. quadratic: whether it is one
     of quadratic models, which have no other tests. residual: whether it is known for networks with skips. below:
     prefixes of what it reads at the layer below as well, where a skip leads to its layer; None where it is not known at
-    such a layer. orthogonal: whether it is known for orthogonal weights.
+    such a layer. orthogonal: whether it is known for orthogonal weights. says: what the judged coefficient is, in words
+    with {name} and {value}; if empty, those of the model.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Measure:
     orthogonal: bool = False
     needs: Needs = _no_more
     undefined: Undefined = _no_more
+    says: str = ""
 
     def __call__(self, point: Point, *others: Point | Layers) -> Iterator[Measured]:
         """The components that the function measures, none where it is undefined. ValueError where the point lacks
@@ -181,6 +183,7 @@ def measure(
     orthogonal: bool = False,
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
+    says: str = "",
 ) -> Callable[[Function], Measure]:
     """Register a function as the measure of this name, which `claim.tests` uses; the fields are those of `Measure`.
 
@@ -214,6 +217,7 @@ def measure(
             orthogonal=orthogonal,
             needs=needs,
             undefined=undefined,
+            says=says,
         )
         return MEASURES.add(record)
 

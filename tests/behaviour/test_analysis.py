@@ -56,6 +56,22 @@ def test_verdicts_json(report: Path) -> None:
             assert test["visible_deviation"] > 3 * test["error"] / test["scale"]
 
 
+def test_each_test_has_its_own_verdict_and_a_sentence(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A test that sees what it asks agrees, whatever the others of its claim do; `verbose` reports each fit."""
+    assert main([f"data={data}/preactivations", "figures=false", f"output={data}/verbose", "verbose=true"]) == 0
+    shown = capsys.readouterr().out
+    (claim,) = json.loads((data / "verbose" / "verdicts.json").read_text())["claims"]
+    for test, sentence in claim["answers"].items():
+        assert f"  {test}: {sentence}" in shown
+        words = {entry["verdict"] for entry in claim["tests"] if entry["test"] == test}
+        (row,) = (line for line in shown.splitlines() if re.search(rf"│ {test} +│", line))
+        assert ("agrees" in row) == (words == {"agrees"}), row
+        assert sentence in (data / "verbose" / "report.html").read_text().replace("&#39;", "'")
+    assert shown.count("Partial Errors:") == shown.count("Least Squares Fit:") == len(claim["tests"])
+    assert main([f"data={data}/preactivations", "figures=false", f"output={data}/verbose"]) == 0
+    assert "Partial Errors:" not in capsys.readouterr().out, "the control"
+
+
 def test_estimates_parquet(report: Path) -> None:
     table = pd.read_parquet(report / "estimates.parquet")
     assert {"tensor", "layer", "width", "samples", "estimate", "error", "theory", "theory_next"} <= set(table.columns)
