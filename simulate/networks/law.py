@@ -22,7 +22,8 @@ from simulate.settings import Settings
 
 @dataclass(frozen=True)
 class Drawn:
-    """One drawn layer, z = C xi, with the arrays that the backward pass needs."""
+    """One drawn layer, z = C xi, and gamma times z of the layer below where a skip leads to it, with the arrays that
+    the backward pass needs."""
 
     g: Tensor  # (M, D, D) float64, the conditional kernel
     C: Tensor  # (M, D, D) float64, C C^T = g, lower triangular
@@ -34,13 +35,13 @@ class Drawn:
 def sample(
     settings: Settings, x: Tensor, stream: Stream, s: Function, last: bool, z_of: Container[int]
 ) -> Iterator[Drawn]:
-    """Draw layers 1, ..., L one after the other, docs/theory.md (10.1) and (10.2).
+    """Draw layers 1, ..., L one after the other, docs/theory.md (10.1) and (10.2); with skips docs/theory.md (11.9).
 
     x: (D, n_0). last: whether xi and z of layer L are drawn, too. z_of: hidden layers whose z is kept; the others hold
     s in its place, which saves an array per layer.
     """
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
-    g, empty = kernel(x[None], C_b, C_W).expand(stream.M, -1, -1), x[:0]
+    g, empty, skips, z = kernel(x[None], C_b, C_W).expand(stream.M, -1, -1), x[:0], settings.network.skips, x[:0]
     for layer, n in enumerate(settings.network.sizes(x.shape[1])[1:], start=1):
         C = factor(g)
         top = layer == settings.network.depth
@@ -48,14 +49,14 @@ def sample(
             yield Drawn(g, C, empty, empty, empty)
             return
         xi = stream.normal(streams.WEIGHTS, layer, len(x), n)
-        z = mix(C, xi)
+        below, z = z, mix(C, xi)
+        if skips and skips[layer - 1]:
+            z.add_(below, alpha=skips[layer - 1])
         if top:
             yield Drawn(g, C, xi, z, empty)
             return
         activations = s(z)
-        if layer not in z_of:
-            z = activations
-        yield Drawn(g, C, xi, z, activations)
+        yield Drawn(g, C, xi, z if layer in z_of else activations, activations)
         g = kernel(activations, C_b, C_W)
 
 
@@ -81,7 +82,8 @@ def ntk(
     The forward pass has revealed the weights of a layer (its bias as one more column) only along the directions Q of
     its inputs, as xi. Vectors U that are pulled back through them get Q^T xi U from the known part and, orthogonal to
     Q, Gaussians of covariance U^T U from the unknown part. Fresh weights instead would be wrong at order 1/n. Vectors
-    of all layers in `at` are pulled back together, since they meet the same weights.
+    of all layers in `at` are pulled back together, since they meet the same weights. A skip multiplies known vectors
+    and reveals nothing of the weights, docs/theory.md (11.9).
     """
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     lambda_b, lambda_W = settings.dynamics.lambda_b, settings.dynamics.lambda_W
@@ -110,13 +112,20 @@ def ntk(
         if layer == 1:
             break
         below = layers[layer - 2]
-        slopes = slope(below.z, below.s)
+        slopes, own = slope(below.z, below.s), u
+        gamma = settings.network.skips[layer - 1] if settings.network.skips else 0.0
         if layer not in at:  # all rows belong to outputs above, with one row a sample
             u = _pull_back(u, square, above, below.s, C_b, C_W, layer, stream, slopes)
+            if gamma:
+                u.add_(own, alpha=gamma)
             continue
         u = _pull_back(u, square, above, below.s, C_b, C_W, layer, stream, torch.ones_like(slopes[:, :1]))
         parts = [u[:, :split].unflatten(1, (-1, D)).mul_(slopes[:, None])] if begun else []
         parts.append(u[:, split:, None] * slopes[:, None])
+        if gamma:
+            parts[-1].add_(own[:, split:, None], alpha=gamma)
+            if begun:
+                parts[0].add_(own[:, :split].unflatten(1, (-1, D)), alpha=gamma)
         begun.append(layer)
         u = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).flatten(1, 2)
     return H

@@ -40,8 +40,6 @@ def read_ensemble(
         heavy.append(f"dynamics={dynamics.name}")
     if network.meta is not None:
         heavy.append("network=quadratic")
-    if network.skip:
-        heavy.append(f"network.skip={network.skip}")
     if initialization.weights != "gaussian":
         heavy.append(f"initialization={initialization.weights}")
     if sampler == "law" and heavy:

@@ -4,15 +4,18 @@ Seeds are fixed, false-alarm rates are stated, and each check has a negative con
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm
 
 from analysis import claims, estimators, theory
 from analysis.estimators import Estimate
 from analysis.points import Point
 from analysis.theory import residual
+from simulate.networks import law
 from simulate.store.sets import DataSet
 
 FALSE_ALARM = 1e-4  # of each test in this file; its statistics share it (Bonferroni)
@@ -31,12 +34,14 @@ def measured(point: Point, name: str, layers: list[int]) -> list[tuple[Estimate,
     return [(m.estimate, float(m.theory[0])) for m in claims.tests()[name](point, layers)]
 
 
-def test_linear_networks_have_the_exact_vertex(run: Callable[..., DataSet]) -> None:
+@pytest.mark.parametrize("sampler", ["dense", "law"])
+def test_linear_networks_have_the_exact_vertex(sampler: str, run: Callable[..., DataSet]) -> None:
     """V = n K^2 ((1 + 2 (1 - gamma^4)/n)^(l-1) - 1) at every n, docs/theory.md (11.7), by the estimator of
     docs/theory.md (11.10) at the layers to which a skip leads and by n Var g at the last layer, with false-alarm rate
     1e-4. Negative control: n Var g at a layer to which a skip leads is off."""
     n, networks = 8, 10_000
-    point = residual_point(run, "activation=linear", f"network.width={n}", f"ensemble.networks={networks}")
+    overrides = [f"network.width={n}", f"ensemble.networks={networks}", f"ensemble.sampler={sampler}"]
+    point = residual_point(run, "activation=linear", *overrides)
     limit = norm.isf(FALSE_ALARM / (2 * 4))
     K, C_W = float(point.flow(True).K[0, 0, 0]), 1 - SKIP**2
     growth = (1 + 2 * (1 - SKIP**4) / n) ** np.arange(5)
@@ -54,7 +59,7 @@ def test_towers_are_seen(run: Callable[..., DataSet], monkeypatch: pytest.Monkey
     """V of ReLU networks at layers 3, 4 and 5 is that of docs/theory.md (11.5), up to the next order of 1/n,
     which two widths take off, with false-alarm rate 1e-4. Negative control: V without the towers is rejected."""
     points = [
-        residual_point(run, "activation=relu", f"network.width={n}", "ensemble.networks=12000", f"ensemble.seed={n}")
+        residual_point(run, "activation=relu", f"network.width={n}", "ensemble.networks=40000", f"ensemble.seed={n}")
         for n in (32, 64)
     ]
     narrow, wide = (measured(point, "V", [3, 4, 5]) for point in points)
@@ -72,3 +77,47 @@ def test_towers_are_seen(run: Callable[..., DataSet], monkeypatch: pytest.Monkey
     monkeypatch.setattr(residual.State, "tower", lambda state, name: np.zeros(state.count))
     without = residual.order_n(theory.activation("relu"), K, Theta, steps)["V"][2:]
     assert np.abs(pulls(without.tolist())).max() > limit
+
+
+def compared(data: DataSet) -> np.ndarray:
+    """(M, 28): moments of g, z and H of two inputs and two outputs, to fourth order, at the last layer and at
+    layer 3, to which a skip leads."""
+    g, m2, m4, m3 = (data.read(prefix)[:, 0].astype(float) for prefix in ("g", "m2", "m4", "m3"))
+    z, H = (data.read(prefix)[:, 0].astype(float) for prefix in ("z", "H"))
+    names = data.layout.names(data.family("H"))
+    places = [names.index(name) for name in ("H_0_0_0_0", "H_0_0_0_1", "H_0_1_0_1")]
+    h, lower = H[:, 1][:, places], H[:, 0][:, places]
+    first, last = z[:, 1, :1], z[:, 1, 2:3]
+    out = [g[:, 1], g[:, 1] ** 2, m2[:, 0], m3[:, 0, :1], m4[:, 0, :1], m2[:, 0] ** 2]
+    out += [h, h**2, lower, lower**2, g[:, 1, :1] * h[:, :1], first**2 * h[:, :1], first * last * h[:, 2:]]
+    return np.concatenate(out, axis=1)
+
+
+@pytest.mark.parametrize(("activation", "n"), [("tanh", 8), ("relu", 8), ("relu", 16)])
+def test_dense_and_law_are_one_law(
+    activation: str, n: int, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The law sampler with skips of docs/theory.md (11.9) agrees with dense networks in 28 statistics of z, g and H,
+    with false-alarm rate 1e-4. Negative control: a backward pass whose weights are drawn again."""
+    case = ["network=residual", f"network.skip={SKIP}", "network.depth=4", "network.outputs=2", f"network.width={n}",
+            "inputs=sphere", "inputs.count=2", "inputs.dimension=3", "observables.record=[kernel,moments,outputs,ntk]",
+            "observables.layers=[3,4]", "observables.output_layers=[3,4]", "initialization=gaussian",
+            "initialization.C_b=0.1", "initialization.C_W=1.2", f"activation={activation}",
+            "dynamics.lambda_b=[0.5,0.2,0.7,0.4]", "ensemble.networks=30000"]  # fmt: skip
+    dense = compared(run(*case, "ensemble.sampler=dense"))
+
+    def largest() -> float:
+        other = compared(run(*case, "ensemble.sampler=law"))
+        error = np.sqrt(dense.var(axis=0) / len(dense) + other.var(axis=0) / len(other))
+        return float(np.abs((dense.mean(axis=0) - other.mean(axis=0)) / error).max())
+
+    limit = norm.isf(FALSE_ALARM / (2 * dense.shape[1]))
+    assert largest() < limit
+    if activation == "tanh":
+        pull_back = law._pull_back
+        monkeypatch.setattr(
+            law, "_pull_back", lambda u, square, above, s, C_b, C_W, layer, stream, slopes: pull_back(
+                u, square, replace(above, xi=torch.randn_like(above.xi)), s, C_b, C_W, layer, stream, slopes
+            )
+        )  # fmt: skip
+        assert largest() > limit

@@ -142,7 +142,6 @@ def test_no_skip_is_the_plain_network(tmp_path: Path) -> None:
         (["network.skip=[0.5]"], r"network.skip=\[0.5\]: a number >= 0, or a list of 2"),
         (["network.skip=0.5", "network.width=[5,6,5]"], "network.skip=0.5: 0, or one network.width in all"),
         (["network.skip=0.5", "network.depth=2", "network.width=5"], "network.skip=0.5: 0 at network.depth below 3"),
-        (["ensemble.sampler=law"], r"network.skip=\(0.5, 0.3\) needs the weights: choose auto or dense"),
         (["network.skip=1", "initialization=critical"], "skip=1: a number from 0 to below 1"),
         (["initialization=critical"], "no one critical point for network.skip"),
         *(([f"observables.record=[{name}]"], f"{name} is that of networks without skips")
