@@ -24,6 +24,8 @@ EXPERIMENTS = {
     "representation_coefficients": [NARROW],
     "general_differentials": [NARROW],
     "quadratic_model": [],
+    "residual": [NARROW],
+    "orthogonal": [NARROW],
 }
 
 
