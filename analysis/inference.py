@@ -157,7 +157,10 @@ def kernels_of(point: Point) -> Kernels:
 
 def check(point: Point, targets: Array, noise: float) -> None:
     """ValueError for a noise that is no variance, and for none where weights have no finite variance, docs/theory.md
-    (16.5)."""
+    (16.5); and for networks whose neurons are not independent and alike given g."""
+    if not point.plain:
+        given = f"network.skip={point.settings['network']['skip']}, initialization={point.weights}"
+        raise ValueError(f"{given}: inference is known for networks without skips and with Gaussian weights")
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise={noise!r}: a variance, zero or larger")
     fewest = len(targets) + targets.shape[1]

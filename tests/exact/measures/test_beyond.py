@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import claims
+from analysis.inference import check
 from analysis.measures.given_below import pair_means, pair_products
 from tests.exact.measures.rows import Rows, inputs_of, rows
 
@@ -72,6 +73,10 @@ def test_theory_of_other_networks_is_refused() -> None:
         point.flow(True)
     with pytest.raises(ValueError, match=r"network.skip=0.5: this theory is known for networks without skips"):
         point.network(point.samples[0])
+    for other in (point, data("initialization=orthogonal", "initialization.C_b=0.1", skip=0).point):
+        with pytest.raises(ValueError, match="inference is known for networks without skips and with Gaussian"):
+            check(other, np.ones((1, 1)), 0.1)
+    check(data(skip=0).point, np.ones((1, 1)), 0.1)
     single = data().point
     last = single.flow(True)
     assert last.V is not None
