@@ -12,7 +12,15 @@ import numpy as np
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
-from analysis.measures.bayesian_controlled import Controls, controlled, inferable, one_output, predicted, targets_of
+from analysis.measures.bayesian_controlled import (
+    Controls,
+    controlled,
+    inferable,
+    one_output,
+    predicted,
+    rows_of,
+    with_targets,
+)
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.points import Point
 
@@ -53,7 +61,7 @@ def evidence(point: Point, layers: Layers) -> Iterator[Measured]:
 def mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times the mean of each output at each sample less that of infinite width, docs/theory.md (16.10)."""
     want = predicted(point).mean1.T
-    told = targets_of(point).any(axis=0)
+    told = with_targets(point)
     places = [(k, place) for k, place in enumerate(np.ndindex(want.shape)) if told[place[0]]]
     estimate = controlled(point).mean.chosen([k for k, _ in places])
     values = np.array([want[place] for _, place in places])
@@ -86,8 +94,8 @@ def covariance(point: Point, layers: Layers) -> Iterator[Measured]:
 )
 def correlation(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times the covariance of two outputs, which infinite width does not have, docs/theory.md (16.11)."""
-    told = targets_of(point).any(axis=0)
-    yield _covariances(point, "between outputs", lambda i, b, j, c: i < j and bool(told[i] and told[j]))
+    told = with_targets(point)
+    yield _covariances(point, "between outputs", lambda i, b, j, c: i < j and told[i] and told[j])
 
 
 def _covariances(point: Point, tensor: str, chosen: Callable[[int, int, int, int], bool]) -> Measured:
@@ -117,27 +125,28 @@ def kernel(point: Point, layers: Layers) -> Iterator[Measured]:
 
 @measure(
     "posterior_controls",
-    symbol={"Y": r"$\mathrm{E}\,Y$", "Y Y - C/n": r"$\mathrm{E}(YY-C/n)$"},
+    symbol={"m": r"$\mathrm{E}\,m$", "Y": r"$\mathrm{E}\,Y$", "Y Y - C/n": r"$\mathrm{E}(YY-C/n)$"},
     model="constant",
     families=("g", "c"),
     needs=inferable,
     any_widths=True,
 )
 def means_of_controls(point: Point, layers: Layers) -> Iterator[Measured]:
-    """The means of Y(l) and of Y(l)Y(L) - C(l,L)/n, docs/theory.md (16.6), which are zero at every width, in standard
-    deviations of Y of one network."""
+    """The means of Y(l), of Y(l)Y(L) - C(l,L)/n and of m(l), docs/theory.md (16.6), which are zero at every width, in
+    standard deviations of Y of one network."""
     pairs, controls = point.columns("g"), Controls.of(point)
-    x = controls.all([point.read("c", layer) for layer in range(2, point.depth + 1)])
+    x = controls.all(*rows_of(point))
     start = 0
     for layer in range(2, point.depth + 1):
         p = len(pairs)
         top = layer == point.depth
         every = itertools.product(range(p), repeat=2)
         both = list(itertools.combinations_with_replacement(range(p), 2) if top else every)
-        for tensor, labels in (
-            ("Y", [label_of(pair) for pair in pairs]),
-            ("Y Y - C/n", [label_of(pairs[a], pairs[b]) for a, b in both]),
-        ):
+        parts = [("Y", [label_of(pair) for pair in pairs])]
+        parts.append(("Y Y - C/n", [label_of(pairs[a], pairs[b]) for a, b in both]))
+        if layer > 2:
+            parts.append(("m", [label_of(pair) for pair in pairs]))
+        for tensor, labels in parts:
             values = x[:, start : start + len(labels)]
             start += len(labels)
             zero = np.zeros(len(labels))

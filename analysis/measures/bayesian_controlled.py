@@ -16,6 +16,7 @@ from analysis import theory
 from analysis.estimators import Array, Estimate
 from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.theory.bayes import Given
+from analysis.theory.conditional import next_mean
 from analysis.theory.vertex import ExactVertex, exact_vertex
 from analysis.weights import Kernels, Weights, jackknife, mixture, processes
 
@@ -45,6 +46,11 @@ def targets_of(point: Point) -> Array:
     return np.asarray(y[:train])
 
 
+def with_targets(point: Point) -> list[bool]:
+    """Of each output, whether some target is not zero."""
+    return [bool(column.any()) for column in targets_of(point).T]
+
+
 def inferable(point: Point) -> Iterator[str]:
     """Needs of all measures here."""
     claim, layers = point.settings["claim"] or {}, list(range(1, point.depth + 1))
@@ -60,7 +66,7 @@ def inferable(point: Point) -> Iterator[str]:
 
 def one_output(point: Point) -> Iterator[str]:
     """Where outputs have no correlation to predict."""
-    if point.samples[1] is not None and targets_of(point).any(axis=0).sum() < 2:
+    if point.samples[1] is not None and sum(with_targets(point)) < 2:
         yield "inputs: fewer than two outputs have targets other than zero, and no other ones are correlated"
 
 
@@ -107,15 +113,29 @@ class Controls:
             Y.append(own + Y[-1] @ step.T)
         return Y
 
-    def all(self, c: list[Array]) -> Array:
-        """All controls (M, k) in their units: Y(l), and Y(l)Y(L) less its mean, of which each product of L once."""
+    def all(self, c: list[Array], m: list[Array]) -> Array:
+        """All controls (M, k) in their units: by layer Y(l), Y(l)Y(L) less its mean, of which each product of L once,
+        and from layer 3 on m(l)."""
         Y, found, top = self.linear(c), [], len(c) - 1
         for layer, (y, unit, mean) in enumerate(zip(Y, self.units, self.expected, strict=True)):
             found.append(y / unit)
             product = (y[:, :, None] * Y[-1][:, None, :] - mean) / np.multiply.outer(unit, self.units[-1])
             upper = np.triu_indices(len(unit)) if layer == top else np.indices(mean.shape).reshape(2, -1)
             found.append(product[:, upper[0], upper[1]])
+            if layer:
+                found.append(m[layer] / unit)
         return np.concatenate(found, axis=1)
+
+
+def rows_of(point: Point) -> tuple[list[Array], list[Array]]:
+    """By layer from 2 on, (M, pairs) each: c(l), and m(l) = g(l) - F(g(l-1)), whose mean is zero, too."""
+    start, pairs = point.settings["initialization"], point.columns("g")
+    c, m = [], []
+    for layer in range(2, point.depth + 1):
+        below = point.read("g", layer - 1)
+        c.append(point.read("c", layer))
+        m.append(point.read("g", layer) - next_mean(point.activation, start["C_b"], start["C_W"], pairs, below))
+    return c, m
 
 
 def _of_networks(point: Point) -> Callable[[int, int], Array]:
@@ -155,7 +175,7 @@ def _controlled(point: Point) -> Controlled:
     weights.check()
     edges, M = weights.edges().tolist(), len(g)
     layers = range(2, point.depth + 1)
-    controls, c, give = Controls.of(point), [point.read("c", layer) for layer in layers], _of_networks(point)
+    controls, (c, m), give = Controls.of(point), rows_of(point), _of_networks(point)
     sums_x, sums_f = [], []
     squares: Array | float = 0.0
     products: Array | float = 0.0
@@ -164,7 +184,7 @@ def _controlled(point: Point) -> Controlled:
         f_of_block: Array | float = 0.0
         for first in range(low, high, AT_A_TIME):
             last = min(first + AT_A_TIME, high)
-            x, f = controls.all([rows[first:last] for rows in c]), give(first, last)
+            x, f = controls.all(*([rows[first:last] for rows in kind] for kind in (c, m))), give(first, last)
             x_of_block, f_of_block = x_of_block + x.sum(axis=0), f_of_block + f.sum(axis=0)
             squares, products = squares + x.T @ x, products + x.T @ f
         sums_x.append(x_of_block)
