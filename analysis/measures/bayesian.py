@@ -1,195 +1,28 @@
-"""Bayesian inference measured by weighting networks, with controls of exactly known mean: docs/theory.md section 16.
+"""Bayesian inference with networks of finite width, measured against theory at order 1/n: docs/theory.md section 16.
 
-`claim.noise` is the variance of targets about outputs, and targets are those of the train samples. Averages of
-w f over the prior are taken less their regression on the controls of docs/theory.md (16.6), so that their noise is that
-of the third order of a Taylor series in g - K. Controls hide a wrong sampler, and `posterior_controls` tests their
-means.
+Networks are weighted by their evidence, with controls (`analysis.measures.bayesian_controlled`), and
+`posterior_controls` tests the means of the controls, which would hide a wrong sampler. An output whose targets are all
+zero has mean zero in every network, and is left out where nothing else fluctuates.
 """
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from analysis import estimators, theory
+from analysis import estimators
 from analysis.estimators import Array, Estimate
+from analysis.measures.bayesian_controlled import (
+    Controls,
+    controlled,
+    inferable,
+    one_output,
+    predicted,
+    rows_of,
+    with_targets,
+)
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
-from analysis.points import FOUR_POINT_SAMPLES, Point
-from analysis.theory.bayes import Given
-from analysis.theory.vertex import ExactVertex, exact_vertex
-from analysis.weights import Kernels, Weights, jackknife, mixture, processes
-
-AT_A_TIME = 2**14  # networks whose controls and products are held together
-RANK = 1e-10  # relative size below which a combination of controls is none
-
-
-@dataclass(frozen=True)
-class Controlled:
-    """Deviations from infinite width, with controls: of log p(y) (1,), of the mean of outputs (n_L D,), of their
-    covariance ((n_L D)^2,), and of the hidden kernels by layer (pairs,)."""
-
-    evidence: Estimate
-    mean: Estimate
-    covariance: Estimate
-    kernels: dict[int, Estimate]
-
-
-def noise_of(point: Point) -> float:
-    return float(point.settings["claim"]["noise"])
-
-
-def targets_of(point: Point) -> Array:
-    """(N, n_L) of the train samples."""
-    _, y, train = point.samples
-    assert y is not None
-    return np.asarray(y[:train])
-
-
-def inferable(point: Point) -> Iterator[str]:
-    """Needs of all measures here."""
-    claim, layers = point.settings["claim"] or {}, list(range(1, point.depth + 1))
-    if claim.get("noise") is None:
-        yield "claim.noise=null: the variance of targets about outputs, as claim.noise=0.1"
-    if point.samples[1] is None:
-        yield f"inputs={point.settings['inputs']['source']}: targets of the train samples are needed"
-    if point.D > FOUR_POINT_SAMPLES:
-        yield f"inputs: {point.D} samples; coefficients are known for up to {FOUR_POINT_SAMPLES}"
-    if not all(point.records(family, layer) for family in ("g", "c") for layer in layers):
-        yield f"observables.layers={list(point.data.layout.layers)}: all layers from 1 on are needed"
-
-
-def one_output(point: Point) -> Iterator[str]:
-    """Where outputs have no correlation to predict."""
-    if point.samples[1] is not None and point.samples[1].shape[1] < 2:
-        yield "inputs: targets of one output, which is correlated with no other one"
-
-
-def predicted(point: Point) -> theory.Posterior:
-    """Theory to order 1/n, docs/theory.md (16.7) to (16.11)."""
-
-    def compute(point: Point) -> theory.Posterior:
-        activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
-        y, noise = targets_of(point), noise_of(point)
-        return theory.posterior(activation, depth, C_b, C_W, np.array(inputs), y, noise, width_ratios=ratios)
-
-    return point.once("posterior", compute)
-
-
-def _vertex(point: Point) -> ExactVertex:
-    activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
-    return exact_vertex(theory.activation(activation), depth, C_b, C_W, np.array(inputs), ratios)
-
-
-@dataclass(frozen=True)
-class Controls:
-    """The controls of docs/theory.md (16.6), p pairs: maps (p, p) of the steps to layers 2, .., L, expected E Y(l) Y(L)
-    (p, p), and units (p,) of Y(l), their standard deviations."""
-
-    maps: list[Array]
-    expected: list[Array]
-    units: list[Array]
-
-    @classmethod
-    def of(cls, point: Point) -> "Controls":
-        vertex, pairs = _vertex(point), point.columns("g")
-        crossed = vertex.crossed(pairs)
-        V = [[vertex.V[(layer, *pair, *pair)] for pair in pairs] for layer in range(1, point.depth)]
-        return cls(
-            vertex.maps(pairs),
-            [C / n for C, n in zip(crossed, point.widths, strict=True)],
-            [np.sqrt(np.array(v) / n) for v, n in zip(V, point.widths, strict=True)],
-        )
-
-    def linear(self, c: list[Array]) -> list[Array]:
-        """Y(l) at layers 2..L, (M, p) each, from what single layers add."""
-        Y = [c[0]]
-        for own, step in zip(c[1:], self.maps[1:], strict=True):
-            Y.append(own + Y[-1] @ step.T)
-        return Y
-
-    def all(self, c: list[Array]) -> Array:
-        """All controls (M, k) in their units: Y(l), and Y(l)Y(L) less its mean, of which each product of L once."""
-        Y, found, top = self.linear(c), [], len(c) - 1
-        for layer, (y, unit, mean) in enumerate(zip(Y, self.units, self.expected, strict=True)):
-            found.append(y / unit)
-            product = (y[:, :, None] * Y[-1][:, None, :] - mean) / np.multiply.outer(unit, self.units[-1])
-            upper = np.triu_indices(len(unit)) if layer == top else np.indices(mean.shape).reshape(2, -1)
-            found.append(product[:, upper[0], upper[1]])
-        return np.concatenate(found, axis=1)
-
-
-def _of_networks(point: Point) -> Callable[[int, int], Array]:
-    """A function of a range of networks that gives, for each, 1 and w times: 1, the deviation d of means (n_L D,),
-    covariances of one output less those of infinite width and d d^T ((n_L D)^2,), and g(l) - K(l) at layers 2..L. The
-    weight w is one at infinite width."""
-    y, noise, D = targets_of(point), noise_of(point), point.D
-    K, pairs, outputs = point.flow(False).K, point.columns("g"), y.shape[1]
-    wide = Given.of(K[-1], y, noise)
-    rows = [point.read("g", layer) for layer in range(2, point.depth + 1)]
-    kernels, mean = Kernels(rows[-1], pairs), K[-1] @ wide.a.T
-    less = [np.array([K[layer][pair] for pair in pairs]) for layer in range(1, point.depth)]
-    same = np.eye(outputs)
-
-    def give(first: int, last: int) -> Array:
-        each = processes(kernels.between(first, last), y, noise)
-        w = np.exp(each.log_w - wide.log_evidence)[:, None]
-        d = (each.means - mean.T).reshape(-1, outputs * D)
-        second = d[:, :, None] * d[:, None, :]
-        apart = each.covariances - wide.S
-        second += np.einsum("ij,mbc->mibjc", same, apart).reshape(second.shape)
-        g = [g[first:last] - k for g, k in zip(rows, less, strict=True)]
-        return np.concatenate([np.ones_like(w), w, w * d, w * second.reshape(len(w), -1), *(w * x for x in g)], axis=1)
-
-    return give
-
-
-def controlled(point: Point) -> Controlled:
-    """The controlled estimates of a point, computed once. ValueError where too few networks carry the weight."""
-    return point.once("posterior controlled", _controlled)
-
-
-def _controlled(point: Point) -> Controlled:
-    y, noise = targets_of(point), noise_of(point)
-    g = point.read("g", point.depth)
-    weights = Weights.of(mixture(Kernels(g, point.columns("g")), y, noise).log_w)
-    weights.check()
-    edges, M = weights.edges().tolist(), len(g)
-    layers = range(2, point.depth + 1)
-    controls, c, give = Controls.of(point), [point.read("c", layer) for layer in layers], _of_networks(point)
-    sums_x, sums_f = [], []
-    squares: Array | float = 0.0
-    products: Array | float = 0.0
-    for low, high in itertools.pairwise(edges):
-        x_of_block: Array | float = 0.0
-        f_of_block: Array | float = 0.0
-        for first in range(low, high, AT_A_TIME):
-            last = min(first + AT_A_TIME, high)
-            x, f = controls.all([rows[first:last] for rows in c]), give(first, last)
-            x_of_block, f_of_block = x_of_block + x.sum(axis=0), f_of_block + f.sum(axis=0)
-            squares, products = squares + x.T @ x, products + x.T @ f
-        sums_x.append(x_of_block)
-        sums_f.append(f_of_block)
-    of_x, of_f = np.array(sums_x), np.array(sums_f)
-    centred = products - np.multiply.outer(of_x.sum(axis=0), of_f.sum(axis=0) / M)
-    beta = np.linalg.lstsq(np.asarray(squares), centred, rcond=RANK)[0]
-    sums = of_f - of_x @ beta  # the means of the controls are zero, and those of f stay what they are
-    P, p = y.shape[1] * point.D, g.shape[1]
-    parts = np.cumsum([1, 1, P, P**2, *(p for _ in layers)])[:-1]
-
-    def of(place: int) -> Callable[[Array], Array]:
-        return lambda s: np.split(s, parts, axis=1)[place] / s[:, 1:2]
-
-    def covariance(s: Array) -> Array:
-        d = of(2)(s)
-        return of(3)(s) - (d[:, :, None] * d[:, None, :]).reshape(len(s), -1)
-
-    return Controlled(
-        evidence=jackknife(sums, lambda s: np.log(s[:, 1:2] / s[:, :1]), M),
-        mean=jackknife(sums, of(2), M),
-        covariance=jackknife(sums, covariance, M),
-        kernels={layer: jackknife(sums, of(4 + k), M) for k, layer in enumerate(layers)},
-    )
+from analysis.points import Point
 
 
 def _measured(point: Point, tensor: str, layer: int, samples: list[str], estimate: Estimate, want: Array) -> Measured:
@@ -228,8 +61,11 @@ def evidence(point: Point, layers: Layers) -> Iterator[Measured]:
 def mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times the mean of each output at each sample less that of infinite width, docs/theory.md (16.10)."""
     want = predicted(point).mean1.T
-    labels = [label_of((i, b)) for i, b in np.ndindex(want.shape)]
-    yield _measured(point, "posterior mean", point.depth, labels, controlled(point).mean, want.ravel())
+    told = with_targets(point)
+    places = [(k, place) for k, place in enumerate(np.ndindex(want.shape)) if told[place[0]]]
+    estimate = controlled(point).mean.chosen([k for k, _ in places])
+    values = np.array([want[place] for _, place in places])
+    yield _measured(point, "posterior mean", point.depth, [label_of(place) for _, place in places], estimate, values)
 
 
 @measure(
@@ -258,7 +94,8 @@ def covariance(point: Point, layers: Layers) -> Iterator[Measured]:
 )
 def correlation(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times the covariance of two outputs, which infinite width does not have, docs/theory.md (16.11)."""
-    yield _covariances(point, "between outputs", lambda i, b, j, c: i < j)
+    told = with_targets(point)
+    yield _covariances(point, "between outputs", lambda i, b, j, c: i < j and told[i] and told[j])
 
 
 def _covariances(point: Point, tensor: str, chosen: Callable[[int, int, int, int], bool]) -> Measured:
@@ -288,27 +125,28 @@ def kernel(point: Point, layers: Layers) -> Iterator[Measured]:
 
 @measure(
     "posterior_controls",
-    symbol={"Y": r"$\mathrm{E}\,Y$", "Y Y - C/n": r"$\mathrm{E}(YY-C/n)$"},
+    symbol={"m": r"$\mathrm{E}\,m$", "Y": r"$\mathrm{E}\,Y$", "Y Y - C/n": r"$\mathrm{E}(YY-C/n)$"},
     model="constant",
     families=("g", "c"),
     needs=inferable,
     any_widths=True,
 )
 def means_of_controls(point: Point, layers: Layers) -> Iterator[Measured]:
-    """The means of Y(l) and of Y(l)Y(L) - C(l,L)/n, docs/theory.md (16.6), which are zero at every width, in standard
-    deviations of Y of one network."""
+    """The means of Y(l), of Y(l)Y(L) - C(l,L)/n and of m(l), docs/theory.md (16.6), which are zero at every width, in
+    standard deviations of Y of one network."""
     pairs, controls = point.columns("g"), Controls.of(point)
-    x = controls.all([point.read("c", layer) for layer in range(2, point.depth + 1)])
+    x = controls.all(*rows_of(point))
     start = 0
     for layer in range(2, point.depth + 1):
         p = len(pairs)
         top = layer == point.depth
         every = itertools.product(range(p), repeat=2)
         both = list(itertools.combinations_with_replacement(range(p), 2) if top else every)
-        for tensor, labels in (
-            ("Y", [label_of(pair) for pair in pairs]),
-            ("Y Y - C/n", [label_of(pairs[a], pairs[b]) for a, b in both]),
-        ):
+        parts = [("Y", [label_of(pair) for pair in pairs])]
+        parts.append(("Y Y - C/n", [label_of(pairs[a], pairs[b]) for a, b in both]))
+        if layer > 2:
+            parts.append(("m", [label_of(pair) for pair in pairs]))
+        for tensor, labels in parts:
             values = x[:, start : start + len(labels)]
             start += len(labels)
             zero = np.zeros(len(labels))

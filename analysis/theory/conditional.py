@@ -19,6 +19,7 @@ HALF_RANGE = 13.0  # of the trapezoidal rule; the square root of the Gaussian we
 STEPS = (0.04, 0.02, 0.01, 0.005, 0.0025)  # of the trapezoidal rule, of which the first that has converged is taken
 MOST_TERMS = 800  # of Mehler's series
 DEGREES = (15, 31, 63, 127)  # of a table in log g, tried in turn
+NEGLIGIBLE = 1e-7  # relative size below which a coefficient, of which products are taken, is left out
 TAIL = 1e-14  # relative size at which a series is cut
 POWERS = (1, 2, 3)  # of s, whose Hermite coefficients are tabulated
 Pair = tuple[int, ...]
@@ -131,6 +132,10 @@ class Conditional:
                     total[rows] += of_order[k]
         return found
 
+    def coefficients(self, g: Array) -> Array:
+        """c_k[s] of docs/theory.md (17.18) at kernels g (M,), shape (M, terms)."""
+        return self._series[0](g)
+
     def products(self, g: Array) -> dict[tuple[int, ...], Array]:
         """<s_a s_b> and <s_a s_b s_c s_d> by sorted samples, each (M,), at kernels g (M, pairs)."""
         column = {pair: g[:, k] for k, pair in enumerate(self.pairs)}
@@ -183,6 +188,38 @@ class Conditional:
             mixed = (mixed[0] - mixed[1] - mixed[2] + mixed[3]) / (4 * step[A, A] * step[B, B])
             second[:, A, B] = second[:, B, A] = mixed
         return first, second
+
+
+def next_mean(activation: str, C_b: float, C_W: float, pairs: Sequence[Pair], g: Array) -> Array:
+    """F_ab = C_b + C_W <s_a s_b> at kernels g (M, pairs) of any number of inputs, docs/theory.md (7.10), (M, pairs).
+
+    Each element is a mean of two inputs, by docs/theory.md (17.18) or, with a kink at zero, in closed form. Raises
+    ValueError as `Conditional` does.
+    """
+    s, column = named(activation), {pair: g[:, k] for k, pair in enumerate(pairs)}
+    out = np.empty_like(g)
+    if s.slopes is None:
+        sizes = g[:, [k for k, (a, b) in enumerate(pairs) if a == b]]
+        law = Conditional.around(activation, C_b, C_W, [(0, 0), (0, 1), (1, 1)], float(sizes.min()), float(sizes.max()))
+        series = {a: law.coefficients(column[a, a]) for a, b in pairs if a == b}
+        largest = np.max([np.abs(c).max(axis=0) for c in series.values()], axis=0)
+        kept = np.flatnonzero(largest > NEGLIGIBLE * largest.max())  # an odd function has none of even order
+        for k, (a, b) in enumerate(pairs):
+            if a == b:
+                out[:, k] = law.moments(column[a, a])[:, 0]
+                continue
+            rho, total, order = column[a, b] / np.sqrt(column[a, a] * column[b, b]), np.zeros(len(g)), kept[-1]
+            for j in kept[::-1]:
+                total = total * rho ** (order - j) + series[a][:, j] * series[b][:, j]
+                order = j
+            out[:, k] = total * rho**order
+    else:
+        mean, jump = (s.slopes[0] + s.slopes[1]) / 2, s.slopes[0] - s.slopes[1]
+        for k, (a, b) in enumerate(pairs):
+            ab = column[a, b]
+            root = np.sqrt(np.maximum(column[a, a] * column[b, b] - ab**2, 0.0))
+            out[:, k] = mean**2 * ab + jump**2 / (2 * math.pi) * (root + ab * np.arctan2(ab, root))
+    return C_b + C_W * out
 
 
 @lru_cache(maxsize=32)

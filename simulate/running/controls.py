@@ -1,4 +1,4 @@
-"""Controls of kernels, docs/theory.md (16.6): the normals of a block of networks, put at kernels of infinite width."""
+"""Controls of kernels, docs/theory.md (16.6): the normals of networks, put at the kernels of infinite width."""
 
 from collections.abc import Callable
 from functools import partial

@@ -60,8 +60,17 @@ def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
 OFF, DEEP = ["initialization=gaussian", "initialization.C_W=1.5"], ["network.depth=3", "observables.layers=all"]
 
 
+def inferred(*changes: str, noise: float | None = 0.1) -> Rows:
+    """A point of Bayesian inference with one train sample and two outputs."""
+    own = ["network.depth=3", "observables.record=[kernel,kernel_controls]", "observables.layers=all"]
+    data = rows(*BASE, *own, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
+    return replace(data, settings=data.settings | {"claim": {"noise": noise}})
+
+
 def sufficient(name: str, *changes: str) -> Rows:
     """A point that has everything that a test needs, with these changes."""
+    if name.startswith("posterior_"):
+        return inferred(*changes)
     if name in TRAINABLE:
         overrides, train, count = TRAINABLE[name]
         data = trained(*overrides, *changes, train=train, count=count)
@@ -195,6 +204,23 @@ def test_where_theory_predicts_nothing() -> None:
         "activation=linear: its universality class predicts no growth of P"
     ]
     assert undefined("P_exponent", sufficient("P_exponent")) == []
+
+
+def test_noise_and_targets() -> None:
+    """Bayesian inference needs the variance of the targets, and correlations two outputs with targets."""
+    reason = "claim.noise=null: the variance of targets about outputs, as claim.noise=0.1"
+    assert reasons("posterior_mean", inferred(noise=None)) == [reason]
+    data = inferred()
+    x, y, train = data.given
+    assert y is not None
+    one = replace(data, given=(x, y * [1.0, 0.0], train))
+    assert list(claims.tests()["posterior_correlation"].undefined(one.point)) == [
+        "inputs: fewer than two outputs have targets other than zero, and no other ones are correlated"
+    ]
+    assert list(claims.tests()["posterior_correlation"].undefined(data.point)) == []
+    untold = reasons("posterior_mean", replace(data, given=(x, None, train)))
+    assert len(untold) == 1
+    assert untold[0].endswith("targets of the train samples are needed")
 
 
 def test_layers_are_recorded() -> None:

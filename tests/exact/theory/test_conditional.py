@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from analysis import theory
 from analysis.theory.activations import activation
-from analysis.theory.conditional import Conditional
+from analysis.theory.conditional import Conditional, next_mean
 from analysis.theory.gaussian import Expectations
 from analysis.theory.layer import Layer
 
@@ -90,3 +91,16 @@ def test_refusals() -> None:
         Conditional("tanh", 0.0, 1.0, PAIRS, 1.0, 1e2)
     with pytest.raises(ValueError, match=r"averages at K=1.05e\+04 do not converge"):
         Conditional("tanh", 0.0, 1.0, PAIRS, 1.0, 1e4)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "relu", "leaky_relu(slope=0.1)"])
+def test_the_mean_of_three_inputs(activation: str) -> None:
+    """F of docs/theory.md (7.10) for kernels of three inputs is the map that `flow` iterates. Negative control: the
+    mean at other kernels."""
+    x = np.array([[1.0, 0.3], [-0.4, 1.2], [0.8, -0.9]])
+    K = theory.flow(activation, 3, 0.1, 1.2, x, tensors=("K",)).K
+    pairs = [(a, b) for a in range(3) for b in range(a, 3)]
+    below, above = (np.array([[kernel[pair] for pair in pairs] for kernel in chosen]) for chosen in (K[:2], K[1:]))
+    found = next_mean(activation, 0.1, 1.2, pairs, below)
+    np.testing.assert_allclose(found, above, rtol=1e-9)
+    assert not np.allclose(next_mean(activation, 0.1, 1.2, pairs, 1.01 * below), above, rtol=1e-4)

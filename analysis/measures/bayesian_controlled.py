@@ -1,0 +1,211 @@
+"""Averages over the posterior with controls of exactly known mean: docs/theory.md (16.1), (16.2) and (16.6).
+
+`claim.noise` is the variance of targets about outputs, and targets are those of the train samples. Averages of
+w f over the prior are taken less their regression on the controls of docs/theory.md (16.6), so that their noise is that
+of the third order of a Taylor series in g - K. Controls hide a wrong sampler, and `posterior_controls` tests their
+means.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import theory
+from analysis.estimators import Array, Estimate
+from analysis.points import FOUR_POINT_SAMPLES, Point
+from analysis.theory.bayes import Given
+from analysis.theory.conditional import next_mean
+from analysis.theory.vertex import ExactVertex, exact_vertex
+from analysis.weights import Kernels, Weights, jackknife, mixture, processes
+
+AT_A_TIME = 2**14  # networks whose controls and products are held together
+RANK = 1e-10  # relative size below which a combination of controls is none
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """Deviations from infinite width, with controls: of log p(y) (1,), of the mean of outputs (n_L D,), of their
+    covariance ((n_L D)^2,), and of the hidden kernels by layer (pairs,)."""
+
+    evidence: Estimate
+    mean: Estimate
+    covariance: Estimate
+    kernels: dict[int, Estimate]
+
+
+def noise_of(point: Point) -> float:
+    return float(point.settings["claim"]["noise"])
+
+
+def targets_of(point: Point) -> Array:
+    """(N, n_L) of the train samples."""
+    _, y, train = point.samples
+    assert y is not None
+    return np.asarray(y[:train])
+
+
+def with_targets(point: Point) -> list[bool]:
+    """Of each output, whether some target is not zero."""
+    return [bool(column.any()) for column in targets_of(point).T]
+
+
+def inferable(point: Point) -> Iterator[str]:
+    """Needs of all measures here."""
+    claim, layers = point.settings["claim"] or {}, list(range(1, point.depth + 1))
+    if claim.get("noise") is None:
+        yield "claim.noise=null: the variance of targets about outputs, as claim.noise=0.1"
+    if point.samples[1] is None:
+        yield f"inputs={point.settings['inputs']['source']}: targets of the train samples are needed"
+    if point.D > FOUR_POINT_SAMPLES:
+        yield f"inputs: {point.D} samples; coefficients are known for up to {FOUR_POINT_SAMPLES}"
+    if not all(point.records(family, layer) for family in ("g", "c") for layer in layers):
+        yield f"observables.layers={list(point.data.layout.layers)}: all layers from 1 on are needed"
+
+
+def one_output(point: Point) -> Iterator[str]:
+    """Where outputs have no correlation to predict."""
+    if point.samples[1] is not None and sum(with_targets(point)) < 2:
+        yield "inputs: fewer than two outputs have targets other than zero, and no other ones are correlated"
+
+
+def predicted(point: Point) -> theory.Posterior:
+    """Theory to order 1/n, docs/theory.md (16.7) to (16.11)."""
+
+    def compute(point: Point) -> theory.Posterior:
+        activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
+        y, noise = targets_of(point), noise_of(point)
+        return theory.posterior(activation, depth, C_b, C_W, np.array(inputs), y, noise, width_ratios=ratios)
+
+    return point.once("posterior", compute)
+
+
+def _vertex(point: Point) -> ExactVertex:
+    activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
+    return exact_vertex(theory.activation(activation), depth, C_b, C_W, np.array(inputs), ratios)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The controls of docs/theory.md (16.6), p pairs: maps (p, p) of the steps to layers 2, .., L, expected E Y(l) Y(L)
+    (p, p), and units (p,) of Y(l), their standard deviations."""
+
+    maps: list[Array]
+    expected: list[Array]
+    units: list[Array]
+
+    @classmethod
+    def of(cls, point: Point) -> "Controls":
+        vertex, pairs = _vertex(point), point.columns("g")
+        crossed = vertex.crossed(pairs)
+        V = [[vertex.V[(layer, *pair, *pair)] for pair in pairs] for layer in range(1, point.depth)]
+        return cls(
+            vertex.maps(pairs),
+            [C / n for C, n in zip(crossed, point.widths, strict=True)],
+            [np.sqrt(np.array(v) / n) for v, n in zip(V, point.widths, strict=True)],
+        )
+
+    def linear(self, c: list[Array]) -> list[Array]:
+        """Y(l) at layers 2..L, (M, p) each, from what single layers add."""
+        Y = [c[0]]
+        for own, step in zip(c[1:], self.maps[1:], strict=True):
+            Y.append(own + Y[-1] @ step.T)
+        return Y
+
+    def all(self, c: list[Array], m: list[Array]) -> Array:
+        """All controls (M, k) in their units: by layer Y(l), Y(l)Y(L) less its mean, of which each product of L once,
+        and from layer 3 on m(l)."""
+        Y, found, top = self.linear(c), [], len(c) - 1
+        for layer, (y, unit, mean) in enumerate(zip(Y, self.units, self.expected, strict=True)):
+            found.append(y / unit)
+            product = (y[:, :, None] * Y[-1][:, None, :] - mean) / np.multiply.outer(unit, self.units[-1])
+            upper = np.triu_indices(len(unit)) if layer == top else np.indices(mean.shape).reshape(2, -1)
+            found.append(product[:, upper[0], upper[1]])
+            if layer:
+                found.append(m[layer] / unit)
+        return np.concatenate(found, axis=1)
+
+
+def rows_of(point: Point) -> tuple[list[Array], list[Array]]:
+    """By layer from 2 on, (M, pairs) each: c(l), and m(l) = g(l) - F(g(l-1)), whose mean is zero, too."""
+    start, pairs = point.settings["initialization"], point.columns("g")
+    c, m = [], []
+    for layer in range(2, point.depth + 1):
+        below = point.read("g", layer - 1)
+        c.append(point.read("c", layer))
+        m.append(point.read("g", layer) - next_mean(point.activation, start["C_b"], start["C_W"], pairs, below))
+    return c, m
+
+
+def _of_networks(point: Point) -> Callable[[int, int], Array]:
+    """A function of a range of networks that gives, for each, 1 and w times: 1, the deviation d of means (n_L D,),
+    covariances of one output less those of infinite width and d d^T ((n_L D)^2,), and g(l) - K(l) at layers 2..L. The
+    weight w is one at infinite width."""
+    y, noise, D = targets_of(point), noise_of(point), point.D
+    K, pairs, outputs = point.flow(False).K, point.columns("g"), y.shape[1]
+    wide = Given.of(K[-1], y, noise)
+    rows = [point.read("g", layer) for layer in range(2, point.depth + 1)]
+    kernels, mean = Kernels(rows[-1], pairs), K[-1] @ wide.a.T
+    less = [np.array([K[layer][pair] for pair in pairs]) for layer in range(1, point.depth)]
+    same = np.eye(outputs)
+
+    def give(first: int, last: int) -> Array:
+        each = processes(kernels.between(first, last), y, noise)
+        w = np.exp(each.log_w - wide.log_evidence)[:, None]
+        d = (each.means - mean.T).reshape(-1, outputs * D)
+        second = d[:, :, None] * d[:, None, :]
+        apart = each.covariances - wide.S
+        second += np.einsum("ij,mbc->mibjc", same, apart).reshape(second.shape)
+        g = [g[first:last] - k for g, k in zip(rows, less, strict=True)]
+        return np.concatenate([np.ones_like(w), w, w * d, w * second.reshape(len(w), -1), *(w * x for x in g)], axis=1)
+
+    return give
+
+
+def controlled(point: Point) -> Controlled:
+    """The controlled estimates of a point, computed once. ValueError where too few networks carry the weight."""
+    return point.once("posterior controlled", _controlled)
+
+
+def _controlled(point: Point) -> Controlled:
+    y, noise = targets_of(point), noise_of(point)
+    g = point.read("g", point.depth)
+    weights = Weights.of(mixture(Kernels(g, point.columns("g")), y, noise).log_w)
+    weights.check()
+    edges, M = weights.edges().tolist(), len(g)
+    layers = range(2, point.depth + 1)
+    controls, (c, m), give = Controls.of(point), rows_of(point), _of_networks(point)
+    sums_x, sums_f = [], []
+    squares: Array | float = 0.0
+    products: Array | float = 0.0
+    for low, high in itertools.pairwise(edges):
+        x_of_block: Array | float = 0.0
+        f_of_block: Array | float = 0.0
+        for first in range(low, high, AT_A_TIME):
+            last = min(first + AT_A_TIME, high)
+            x, f = controls.all(*([rows[first:last] for rows in kind] for kind in (c, m))), give(first, last)
+            x_of_block, f_of_block = x_of_block + x.sum(axis=0), f_of_block + f.sum(axis=0)
+            squares, products = squares + x.T @ x, products + x.T @ f
+        sums_x.append(x_of_block)
+        sums_f.append(f_of_block)
+    of_x, of_f = np.array(sums_x), np.array(sums_f)
+    centred = products - np.multiply.outer(of_x.sum(axis=0), of_f.sum(axis=0) / M)
+    beta = np.linalg.lstsq(np.asarray(squares), centred, rcond=RANK)[0]
+    sums = of_f - of_x @ beta  # the means of the controls are zero, and those of f stay what they are
+    P, p = y.shape[1] * point.D, g.shape[1]
+    parts = np.cumsum([1, 1, P, P**2, *(p for _ in layers)])[:-1]
+
+    def of(place: int) -> Callable[[Array], Array]:
+        return lambda s: np.split(s, parts, axis=1)[place] / s[:, 1:2]
+
+    def covariance(s: Array) -> Array:
+        d = of(2)(s)
+        return of(3)(s) - (d[:, :, None] * d[:, None, :]).reshape(len(s), -1)
+
+    return Controlled(
+        evidence=jackknife(sums, lambda s: np.log(s[:, 1:2] / s[:, :1]), M),
+        mean=jackknife(sums, of(2), M),
+        covariance=jackknife(sums, covariance, M),
+        kernels={layer: jackknife(sums, of(4 + k), M) for k, layer in enumerate(layers)},
+    )

@@ -1,0 +1,43 @@
+"""Bayesian inference through the pipeline: a claim with controls agrees, and a wrong sampler is found.
+
+The family-wise false-alarm rate of each verdict is 1 %.
+"""
+
+from pathlib import Path
+
+import pytest
+
+import analysis
+import simulate
+from analysis.result import Result
+from simulate.networks import law
+from tests.statistical.test_calibration import MUTANTS
+
+TESTS = {"evidence": 0.1, "mean": 0.2, "covariance": 0.3, "correlation": 0.5, "kernel": 0.3, "controls": 0.2}
+SWEEP = [
+    "experiment=bayesian_inference", "sweep={zip: null, network.depth: null}", "network.depth=3", "activation=tanh",
+    "inputs.seed=3", "inputs.classes=[3,4,5]", "network.width=32,48,64,96", "ensemble.networks=4000", "workers=1",
+    "ensemble.device=cpu", *(f"claim.tests.posterior_{name}.precision={p}" for name, p in TESTS.items()),
+]  # fmt: skip
+
+
+def judged(folder: Path) -> Result:
+    return analysis.analyze(simulate.sweep(*SWEEP, f"output={folder}"))
+
+
+@pytest.mark.parametrize("mutant", ["none", "C_W off by 5 %"])
+def test_verdicts(mutant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4,000 networks a width see a tenth to a half of each coefficient. A sampler with 5 % too much C_W is found, by
+    the means of the controls among others."""
+    if mutant != "none":
+        kernel, mistake = law.kernel, MUTANTS[mutant]
+        monkeypatch.setattr(law, "kernel", lambda s, C_b, C_W: kernel(s, *mistake(s, C_b, C_W)))
+    result = judged(tmp_path)
+    verdict = result.verdicts[0]
+    assert not verdict.not_tested
+    assert {j.fit.series.test for j in verdict.judged} == {f"posterior_{name}" for name in TESTS}
+    if mutant == "none":
+        assert verdict.verdict == "agrees", verdict.reason
+        return
+    assert verdict.verdict == "disagrees"
+    assert "posterior_controls" in {j.fit.series.test for j in verdict.judged if j.rejected}
