@@ -17,6 +17,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     linear_models,
     losses,
     models,
+    next_order,
     ntk,
     ntk_controlled,
     ntk_signs,

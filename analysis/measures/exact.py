@@ -25,7 +25,7 @@ def _law(activation: str, depth: int, C_b: float, C_W: float, K1: float, widths:
     return theory.exact_law(activation, depth, C_b, C_W, K1, widths)
 
 
-def _laws(point: Point) -> list[ExactLaw]:
+def laws_of(point: Point) -> list[ExactLaw]:
     """The exact law of g_aa for each sample a."""
     s = point.settings["initialization"]
     kernels = np.diagonal(point.flow(("K", "Theta")).K[0])
@@ -34,7 +34,7 @@ def _laws(point: Point) -> list[ExactLaw]:
 
 def fluctuating(point: Point) -> Iterator[str]:
     """The exact law is known, and g fluctuates in every layer from 2 on."""
-    for a, law in enumerate(_laws(point)):
+    for a, law in enumerate(laws_of(point)):
         if point.depth > 1 and not law.variance[1:].min() > 0:
             yield f"inputs: sample {a}: its kernel does not fluctuate at activation={point.activation}"
 
@@ -67,7 +67,7 @@ def _against(tensor: str, layer: int, samples: list[str], estimate: Estimate, pr
 )
 def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
     """Var g_aa over its exact value at this width, docs/theory.md (17.5), is one at every width."""
-    laws = _laws(point)
+    laws = laws_of(point)
     for layer in chosen_layers(point, "g", layers):
         g, samples = _diagonal(point, layer)
         exact = np.array([laws[a].variance[layer - 1] for a in samples])
@@ -91,7 +91,7 @@ def metric(point: Point, layers: Layers) -> Iterator[Measured]:
     The unit is the size of the exact E g - K, or l K/n where that vanishes, as it does in layer 2 and for
     scale-invariant activations.
     """
-    laws = _laws(point)
+    laws = laws_of(point)
     for layer in chosen_layers(point, "g", layers):
         g, samples = _diagonal(point, layer)
         K, shift, variance = (
@@ -115,7 +115,7 @@ def metric(point: Point, layers: Layers) -> Iterator[Measured]:
 def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
     """The third cumulant of g_aa, the connected six-point function of three neurons, over its exact value at this
     width, docs/theory.md (17.5), is one."""
-    laws = _laws(point)
+    laws = laws_of(point)
     for layer in chosen_layers(point, "g", layers):
         g, samples = _diagonal(point, layer)
         exact = np.array([laws[a].third[layer - 1] for a in samples])
@@ -137,7 +137,7 @@ def kurtosis(point: Point, layers: Layers) -> Iterator[Measured]:
 
     Both cumulants are averaged over outputs, which have one law.
     """
-    laws, L = _laws(point), point.depth
+    laws, L = laws_of(point), point.depth
     z, samples = point.read("z", L), list(range(point.D))
     outputs = [[k for k, (_, b) in enumerate(point.columns("z")) if b == a] for a in samples]
     exact = np.array([law.excess_kurtosis[L - 1] for law in laws])

@@ -8,6 +8,7 @@ import pytest
 from analysis import claims
 from analysis.measures.controls import all_layers_of_two_inputs
 from analysis.measures.measured import MEASURES
+from analysis.measures.next_order import controls_and_law
 from analysis.points import Planned, Point
 from tests.exact.measures.rows import Rows, inputs_of, rows
 
@@ -82,7 +83,7 @@ def sufficient(name: str, *changes: str) -> Rows:
         given = SUMS
     elif claims.tests()[name].families in SIGNED:
         given = SIGNS
-    elif claims.tests()[name].needs is all_layers_of_two_inputs:
+    elif claims.tests()[name].needs in (all_layers_of_two_inputs, controls_and_law):
         given = [EVERYTHING, *SCALED, *DEEP]
     return rows(*BASE, *given, *changes, x=x)
 

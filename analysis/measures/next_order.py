@@ -1,0 +1,231 @@
+"""The coefficients of 1/n^2 of the kernel, measured with the controls of `analysis.measures.controls`.
+
+The leading order is subtracted from a controlled estimate, and what is left is multiplied by n once more. The tests
+whose names end in `_controlled` float higher orders in a fit. Those in `_corrected` subtract what the exact law of one
+input has beyond the next order, and measure the same number at every width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from analysis import theory
+from analysis.estimators import Array, Estimate
+from analysis.measures.controls import LOWEST, all_layers_of_two_inputs, controlled
+from analysis.measures.exact import fluctuating, laws_of
+from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
+from analysis.points import Point
+from analysis.theory import KernelSeries
+
+TENSORS = ("K", "G1", "V", "G2", "V2", "W")
+ZERO = 1e-9  # a share of V2/K below which G2 is that of a scale-invariant activation, which has none
+
+
+@lru_cache(maxsize=64)
+def _series(activation: str, depth: int, C_b: float, C_W: float, K1: float) -> KernelSeries:
+    return theory.chain(activation, depth, C_b, C_W, K1, 3)
+
+
+def _all_series(point: Point) -> list[KernelSeries]:
+    """The series of g_aa to order 1/n^3 for each sample a."""
+    start, K1 = point.settings["initialization"], np.diagonal(point.flow(False).K[0])
+    return [_series(point.activation, point.depth, start["C_b"], start["C_W"], float(K)) for K in K1]
+
+
+def controls_and_law(point: Point) -> Iterator[str]:
+    """The needs of the controls, and a kernel that fluctuates with a known exact law."""
+    yield from all_layers_of_two_inputs(point)
+    yield from fluctuating(point)
+
+
+def _layers(point: Point, layers: Layers) -> list[int]:
+    return [layer for layer in chosen_layers(point, "g", layers) if layer >= LOWEST]
+
+
+def _beyond(estimate: Estimate, order: int, n: float, leading: Array) -> Estimate:
+    """The estimate times n^order less its leading order, times n once more."""
+    shifted = estimate.scaled(n**order)
+    return replace(shifted, value=shifted.value - leading, replicates=shifted.replicates - leading).scaled(n)
+
+
+def _plus(estimate: Estimate, constant: Array) -> Estimate:
+    return replace(estimate, value=estimate.value + constant, replicates=estimate.replicates + constant)
+
+
+def _size_of_G2(G2: Array, V2: Array, K: Array) -> Array:
+    """The size of G2, or V2/K where it vanishes, as it does for scale-invariant activations."""
+    natural = np.abs(V2) / K
+    return np.where(np.abs(G2) > ZERO * natural, np.abs(G2), natural)
+
+
+@measure(
+    "G2_controlled",
+    tensor="G2 controlled",
+    symbol="$G^{\\{2\\}}$",
+    families=("g",),
+    lowest=LOWEST,
+    partner="layer_law",
+    needs=all_layers_of_two_inputs,
+)
+def metric_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
+    """G2_ab = n ( n (E g_ab - K_ab) - G1_ab ), docs/theory.md (17.3), with the controls of docs/theory.md (7.12)."""
+    flow, pairs = point.flow(TENSORS), point.columns("g")
+    for layer in _layers(point, layers):
+        K, G1, G2 = (np.array([flow[name][(layer - 1, *pair)] for pair in pairs]) for name in ("K", "G1", "G2"))
+        V2 = np.array([flow["V2"][(layer - 1, *pair, *pair)] for pair in pairs])
+        size = float(_size_of_G2(np.abs(G2).max(), np.abs(V2).max(), np.abs(K).max()))
+        estimate = _beyond(controlled(point, layer).mean, 1, point.n, G1)
+        labels = [label_of(pair) for pair in pairs]
+        yield Measured("G2 controlled", layer, 0, labels, estimate, theory=G2, scale=np.full(len(pairs), size))
+
+
+@measure(
+    "V2_controlled",
+    tensor="V2 controlled",
+    symbol="$V^{\\{2\\}}$",
+    families=("g",),
+    lowest=LOWEST,
+    partner="layer_law",
+    needs=all_layers_of_two_inputs,
+)
+def vertex_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
+    """V2_(ab)(cd) = n ( n Cov(g_ab, g_cd) - V_(ab)(cd) ), docs/theory.md (17.3), with the controls of docs/theory.md
+    (7.13)."""
+    flow, pairs = point.flow(TENSORS), point.columns("g")
+    components = [(*a, *b) for p, a in enumerate(pairs) for b in pairs[p:]]
+    for layer in _layers(point, layers):
+        V, V2 = (np.array([flow[name][(layer - 1, *c)] for c in components]) for name in ("V", "V2"))
+        estimate = _beyond(controlled(point, layer).covariance, 1, point.n, V)
+        labels = [label_of(c[:2], c[2:]) for c in components]
+        scale = np.full(len(components), np.abs(V2).max())
+        yield Measured("V2 controlled", layer, 0, labels, estimate, theory=V2, scale=scale)
+
+
+@measure(
+    "W2_controlled",
+    tensor="W2 controlled",
+    symbol="$W^{\\{2\\}}$",
+    families=("g",),
+    lowest=LOWEST,
+    partner="layer_law",
+    needs=all_layers_of_two_inputs,
+)
+def third_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
+    """W2 = n ( n^2 kappa_3(g_aa) - W ), docs/theory.md (17.4), with the controls of docs/theory.md (7.14)."""
+    series = _all_series(point)
+    for layer in _layers(point, layers):
+        W, W2 = (np.array([of[name][layer - 1] for of in series]) for name in ("W", "W2"))
+        estimate = _beyond(controlled(point, layer).third, 2, point.n, W)
+        labels = [label_of((a,) * 6) for a in range(len(series))]
+        yield Measured("W2 controlled", layer, 0, labels, estimate, theory=W2, scale=np.abs(W2))
+
+
+def _diagonal(point: Point) -> list[int]:
+    return [k for k, (a, b) in enumerate(point.columns("g")) if a == b]
+
+
+@measure(
+    "G2_corrected",
+    tensor="G2 corrected",
+    symbol="$G^{\\{2\\}}$",
+    model="constant",
+    families=("g",),
+    lowest=LOWEST,
+    partner="layer_law",
+    needs=controls_and_law,
+)
+def metric_corrected(point: Point, layers: Layers) -> Iterator[Measured]:
+    """G2 of each sample, as in `metric_beyond`, less what docs/theory.md (17.5) has beyond docs/theory.md (17.4) at
+    order 1/n^2."""
+    series, laws, diagonal, n = _all_series(point), laws_of(point), _diagonal(point), point.n
+    for layer in _layers(point, layers):
+        K, G2, V2 = (np.array([of[name][layer - 1] for of in series]) for name in ("K", "G2", "V2"))
+        shift = np.array([law.shift[layer - 1] for law in laws])
+        estimate = _plus(controlled(point, layer).mean.chosen(diagonal), -shift).scaled(n**2)
+        labels = [label_of((a, a)) for a in range(len(laws))]
+        yield Measured("G2 corrected", layer, 0, labels, _plus(estimate, G2), G2, _size_of_G2(G2, V2, K))
+
+
+@measure(
+    "V2_corrected",
+    tensor="V2 corrected",
+    symbol="$V^{\\{2\\}}$",
+    model="constant",
+    families=("g",),
+    lowest=LOWEST,
+    partner="layer_law",
+    needs=controls_and_law,
+)
+def vertex_corrected(point: Point, layers: Layers) -> Iterator[Measured]:
+    """V2 of each sample, as in `vertex_beyond`, less what docs/theory.md (17.5) has beyond docs/theory.md (17.4) at
+    order 1/n^2."""
+    series, laws, n = _all_series(point), laws_of(point), point.n
+    pairs = len(point.columns("g"))
+    own = [k for k, (p, q) in enumerate((p, q) for p in range(pairs) for q in range(p, pairs)) if p == q]
+    chosen = [own[p] for p in _diagonal(point)]
+    for layer in _layers(point, layers):
+        V2 = np.array([of["V2"][layer - 1] for of in series])
+        exact = np.array([law.variance[layer - 1] for law in laws])
+        estimate = _plus(controlled(point, layer).covariance.chosen(chosen), -exact).scaled(n**2)
+        labels = [label_of((a, a), (a, a)) for a in range(len(laws))]
+        yield Measured("V2 corrected", layer, 0, labels, _plus(estimate, V2), V2, np.abs(V2))
+
+
+@measure(
+    "W2_corrected",
+    tensor="W2 corrected",
+    symbol="$W^{\\{2\\}}$",
+    model="constant",
+    families=("g",),
+    lowest=LOWEST,
+    partner="layer_law",
+    needs=controls_and_law,
+)
+def third_corrected(point: Point, layers: Layers) -> Iterator[Measured]:
+    """W2 of each sample, as in `third_beyond`, less what docs/theory.md (17.5) has beyond docs/theory.md (17.4) at
+    order 1/n^3."""
+    series, laws, n = _all_series(point), laws_of(point), point.n
+    for layer in _layers(point, layers):
+        W2 = np.array([of["W2"][layer - 1] for of in series])
+        exact = np.array([law.third[layer - 1] for law in laws])
+        estimate = _plus(controlled(point, layer).third, -exact).scaled(n**3)
+        labels = [label_of((a,) * 6) for a in range(len(laws))]
+        yield Measured("W2 corrected", layer, 0, labels, _plus(estimate, W2), W2, np.abs(W2))
+
+
+def same_sign_at_order_one(point: Point) -> Iterator[str]:
+    """Where order 1/n has the sign of the exact E g - K of layer L already, or order 1/n^2 has it not, there is no
+    change of sign to see."""
+    for a, (series, law) in enumerate(zip(_all_series(point), laws_of(point), strict=True)):
+        first = series["G1"][-1] / point.n
+        second, exact = first + series["G2"][-1] / point.n**2, law.shift[-1]
+        if not (first * exact < 0 < second * exact):
+            yield (
+                f"network.width={point.widths}: sample {a} has E g - K = {exact:.3g}; order 1/n says {first:.3g} and "
+                f"order 1/n^2 {second:.3g}"
+            )
+
+
+@measure(
+    "sign_of_G2",
+    tensor="(E g - K) / exact",
+    symbol=r"$(\mathrm{E}\,g-K)/(G_n-K)$",
+    model="constant",
+    families=("g",),
+    lowest=LOWEST,
+    partner="layer_law",
+    needs=controls_and_law,
+    undefined=same_sign_at_order_one,
+)
+def sign_of_metric(point: Point, layers: Layers) -> Iterator[Measured]:
+    """E g - K of layer L over its exact value, docs/theory.md (17.5), is one where G1/n of docs/theory.md (1.6) has the
+    other sign and G1/n + G2/n^2 of docs/theory.md (17.2) has this one. A ratio below zero is what order 1/n says."""
+    laws, diagonal, layer = laws_of(point), _diagonal(point), point.depth
+    if layer not in _layers(point, layers):
+        return
+    exact = np.array([law.shift[-1] for law in laws])
+    estimate = controlled(point, layer).mean.chosen(diagonal).scaled(1 / exact)
+    labels, one = [label_of((a, a)) for a in range(len(laws))], np.ones(len(laws))
+    yield Measured("(E g - K) / exact", layer, 0, labels, estimate, theory=one, scale=one)
