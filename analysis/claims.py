@@ -7,11 +7,13 @@ from typing import Any
 from analysis.estimators import FEWEST
 from analysis.measures import (  # noqa: F401 each enters its measures
     algorithms,
+    aspect_ratio,
     controls,
     differentials,
     differentials_controlled,
     exact,
     generalisation,
+    information,
     laws,
     linear_models,
     losses,

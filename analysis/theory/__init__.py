@@ -29,7 +29,7 @@ from analysis.theory import (
 from analysis.theory.activations import activation
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
-from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law, exact_log_law
+from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law, exact_log_law, exact_rule
 from analysis.theory.limit_law import LimitLaw, limit_law, limit_moments
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
@@ -61,6 +61,7 @@ __all__ = [
     "exact_chain",
     "exact_law",
     "exact_log_law",
+    "exact_rule",
     "exponents",
     "finite_width",
     "flow",
