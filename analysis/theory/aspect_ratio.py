@@ -16,8 +16,9 @@ from scipy.optimize import brentq
 from analysis.theory.activations import activation
 from analysis.theory.finite_width import second_moments
 
-POINTS, SPREAD = 4096, 25.0  # of the law of log g, which is resolved up to so many standard deviations
+POINTS, SPREAD = 8192, 60.0  # of the law of log g; its left tail, which is an exponential, ends in so many deviations
 ROUNDING = 1e-13  # part of the largest density below which it is rounding
+NEGLIGIBLE = 1e-30  # probability of a number of active neurons that is left out
 NODES = 200  # of an integral over layers, whose integrand is a sum of exponentials
 
 
@@ -39,6 +40,7 @@ def _mean_over_active(name: str, n: int, least: int, f: Callable[[np.ndarray], n
         raise ValueError(f"{name}: its slopes differ in size and none is 0, for which no closed form is known")
     k = np.arange(least, n + 1)
     weight = stats.binom.pmf(k, n, 0.5)
+    k, weight = k[weight > NEGLIGIBLE], weight[weight > NEGLIGIBLE]
     mean: np.ndarray = (f(k.astype(float)) * weight).sum(axis=-1) / weight.sum()
     return mean
 
@@ -82,7 +84,8 @@ def kernel_law(name: str, widths: Sequence[int], C_W: float, K1: float) -> tuple
         log_phi = log_phi + layers * np.log(np.where(phi == 0, np.finfo(float).tiny, phi))
         log_phi = log_phi + layers * 1j * frequency * math.log(2 * C_W * scale**2 / n)
     density = np.fft.fftshift(np.fft.irfft(np.conj(np.exp(log_phi)), POINTS))
-    seen = density > density.max() * ROUNDING
+    seen, mode = density > density.max() * ROUNDING, int(density.argmax())
+    seen[mode + int(np.argmin(seen[mode:])) :] = False  # what is rounding there would weigh much in moments of g
     return np.exp(mean + math.sqrt(variance) * u[seen]), density[seen] / density[seen].sum()
 
 
