@@ -7,12 +7,14 @@ from typing import Any
 from analysis.estimators import FEWEST
 from analysis.measures import (  # noqa: F401 each enters its measures
     algorithms,
+    aspect_ratio,
     bayesian,
     controls,
     differentials,
     differentials_controlled,
     exact,
     generalisation,
+    information,
     laws,
     linear_models,
     losses,

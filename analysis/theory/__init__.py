@@ -33,7 +33,7 @@ from analysis.theory.activations import activation
 from analysis.theory.bayes import Posterior, posterior
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
-from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law, exact_log_law
+from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law, exact_log_law, exact_rule
 from analysis.theory.kernel_series import KernelSeries, chain, universal_moments
 from analysis.theory.limit_law import LimitLaw, limit_law, limit_moments
 from analysis.theory.linear_posterior import DeepLinear, deep_linear
@@ -74,6 +74,7 @@ __all__ = [
     "exact_chain",
     "exact_law",
     "exact_log_law",
+    "exact_rule",
     "exponents",
     "finite_width",
     "flow",

@@ -5,6 +5,7 @@ of the layers below the one that a result belongs to; t = (l - 1)/n.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from scipy.optimize import brentq
 from analysis.theory.activations import activation
 from analysis.theory.finite_width import second_moments
 
+POINTS, SPREAD = 8192, 60.0  # of the law of log g; its left tail, which is an exponential, ends in so many deviations
+ROUNDING = 1e-13  # part of the largest density below which it is rounding
+NEGLIGIBLE = 1e-30  # probability of a number of active neurons that is left out
 NODES = 200  # of an integral over layers, whose integrand is a sum of exponentials
 
 
@@ -36,6 +40,7 @@ def _mean_over_active(name: str, n: int, least: int, f: Callable[[np.ndarray], n
         raise ValueError(f"{name}: its slopes differ in size and none is 0, for which no closed form is known")
     k = np.arange(least, n + 1)
     weight = stats.binom.pmf(k, n, 0.5)
+    k, weight = k[weight > NEGLIGIBLE], weight[weight > NEGLIGIBLE]
     mean: np.ndarray = (f(k.astype(float)) * weight).sum(axis=-1) / weight.sum()
     return mean
 
@@ -48,16 +53,40 @@ def log_kernel(name: str, widths: Sequence[int], C_W: float, K1: float) -> tuple
     """
     scale = max(abs(slope) for slope in _slopes(name))
     mean, variance = math.log(K1), 0.0
-    for n in widths:
+    for n, layers in Counter(widths).items():
         psi, psi_squared, trigamma = _mean_over_active(
             name,
             n,
             1,
             lambda k: np.stack([special.digamma(k / 2), special.digamma(k / 2) ** 2, special.polygamma(1, k / 2)]),
         )
-        mean += float(psi) + math.log(2 * C_W * scale**2 / n)
-        variance += float(trigamma + psi_squared - psi**2)
+        mean += layers * (float(psi) + math.log(2 * C_W * scale**2 / n))
+        variance += layers * float(trigamma + psi_squared - psi**2)
     return mean, variance
+
+
+def kernel_law(name: str, widths: Sequence[int], C_W: float, K1: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the exact law of g(l), given that no layer is dead, docs/theory.md (12.1).
+
+    log g is a sum of independent numbers, whose characteristic functions are gamma functions; their product is
+    transformed back. Arguments and errors are those of `log_kernel`.
+    """
+    scale, (mean, variance) = max(abs(slope) for slope in _slopes(name)), log_kernel(name, widths, C_W, K1)
+    if not variance:
+        return np.array([K1]), np.ones(1)
+    u = (np.arange(POINTS) - POINTS // 2) * (2 * SPREAD / POINTS)  # log g in standard deviations from its mean
+    frequency = math.pi / SPREAD / math.sqrt(variance) * np.arange(POINTS // 2 + 1)
+    log_phi = 1j * frequency * (math.log(K1) - mean)
+    for n, layers in Counter(widths).items():
+        phi = _mean_over_active(
+            name, n, 1, lambda k: np.exp(special.loggamma(k / 2 + 1j * frequency[:, None]) - special.gammaln(k / 2))
+        )
+        log_phi = log_phi + layers * np.log(np.where(phi == 0, np.finfo(float).tiny, phi))
+        log_phi = log_phi + layers * 1j * frequency * math.log(2 * C_W * scale**2 / n)
+    density = np.fft.fftshift(np.fft.irfft(np.conj(np.exp(log_phi)), POINTS))
+    seen, mode = density > density.max() * ROUNDING, int(density.argmax())
+    seen[mode + int(np.argmin(seen[mode:])) :] = False  # what is rounding there would weigh much in moments of g
+    return np.exp(mean + math.sqrt(variance) * u[seen]), density[seen] / density[seen].sum()
 
 
 def breakdown(deviation: float, statistic: str = "vertex") -> float:
@@ -141,8 +170,9 @@ def alignment(name: str, widths: Sequence[int], n: int) -> float:
     `log_kernel`, and for fewer than two neurons in a layer.
     """
     inside = sum(
-        float(_mean_over_active(name, width, 2, lambda k: special.digamma((k - 1) / 2) - special.digamma(k / 2)))
-        for width in widths
+        layers
+        * float(_mean_over_active(name, width, 2, lambda k: special.digamma((k - 1) / 2) - special.digamma(k / 2)))
+        for width, layers in Counter(widths).items()
     )
     if n < 2:
         raise ValueError(f"n={n}: an angle needs two neurons or more")

@@ -11,9 +11,9 @@ from scipy import special
 
 from analysis.theory.activations import Array
 
-STEP = 0.05  # of log |z|, in which the trapezoidal rule converges exponentially
+STEP = 0.1  # of log |z|, in which the trapezoidal rule converges exponentially
 BELOW, ABOVE = 1e-16, 40.0  # probability that is cut off at small |z|^m, and the exponent -|z|^2/2g at large |z|
-RESOLUTION = 100  # cells of log g in one standard deviation: they widen its variance by a part of 1e-5
+RESOLUTION = 100  # cells of log g in one standard deviation: they widen its variance by a part of 2e-5
 
 
 def entropy(g: Array, weight: Array, m: int) -> float:
@@ -61,8 +61,8 @@ def informations(g: Array, m1: int, m2: int, blocks: int) -> Array:
     """The mutual information of docs/theory.md (13.1) in a sample of networks, and in it without one block of networks
     at a time, (1 + blocks,), from which a jackknife makes an error.
 
-    g: (M,) kernels of the networks. They are shared out among cells of log g, which widen its variance by 1e-5. Raises
-    ValueError as `entropy`, and for fewer networks than blocks.
+    g: (M,) kernels of the networks. They are shared out among cells of log g, which widen its variance by 2e-5.
+    Raises ValueError as `entropy`, and for fewer networks than blocks.
     """
     g = np.asarray(g, dtype=np.float64)
     if len(g) < blocks or blocks < 2:

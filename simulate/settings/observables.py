@@ -17,9 +17,8 @@ class Observables:
     """The observables that are recorded, where and when.
 
     layers: those at which kernel, moments, ntk_sums, response, angles and jacobian are recorded. output_layers: those
-    at which outputs, ntk, dntk,
-    ddntk and fourth are. tuples: the tuples of samples by observable; an observable that is not named has all. steps:
-    of training.
+    at which outputs, ntk, dntk, ddntk and fourth are. tuples: the tuples of samples by observable; an observable that
+    is not named has all. steps: of training.
     """
 
     record: tuple[str, ...]

@@ -79,6 +79,8 @@ def sufficient(name: str, *changes: str) -> Rows:
     given, x = [EVERYTHING, *SCALED], inputs_of(GRAM)
     if name == "K_exponential":
         given, x = [EVERYTHING, *OFF], np.array(RAY)
+    elif {"response", "rank"} & set(claims.tests()[name].families):
+        given = ["observables.record=[kernel,response,jacobian]"]
     elif "h" in claims.tests()[name].families:
         given = SUMS
     elif claims.tests()[name].families in SIGNED:

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from analysis import theory
 from analysis.theory import aspect_ratio
-from analysis.theory.finite_width import ntk_moments
+from analysis.theory.finite_width import kernel_moments, ntk_moments
 
 REFERENCE = json.loads((Path(__file__).parents[2] / "data" / "aspect_ratio_reference.json").read_text())["section12"]
 CRITICAL = {"linear": 1.0, "relu": 2.0}
@@ -61,6 +61,20 @@ def test_log_kernel_is_that_of_the_chain() -> None:
     assert variance[0] == 0
     with pytest.raises(ValueError, match="a layer may be dead"):
         theory.exact_log_law("relu", 3, 0.0, 2.0, 1.0, 8)
+
+
+@pytest.mark.parametrize("name", ["linear", "relu"])
+def test_the_law_of_log_g(name: str) -> None:
+    """Mean and variance of log g, and three moments of g, of the law of docs/theory.md (12.1). Negative control: the
+    moments at another width."""
+    widths = [32, 32, 40, 24]
+    g, weight = aspect_ratio.kernel_law(name, widths, CRITICAL[name], 0.7)
+    mean, variance = aspect_ratio.log_kernel(name, widths, CRITICAL[name], 0.7)
+    assert weight @ np.log(g) == pytest.approx(mean, rel=1e-7)
+    assert weight @ (np.log(g) - mean) ** 2 == pytest.approx(variance, rel=1e-6)
+    moments = [float(weight @ g**k) for k in (1, 2, 3)]
+    assert moments == pytest.approx(kernel_moments(name, widths, CRITICAL[name], 0.7), rel=1e-6)
+    assert moments[1] != pytest.approx(kernel_moments(name, [32] * 3, CRITICAL[name], 0.7)[1], rel=1e-2)
 
 
 def test_breakdown() -> None:

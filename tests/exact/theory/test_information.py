@@ -103,6 +103,26 @@ def test_information_of_linear_networks_rises() -> None:
     assert abs(other - rows[0]["I"]) > 4 * rows[0]["se"]
 
 
+def test_exact_laws_have_the_information_of_networks() -> None:
+    """By the law of docs/theory.md (12.1) for linear and ReLU networks, and of docs/theory.md (17.5) for tanh, in 4
+    standard errors of samples of the table (false-alarm rate 5e-4).
+    Negative control: the law of a layer more."""
+    columns, worst = REFERENCE["simulated"]["columns"], [0.0, 0.0]
+    for row in (dict(zip(columns, row, strict=True)) for row in REFERENCE["simulated"]["rows"]):
+        n, L = int(row["n"]), int(row["L"])
+        if row["m1"] == 1 or L > 9 or (row["act"] == "tanh" and L > 3):
+            continue
+        for more in (0, 1):
+            if row["act"] == "tanh":
+                law = theory.exact_rule("tanh", L + more, 0.0, 1.0, 1.0, n)[-1]
+            else:
+                C_W = theory.critical(row["act"]).C_W
+                law = theory.aspect_ratio.kernel_law(row["act"], [n] * (L - 1 + more), C_W, 1.0)
+            exact = information.mutual_information(*law, int(row["m1"]), int(row["m2"]))
+            worst[more] = max(worst[more], abs(row["I"] - exact) / row["se"])
+    assert worst[0] < 4 < worst[1]
+
+
 def test_a_sample_shared_out_among_cells() -> None:
     """`informations` of docs/theory.md (13.1) is `mutual_information` of the sample. Negative control: another one."""
     g = np.exp(0.3 * np.random.default_rng(2).standard_normal(4000))
