@@ -5,6 +5,7 @@
     result.estimates    # every estimate with its error and its theory
     analysis.posterior("outputs/a", noise=0.1)    # Bayesian inference with these networks (docs/bayes.md)
     analysis.table("outputs/preactivations", "V", layers=[4, 8])     # one tensor, as a pandas frame
+    analysis.plot.scaling("outputs/preactivations", "V", x="L/n")    # and as a figure
 
 `analysis.theory` stands alone: it needs numpy and scipy, and no data.
 """
@@ -12,11 +13,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis import plot
     from analysis.inference import posterior
     from analysis.pipeline import analyze
     from analysis.tables import table
 
-__all__ = ["analyze", "posterior", "table"]
+__all__ = ["analyze", "plot", "posterior", "table"]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,6 +31,10 @@ def __getattr__(name: str) -> Any:
         from analysis.inference import posterior
 
         return posterior
+    if name == "plot":
+        import importlib
+
+        return importlib.import_module("analysis.plot")
     if name == "table":
         from analysis.tables import table
 

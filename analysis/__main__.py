@@ -3,6 +3,7 @@
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import configs
 from analysis import tables
@@ -19,11 +20,17 @@ PROGRAM = Program("analysis", "ng-analyze")
 USAGE = """usage: python -m analysis data=DIR [flags] [key=value ...]
 
 Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a sweep, or several sweeps); or with
-table= the numbers of one tensor.
+table= the numbers of one tensor, with plot= its figure.
 
-  output=DIR          where the report goes (DATA/analysis); with table= a file .csv or .parquet
+  output=DIR          where the report goes (DATA/analysis); with table= a file .csv or .parquet, with
+                      plot= an .svg, .png or .pdf
   table=V             print any tensor, measured and predicted, by width, layer and component
-  layers=[4,8]        with table=: these layers
+  plot=V              draw any tensor, measured and predicted (DATA/analysis/V.svg)
+  x=L/n               with plot=: against L/n, n, 1/n, l, step, or a setting in which the data sets differ
+  y=ratio             with plot=: value, ratio (over theory), unit (over n K^a Theta^b); a setting, n, l or step for a
+                      heat map of x and y
+  samples='"00,00"'   with plot=: these components (the first)
+  layers=[4,8]        with table= or plot=: these layers
   alpha=0.01          family-wise false-alarm rate over all tests
   power=0.95          probability that the smallest visible deviation would be found
   prior_width=3.0     width of the priors of next orders in l/n, in units of the quantity
@@ -68,7 +75,9 @@ def _main(arguments: list[str]) -> int:
     config = configs.compose(flags.config_name or PROGRAM.module, flags.rest, flags.config_dir)
     loaded = plugins.load(config["plugins"], *configs.own_folders(flags.rest, flags.config_dir))
     config["plugins"] = [path for path, _ in plugins.sources(loaded)]
-    data, output, tensor, layers = (config.pop(name) for name in ("data", "output", "table", "layers"))
+    data, output, layers = (config.pop(name) for name in ("data", "output", "layers"))
+    shown = {name: config.pop(name) for name in ("table", "plot")}
+    drawn = {name: config.pop(name) for name in ("x", "y", "samples")}
     switches = {name: config[name] for name in ("strict", "verbose", "figures")}
     if not all(isinstance(value, bool) for value in switches.values()):
         raise ValueError(", ".join(f"{name}={value!r}" for name, value in switches.items()) + ": true or false")
@@ -80,10 +89,14 @@ def _main(arguments: list[str]) -> int:
         raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
     if not (layers is None or (isinstance(layers, list) and all(type(layer) is int for layer in layers))):
         raise ValueError(f"layers={layers!r}: a list of layers, as layers=[4,8], or null")
-    if tensor is not None:
-        return _table(str(data), str(tensor), layers, output)
+    if None not in shown.values():
+        raise ValueError(f"table={shown['table']}, plot={shown['plot']}: one of them at a time")
+    if shown["table"] is not None:
+        return _table(str(data), str(shown["table"]), layers, output)
+    if shown["plot"] is not None:
+        return _plot(str(data), str(shown["plot"]), layers, output, drawn)
     if layers is not None:
-        raise ValueError(f"layers={layers!r}: goes with table=")
+        raise ValueError(f"layers={layers!r}: goes with table= or plot=")
     folder = Path(output or Path(str(data)) / "analysis")
     posteriors = inference.infer(find(str(data)), wanted) if wanted else None
     result = analyze(str(data), **config)
@@ -111,6 +124,20 @@ def _table(data: str, tensor: str, layers: list[int] | None, output: str | None)
     if output is not None:
         tables.write(frame, Path(output))
         print(f"\ntable: {output}")
+    return 0
+
+
+def _plot(data: str, tensor: str, layers: list[int] | None, output: str | None, drawn: dict[str, Any]) -> int:
+    """Write the figure of one tensor."""
+    from analysis import plot
+
+    name = "".join(c if c.isalnum() else "-" for c in tensor)
+    samples = drawn["samples"]
+    if not isinstance(samples, str | list | None):
+        raise ValueError(f"samples={samples!r}: texts, as samples='\"00,00\"'")
+    path = Path(output or Path(data) / "analysis" / f"{name}.svg")
+    axis = None if drawn["y"] is None else str(drawn["y"])
+    print(f"figure: {plot.save(data, path, tensor, str(drawn['x']), axis, layers, samples)}")
     return 0
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Claim:
         return tuple(point for variant in self.variants for point in variant.points)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """verdicts: one a claim. estimates: the long table. scans: the fits at several prior widths, by claim and series.
 
@@ -72,6 +73,22 @@ class Result:
     computed: tuple[Mapping[str, Any], ...] = ()
     remedies: Mapping[str, Mapping[str, Remedy]] = field(default_factory=dict)
     sets: tuple[DataSet, ...] = ()
+
+    def __repr__(self) -> str:
+        found = [f"{verdict.claim}: {verdict.verdict}" for verdict in self.verdicts] or ["no claim"]
+        return f"Result({', '.join(found)}; {len(self.estimates):,} estimates of {len(self.sets)} data sets)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict of each claim, and what each of its tests has found."""
+        lines = []
+        for verdict in self.verdicts:
+            why = "" if self.explained(verdict) else f": {verdict.reason}"
+            lines.append(f"<p><b>{escape(verdict.claim)}: {verdict.verdict}</b>{escape(why)}</p><ul>")
+            lines += [f"<li>{escape(test)}: {escape(said)}</li>" for test, said in self.sentences(verdict)]
+            lines.append("</ul>")
+        lines += [f"<p>{escape(note)}</p>" for note in self.notes]
+        count = f"{len(self.estimates):,} estimates of {len(self.sets)} data sets"
+        return f"{''.join(lines)}<p>{count} in <code>estimates</code></p>"
 
     @property
     def provenance(self) -> tuple[str, ...]:

@@ -61,7 +61,12 @@ def table(data: Any, tensor: str, layers: Sequence[int] | None = None) -> pd.Dat
     points = [Point(entry) for entry in sets if entry.networks]
     if not points:
         raise StoreError(f"data={sets[0].path.parent}: no networks yet")
-    settings = _swept(sets)
+    return frame_of(points, tensor, layers)
+
+
+def frame_of(points: Sequence[Point], tensor: str, layers: Sequence[int] | None = None) -> pd.DataFrame:
+    """`table` of points with data, which keep the columns that were read."""
+    settings = _swept(points)
     rows: list[dict[str, Any]] = []
     for point in points:
         of_point = settings[point.data.path]
@@ -101,9 +106,9 @@ def swept(frame: pd.DataFrame) -> list[str]:
     return names[1 : names.index("tensor")]
 
 
-def _swept(sets: Sequence[DataSet]) -> dict[Path, dict[str, Any]]:
+def _swept(points: Sequence[Point]) -> dict[Path, dict[str, Any]]:
     """By data set, the settings but widths in which data sets differ."""
-    known = {data.path: flat(data.settings) for data in sets}
+    known = {point.data.path: flat(point.settings) for point in points}
     names = dict.fromkeys(name for settings in known.values() for name in settings)
     differ = [n for n in names if len({json.dumps(settings.get(n)) for settings in known.values()}) > 1]
     left_out = (*LEFT_OUT, *WIDTHS)

@@ -6,6 +6,7 @@ expansion the right one?). Holm's procedure holds over all of them together, wha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Judged:
         return AGREES if self.visible <= self.fit.series.precision else UNDERPOWERED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """The verdict of one claim and what it rests on. diverged: share of the networks that are not finite somewhere."""
 
@@ -52,6 +53,13 @@ class Verdict:
     networks: int
     diverged: float
     not_tested: tuple[NotTested, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Verdict({self.claim}: {self.verdict}: {self.reason})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the claim, its verdict and the reason."""
+        return f"<p><b>{escape(self.claim)}: {self.verdict}</b>: {escape(self.reason)}<br>{escape(self.statement)}</p>"
 
     def of_test(self, test: str) -> list[Judged]:
         """The series of a test."""

@@ -3,20 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
+import matplotlib.style
 from matplotlib.figure import Figure
 
 from analysis import tails
 from analysis.points import OUT_OF_RANGE
 from analysis.report.ntk import frozen_ntk
 from analysis.report.panels import PANELS, fit_panels
+from analysis.report.plain import plain
 from analysis.report.preactivations import classes, collapse, density, depths
 from analysis.report.style import STYLE, Drawn
 from analysis.report.trained import trained
 from analysis.result import Claim, Result
 
-matplotlib.use("Agg")
 # Figures of claims whose points differ in width alone; OF_VARIANTS holds those of claims with several variants.
 FIGURES: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
     "collapse": (
@@ -58,24 +57,22 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
     def save(figure: Figure, claim: str, name: str, caption: str) -> None:
         for kind in ("svg", "png"):
             # The file holds no date, so that the same data give the same bytes.
-            figure.savefig(folder / f"{claim}-{name}.{kind}", metadata={"Date": None} if kind == "svg" else None)
-        plt.close(figure)
-        out.append(Drawn(claim, caption, folder / f"{claim}-{name}.svg"))
+            undated = {"Date": None} if kind == "svg" else None
+            figure.savefig(folder / f"{_file(claim, name)}.{kind}", metadata=undated)
+        out.append(Drawn(claim, caption, folder / f"{_file(claim, name)}.svg"))
 
-    with plt.style.context(STYLE):
+    with matplotlib.style.context(STYLE):
+        for name, caption, drawn in plain(result) if not result.claims else ():
+            save(drawn, "", name, caption)
         for claim, verdict in zip(result.claims, result.verdicts, strict=True):
-            safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in claim.name)
             for name, (draw, caption) in (OF_VARIANTS if len(claim.variants) > 1 else FIGURES).items():
-                others = plt.get_fignums()  # a notebook may have figures of its own
                 try:
                     figure = draw(claim, result)
                 except OUT_OF_RANGE as error:
-                    for begun in set(plt.get_fignums()).difference(others):
-                        plt.close(begun)
                     left_out.append(f"{claim.name}: the figure {name} is left out: {error}")
                     continue
                 if figure is not None:
-                    save(figure, safe, name, caption)
+                    save(figure, claim.name, name, caption)
             for test in claim.tests:
                 fits = [j.fit for j in verdict.judged if j.fit.series.test == test]
                 if fits:
@@ -84,5 +81,10 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
                     caption += f"prediction (black line); below, residual pulls{more}."
                     if any(fit.series.without for fit in fits):
                         caption += f" Open circles are {tails.WORD} estimates, which the fit leaves out."
-                    save(fit_panels(fits), safe, f"fit-{test}", caption)
+                    save(fit_panels(fits), claim.name, f"fit-{test}", caption)
     return out, left_out
+
+
+def _file(claim: str, name: str) -> str:
+    """The name of a figure's file without its ending, of characters that every system takes."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in "-".join(filter(None, [claim, name])))

@@ -1,6 +1,5 @@
 """Figures of the neural tangent kernel."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -15,7 +14,8 @@ def frozen_ntk(claim: Claim, result: Result) -> Figure | None:
     if not all(p.records("H") for p in points):
         return None
     shown = [(k, c) for k, c in enumerate(points[0].columns("H")) if c[0] == c[1] == 0][:10]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.8))
+    figure = Figure(figsize=(8.6, 3.8))
+    (left, right) = figure.subplots(1, 2)
     for at, (point, colour) in enumerate(zip(points, colours(points), strict=True)):
         H = point.read("H", point.depth)[:, [k for k, _ in shown]]
         x = np.arange(len(shown)) + 0.12 * (at - (len(points) - 1) / 2)

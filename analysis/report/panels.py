@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,7 +20,7 @@ def fit_panels(fits: Sequence[Fit]) -> Figure:
     shown = fits[:PANELS]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
-    figure = plt.figure(figsize=(3.6 * columns, 3.1 * rows))
+    figure = Figure(figsize=(3.6 * columns, 3.1 * rows))
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
     for k, fit in enumerate(shown):
         row, column = divmod(k, columns)

@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -19,7 +18,8 @@ def collapse(claim: Claim, result: Result) -> Figure | None:
     points = claim.points
     if not all(p.plain and p.records("g") and len(p.layers("g")) > 2 and p.D <= FOUR_POINT_SAMPLES for p in points):
         return None
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.2), sharex=True, gridspec_kw={"height_ratios": [3, 1]})
+    figure = Figure(figsize=(5.4, 5.2))
+    (top, bottom) = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     for point, colour in zip(points, colours(points), strict=True):
         flow = point.flow(True)
         assert flow.V is not None
@@ -64,7 +64,8 @@ def density(claim: Claim, result: Result) -> Figure | None:
     def nearly(u: np.ndarray) -> np.ndarray:
         return nearly_gaussian(u * unit, K, G1, V, n) * unit
 
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(5.4, 5.2), sharex=True, gridspec_kw={"height_ratios": [2, 1.4]})
+    figure = Figure(figsize=(5.4, 5.2))
+    (top, bottom) = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1.4]})
     colour = colours(claim.points)[0]
     top.errorbar(middle, p, error, fmt="o", color=colour, label=f"{len(z):,} networks, $n={n}$, $L={L}$")
     top.plot(fine, gaussian(fine), color="0.55", linestyle="--", label=r"Gaussian, $n=\infty$")
@@ -86,7 +87,8 @@ def classes(claim: Claim, result: Result) -> Figure | None:
     """V/(nK^2) of each variant against l/n with its prediction: one curve a universality class."""
     if not all(p.plain and p.critical and p.records("g") and p.D <= FOUR_POINT_SAMPLES for p in claim.points):
         return None
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(6.0, 6.4), sharex=True, height_ratios=(2, 1))
+    figure = Figure(figsize=(6.0, 6.4))
+    (top, bottom) = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     for variant, (colour, marker) in zip(claim.variants, looks(claim.variants), strict=True):
         for point in variant.points:
             flow = point.flow(True)
@@ -111,7 +113,8 @@ def depths(claim: Claim, result: Result) -> Figure | None:
     points = [variant.points[-1] for variant in claim.variants]
     if not all(p.records("g") and len(p.layers("g")) > 2 and p.plain for p in points):
         return None
-    figure, axes = plt.subplots(figsize=(6.0, 4.4))
+    figure = Figure(figsize=(6.0, 4.4))
+    axes = figure.subplots()
     for variant, point, (colour, marker) in zip(claim.variants, points, looks(claim.variants), strict=True):
         layers, all_layers = point.layers("g"), np.arange(1, point.depth + 1)
         K = point.flow(False).K

@@ -1,6 +1,5 @@
 """Figures of trained networks."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -19,7 +18,8 @@ def trained(claim: Claim, result: Result) -> Figure | None:
     step = point.data.layout.steps[-1]
     assert y is not None
     mean, covariance = closed_form(point, step)
-    figure, axes = plt.subplots(figsize=(6.4, 3.8))
+    figure = Figure(figsize=(6.4, 3.8))
+    axes = figure.subplots()
     spread = np.sqrt(covariance.diagonal())
     for a in range(len(x)):
         axes.fill_between(

@@ -6,6 +6,7 @@ the next order in `next_tensors`; here they are iterated.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from html import escape
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +25,7 @@ ORDERS = (1, 2)  # of 1/n
 LARGE = 1e70  # four-point expectations of a larger kernel may overflow
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Flow:
     """Tensors by layer: the first axis is l - 1, then come sample indices in the order of docs/theory.md section 0.
 
@@ -61,6 +62,25 @@ class Flow:
         if value is None:
             raise KeyError(f"{name}: not computed; name it in flow(..., tensors=[...])")
         return value
+
+    def computed(self) -> dict[str, Array]:
+        """All tensors that were computed, by name."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "others"} | dict(self.others)
+        return {name: value for name, value in given.items() if value is not None}
+
+    def __repr__(self) -> str:
+        layers, samples = self.chi_perp.shape
+        return f"Flow({layers} layers, {samples} samples: {', '.join(self.computed())})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the component of the first sample of each tensor, by layer."""
+        shown = {name: value.reshape(len(value), -1)[:, 0] for name, value in self.computed().items()}
+        head = "".join(f"<th>{escape(name)}</th>" for name in ("layer", *shown))
+        rows = (
+            f"<tr><td>{layer + 1}</td>{''.join(f'<td>{value[layer]:.6g}</td>' for value in shown.values())}</tr>"
+            for layer in range(len(self.chi_perp))
+        )
+        return f"<p>{escape(repr(self))}; of sample 0:</p><table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
 def _fields() -> set[str]:

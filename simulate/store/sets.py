@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from html import escape
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from simulate.observables.family import Family
 from simulate.settings import with_defaults
+from simulate.settings.reader import printable
 from simulate.store import commits, disk
 from simulate.store.files import StoreError
 from simulate.store.folders import FOLDERS
@@ -240,6 +242,13 @@ class DataSet:
         short = ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in in_short(self.settings).items())
         wanted = self.manifest["networks"]
         return f"DataSet({str(self.path)!r}: {self.networks:,} of {wanted:,} networks, {short})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: its number of networks and its main settings."""
+        there = f"{self.networks:,} of {self.manifest['networks']:,}"
+        lines = {"data set": printable(str(self.path)), "networks": there, **in_short(self.settings)}
+        cells = (f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in lines.items())
+        return f"<table>{''.join(cells)}</table>"
 
 
 def open_data_set(path: str | Path) -> DataSet:
