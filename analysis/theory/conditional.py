@@ -134,7 +134,8 @@ class Conditional:
 
     def coefficients(self, g: Array) -> Array:
         """c_k[s] of docs/theory.md (17.18) at kernels g (M,), shape (M, terms)."""
-        return self._series[0](g)
+        assert self._series is not None
+        return self._series(g)[:, : self.terms]
 
     def products(self, g: Array) -> dict[tuple[int, ...], Array]:
         """<s_a s_b> and <s_a s_b s_c s_d> by sorted samples, each (M,), at kernels g (M, pairs)."""
