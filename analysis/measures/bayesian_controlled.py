@@ -190,8 +190,10 @@ def _controlled(point: Point) -> Controlled:
         sums_x.append(x_of_block)
         sums_f.append(f_of_block)
     of_x, of_f = np.array(sums_x), np.array(sums_f)
-    centred = products - np.multiply.outer(of_x.sum(axis=0), of_f.sum(axis=0) / M)
-    beta = np.linalg.lstsq(np.asarray(squares), centred, rcond=RANK)[0]
+    # With an intercept: about the means of the sample, although those of x are known, or beta would fall short by k/M.
+    mean_x = of_x.sum(axis=0)
+    centred = products - np.multiply.outer(mean_x, of_f.sum(axis=0) / M)
+    beta = np.linalg.lstsq(squares - np.multiply.outer(mean_x, mean_x / M), centred, rcond=RANK)[0]
     sums = of_f - of_x @ beta  # the means of the controls are zero, and those of f stay what they are
     P, p = y.shape[1] * point.D, g.shape[1]
     parts = np.cumsum([1, 1, P, P**2, *(p for _ in layers)])[:-1]

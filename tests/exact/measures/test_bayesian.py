@@ -1,7 +1,7 @@
 """Measures of Bayesian inference on networks whose averages are known: docs/theory.md (16.1), (16.2) and (16.6).
 
 All networks have the kernel of infinite width in layer 2 and K + delta sign in layer 3, where the signs of pairs are
-independent. The means of controls are then zero in the sample, and controlled averages are plain ones.
+independent. Controls are signs of which no product is a product of those, and so controlled averages are plain ones.
 """
 
 from dataclasses import replace
@@ -36,7 +36,7 @@ def data(size: float = 0.04, shift: float = 0.0) -> Rows:
     found.fill("g", 3, lambda a, b: flow.K[2, a, b] + size * SIGNS[:, pairs.index((a, b))])
     for layer in (2, 3):
         found.fill("c", layer, lambda a, b, layer=layer: np.sqrt(V[layer - 1, a, b, a, b] / 8) * (
-            SIGNS[:, 20 + 10 * layer + pairs.index((a, b))] + shift))  # fmt: skip
+            SIGNS[:, 8 * (6 * (layer - 2) + pairs.index((a, b)) + 1) - 1] + shift))  # fmt: skip
     return replace(found, settings=found.settings | {"claim": {"noise": NOISE}})
 
 
