@@ -69,7 +69,8 @@ def _steps(point: Point) -> list[Step]:
     for layer in range(2, max(point.layers("g")) + 1):
         at = np.array([K[layer - 2][pair] for pair in pairs])
         sizes = np.concatenate([below[:, diagonal], at[None, diagonal]])
-        law = Conditional.around(point.activation, start["C_b"], start["C_W"], pairs, sizes.min(), sizes.max())
+        low = sizes[sizes > 0].min()  # all neurons of a narrow ReLU layer may be off; that needs no table
+        law = Conditional.around(point.activation, start["C_b"], start["C_W"], pairs, low, sizes.max())
         mean, v = law.mean_and_covariance(below)
         here = point.read("g", layer)
         first, second = law.derivatives(at)

@@ -31,17 +31,17 @@ from analysis.theory import (
 )
 from analysis.theory.activations import activation
 from analysis.theory.bayes import Posterior, posterior
+from analysis.theory.class_limit import LimitLaw, limit_law, limit_moments
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
 from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law, exact_log_law, exact_rule
 from analysis.theory.kernel_series import KernelSeries, chain, universal_moments
-from analysis.theory.limit_law import LimitLaw, limit_law, limit_moments
 from analysis.theory.linear_posterior import DeepLinear, deep_linear
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
-from analysis.theory.resummed import Resummed, resummed
+from analysis.theory.resummation import Resummed, resummed
 from analysis.theory.second_order import NextOrder, next_order
 from analysis.theory.shaped import ShapedLaw, shaped_law
 from analysis.theory.tensors import UNITS

@@ -74,3 +74,13 @@ def test_the_sign_that_order_one_has_wrong(run: Run) -> None:
     tanh = networks(run, "tanh", 64, 100, CRITICAL)
     assert list(sign_of_metric(tanh, [8])) == []
     assert "order 1/n says" in next(sign_of_metric.undefined(tanh))
+
+
+def test_networks_whose_kernel_is_zero(run: Run) -> None:
+    """All neurons of a narrow ReLU layer may be off. The controls hold there: V2 of docs/theory.md (17.2) within 5
+    standard errors (false alarm 6e-7)."""
+    point = networks(run, "relu", 4, 2000, CRITICAL, 3)
+    assert point.read("g", 3).min() == 0
+    found, off = pulls(vertex_corrected, point)
+    assert off.max() < 5
+    assert found.theory[0] > 0
