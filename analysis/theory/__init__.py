@@ -41,7 +41,7 @@ from analysis.theory.linear_training import CLOSED_FORMS, response, trained
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
-from analysis.theory.resummed import Resummed, resummed
+from analysis.theory.resummation import Resummed, resummed
 from analysis.theory.second_order import NextOrder, next_order
 from analysis.theory.shaped import ShapedLaw, shaped_law
 from analysis.theory.tensors import UNITS

@@ -53,7 +53,7 @@ THEORY = (
     "differentials", "hermite", "residual", "recursion", "universality",
     "path", "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants", "own_kernel",
     "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
-    "kernel_chain", "second_order", "vertex", "bayes", "linear_posterior", "kernel_series", "resummed",
+    "kernel_chain", "second_order", "vertex", "bayes", "linear_posterior", "kernel_series", "resummation",
     "aspect_ratio", "limit_law", "shaped", "information", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.

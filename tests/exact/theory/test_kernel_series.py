@@ -10,7 +10,7 @@ import pytest
 
 from analysis import theory
 from analysis.theory.finite_width import kernel_moments
-from analysis.theory.resummed import pade
+from analysis.theory.resummation import pade
 
 REFERENCE = json.loads((Path(__file__).parents[2] / "data" / "next_order_reference.json").read_text())
 KEYS = ("K", "G1", "G2", "G3", "V", "V2", "V3", "W", "W2", "X")
