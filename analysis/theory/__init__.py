@@ -38,6 +38,7 @@ from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law, exact
 from analysis.theory.kernel_series import KernelSeries, chain, universal_moments
 from analysis.theory.linear_posterior import DeepLinear, deep_linear
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
+from analysis.theory.ntk_series import NtkSeries, ntk_next_order
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
@@ -59,6 +60,7 @@ __all__ = [
     "KernelSeries",
     "LimitLaw",
     "NextOrder",
+    "NtkSeries",
     "Posterior",
     "Resummed",
     "ShapedLaw",
@@ -88,6 +90,7 @@ __all__ = [
     "movement",
     "next_order",
     "ntk_chain",
+    "ntk_next_order",
     "own_kernel",
     "posterior",
     "quadratic_model",

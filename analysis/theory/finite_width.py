@@ -5,10 +5,11 @@ They hold every power of 1/n. `widths` are the hidden widths n_1..n_{L-1}; every
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from analysis.theory.activations import activation
+from analysis.theory.activations import Array, activation
 
 
 def _moments(name: str) -> tuple[float, float, float]:
@@ -77,26 +78,50 @@ def ntk_moments(
     One input with |x|^2 / n_0 = x2; all layers have the same rates. Raises ValueError for an activation that is not
     scale-invariant.
     """
+    return NTKMoments(*_iterated(name, [1 / N for N in widths], C_W, K1, lambda_b, lambda_W, x2))
+
+
+def ntk_orders(
+    name: str, depth: int, C_W: float, K1: float, lambda_b: float, lambda_W: float, x2: float
+) -> dict[str, Array]:
+    """The coefficients of n^-p, p = 0, 1, .., in Var g, Cov(H_ii, H_jj), E H_ij^2,
+    Cov(z_i^2, H_jj) and E z_i z_j H_ij at layer `depth` of one
+    width n, named V, A, B, D and F: docs/theory.md (6.7) as polynomials in 1/n, docs/theory.md (17.14).
+
+    The series end, so that they hold every order. Arguments as of `ntk_moments`. Raises ValueError for an activation
+    that is not scale-invariant.
+    """
+    eps = np.polynomial.Polynomial([0.0, 1.0])
+    z2, v, H, d, f, a, b = _iterated(name, [eps] * (depth - 1), C_W, K1, lambda_b, lambda_W, x2)
+    found = {"V": v - z2**2, "A": a - H**2, "B": b, "D": d - z2 * H, "F": f}
+    return {key: (value + 0 * eps).coef for key, value in found.items()}
+
+
+def _iterated(
+    name: str, inverses: Sequence[Any], C_W: float, K1: float, lambda_b: float, lambda_W: float, x2: float
+) -> tuple[Any, ...]:
+    """The state of docs/theory.md (6.7), in the order of `NTKMoments`, from 1/n of each hidden layer: numbers, or
+    polynomials in one variable."""
     A2, A4, _ = _moments(name)
     Theta1 = lambda_b + lambda_W * x2
-    z2, v, H, d, f, a, b = K1, K1**2, Theta1, K1 * Theta1, 0.0, Theta1**2, 0.0
-    for N in widths:
-        q, q2 = A2 * z2, (3 * A4 + (N - 1) * A2**2) * v / N
-        t = A2 * H
-        qt = (A4 * (d + 2 * f) + (N - 1) * A2**2 * d) / N
-        y = (A4 * (d + 2 * f) + (N - 1) * A2**2 * f) / N
-        t2 = (A4 * (a + 2 * b) + (N - 1) * A2**2 * a) / N
-        u = (A4 * (a + 2 * b) + (N - 1) * A2**2 * b) / N
-        a = (
-            lambda_b**2
-            + 2 * lambda_b * lambda_W * q
-            + lambda_W**2 * q2
-            + 2 * C_W * (lambda_b * t + lambda_W * qt)
-            + C_W**2 * t2
+    state: tuple[Any, ...] = (K1, K1**2, Theta1, K1 * Theta1, 0.0, Theta1**2, 0.0)
+    for own in inverses:
+        z2, v, H, d, f, a, b = state
+        rest = (1 - own) * A2**2
+        q, q2, t = A2 * z2, (3 * A4 * own + rest) * v, A2 * H
+        qt, y = (A4 * own * (d + 2 * f) + rest * x for x in (d, f))
+        t2, u = (A4 * own * (a + 2 * b) + rest * x for x in (a, b))
+        square = lambda_b**2 + 2 * lambda_b * lambda_W * q + lambda_W**2 * q2
+        state = (
+            C_W * q,
+            C_W**2 * q2,
+            lambda_b + lambda_W * q + C_W * t,
+            C_W * (lambda_b * q + lambda_W * q2) + C_W**2 * qt,
+            C_W**2 * y,
+            square + 2 * C_W * (lambda_b * t + lambda_W * qt) + C_W**2 * t2,
+            C_W**2 * u,
         )
-        d = C_W * (lambda_b * q + lambda_W * q2) + C_W**2 * qt
-        z2, v, H, f, b = C_W * q, C_W**2 * q2, lambda_b + lambda_W * q + C_W * t, C_W**2 * y, C_W**2 * u
-    return NTKMoments(z2, v, H, d, f, a, b)
+    return state
 
 
 def second_moments(name: str, widths: Sequence[int], C_W: float) -> tuple[float, float, float]:

@@ -18,7 +18,8 @@ from analysis.theory.activations import activation as named
 from analysis.theory.gaussian import Expectations
 from analysis.theory.kernel_derivatives import refuse_unknown
 from analysis.theory.layer import FirstLayer, Layer, Tensors
-from analysis.theory.tensors import RECURSIONS, closure, in_order
+from analysis.theory.ntk_series import OF_ONE_INPUT, ntk_next_order, refuse_several
+from analysis.theory.tensors import RECURSIONS, closure, in_order, of_copies
 
 TENSORS = ("K", "Theta", "G1", "V")  # the tensors that `flow` computes by default
 ORDERS = (1, 2)  # of 1/n
@@ -41,6 +42,7 @@ class Flow:
     G1: Array | None = None  # (L, D, D) E[z_a z_b] = K + G1 / n
     Theta1: Array | None = None  # (L, D, D) E[H_ab] = Theta + Theta1 / n
     G2: Array | None = None  # (L, D, D) E[z_a z_b] = K + G1 / n + G2 / n^2
+    Theta2: Array | None = None  # (L, D, D) E[H_aa] = Theta + Theta1 / n + Theta2 / n^2
     V: Array | None = None  # (L, D, D, D, D) V[l-1, a, b, c, d] = V_(ab)(cd)
     V2: Array | None = None  # as V: the covariance of g_ab and g_cd is V / n + V2 / n^2
     W: Array | None = None  # (L, D, D, D, D, D, D) the third cumulant of g_ab, g_cd and g_ef is W / n^2
@@ -48,6 +50,10 @@ class Flow:
     B: Array | None = None  # B[l-1, a, c, b, d] = B_acbd
     D: Array | None = None  # D[l-1, a, b, c, d] = D_abcd, (ab) of z z and (cd) of H
     F: Array | None = None  # F[l-1, a, c, b, d] = F_acbd
+    A2: Array | None = None  # as A: what A / n measures is A / n + A2 / n^2, and so on
+    B2: Array | None = None
+    D2: Array | None = None
+    F2: Array | None = None
     P: Array | None = None  # P[l-1, a, b, c, d] = P_abcd
     Q: Array | None = None  # Q[l-1, a, b, c, d] = Q_abcd
     R: Array | None = None  # R[l-1, a, b, c, d] = R_abcd
@@ -151,9 +157,10 @@ def flow(
     of three and four factors over so many quasi-random points instead, with a fixed seed, as `Expectations` says: 2^17
     are right to about 1e-4 of a tensor.
 
-    order: 2 adds G2, V2 and W of docs/theory.md (17.3), which `tensors` may name one by one, too. Smooth activations
-    have them at any inputs, and W and what needs it at up to four distinct ones without `points`; kinked activations
-    have them at one or two distinct inputs whose kernels have correlations up to 0.99, without `points`.
+    order: 2 adds G2, V2 and W of docs/theory.md (17.3), which `tensors` may name one by one, too, and Theta2, A2, B2,
+    D2 and F2 of docs/theory.md (17.12), known for one distinct input, where there is one. Smooth activations have the
+    first at any inputs, and W and what needs it at up to four distinct ones without `points`; kinked activations have
+    them at one or two distinct inputs whose kernels have correlations up to 0.99, without `points`.
     skip: gamma of a residual network, docs/theory.md (11.1): a number for all steps from one layer to the next, or one
     for each of the depth - 1 steps. Its hidden layers have one width. K and Theta are known for all inputs, and V, G1,
     Theta1, A, B, D and F for one input, to 1e-9.
@@ -184,8 +191,12 @@ def flow(
     if order not in ORDERS:
         raise ValueError(f"order={order!r}: 1, or 2 for the next order in 1/n; theory.chain has more for one input")
     asked = set(tensors) | (set(next_tensors.NEXT) if order > 1 else set())
+    x, which = _distinct(x)
+    alone = (asked | set(OF_ONE_INPUT) if order > 1 and len(x) == 1 else asked) & set(OF_ONE_INPUT)
+    refuse_several(alone, len(x), skip, weights)
+    asked -= alone
     if unknown := asked - set(RECURSIONS):
-        raise ValueError(f"tensors: unknown {sorted(unknown)}; known are {', '.join(RECURSIONS)}")
+        raise ValueError(f"tensors: unknown {sorted(unknown)}; known are {', '.join((*RECURSIONS, *OF_ONE_INPUT))}")
     if s.kinked and (refused := sorted(name for name in asked if _smooth_only(name))):
         raise ValueError(f"tensors: {', '.join(refused)} of {s.name} hold products of delta functions; smooth s only")
     skips = _skips(skip, depth)
@@ -200,7 +211,6 @@ def flow(
         raise ValueError(f"width_ratios={width_ratios!r}: {depth - 1} numbers > 0, n_l / n_(l-1) for l = 1..L-1")
     if orthogonal and (ratios[1:] > 1).any():
         raise ValueError(f"width_ratios={width_ratios!r}: orthogonal weights lead to layers that are not wider")
-    x, which = _distinct(x)
     if set(next_tensors.NEXT) & set(names):
         refuse_unknown(s, len(x), points)
     if skips.any() and (ratios[1:] != 1).any():
@@ -241,8 +251,11 @@ def flow(
         ]
         K, Theta = ([layer[name].item() for layer in layers] for name in ("K", "Theta"))
         found = residual.order_n(s, K, Theta, steps)
-        D, sizes = len(which), {name: RECURSIONS[name].indices for name in of_residual}
-        computed |= {name: np.multiply.outer(found[name], np.ones((D,) * indices)) for name, indices in sizes.items()}
+        computed |= {name: of_copies(found[name], len(which), RECURSIONS[name].indices) for name in of_residual}
+    if alone:
+        K1 = float(computed["K"][0, 0, 0])
+        series = ntk_next_order(s, depth, C_b, C_W, K1, lambdas_b, lambdas_W, ratios.tolist())
+        computed |= {name: of_copies(series[name], len(which), OF_ONE_INPUT[name]) for name in alone}
     documented = {name: tensor for name, tensor in computed.items() if name in _fields()}
     others = {name: tensor for name, tensor in computed.items() if name not in documented}
     return Flow(**documented, others=others)

@@ -67,9 +67,10 @@ def derivative(f: Callable[[Array], Array], K: float, order: int) -> float:
     return mean1(weighted, K) / (2 * K) ** order
 
 
-def half_fourth(s: Activation, z: Array) -> Array:
-    """A quarter of (s^2)'''' at z, the mean of which is d^2 <s^2>/dK^2 by docs/theory.md (17.1); s is smooth."""
-    f, f1, f2, f3, f4, _ = (derivative(z) for derivative in s.derivatives)
+def half_fourth(s: Activation, z: Array, order: int = 0) -> Array:
+    """A quarter of (f^2)'''' at z, the mean of which is d^2 <f^2>/dK^2 by docs/theory.md (17.1), where f is s or s' by
+    order 0 or 1; s is smooth."""
+    f, f1, f2, f3, f4 = (derivative(z) for derivative in s.derivatives[order : order + 5])
     return (f * f4 + 4 * f1 * f3 + 3 * f2**2) / 2
 
 

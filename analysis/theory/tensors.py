@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
+import numpy as np
+
 from analysis.theory.activations import Array
 from analysis.theory.layer import FirstLayer, Layer, Tensors
 
@@ -106,3 +108,8 @@ def in_order(names: Iterable[str]) -> list[str]:
         return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise ValueError(f"same_layer: {', '.join(error.args[1])} read each other in a circle") from None
+
+
+def of_copies(tensor: Array, D: int, indices: int) -> Array:
+    """A tensor (L,) of one input is that of D copies of it, (L, D, ...), docs/theory.md section 0."""
+    return np.asarray(np.multiply.outer(tensor, np.ones((D,) * indices)))

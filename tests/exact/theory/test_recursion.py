@@ -8,6 +8,7 @@ import pytest
 from analysis import theory
 from analysis.theory import gaussian
 from analysis.theory.next_tensors import NEXT
+from analysis.theory.ntk_series import OF_ONE_INPUT
 from analysis.theory.quadrature import calibrate_step
 from analysis.theory.tensors import RECURSIONS, UNITS, closure, in_order, recursion
 from tests.exact.theory.reference import ALL, KEYS, KINKED, REFERENCE
@@ -129,7 +130,7 @@ def registry() -> Iterator[None]:
 def test_every_documented_tensor_is_registered() -> None:
     assert set(RECURSIONS) == {*ALL, *NEXT}
     fields = set(theory.Flow.__dataclass_fields__) - {"chi_parallel", "chi_perp", "others"}
-    assert fields == set(RECURSIONS)
+    assert fields == {*RECURSIONS, *OF_ONE_INPUT}
     assert {name for name, entry in RECURSIONS.items() if entry.smooth_only} == set(ALL) - set(KINKED)
     assert set(UNITS) == set(ALL) - {"K", "Theta", "Theta1"}
 
