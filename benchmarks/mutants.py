@@ -4,7 +4,8 @@
 
 Each mutant is a mistake that once passed every claim. A wrong theory judges the data of a right simulation, and the
 right theory judges the data of a wrong simulation. Functions are exchanged in this process, and no file is changed.
---networks: of each data set. --write puts the table into docs/results.md and its numbers into docs/mutants.json.
+--networks: of each data set. --write puts the numbers into docs/mutants.json, where they replace those of the same
+claims, and the table into docs/results.md.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from analysis.estimators import Array
 from analysis.theory import layer, recursion
 from analysis.theory.layer import Layer, Tensors
 from analysis.theory.tensors import RECURSIONS
-from benchmarks import race, tables
+from benchmarks import tables
 from simulate.networks import dense, law, streams
 from simulate.running import samplers
 from simulate.training import algorithms
@@ -175,6 +176,12 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "ntk": ("experiment=ntk", "network.width=16,24,32,64"),
     "first_steps": ("experiment=first_steps",),
     "infinite_width_training": ("experiment=infinite_width_training",),
+    "vertex_and_metric": ("experiment=vertex_and_metric",),
+    "independence_controlled": ("experiment=independence_controlled",),
+    "ntk_controlled": ("experiment=ntk_controlled",),
+    "exact_laws": ("experiment=exact_laws",),
+    "general_differentials": ("experiment=general_differentials", NARROW),
+    "trained_cumulants": ("experiment=trained_cumulants",),
 }
 
 
@@ -184,6 +191,7 @@ class Row:
 
     mutant: str
     claim: str
+    networks: int  # of each data set
     verdict: str
     pull: float
     test: str
@@ -194,11 +202,11 @@ def _simulated(name: str, networks: int, folder: Path, *overrides: str) -> Any:
     return simulate.sweep(*given, *overrides, f"output={folder}")
 
 
-def judged(mutant: str, claim: str, sets: Any) -> Row:
+def judged(mutant: str, claim: str, networks: int, sets: Any) -> Row:
     """What a claim says of data sets, with the right or a wrong theory."""
-    verdict = analysis.analyze(sets, figures=False).verdicts[0]
+    verdict = analysis.analyze(sets, figures=False, workers=1).verdicts[0]
     worst = max(verdict.judged, key=lambda j: abs(j.fit.pull))
-    return Row(mutant, claim, verdict.verdict, worst.fit.pull, worst.fit.series.test)
+    return Row(mutant, claim, networks, verdict.verdict, worst.fit.pull, worst.fit.series.test)
 
 
 def rows(networks: int, claims: Sequence[str], mutants: Sequence[str], overrides: Sequence[str] = ()) -> Iterator[Row]:
@@ -206,22 +214,27 @@ def rows(networks: int, claims: Sequence[str], mutants: Sequence[str], overrides
     for claim in claims:
         with tempfile.TemporaryDirectory() as folder:
             sets = _simulated(claim, networks, Path(folder) / "right", *overrides)
-            yield judged("none", claim, sets)
+            yield judged("none", claim, networks, sets)
             for name in (name for name in mutants if name not in APART.get(claim, ())):
                 if name in THEORIES:
                     with mutated(name):
-                        yield judged(name, claim, sets)
+                        yield judged(name, claim, networks, sets)
                     continue
                 sampler = ("ensemble.sampler=dense",) if name == "uniform weights" else ()
                 with mutated(name):
                     wrong = _simulated(claim, networks, Path(folder) / name.replace(" ", "-"), *overrides, *sampler)
-                yield judged(name, claim, wrong)
+                yield judged(name, claim, networks, wrong)
 
 
 def survivors(found: Sequence[Row]) -> list[str]:
     """The mutants that no claim rejects."""
     dead = {row.mutant for row in found if row.verdict == "disagrees"}
     return [name for name in dict.fromkeys(row.mutant for row in found) if name not in dead | {"none"}]
+
+
+def recorded(docs: Path) -> list[Row]:
+    """The rows of docs/mutants.json."""
+    return [Row(**row) for row in json.loads((docs / "mutants.json").read_text())]
 
 
 def main() -> None:
@@ -236,13 +249,14 @@ def main() -> None:
     for row in rows(options.networks, options.claims, [*THEORIES, *SIMULATIONS]):
         found.append(row)
         print(f"{row.mutant}; {row.claim}: {row.verdict}, {row.pull:+.1f} ({row.test})", file=sys.stderr, flush=True)
-    made = [{field.name: getattr(row, field.name) for field in fields(row)} for row in found]
-    result = {"machine": race.machine(), "networks": options.networks, "rows": made, "survivors": survivors(found)}
-    text = tables.mutants(result)
-    print(text)
+    docs = Path(__file__).parents[1] / "docs"
     if options.write:
-        docs = Path(__file__).parents[1] / "docs"
-        (docs / "mutants.json").write_text(json.dumps(result, indent=1) + "\n")
+        found = [row for row in recorded(docs) if row.claim not in options.claims] + found
+    text = tables.mutants([asdict(row) for row in found])
+    print(text, *(f"{name}: passes all claims" for name in survivors(found)), sep="\n")
+    if options.write:
+        lines = ",\n".join(json.dumps(asdict(row)) for row in found)
+        (docs / "mutants.json").write_text(f"[\n{lines}\n]\n")
         tables.insert(docs / "results.md", text, "python -m benchmarks.mutants --write")
 
 

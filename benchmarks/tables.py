@@ -2,6 +2,7 @@
 
 import re
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,25 +162,14 @@ def insert(path: Path, text: str, command: str) -> None:
     path.write_text(re.sub(f"{begin}.*?{END}", lambda _: f"{begin}\n\n{text}\n\n{END}", page, flags=re.DOTALL))
 
 
-def mutants(result: dict[str, Any]) -> str:
-    """The table of docs/results.md from the results of `benchmarks.mutants`: mutants by claims."""
-    claims = list(dict.fromkeys(row["claim"] for row in result["rows"]))
-    names = list(dict.fromkeys(row["mutant"] for row in result["rows"]))
-    lines = [
-        f"{result['machine']}; {result['networks']:,} networks for each width.",
-        "",
-        "| mutant | " + " | ".join(f"`{claim}`" for claim in claims) + " |",
-        "| --- |" + " --- |" * len(claims),
-    ]
-    for name in names:
-        cells = []
-        for claim in claims:
-            row = next((row for row in result["rows"] if (row["mutant"], row["claim"]) == (name, claim)), None)
-            if row is None:
-                cells.append("-")
-                continue
-            verdict = f"**{row['verdict']}**" if row["verdict"] == "disagrees" else row["verdict"]
-            cells.append(f"{verdict}, {row['pull']:+.1f} (`{row['test']}`)")
-        mark = " (survives)" if name in result["survivors"] else ""
-        lines.append(f"| {name}{mark} | {' | '.join(cells)} |")
+def mutants(rows: Sequence[dict[str, Any]]) -> str:
+    """The table of docs/results.md from the rows of `benchmarks.mutants`: which mutants each claim rejects."""
+    lines = ["| claim | networks a width | without a mutant | rejects | cannot tell |", "| --- " * 5 + "|"]
+    for claim in dict.fromkeys(row["claim"] for row in rows):
+        right, *wrong = (row for row in rows if row["claim"] == claim)
+        told = [row for row in wrong if row["verdict"] == "disagrees"]
+        rejects = "; ".join(f"{row['mutant']}: {row['pull']:+.1f} (`{row['test']}`)" for row in told)
+        passes = "; ".join(row["mutant"] for row in wrong if row not in told)
+        verdict = f"{right['verdict']}, {right['pull']:+.1f}"
+        lines.append(f"| `{claim}` | {right['networks']:,} | {verdict} | {rejects} | {passes} |")
     return "\n".join(lines)
