@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -54,10 +55,8 @@ def _second(family: str, outputs: tuple[int, int, int, int]) -> Product:
     return product
 
 
-@measure(
-    "P",
-    symbol="$P$",
-    families=("dH", "z"),
+_tensor = partial(
+    measure,
     outputs=2,
     smooth=True,
     grows=True,
@@ -65,86 +64,39 @@ def _second(family: str, outputs: tuple[int, int, int, int]) -> Product:
     table_samples=FOUR_POINT_SAMPLES,
     any_widths=True,
 )
+
+
+@_tensor("P", symbol="$P$", families=("dH", "z"))
 def P(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E dH_011;abc z_0;d is P_abcd of docs/theory.md (3.4), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "P", ("dH", "z"), (0, 1, 2, 3), _first((0, 1, 1), 0))
 
 
-@measure(
-    "Q",
-    symbol="$Q$",
-    families=("dH", "z"),
-    outputs=2,
-    smooth=True,
-    grows=True,
-    table="untrained",
-    table_samples=FOUR_POINT_SAMPLES,
-    any_widths=True,
-)
+@_tensor("Q", symbol="$Q$", families=("dH", "z"))
 def Q(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E dH_001;abc z_1;d is Q_abcd of docs/theory.md (3.4), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "Q", ("dH", "z"), (0, 1, 2, 3), _first((0, 0, 1), 1))
 
 
-@measure(
-    "R",
-    symbol="$R$",
-    families=("ddI",),
-    outputs=2,
-    smooth=True,
-    grows=True,
-    table="untrained",
-    table_samples=FOUR_POINT_SAMPLES,
-    any_widths=True,
-)
+@_tensor("R", symbol="$R$", families=("ddI",))
 def R(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddI_0011;abcd is R_abcd of docs/theory.md (3.5), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "R", ("ddI",), (0, 1, 2, 3), _second("ddI", (0, 0, 1, 1)))
 
 
-@measure(
-    "S",
-    symbol="$S$",
-    families=("ddII",),
-    outputs=2,
-    smooth=True,
-    grows=True,
-    table="untrained",
-    table_samples=FOUR_POINT_SAMPLES,
-    any_widths=True,
-)
+@_tensor("S", symbol="$S$", families=("ddII",))
 def S(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0011;abcd is S_abcd of docs/theory.md (3.6), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "S", ("ddII",), (0, 1, 2, 3), _second("ddII", (0, 0, 1, 1)))
 
 
-@measure(
-    "T",
-    symbol="$T$",
-    families=("ddII",),
-    outputs=2,
-    smooth=True,
-    grows=True,
-    table="untrained",
-    table_samples=FOUR_POINT_SAMPLES,
-    any_widths=True,
-)
+@_tensor("T", symbol="$T$", families=("ddII",))
 def T(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0101;abcd is T_acdb of docs/theory.md (3.6), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "T", ("ddII",), (0, 2, 3, 1), _second("ddII", (0, 1, 0, 1)))
 
 
-@measure(
-    "U",
-    symbol="$U$",
-    families=("ddII",),
-    outputs=2,
-    smooth=True,
-    grows=True,
-    table="untrained",
-    table_samples=FOUR_POINT_SAMPLES,
-    any_widths=True,
-)
+@_tensor("U", symbol="$U$", families=("ddII",))
 def U(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0110;abcd is U_adbc of docs/theory.md (3.6), estimated as in docs/theory.md (7.6)."""
     return _means(point, layers, "U", ("ddII",), (0, 3, 1, 2), _second("ddII", (0, 1, 1, 0)))

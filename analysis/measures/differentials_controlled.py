@@ -5,6 +5,7 @@ these have the mean zero, as the sampler is meant to make them.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -60,91 +61,40 @@ def _means(point: Point, layers: Layers, tensor: str, order: Sequence[int]) -> I
         )
 
 
-@measure(
-    "P_controlled",
-    tensor="P",
-    symbol="$P$",
-    families=("P",),
-    smooth=True,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-    any_widths=True,
-)
+_controlled = partial(measure, smooth=True, partner="layer_law", needs=all_layers_of_two_inputs, any_widths=True)
+
+
+@_controlled("P_controlled", tensor="P", symbol="$P$", families=("P",))
 def P_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E dH_011;abc z_0;d is P_abcd of docs/theory.md (3.4), by docs/theory.md (7.17) and (7.18)."""
     return _means(point, layers, "P", (0, 1, 2, 3))
 
 
-@measure(
-    "Q_controlled",
-    tensor="Q",
-    symbol="$Q$",
-    families=("Q",),
-    smooth=True,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-    any_widths=True,
-)
+@_controlled("Q_controlled", tensor="Q", symbol="$Q$", families=("Q",))
 def Q_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E dH_001;abc z_1;d is Q_abcd of docs/theory.md (3.4), by docs/theory.md (7.17) and (7.18)."""
     return _means(point, layers, "Q", (0, 1, 2, 3))
 
 
-@measure(
-    "R_controlled",
-    tensor="R",
-    symbol="$R$",
-    families=("R",),
-    smooth=True,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-    any_widths=True,
-)
+@_controlled("R_controlled", tensor="R", symbol="$R$", families=("R",))
 def R_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddI_0011;abcd is R_abcd of docs/theory.md (3.5), by docs/theory.md (7.17) and (7.18)."""
     return _means(point, layers, "R", (0, 1, 2, 3))
 
 
-@measure(
-    "S_controlled",
-    tensor="S",
-    symbol="$S$",
-    families=("S",),
-    smooth=True,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-    any_widths=True,
-)
+@_controlled("S_controlled", tensor="S", symbol="$S$", families=("S",))
 def S_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0011;abcd is S_abcd of docs/theory.md (3.6), by docs/theory.md (7.17) and (7.18)."""
     return _means(point, layers, "S", (0, 1, 2, 3))
 
 
-@measure(
-    "T_controlled",
-    tensor="T",
-    symbol="$T$",
-    families=("T",),
-    smooth=True,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-    any_widths=True,
-)
+@_controlled("T_controlled", tensor="T", symbol="$T$", families=("T",))
 def T_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0101;abcd is T_acdb of docs/theory.md (3.6), by docs/theory.md (7.17) and (7.18)."""
     return _means(point, layers, "T", (0, 2, 3, 1))
 
 
-@measure(
-    "U_controlled",
-    tensor="U",
-    symbol="$U$",
-    families=("U",),
-    smooth=True,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-    any_widths=True,
-)
+@_controlled("U_controlled", tensor="U", symbol="$U$", families=("U",))
 def U_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E ddII_0110;abcd is U_adbc of docs/theory.md (3.6), by docs/theory.md (7.17) and (7.18)."""
     return _means(point, layers, "U", (0, 3, 1, 2))
