@@ -7,6 +7,7 @@ by `analysis.theory.kinks`. Inputs are assumed distinct: `analysis.theory.recurs
 import itertools
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,6 +24,7 @@ AT_A_TIME = 4096  # points of which products are held in memory
 NEAR = 2e-3  # |z| up to which a function less its value at zero is summed as a Taylor series
 
 
+@lru_cache
 def rest(s: Activation, order: int) -> Callable[[Array], Array]:
     """The function s^(order)(z) - s^(order)(0), without cancellation at small z, docs/theory.md section 8."""
     f, *higher = s.derivatives[order:]

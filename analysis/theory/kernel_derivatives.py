@@ -13,7 +13,7 @@ from numpy.polynomial.hermite_e import hermeval
 
 from analysis.theory.activations import Activation, Array
 from analysis.theory.gaussian import Expectations, gaussian_points
-from analysis.theory.quadrature import Grid, sine_mean
+from analysis.theory.quadrature import Grid, legendre, sine_mean
 
 MOST = 4  # distinct inputs of which products of six factors are averaged by quadrature
 CLOSEST = 0.99  # correlation of two inputs up to which kinked averages keep eight digits of eight derivatives
@@ -200,7 +200,7 @@ def _nodes(C: Array) -> tuple[Array, Array]:
     else:
         lines = sorted(math.atan2(-c[0], c[1]) % math.pi for c in C)
         breaks = [line + shift for shift in ANGLE_SHIFTS for line in lines]
-        nodes, weights = np.polynomial.legendre.leggauss(ANGLES)
+        nodes, weights = legendre(ANGLES)
         parts = list(itertools.pairwise([*breaks, breaks[0] + 2 * math.pi]))
         theta = np.concatenate([(low + high) / 2 + (high - low) / 2 * nodes for low, high in parts])
         angular = np.concatenate([(high - low) / (4 * math.pi) * weights for low, high in parts])

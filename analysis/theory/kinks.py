@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from analysis.theory.activations import Activation, Array
-from analysis.theory.quadrature import REACH, Grid
+from analysis.theory.quadrature import REACH, Grid, legendre
 from analysis.theory.special import ndtr
 
 PANEL_NODES = 64  # Gauss-Legendre nodes on each side of a kink
@@ -98,7 +98,7 @@ def _sectors(s: Activation, C: Array, factors: list[tuple[int, int]]) -> float:
     breaks = sorted({math.atan2(-c[0], c[1]) % math.pi for c in C if c.any()})
     breaks = [b + turn for turn in (0.0, math.pi) for b in breaks]
     breaks.append(breaks[0] + 2 * math.pi)
-    nodes, weights = np.polynomial.legendre.leggauss(24)
+    nodes, weights = legendre(24)
     total = 0.0
     for low, high in itertools.pairwise(breaks):
         theta = (low + high) / 2 + (high - low) / 2 * nodes
@@ -114,7 +114,7 @@ def _sectors(s: Activation, C: Array, factors: list[tuple[int, int]]) -> float:
 def _panels(s: Activation, C: Array, factors: list[tuple[int, int]], panel: int = PANEL_NODES) -> float:
     """The mean at rank three or four by nested panels, broken where the inputs that end on an axis change sign."""
     size, rank = C.shape
-    nodes, weights = np.polynomial.legendre.leggauss(panel)
+    nodes, weights = legendre(panel)
 
     def axis(breaks: list[Array]) -> tuple[Array, Array]:
         """Nodes and Gaussian weights have shape (..., panel * (len(breaks) + 1))."""

@@ -9,6 +9,7 @@ the axis, nodes are graded: dense where an input passes zero, and sparse elsewhe
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,12 +46,26 @@ def pivoted_cholesky(K: Array) -> tuple[Array, list[int]]:
     return C[order], order
 
 
+@lru_cache(maxsize=64)
 def trapezoid(step: float) -> Axis:
-    """Nodes and weights (N,) of the trapezoidal rule of docs/theory.md section 8 for a standard normal density."""
+    """Nodes and weights (N,), read-only, of the trapezoidal rule of docs/theory.md section 8 for a standard normal
+    density."""
     count = math.ceil(REACH / step)
     xi = np.linspace(-REACH, REACH, 2 * count + 1)
     weight = np.exp(-(xi**2) / 2)
-    return xi, weight / weight.sum()
+    return read_only(xi, weight / weight.sum())
+
+
+@lru_cache
+def legendre(count: int) -> Axis:
+    """Nodes and weights (count,), read-only, of Gauss-Legendre quadrature on [-1, 1], docs/theory.md section 8."""
+    return read_only(*np.polynomial.legendre.leggauss(count))
+
+
+def read_only(first: Array, second: Array) -> Axis:
+    """The two arrays of docs/theory.md section 8, which everybody who asks for them shares."""
+    first.flags.writeable = second.flags.writeable = False
+    return first, second
 
 
 def mean1(f: Callable[[Array], Array], K: float, step: float = 0.02) -> float:
@@ -87,6 +102,7 @@ def graded(step: float, places: list[tuple[Array, float]]) -> Axis:
     return xi, weight / weight.sum(axis=-1, keepdims=True)
 
 
+@lru_cache(maxsize=4096)  # flows at other rates or widths pass the same kernels
 def calibrate_step(s: Activation, variance: float, finest: float = GRADED) -> tuple[float, bool]:
     """The whitened step at which products of two to four derivatives have converged, docs/theory.md section 8, and
     whether nodes are graded, as they are where uniform steps would be shorter than `finest`.
