@@ -10,6 +10,7 @@ if its digest is that of any of its lines, and damaged if it has lines and none 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def _lines(name: Path) -> Iterator[Line]:
         content = read_plain(name, MOST_BYTES)
     except (FileNotFoundError, ValueError):
         return
-    for text in content.split(b"\n"):
+    # A crash may leave zeros in the place of a line that was not flushed, and of the end of line before it.
+    for text in re.split(rb"[\n\0]", content):
         try:
             entry = parsed(text)
         except ValueError:

@@ -115,6 +115,16 @@ def test_parts_without_lines_are_checked_and_entered(copy: DataSet, capsys: pyte
     assert "set aside, its networks are computed again" in again(copy, capsys), "a damaged part is not entered"
 
 
+def test_zeros_of_a_crash_spoil_no_line(copy: DataSet) -> None:
+    """A file system may keep the length of what was not flushed and lose its bytes, the end of line in front of it too.
+    Negative control: other bytes there spoil the last line."""
+    (log,) = (copy.path / "commits").iterdir()
+    whole = log.read_bytes()
+    for left, known in ((b"\0" * 9, 3), (b"\0" * 9 + b"\n", 3), (b"rubbish", 2)):
+        log.write_bytes(whole + left)
+        assert len(_whole(copy)) == known
+
+
 def _whole(data: DataSet) -> list[dict[str, Any]]:
     return [line for found in commits.read(data.path, digest(data.manifest["identity"])).values() for line in found]
 
