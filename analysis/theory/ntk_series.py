@@ -28,7 +28,7 @@ COEFFICIENTS = (
     | {"Z": ("w", 2), "T3": ("T", 2), "Yg": ("yg", 2), "Yh": ("yh", 2), "Bg": ("bg", 2), "Bh": ("bh", 2)}
     | {name: (name.removeprefix("W"), 2) for name in ("Wggg", "Wggh", "Wghh", "Whhh")}
 )
-OF_ONE_INPUT = {"Theta2": 2, "A2": 4, "B2": 4, "D2": 4, "F2": 4}  # those that `flow` takes from here, and their indices
+OF_ONE_INPUT = {"Theta2": 2, "A2": 4, "B2": 4, "D2": 4, "F2": 4, "T3": 6}  # of `flow`, and numbers of indices
 
 
 def refuse_several(names: Iterable[str], D: int, skip: ArrayLike, weights: str) -> None:

@@ -54,6 +54,7 @@ class Flow:
     B2: Array | None = None
     D2: Array | None = None
     F2: Array | None = None
+    T3: Array | None = None  # E H_ij H_jk H_ki of three neurons is T3 / n^2
     P: Array | None = None  # P[l-1, a, b, c, d] = P_abcd
     Q: Array | None = None  # Q[l-1, a, b, c, d] = Q_abcd
     R: Array | None = None  # R[l-1, a, b, c, d] = R_abcd
@@ -158,8 +159,8 @@ def flow(
     are right to about 1e-4 of a tensor.
 
     order: 2 adds G2, V2 and W of docs/theory.md (17.3), which `tensors` may name one by one, too, and Theta2, A2, B2,
-    D2 and F2 of docs/theory.md (17.12), known for one distinct input, where there is one. Smooth activations have the
-    first at any inputs, and W and what needs it at up to four distinct ones without `points`; kinked activations have
+    D2, F2 and T3 of docs/theory.md (17.12), known for one distinct input, where there is one. Smooth activations have
+    G2, V2 and W at any inputs, and W and what needs it at up to four distinct ones without `points`; kinked ones have
     them at one or two distinct inputs whose kernels have correlations up to 0.99, without `points`.
     skip: gamma of a residual network, docs/theory.md (11.1): a number for all steps from one layer to the next, or one
     for each of the depth - 1 steps. Its hidden layers have one width. K and Theta are known for all inputs, and V, G1,

@@ -9,7 +9,7 @@ from torch import Tensor
 from simulate.networks.dense import Parameters
 from simulate.numerics.gram import gram
 
-SUMS = 4  # h, y, b and w
+SUMS = 4  # h, y, b and w; a fifth one is T_3
 
 
 def sums(
@@ -19,15 +19,16 @@ def sums(
     lambda_b: tuple[float, ...],
     lambda_W: tuple[float, ...],
     C_W: float,
+    loops: bool = False,
 ) -> Tensor:
-    """h, y, b and w of layers 1, 2, ... at each sample, (layers, 4, M, D) float64.
+    """h, y, b and w of layers 1, 2, ... at each sample, and T_3 with `loops`, (layers, 4 or 5, M, D) float64.
 
-    They are the means over a layer's weights, given the layers below, of H_ii, z_i z_j H_ij, H_ij^2 and
-    z_i H_ij H_jk z_k for different i, j, k: docs/theory.md (17.9). slopes: s'(z(l)) of layers 1, 2, ..., each
-    (M, D, n_l); there is one layer more than slopes. signals: s(0), s(1), ..., each (M, D, n_l).
+    They are the means over a layer's weights, given the layers below, of H_ii, z_i z_j H_ij, H_ij^2,
+    z_i H_ij H_jk z_k and H_ij H_jk H_ki for different i, j, k: docs/theory.md (17.9). slopes: s'(z(l)) of layers
+    1, 2, ..., each (M, D, n_l); there is one layer more than slopes. signals: s(0), s(1), ..., each (M, D, n_l).
     """
     M, D = signals[0].shape[:2]
-    found = torch.zeros(len(slopes) + 1, SUMS, M, D, dtype=torch.float64, device=signals[0].device)
+    found = torch.zeros(len(slopes) + 1, SUMS + loops, M, D, dtype=torch.float64, device=signals[0].device)
     for a in range(D):
         share = lambda_b[0] + lambda_W[0] * _mean_square(signals[0][:, a])
         found[0, 0, :, a] = share
@@ -44,6 +45,9 @@ def sums(
             found[layer, 1, :, a] = (C_W / n) ** 2 * (along * s).sum(dim=1)
             found[layer, 2, :, a] = (C_W / n) ** 2 * gram(bent.flatten(1)[:, None])[:, 0, 0]
             found[layer, 3, :, a] = (C_W / n) ** 3 * along.square().sum(dim=1)
+            if loops:
+                cubed = torch.bmm(bent, bent).mul_(bent).sum(dim=(1, 2), dtype=torch.float64)  # tr (s' H s')^3
+                found[layer, 4, :, a] = (C_W / n) ** 3 * cubed
     return found
 
 

@@ -107,6 +107,22 @@ OBSERVABLES.add(
 )
 
 
+OBSERVABLES.add(
+    Observable(
+        "ntk_loops",
+        (
+            Family(
+                "t3", "layers", "mean of H_ij H_jk H_ki at sample a over the layer's weights, given the layers below", 1
+            ),
+        ),
+        needs=("weights",),
+        refusals=averages("ntk_loops"),
+        matrices=4,
+        squares=1,
+    )
+)
+
+
 def _two_neurons(name: str) -> Callable[[Any], Iterable[Refusal]]:
     def refusals(settings: Any) -> Iterable[Refusal]:
         sizes = [*settings.network.widths, settings.network.outputs]

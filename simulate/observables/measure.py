@@ -187,6 +187,11 @@ def mean_product_with_two_outputs(snapshot: Weighted) -> Tensor:
     return snapshot.sums()[3]
 
 
+@whole("t3")
+def mean_of_three_distinct_outputs(snapshot: Weighted) -> Tensor:
+    return snapshot.sums()[4]
+
+
 @whole("dH")
 def dntk(snapshot: Weighted) -> Tensor:
     return snapshot.dntk()

@@ -44,7 +44,7 @@ class Observable:
     pulled_once: before training. tangents: the order in the n_L D directions of the largest tensor of tangents that is
     held; tangents_of: the most outputs that have directions. copies: tensors as large as the parameters that are held.
     matrices: those of the widest hidden layer, neurons by neurons, that are held while the NTK of all hidden neurons,
-    or their Jacobian, is carried up through the weights.
+    or their Jacobian, is carried up through the weights; squares: products of two of them in each hidden layer.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Observable:
     tangents_of: int | None = None
     copies: int = 0
     matrices: int = 0
+    squares: int = 0
 
     def __post_init__(self) -> None:
         prefixes = [family.prefix for family in self.families]

@@ -82,7 +82,8 @@ class Weighted(Snapshot, Protocol):
 
     def sums(self) -> Tensor:
         """Means of H_ii, z_i z_j H_ij, H_ij^2 and z_i H_ij H_jk z_k over this layer's weights, given the layers below,
-        (4, M, D) float64 (docs/theory.md (17.9)); for layers up to the last of `observables.layers`"""
+        (4, M, D) float64 (docs/theory.md (17.9)), and of H_ij H_jk H_ki where "ntk_loops" is recorded; for layers up to
+        the last of `observables.layers`"""
 
     def jacobian(self) -> Tensor:
         """tr JJ^T and (tr JJ^T)^2 / tr (JJ^T)^2 of J = dz(l)/dz(1), (2, M, D) float64 (docs/theory.md (12.5)); needs

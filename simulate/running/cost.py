@@ -133,6 +133,9 @@ def carrying(job: Job) -> float:
         return 0.0
     below = s.network.sizes(n_0)[1 : s.observables.layers[-1]]  # the hidden layers whose NTK is needed
     products = sum(2.0 * n * m * (n + m) for n, m in itertools.pairwise(below)) + sum(2.0 * n * n for n in below)
+    products += sum(observable.squares for observable in recorded(s.observables.record)) * sum(
+        2.0 * n**3 for n in below
+    )
     return len(job.layout.steps) * D * products
 
 

@@ -27,7 +27,9 @@ class Upward:
     @cached_property
     def sums(self) -> Tensor:
         dynamics, C_W = self.settings.dynamics, self.settings.initialization.C_W
-        return sums(self.training.parameters, self.signals, self.slopes(), dynamics.lambda_b, dynamics.lambda_W, C_W)
+        loops = "ntk_loops" in self.settings.observables.record
+        rates = dynamics.lambda_b, dynamics.lambda_W
+        return sums(self.training.parameters, self.signals, self.slopes(), *rates, C_W, loops)
 
     @cached_property
     def responses(self) -> list[Tensor]:

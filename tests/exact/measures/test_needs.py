@@ -17,7 +17,7 @@ PARALLEL = [[1.0, 0.5], [-2.0, -1.0]]
 RAY = [[1.0, 1.0], [0.5, 0.5]]
 BASE = ["activation=sin", "initialization=critical", "network.depth=2", "network.width=8", "network.outputs=2"]
 EVERYTHING = "observables.record=[kernel,moments,outputs,ntk,dntk,ddntk,fourth]"
-SUMS = ["network.depth=3", "network.width=[8,8]", "observables.record=[kernel,ntk_sums]"]
+SUMS = ["network.depth=3", "network.width=[8,8]", "observables.record=[kernel,ntk_sums,ntk_loops]"]
 SIGNS = ["observables.record=[kernel,ntk_signs,ddntk_signs]", "observables.layers=all"]
 SIGNED = [("Hs", "g"), *((tensor,) for tensor in "FPQRSTU")]
 SCALED = ["dynamics.lambda_b=1.0", "dynamics.scaling=critical"]
@@ -81,7 +81,7 @@ def sufficient(name: str, *changes: str) -> Rows:
         given, x = [EVERYTHING, *OFF], np.array(RAY)
     elif {"response", "rank"} & set(claims.tests()[name].families):
         given = ["observables.record=[kernel,response,jacobian]"]
-    elif "h" in claims.tests()[name].families:
+    elif {"h", "t3"} & set(claims.tests()[name].families):
         given = SUMS
     elif claims.tests()[name].families in SIGNED:
         given = SIGNS

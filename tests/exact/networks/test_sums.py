@@ -32,14 +32,14 @@ def drawn(name: str, networks: int = M) -> tuple[dense.Parameters, Tensor, activ
 
 
 def measured(parameters: dense.Parameters, x: Tensor, s: activations.Function, slope: activations.Slope) -> Tensor:
-    """h, y, b and w of all layers, (4, 4, M, D)."""
+    """h, y, b, w and T_3 of all layers, (4, 5, M, D)."""
     z, signals = dense.forward(parameters, x, s)
     slopes = [slope(z[k], signals[k + 1]) for k in range(3)]
-    return sums(parameters, signals, slopes, LAMBDA_B, LAMBDA_W, C_W)
+    return sums(parameters, signals, slopes, LAMBDA_B, LAMBDA_W, C_W, loops=True)
 
 
 def of_jacobians(parameters: dense.Parameters, x: Tensor, s: activations.Function, m: int, a: int) -> list[Tensor]:
-    """h, y, b and w of layers 2 to 4 of one network and sample, written out: the NTK of a hidden layer is the
+    """h, y, b, w and T_3 of layers 2 to 4 of one network and sample, written out: the NTK of a hidden layer is the
     contraction of its Jacobians."""
     W, b = [W[m] for W in parameters.W[:3]], [b[m] for b in parameters.b[:3]]
 
@@ -62,7 +62,9 @@ def of_jacobians(parameters: dense.Parameters, x: Tensor, s: activations.Functio
         h = share + kappa * (slopes.square() * H.diagonal()).sum()
         b2 = kappa**2 * torch.einsum("k,m,km->", slopes**2, slopes**2, H**2)
         w = kappa**3 * (r @ H) @ (slopes**2 * (H @ r))
-        found.append(torch.stack([h, kappa**2 * r @ H @ r, b2, w]))
+        bent = slopes[:, None] * H * slopes
+        t3 = kappa**3 * torch.einsum("km,mn,nk->", bent, bent, bent)
+        found.append(torch.stack([h, kappa**2 * r @ H @ r, b2, w, t3]))
     return found
 
 
@@ -117,11 +119,11 @@ RUN = ("network.width=[5,7,6]", "network.depth=4", "inputs.count=2", "workers=1"
 def test_sums_are_recorded(tmp_path: object) -> None:
     """Columns at the chosen layers are those at all layers, float32 differs by rounding, and the networks have
     weights."""
-    record = "observables.record=[kernel,ntk_sums]"
+    record = "observables.record=[kernel,ntk_sums,ntk_loops]"
     every = simulate.run(*RUN, record, f"output={tmp_path}/a", "ensemble.dtype=float64")
     some = simulate.run(*RUN, record, "observables.layers=[1,3]", f"output={tmp_path}/b", "ensemble.dtype=float64")
     assert every.settings["ensemble"]["sampler"] == "dense"
-    for family in ("h", "y", "b", "w"):
+    for family in ("h", "y", "b", "w", "t3"):
         assert every.layout.names(every.family(family)) == [f"{family}_0", f"{family}_1"]
         np.testing.assert_array_equal(some.read(family)[:, 0], every.read(family)[:, 0, [0, 2]])
         assert np.all(every.read(family)[:, 0, 1:] != 0)

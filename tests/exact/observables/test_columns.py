@@ -66,6 +66,7 @@ COUNTS = {
     "y": lambda D, n: D,
     "b": lambda D, n: D,
     "w": lambda D, n: D,
+    "t3": lambda D, n: D,
     **dict.fromkeys(("response", "trace", "rank"), lambda D, n: D),
     "angle": lambda D, n: comb(D + 1, 2),
     "dH": lambda D, n: n * D * comb(n * D + 1, 2),

@@ -48,6 +48,7 @@ RECORDS = {
     ("ddntk_signs", "none"): (13208, 156032),
     ("fourth", "none"): (3992, 8576),
     ("kernel,ntk_sums", "none"): (42392, 46976),
+    ("kernel,ntk_sums,ntk_loops", "none"): (55192, 59776),
     ("loss", "sgd"): (3992, 8576),
     ("moved", "gradient_descent"): (7216, 14080),
     ("ntk,dntk,moved", "gradient_flow"): (31176, 351360),
@@ -75,6 +76,8 @@ OPERATIONS = {
     "inputs.count=2 network.depth=3": 261888,
     # 2 (64 32 + 2 32^2 + 32) for each of three samples, and 2 (2 32^3 + 2 32^3) + 3 (2 32^2)
     "observables.record=[kernel,ntk_sums] network.width=32 inputs.count=3 network.depth=4": 829632,
+    # and 3 (2 32^3) for each of three samples
+    "observables.record=[kernel,ntk_sums,ntk_loops] network.width=32 inputs.count=3 network.depth=4": 1419456,
 }
 
 
