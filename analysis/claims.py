@@ -20,6 +20,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     losses,
     models,
     next_order,
+    next_order_ntk,
     ntk,
     ntk_controlled,
     ntk_signs,

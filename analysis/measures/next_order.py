@@ -44,7 +44,7 @@ def _layers(point: Point, layers: Layers) -> list[int]:
     return [layer for layer in chosen_layers(point, "g", layers) if layer >= LOWEST]
 
 
-def _beyond(estimate: Estimate, order: int, n: float, leading: Array) -> Estimate:
+def beyond(estimate: Estimate, order: int, n: float, leading: Array) -> Estimate:
     """The estimate times n^order less its leading order, times n once more."""
     shifted = estimate.scaled(n**order)
     return replace(shifted, value=shifted.value - leading, replicates=shifted.replicates - leading).scaled(n)
@@ -76,7 +76,7 @@ def metric_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
         K, G1, G2 = (np.array([flow[name][(layer - 1, *pair)] for pair in pairs]) for name in ("K", "G1", "G2"))
         V2 = np.array([flow["V2"][(layer - 1, *pair, *pair)] for pair in pairs])
         size = float(_size_of_G2(np.abs(G2).max(), np.abs(V2).max(), np.abs(K).max()))
-        estimate = _beyond(controlled(point, layer).mean, 1, point.n, G1)
+        estimate = beyond(controlled(point, layer).mean, 1, point.n, G1)
         labels = [label_of(pair) for pair in pairs]
         yield Measured("G2 controlled", layer, 0, labels, estimate, theory=G2, scale=np.full(len(pairs), size))
 
@@ -97,7 +97,7 @@ def vertex_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
     components = [(*a, *b) for p, a in enumerate(pairs) for b in pairs[p:]]
     for layer in _layers(point, layers):
         V, V2 = (np.array([flow[name][(layer - 1, *c)] for c in components]) for name in ("V", "V2"))
-        estimate = _beyond(controlled(point, layer).covariance, 1, point.n, V)
+        estimate = beyond(controlled(point, layer).covariance, 1, point.n, V)
         labels = [label_of(c[:2], c[2:]) for c in components]
         scale = np.full(len(components), np.abs(V2).max())
         yield Measured("V2 controlled", layer, 0, labels, estimate, theory=V2, scale=scale)
@@ -117,7 +117,7 @@ def third_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
     series = _all_series(point)
     for layer in _layers(point, layers):
         W, W2 = (np.array([of[name][layer - 1] for of in series]) for name in ("W", "W2"))
-        estimate = _beyond(controlled(point, layer).third, 2, point.n, W)
+        estimate = beyond(controlled(point, layer).third, 2, point.n, W)
         labels = [label_of((a,) * 6) for a in range(len(series))]
         yield Measured("W2 controlled", layer, 0, labels, estimate, theory=W2, scale=np.abs(W2))
 

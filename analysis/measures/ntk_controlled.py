@@ -48,6 +48,11 @@ def _estimates(point: Point) -> Estimates:
     return found
 
 
+def of_chains(point: Point) -> Estimates:
+    """The estimates of a point, which are made once: docs/theory.md (17.16)."""
+    return point.once("ntk controlled", _estimates)
+
+
 def _tensors(controlled: list[Chain], layer: int) -> Iterator[tuple[str, Estimate]]:
     for name, place in (("Theta1", H), ("F", Y), ("B", B)):
         yield name, _controlled_mean(controlled, layer, place)
@@ -68,9 +73,7 @@ def _measured(point: Point, name: str, layers: Layers, groups: int) -> Iterator[
             layer=layer,
             step=0,
             samples=[label_of(*[(a, a)] * groups) for a in range(point.D)],
-            estimate=point.once("ntk controlled", _estimates)
-            .tensors[name, layer]
-            .scaled(float(point.widths[layer - 2])),
+            estimate=of_chains(point).tensors[name, layer].scaled(float(point.widths[layer - 2])),
             theory=predicted,
             scale=np.full(point.D, size),
         )
@@ -201,7 +204,7 @@ def ntk_one_step(point: Point, layers: Layers) -> Iterator[Measured]:
     A sampler with a fault that the controls hide fails here.
     """
     for layer in chosen_layers(point, FAMILIES, layers):
-        names, scales, estimate = point.once("ntk controlled", _estimates).one_step[layer]
+        names, scales, estimate = of_chains(point).one_step[layer]
         zero = np.zeros(len(names))
         yield Measured("ntk_one_step", layer, 0, names, estimate, theory=zero, scale=np.array(scales))
 
