@@ -48,7 +48,7 @@ def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     W, b = [], []
     for layer, (n, m) in enumerate(itertools.pairwise(settings.network.sizes(n_0)), start=1):
-        if layer > 1 and settings.initialization.weights == "orthogonal":
+        if settings.initialization.orthogonal(layer):
             W.append(frames(stream.normal(streams.WEIGHTS, layer, n, m), math.sqrt(C_W)).mT)
         else:
             W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)

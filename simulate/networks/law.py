@@ -1,8 +1,8 @@
 """The law sampler: preactivations and NTK without weights, exact at every width (docs/theory.md section 10).
 
 Given a layer, the next layer's neurons are independent N(0, g) with g the conditional kernel. So n x D normals a layer
-stand for the n x n weights, and as many again for the backward pass, given the forward one. M counts networks, D
-samples.
+stand for the n x n weights, and as many again for the backward pass, given the forward one. Orthogonal weights leave
+out what `simulate.networks.haar` has of them. M counts networks, D samples.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulate.networks import streams
+from simulate.networks import haar, streams
 from simulate.networks.activations import Function, Slope
 from simulate.networks.dense import kernel
 from simulate.networks.streams import Stream
@@ -23,41 +23,50 @@ from simulate.settings import Settings
 @dataclass(frozen=True)
 class Drawn:
     """One drawn layer, z = C xi, and gamma times z of the layer below where a skip leads to it, with the arrays that
-    the backward pass needs."""
+    the backward pass needs. With orthogonal weights C xi is W s alone, to which biases are added."""
 
     g: Tensor  # (M, D, D) float64, the conditional kernel
-    C: Tensor  # (M, D, D) float64, C C^T = g, lower triangular
+    C: Tensor  # (M, D, D) float64, C C^T = g, and g less C_b with orthogonal weights, lower triangular
     xi: Tensor  # (M, D, n_l), the action of the weights on the orthonormal directions of the layer below
     z: Tensor  # (M, D, n_l); holds s if z is not needed
     s: Tensor  # (M, D, n_l), the activations; empty at layer L
+    orthogonal: bool  # whether the layer's weights are
 
 
 def sample(
     settings: Settings, x: Tensor, stream: Stream, s: Function, last: bool, z_of: Container[int]
 ) -> Iterator[Drawn]:
-    """Draw layers 1, ..., L one after the other, docs/theory.md (10.1) and (10.2); with skips docs/theory.md (11.9).
+    """Draw layers 1, ..., L one after the other, docs/theory.md (10.1) and (10.2); with skips docs/theory.md (11.9) and
+    with orthogonal weights docs/theory.md (14.4).
 
     x: (D, n_0). last: whether xi and z of layer L are drawn, too. z_of: hidden layers whose z is kept; the others hold
     s in its place, which saves an array per layer.
     """
-    C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
-    g, empty, skips, z = kernel(x[None], C_b, C_W).expand(stream.M, -1, -1), x[:0], settings.network.skips, x[:0]
-    for layer, n in enumerate(settings.network.sizes(x.shape[1])[1:], start=1):
+    start, skips, below, z = settings.initialization, settings.network.skips, x[None].expand(stream.M, -1, -1), x[:0]
+    sizes, empty = settings.network.sizes(x.shape[1]), x[:0]
+    for layer, n in enumerate(sizes[1:], start=1):
+        orthogonal = start.orthogonal(layer)
+        g = kernel(below, 0.0 if orthogonal else start.C_b, start.C_W)
         C = factor(g)
+        if orthogonal:
+            g = g + start.C_b
         top = layer == settings.network.depth
         if top and not last:
-            yield Drawn(g, C, empty, empty, empty)
+            yield Drawn(g, C, empty, empty, empty, orthogonal)
             return
-        xi = stream.normal(streams.WEIGHTS, layer, len(x), n)
-        below, z = z, mix(C, xi)
+        xi = stream.normal(streams.WEIGHTS, layer, len(x), sizes[layer - 1] if orthogonal else n)
+        if orthogonal:
+            xi = haar.frame(C, xi, n)
+        z, under = mix(C, xi), z
+        if orthogonal and start.C_b:
+            z.add_(stream.normal(streams.BIASES, layer, 1, n, scale=math.sqrt(start.C_b)))
         if skips and skips[layer - 1]:
-            z.add_(below, alpha=skips[layer - 1])
+            z.add_(under, alpha=skips[layer - 1])
         if top:
-            yield Drawn(g, C, xi, z, empty)
+            yield Drawn(g, C, xi, z, empty, orthogonal)
             return
-        activations = s(z)
-        yield Drawn(g, C, xi, z if layer in z_of else activations, activations)
-        g = kernel(activations, C_b, C_W)
+        below = s(z)
+        yield Drawn(g, C, xi, z if layer in z_of else below, below, orthogonal)
 
 
 def controls(settings: Settings, K: Tensor, layer: int, below: Drawn, s: Function) -> Tensor:
@@ -83,7 +92,8 @@ def ntk(
     its inputs, as xi. Vectors U that are pulled back through them get Q^T xi U from the known part and, orthogonal to
     Q, Gaussians of covariance U^T U from the unknown part. Fresh weights instead would be wrong at order 1/n. Vectors
     of all layers in `at` are pulled back together, since they meet the same weights. A skip multiplies known vectors
-    and reveals nothing of the weights, docs/theory.md (11.9).
+    and reveals nothing of the weights, docs/theory.md (11.9). With orthogonal weights the unknown part is the frame of
+    docs/theory.md (14.4).
     """
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
     lambda_b, lambda_W = settings.dynamics.lambda_b, settings.dynamics.lambda_W
@@ -146,6 +156,9 @@ def _pull_back(
     k, n = u.shape[1], s.shape[2]
     scale = math.sqrt(C_W / n)
     x = stream.normal(streams.BACKWARD, layer, k, n, scale=scale)
+    if above.orthogonal:
+        R = haar.remainder(u, square, above.C, above.xi, s, x, C_W)
+        return pull_back(u, R, above.C, above.xi, s, x, x[:0], scale, slopes)
     # The column of biases belongs to the weights, too; its pull-back is not needed further down.
     bias = stream.normal(streams.BACKWARD_BIASES, layer, k, 1, scale=math.sqrt(C_b)) if C_b else u[:0]
-    return pull_back(u, square, above.C, above.xi, s, x, bias, scale, slopes)
+    return pull_back(u, factor(square), above.C, above.xi, s, x, bias, scale, slopes)

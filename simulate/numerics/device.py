@@ -213,11 +213,10 @@ def factor(g: Tensor, rounding: float) -> Tensor:
 
 
 def pull_back(
-    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor,
-    rounding: float
-) -> Tensor:  # fmt: skip
+    u: Tensor, R: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor
+) -> Tensor:
     """What `simulate.numerics.gram.pull_back` gives."""
-    P, R, overlap = inverse(C), factor(square, rounding), cross(x, s)
+    P, overlap = inverse(C), cross(x, s)
     if len(bias):
         overlap += bias.double()
     known = cross(u, xi).baddbmm_(torch.bmm(R, overlap), P.mT, alpha=-1)

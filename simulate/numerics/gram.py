@@ -77,6 +77,12 @@ def _cross(u: Any, s: Any, m: int, out: Any) -> None:
 
 
 @_vectorized
+def _crosses(u: Any, s: Any, out: Any) -> None:
+    for m in range(len(u)):
+        _cross(u, s, m, out[m : m + 1])
+
+
+@_vectorized
 def _gram(s: Any, out: Any, scale: Any, shift: Any) -> None:
     M, D, n = s.shape
     rest = D - D % 4
@@ -113,6 +119,16 @@ def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
         return kernels.cross(s, s, scale, shift) if kernels else plain.gram(s, scale, shift)
     out = torch.empty(s.shape[0], s.shape[1], s.shape[1], dtype=torch.float64)
     _gram(s.numpy(), out.numpy(), scale, shift)
+    return out
+
+
+def cross(u: Tensor, s: Tensor) -> Tensor:
+    """The products sum_j u_kj s_aj of each network: (M, K, n), (M, D, n) -> (M, K, D) float64."""
+    if not u.is_cpu:
+        kernels = _kernels(u, s) or plain
+        return kernels.cross(u, s)
+    out = torch.empty(*u.shape[:2], s.shape[1], dtype=torch.float64)
+    _crosses(u.numpy(), s.numpy(), out.numpy())
     return out
 
 
@@ -327,7 +343,7 @@ def _along(K: int, D: int, R: Any, overlap: Any, known: Any, P: Any, scale: Any,
 
 @_vectorized
 def _pull_back(
-    u: Any, square: Any, C: Any, xi: Any, s: Any, x: Any, bias: Any, scale: Any, slopes: Any, out: Any
+    u: Any, factors: Any, C: Any, xi: Any, s: Any, x: Any, bias: Any, scale: Any, slopes: Any, out: Any
 ) -> None:
     M, K, _ = u.shape
     D, n = s.shape[1:]
@@ -335,7 +351,7 @@ def _pull_back(
     R, A = np.zeros((1, K, max(K, UNROLLED))), np.zeros((1, K, max(D, UNROLLED)))
     for m in range(M):
         _inverse(C, m, P)
-        _factor(square, m, R, 0)
+        R[0, :, :K] = factors[m]
         _cross(x, s, m, overlap)
         _cross(u, xi, m, known)
         for k in range(K if len(bias) else 0):
@@ -362,22 +378,23 @@ def _pull_back(
 
 
 def pull_back(
-    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor
+    u: Tensor, R: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor
 ) -> Tensor:
     """The vectors W^T u times slopes (M, K, n) for weights W that took the activations s (M, D, n) to C xi.
 
-    W is unknown otherwise, docs/theory.md (10.3). u: (M, K, n_above), with the Gram matrix `square` (M, K, K) float64.
-    x: (M, K, n) and bias: (M, K, 1), or of length 0 without biases, are fresh normals of variance scale^2 and C_b.
-    slopes: (M, T, n), of rows k = 0..T-1 and again of the next T. The result has the dtype of s.
+    W is unknown otherwise, docs/theory.md (10.3). u: (M, K, n_above). R: (M, K, K) float64, lower triangular, the
+    factor of their Gram matrix, or for orthogonal weights that of `simulate.networks.haar.remainder`. x: (M, K, n) and
+    bias: (M, K, 1), or of length 0 without biases, are fresh normals of variance scale^2 and C_b. slopes: (M, T, n),
+    of rows k = 0..T-1 and again of the next T. The result has the dtype of s.
 
-    With Q = scale P s for the inverse P of C, known and unknown part together are R x + A s, where R R^T = square and
-    A (K, D) needs products over neurons only: no direction is ever formed. Sums are in float64 and rounded once at the
-    end, so that terms may cancel.
+    With Q = scale P s for the inverse P of C, known and unknown part together are R x + A s, where A (K, D) needs
+    products over neurons only: no direction is ever formed. Sums are in float64 and rounded once at the end, so that
+    terms may cancel.
     """
     if not s.is_cpu:
         kernels = _kernels(u, s) or plain
-        return kernels.pull_back(u, square, C, xi, s, x, bias, scale, slopes, ROUNDING)
+        return kernels.pull_back(u, R, C, xi, s, x, bias, scale, slopes)
     out = torch.empty(*u.shape[:2], s.shape[2], dtype=s.dtype)
     forward = C.numpy(), xi.numpy(), s.numpy()
-    _pull_back(u.numpy(), square.numpy(), *forward, x.numpy(), bias.numpy(), scale, slopes.numpy(), out.numpy())
+    _pull_back(u.numpy(), R.numpy(), *forward, x.numpy(), bias.numpy(), scale, slopes.numpy(), out.numpy())
     return out

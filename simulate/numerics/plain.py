@@ -9,6 +9,10 @@ def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
     return torch.bmm(s.double(), s.double().mT).mul_(scale).add_(shift)
 
 
+def cross(u: Tensor, s: Tensor) -> Tensor:
+    return torch.bmm(u.double(), s.double().mT)
+
+
 def mix(C: Tensor, x: Tensor) -> Tensor:
     return torch.bmm(C, x.double()).to(x.dtype)
 
@@ -33,13 +37,12 @@ def inverse(C: Tensor) -> Tensor:
 
 
 def pull_back(
-    u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor,
-    rounding: float
-) -> Tensor:  # fmt: skip
-    P, R, s_wide, x_wide = inverse(C), factor(square, rounding), s.double(), x.double()
-    overlap = torch.bmm(x_wide, s_wide.mT)
+    u: Tensor, R: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor
+) -> Tensor:
+    P, s_wide, x_wide = inverse(C), s.double(), x.double()
+    overlap = cross(x_wide, s_wide)
     if len(bias):
         overlap += bias.double()
-    known = torch.bmm(u.double(), xi.double().mT).baddbmm_(torch.bmm(R, overlap), P.mT, alpha=-1)
+    known = cross(u, xi).baddbmm_(torch.bmm(R, overlap), P.mT, alpha=-1)
     product = torch.bmm(torch.bmm(known, P).mul_(scale**2), s_wide).baddbmm_(R, x_wide)
     return product.unflatten(1, (-1, slopes.shape[1])).mul_(slopes[:, None]).flatten(1, 2).to(s.dtype)

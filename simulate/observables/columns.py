@@ -35,6 +35,8 @@ def _normals_of_layers(settings: Any) -> Iterable[Refusal]:
     if settings.ensemble.sampler != "law":
         right = "kernel_controls takes the normals of networks without weights: it goes with ensemble.sampler=law alone"
         yield "observables.record", list(settings.observables.record), right
+    if settings.initialization.weights != "gaussian":
+        yield "initialization", settings.initialization.weights, "kernel_controls is known for Gaussian weights"
 
 
 OBSERVABLES.add(

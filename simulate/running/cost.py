@@ -107,6 +107,8 @@ def counts(job: Job) -> Counts:
     rows = job.layout.row_bytes()
     if s.ensemble.sampler == "law":
         operations, normals = 4.0 * D * D * hidden * (1 + controlled(s)), float(D * (hidden + outputs))
+        if s.initialization.weights == "orthogonal":  # each layer's normals are made orthonormal
+            operations *= 2
         if responds(s):
             operations, normals = 4 * operations, 2 * normals
         if pulls_back(s):

@@ -137,8 +137,8 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     z_of = layout.layers if activations.slope_of_s(settings.activation) else range(settings.network.depth)
     last = any(family.prefix not in ("g", "c") for family in layout.families())  # these need no neuron of layer L
     controls = Controls(job, s) if _needed(job, "controls") else None
-    pulls, responds = _needed(job, "ntk"), _needed(job, "response")
-    stream = stream if pulls else replace(stream, arrays=None)  # no layer's numbers are held once the next is drawn
+    pulls, responds = _needed(job, "ntk"), _needed(job, "response")  # a layer's numbers are held to pull back alone
+    stream = stream if pulls and settings.initialization.weights == "gaussian" else replace(stream, arrays=None)
     drawn, backward = law.sample(settings, common["x"], stream, s, last, z_of), None
     if pulls:  # the backward pass starts when all layers are there
         backward = _Backward(job, stream, list(drawn), slope)

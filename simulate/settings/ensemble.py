@@ -35,13 +35,17 @@ def read_ensemble(
     r: Reader, network: Network, observables: Observables, dynamics: Dynamics, initialization: Initialization
 ) -> Ensemble:
     sampler = r.choice("sampler", ("auto", "dense", "law"))
-    heavy = [observable.name for observable in recorded(observables.record) if observable.needs_weights]
+    observed = recorded(observables.record)
+    heavy = [observable.name for observable in observed if observable.needs_weights]
     if dynamics.name != "none":
         heavy.append(f"dynamics={dynamics.name}")
     if network.meta is not None:
         heavy.append("network=quadratic")
-    if initialization.weights != "gaussian":
-        heavy.append(f"initialization={initialization.weights}")
+    if initialization.weights == "orthogonal":
+        observed = recorded(observables.record)
+        heavy += [
+            f"{observable.name} of orthogonal networks" for observable in observed if "response" in observable.needs
+        ]
     if sampler == "law" and heavy:
         raise SettingsError("ensemble.sampler", "law", f"{', '.join(heavy)} needs the weights: choose auto or dense")
     out = Ensemble(

@@ -102,6 +102,10 @@ class Initialization:
     C_W: float
     weights: str = "gaussian"
 
+    def orthogonal(self, layer: int) -> bool:
+        """Whether the weights of a layer, counted from 1, are orthogonal."""
+        return self.weights == "orthogonal" and layer > 1
+
 
 def read_network(r: Reader) -> Network:
     kind = r.choice("kind", ("mlp", "residual", "quadratic"))

@@ -63,6 +63,11 @@ def test_networks_at_initialisation(observables: str, sampler: str) -> None:
     check(f"observables={observables}", f"ensemble.sampler={sampler}", NARROW)
 
 
+def test_orthogonal_networks_without_weights() -> None:
+    check("initialization=orthogonal", "observables=ntk", "ensemble.sampler=law", "activation=tanh",
+          "initialization.C_b=0.1", "initialization.C_W=1.0", NARROW)  # fmt: skip
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_training(algorithm: str, dtype: str) -> None:

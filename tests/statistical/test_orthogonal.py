@@ -4,17 +4,20 @@ Seeds are fixed, false-alarm rates are stated, and each check has a negative con
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import norm
 
 from analysis import claims, estimators
 from analysis.measures.given_below import pair_products
 from analysis.points import Point
-from simulate.networks import dense
+from simulate.networks import dense, haar, law
 from simulate.store.sets import DataSet
 from tests.exact.measures.rows import rows
+from tests.statistical import two_samplers
 
 FALSE_ALARM = 1e-4  # of each test in this file; its statistics share it (Bonferroni)
 
@@ -75,3 +78,25 @@ def test_fluctuations_are_those_of_orthogonal_weights(run: Callable[..., DataSet
     assert np.abs(np.array(values) / errors).max() < limit
     of_linear_and_tanh = (np.array(old) / errors)[[0, 1, 4, 5]]
     assert np.abs(of_linear_and_tanh).min() > limit
+
+
+@pytest.mark.parametrize(("activation", "widths"), [("tanh", "8"), ("relu", "16"), ("tanh", "[6,5,4]")])
+def test_dense_and_law_are_one_law(
+    activation: str, widths: str, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames of docs/theory.md (14.4) agree with weights from a QR in 28 statistics of z, g and H, also where
+    layers narrow and vectors fill all of their space, with false-alarm rate 1e-4. Negative control: a backward pass
+    whose frames are drawn again."""
+    case = ["initialization=orthogonal", "initialization.C_b=0.1", "initialization.C_W=1.2",
+            f"network.width={widths}", f"activation={activation}", "ensemble.networks=20000"]  # fmt: skip
+    largest, limit = two_samplers.apart(run, case), two_samplers.limit(FALSE_ALARM)
+    assert largest() < limit
+    if widths == "8":
+        pull_back = law._pull_back
+
+        def fresh(u, square, above, s, *rest):  # type: ignore[no-untyped-def]
+            xi = haar.frame(above.C, torch.randn_like(s), above.xi.shape[2])
+            return pull_back(u, square, replace(above, xi=xi), s, *rest)
+
+        monkeypatch.setattr(law, "_pull_back", fresh)
+        assert largest() > limit

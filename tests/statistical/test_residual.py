@@ -17,6 +17,7 @@ from analysis.points import Point
 from analysis.theory import residual
 from simulate.networks import law
 from simulate.store.sets import DataSet
+from tests.statistical import two_samplers
 
 FALSE_ALARM = 1e-4  # of each test in this file; its statistics share it (Bonferroni)
 SKIP = 0.6
@@ -79,39 +80,16 @@ def test_towers_are_seen(run: Callable[..., DataSet], monkeypatch: pytest.Monkey
     assert np.abs(pulls(without.tolist())).max() > limit
 
 
-def compared(data: DataSet) -> np.ndarray:
-    """(M, 28): moments of g, z and H of two inputs and two outputs, to fourth order, at the last layer and at
-    layer 3, to which a skip leads."""
-    g, m2, m4, m3 = (data.read(prefix)[:, 0].astype(float) for prefix in ("g", "m2", "m4", "m3"))
-    z, H = (data.read(prefix)[:, 0].astype(float) for prefix in ("z", "H"))
-    names = data.layout.names(data.family("H"))
-    places = [names.index(name) for name in ("H_0_0_0_0", "H_0_0_0_1", "H_0_1_0_1")]
-    h, lower = H[:, 1][:, places], H[:, 0][:, places]
-    first, last = z[:, 1, :1], z[:, 1, 2:3]
-    out = [g[:, 1], g[:, 1] ** 2, m2[:, 0], m3[:, 0, :1], m4[:, 0, :1], m2[:, 0] ** 2]
-    out += [h, h**2, lower, lower**2, g[:, 1, :1] * h[:, :1], first**2 * h[:, :1], first * last * h[:, 2:]]
-    return np.concatenate(out, axis=1)
-
-
 @pytest.mark.parametrize(("activation", "n"), [("tanh", 8), ("relu", 8), ("relu", 16)])
 def test_dense_and_law_are_one_law(
     activation: str, n: int, run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The law sampler with skips of docs/theory.md (11.9) agrees with dense networks in 28 statistics of z, g and H,
     with false-alarm rate 1e-4. Negative control: a backward pass whose weights are drawn again."""
-    case = ["network=residual", f"network.skip={SKIP}", "network.depth=4", "network.outputs=2", f"network.width={n}",
-            "inputs=sphere", "inputs.count=2", "inputs.dimension=3", "observables.record=[kernel,moments,outputs,ntk]",
-            "observables.layers=[3,4]", "observables.output_layers=[3,4]", "initialization=gaussian",
+    case = ["network=residual", f"network.skip={SKIP}", f"network.width={n}", "initialization=gaussian",
             "initialization.C_b=0.1", "initialization.C_W=1.2", f"activation={activation}",
-            "dynamics.lambda_b=[0.5,0.2,0.7,0.4]", "ensemble.networks=30000"]  # fmt: skip
-    dense = compared(run(*case, "ensemble.sampler=dense"))
-
-    def largest() -> float:
-        other = compared(run(*case, "ensemble.sampler=law"))
-        error = np.sqrt(dense.var(axis=0) / len(dense) + other.var(axis=0) / len(other))
-        return float(np.abs((dense.mean(axis=0) - other.mean(axis=0)) / error).max())
-
-    limit = norm.isf(FALSE_ALARM / (2 * dense.shape[1]))
+            "ensemble.networks=30000"]  # fmt: skip
+    largest, limit = two_samplers.apart(run, case), two_samplers.limit(FALSE_ALARM)
     assert largest() < limit
     if activation == "tanh":
         pull_back = law._pull_back

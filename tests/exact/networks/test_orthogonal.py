@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from simulate.api import read_one
-from simulate.networks import activations, dense, streams
+from simulate.networks import activations, dense, haar, streams
+from simulate.numerics.gram import factor, gram, mix, pull_back
 from simulate.running.jobs import Job
 from simulate.running.prepare import prepare
 from simulate.settings import Settings, SettingsError
@@ -40,6 +41,32 @@ def test_rows_are_orthogonal() -> None:
         assert W.mT.is_contiguous(), "loops take weights by incoming neuron"
     assert torch.equal(parameters.W[0], plain.W[0])
     assert all(torch.equal(b, other) for b, other in zip(parameters.b, plain.b, strict=True))
+
+
+@pytest.mark.parametrize(("n", "K"), [(12, 3), (6, 9), (4, 2)])
+@pytest.mark.parametrize("above", ["as wide", "narrower"])
+def test_weights_that_are_not_drawn(n: int, K: int, above: str) -> None:
+    """What is pulled back is that of one W, docs/theory.md (14.4): u.(W s) = (W^T u).s, and W W^T = C_W. Samples are
+    equal or zero, and vectors are equal or more than there is room for. Negative control: another frame."""
+    M, C_W = 5, 1.7
+    generator = torch.Generator().manual_seed(n)
+    s, normals, x, u = (torch.randn(M, k, n, dtype=torch.float64, generator=generator) for k in (4, 4, K, K))
+    m = n if above == "as wide" else n - 1
+    u = u[..., :m].contiguous()
+    s[:, 1], s[:, 2], u[:, 1] = s[:, 0], 0.0, u[:, 0]
+    C, square, scale = factor(gram(s, C_W / n)), gram(u), (C_W / n) ** 0.5
+    ones = torch.ones(M, 1, n, dtype=torch.float64)
+
+    def pulled(xi: Tensor) -> Tensor:
+        R = haar.remainder(u, square, C, xi, s, scale * x, C_W)
+        return pull_back(u, R, C, xi, s, scale * x, x[:0], scale, ones)
+
+    xi = haar.frame(C, normals, m)
+    back = pulled(xi)
+    torch.testing.assert_close(back @ s.mT, u @ mix(C, xi).mT, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gram(back), C_W * square, rtol=1e-9, atol=1e-9)
+    other = haar.frame(C, torch.randn(M, 4, n, dtype=torch.float64, generator=generator), m)
+    assert not torch.allclose(back @ s.mT, u @ mix(C, other).mT, rtol=0.1, atol=0.1)
 
 
 def test_ntk_and_training_take_the_weights_as_they_are() -> None:
@@ -79,7 +106,8 @@ def test_identity() -> None:
         (["network.width=[6,7,5]"], r"network.width=\[6, 7, 5\]: layers that do not widen .*: layer 2 has 7 "),
         (["network.outputs=6"], "network.outputs=6: layers that do not widen .*: layer 4 has 6 neurons on 5"),
         (["network.depth=1", "network.width=[]"], "gaussian at network.depth=1"),
-        (["ensemble.sampler=law"], "initialization=orthogonal needs the weights: choose auto or dense"),
+        (["ensemble.sampler=law", "observables.record=[response]"], "response of orthogonal networks needs"),
+        (["observables.record=[kernel_controls]"], "kernel_controls is known for Gaussian weights"),
         (["initialization.C_W=null"], "initialization.C_W=None: a finite number > 0"),
         *(([f"observables.record=[{name}]"], f"{name} is known for Gaussian weights")
           for name in ("ntk_sums", "ntk_signs", "ddntk_signs")),
