@@ -19,6 +19,7 @@ from simulate.__main__ import main
 from simulate.launchers import Launch
 from simulate.launchers import slurm as slurm_launcher
 from simulate.launchers.slurm import script, submit
+from simulate.running.forecast import network_seconds
 from simulate.running.progress import Progress
 from simulate.settings.cluster import Cluster
 from simulate.store.parts import committed
@@ -114,11 +115,16 @@ def test_a_task_whose_time_is_up_goes_on_in_another(slurm: Path, tmp_path: Path)
 def test_as_many_tasks_as_it_takes(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """cluster.shards=auto forecasts times: with a margin of 4, a task of two minutes is given five seconds of work."""
+    """cluster.shards=auto forecasts times: with a margin of 4, a task of two minutes is given five seconds of work.
+
+    Fifteen seconds take two tasks or more, unless the second forecast finds the machine three times as fast.
+    """
     monkeypatch.setattr(slurm_launcher, "MARGIN", 4.0)
     work = ["network.width=512", "network.depth=6", "ensemble.sampler=dense", "observables=ntk", "ensemble.device=cpu"]
+    work += [f"output={tmp_path}/s"]
+    (seconds,) = network_seconds(api.prepared(api.read_sweep([*work, "ensemble.networks=1200"])))
     where = ["hydra/launcher=slurm", "cluster.minutes=2", "cluster.memory=1"]
-    assert main([*work, "ensemble.networks=1200", f"output={tmp_path}/s", *where]) == 0
+    assert main([*work, f"ensemble.networks={round(15 / seconds)}", *where]) == 0
     words = capsys.readouterr().out.split()
     job, tasks = words[2].rstrip(","), int(words[3])
     assert 2 <= tasks <= 60, "a loaded machine needs more tasks, but fewer than there are parts"
