@@ -1,17 +1,33 @@
-"""Two learning algorithms on the same networks (docs/theory.md (5.21), PDLT ch. 10 and infinity)."""
+"""Two learning algorithms on the same networks (docs/theory.md (5.21) and (5.40), PDLT ch. 10 and infinity)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import arrived, closed_form, last_step, targets
-from analysis.measures.trained import ROUNDING, end_known, measured_at_end, order_n_mean
-from analysis.measures.trained_cumulants import Index, beyond_own_kernel, every_step_known, over_steps, with_spread
+from analysis.measures.solved import (
+    arrived,
+    closed_form,
+    last_step,
+    order_n,
+    order_n_known,
+    targets,
+)
+from analysis.measures.trained import ROUNDING, end_known, measured_at_end, order_n_mean, outputs
+from analysis.measures.trained_cumulants import (
+    Index,
+    beyond_own_kernel,
+    composite,
+    every_step_known,
+    over_steps,
+    with_spread,
+)
 from analysis.points import Point
+from analysis.theory.order_n import MOST_SEQUENCES, enumerated
 
 
 def _both(point: Point, reference: Point) -> tuple[Array, Array, list[int]]:
@@ -92,6 +108,12 @@ def same_training(point: Point, reference: Point) -> Iterator[str]:
         yield f"dynamics={point.settings['dynamics']['name']}: the two are one algorithm"
 
 
+def _check_alike(point: Point, reference: Point) -> None:
+    """ValueError where two points do not have the same networks at the same steps."""
+    if point.addresses != reference.addresses or point.data.layout.steps != reference.data.layout.steps:
+        raise ValueError(f"{point.data.path}: not the networks and steps of {reference.data.path}")
+
+
 @measure(
     "algorithm_mean1",
     tensor="n (z - z')(t)",
@@ -107,8 +129,7 @@ def algorithm_mean1(point: Point, reference: Point, layers: Layers) -> Iterator[
     """n E(z - z') of two algorithms on the same networks at every recorded step, each less what it would be if the
     network answered to first order to its own NTK at the start: the difference of docs/theory.md (5.29) without its
     first term. What it would be has the difference of the means at infinite width, which early is not zero."""
-    if point.addresses != reference.addresses or point.data.layout.steps != reference.data.layout.steps:
-        raise ValueError(f"{point.data.path}: not the networks and steps of {reference.data.path}")
+    _check_alike(point, reference)
     (left, predicted), (other, of_other) = (beyond_own_kernel(trained) for trained in (point, reference))
     both = point.finite & reference.finite
 
@@ -121,3 +142,97 @@ def algorithm_mean1(point: Point, reference: Point, layers: Layers) -> Iterator[
         return estimators.mean(difference[:, [p for (p,) in chosen]])
 
     yield from over_steps(point, "n (z - z')(t)", components, estimate, predicted - of_other)
+
+
+def batches_alone(point: Point, reference: Point) -> Iterator[str]:
+    """What batches change is predicted where all else is the same."""
+    alike = all(
+        point.settings["dynamics"][name] == reference.settings["dynamics"][name]
+        for name in ("eta", "schedule", "lambda_b", "lambda_W", "loss", "rules")
+    )
+    names = [trained.settings["dynamics"]["name"] for trained in (point, reference)]
+    if names != ["sgd", "gradient_descent"] or not alike:
+        yield f"dynamics={names[0]}: sgd and a reference of gradient_descent with the same rates and loss are needed"
+
+
+def batches_known(point: Point) -> Iterator[str]:
+    """Needs of what batches change: the averages over them are exact."""
+    rule, steps = point.settings["dynamics"], point.data.layout.steps[-1]
+    if point.trained and rule["loss"] != "mse":
+        yield f"dynamics.loss={rule['loss']}: mse is needed"
+    if rule["name"] == "sgd" and not enumerated(rule["batch"], N := len(targets(point)), steps):
+        some = f"dynamics.batch={rule['batch']}, observables.steps: {steps} steps with batches of {N} samples"
+        yield f"{some} have more than {MOST_SEQUENCES} sequences, over which the prediction would be sampled"
+    yield from order_n_known(point)
+
+
+def _at_every_output(point: Point) -> list[Index]:
+    return [(p,) for p in range(targets(point).shape[1] * point.D)]
+
+
+@measure(
+    "sgd_mean",
+    tensor="(z - z')(t)",
+    symbol=r"$\mathrm{E}(z-z')$",
+    families=("z",),
+    steps="end",
+    paired=True,
+    any_widths=True,
+    needs=batches_known,
+    undefined=batches_alone,
+)
+def sgd_mean(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
+    """E(z - z') of sgd and of descent on the same networks at every recorded step, in units of the targets: zero at
+    infinite width, where a step is linear in the errors and batches are independent, docs/theory.md (5.40)."""
+    _check_alike(point, reference)
+    both, unit = point.finite & reference.finite, np.sqrt((targets(point) ** 2).mean())
+    for step in filter(None, point.data.layout.steps):
+        apart = _of_both(point, both, outputs(point, step)) - _of_both(reference, both, outputs(reference, step))
+        chosen = _at_every_output(point)
+        yield Measured(
+            tensor="(z - z')(t)",
+            layer=point.depth,
+            step=step,
+            samples=[label_of((p // point.D,), (p % point.D,)) for (p,) in chosen],
+            estimate=estimators.mean(apart),
+            theory=np.zeros(len(chosen)),
+            scale=np.full(len(chosen), unit),
+        )
+
+
+def _of_both(point: Point, both: NDArray[np.bool_], values: Array) -> Array:
+    """Values (M, n_L, D) of a point's finite networks as (M', P), for the networks that are finite under both."""
+    return composite(point, values)[both[point.finite]]
+
+
+@measure(
+    "sgd_mean1",
+    tensor="n (z - z')(t)",
+    symbol=r"$n\,\mathrm{E}(z-z')$",
+    families=("z", "linear"),
+    steps="end",
+    smooth=True,
+    paired=True,
+    needs=batches_known,
+    undefined=batches_alone,
+)
+def sgd_mean1(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
+    """n E(z - z') of sgd and of descent on the same networks at every recorded step, each less the network's linear
+    model, which has the same batches: the difference of docs/theory.md (5.29), averaged over batches by docs/theory.md
+    (5.40).
+
+    The means of the two linear models are equal at every width, because their steps are linear in the errors at a
+    kernel that does not move, and the batches of a network are independent of it and of each other.
+    """
+    _check_alike(point, reference)
+    both = point.finite & reference.finite
+    predicted = order_n(point).mean1 - order_n(reference).mean1
+
+    def beyond(trained: Point, step: int) -> Array:
+        z = outputs(trained, step)
+        return _of_both(trained, both, z - trained.read("linear", trained.depth, step).reshape(z.shape))
+
+    def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
+        return estimators.mean((beyond(point, step) - beyond(reference, step))[:, [p for (p,) in chosen]])
+
+    yield from over_steps(point, "n (z - z')(t)", lambda step: _at_every_output(point), estimate, predicted)

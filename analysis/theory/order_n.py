@@ -176,6 +176,11 @@ def _over_sequences(runs: Sequence[Mapping[str, Array]], exact: bool) -> tuple[d
     return values, errors
 
 
+def enumerated(batch: int, samples: int, steps: int) -> bool:
+    """Whether the averages over batches of docs/theory.md (5.40) are over all sequences of batches, and exact."""
+    return math.comb(samples, batch) ** steps <= MOST_SEQUENCES
+
+
 def _sequences(batches: ArrayLike | None, N: int, steps: int) -> tuple[Iterable[Array | None], bool]:
     """Sequences (steps, B) of batches of N samples, and whether they are all that there are."""
     given = np.asarray(batches)
@@ -187,7 +192,7 @@ def _sequences(batches: ArrayLike | None, N: int, steps: int) -> tuple[Iterable[
     if given.ndim or not 1 <= B <= N:
         raise ValueError(f"batches={batches!r}: a batch size from 1 to {N}, or an array (steps, B) of samples")
     kinds = list(itertools.combinations(range(N), B))
-    if len(kinds) ** steps <= MOST_SEQUENCES:
+    if enumerated(B, N, steps):
         return (np.array(sequence).reshape(steps, B) for sequence in itertools.product(kinds, repeat=steps)), True
     rng = np.random.default_rng(0)
     return (rng.permuted(np.tile(np.arange(N), (steps, 1)), axis=1)[:, :B] for _ in range(SAMPLED)), False

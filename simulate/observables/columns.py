@@ -9,7 +9,7 @@ from typing import Any
 
 from simulate.observables.family import Family
 from simulate.observables.record import NEEDS, Observable
-from simulate.observables.refusals import Refusal, averages, no_taylor_model
+from simulate.observables.refusals import Refusal, averages, no_model
 from simulate.registry import Registry
 
 __all__ = ["NEEDS", "OBSERVABLES", "Observable", "recorded"]
@@ -276,9 +276,22 @@ OBSERVABLES.add(
             ),
         ),
         needs=("training", "models"),
-        refusals=no_taylor_model,
+        refusals=no_model("taylor"),
         pulled_once=lambda D, outputs: 4 * (outputs * D) ** 3,
         tangents=3,
+    )
+)
+OBSERVABLES.add(
+    Observable(
+        "linear",
+        (
+            Family(
+                "linear", "end", "output z_i;a of the linear model, which has the H of the start for ever", 1, "output"
+            ),
+        ),
+        needs=("training", "linear"),
+        refusals=no_model("linear"),
+        pulled_once=lambda D, outputs: outputs * D,
     )
 )
 

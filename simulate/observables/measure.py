@@ -249,3 +249,8 @@ def moved(snapshot: Weighted) -> Tensor:
 @whole("taylor")
 def taylor(snapshot: Weighted) -> Tensor:
     return snapshot.taylor()
+
+
+@whole("linear")
+def linear(snapshot: Weighted) -> Tensor:
+    return snapshot.linear()

@@ -25,6 +25,7 @@ NEEDS = {
     "ddntk": "`ddntk()`",
     "start": "`start()`, the parameters before training",
     "models": "`taylor()`",
+    "linear": "`linear()`",
 }
 WITHOUT_WEIGHTS = {"ntk", "controls", "response"}
 

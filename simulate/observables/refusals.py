@@ -21,16 +21,24 @@ def averages(name: str, outputs: int = 1, depth: int = 1) -> Callable[[Any], Ite
     return refusals
 
 
-def no_taylor_model(settings: Any) -> Iterable[Refusal]:
+def no_model(name: str) -> Callable[[Any], Iterable[Refusal]]:
     """Refusals of Taylor models, which follow some algorithms alone."""
-    dynamics, observables = settings.dynamics, settings.observables
-    if dynamics.name not in dynamics.followed or dynamics.loss != "mse":
-        right = f"taylor needs dynamics={' or '.join(dynamics.followed)} with loss=mse"
-        yield "observables.record", list(observables.record), right
-    if dynamics.rules:
-        right = "none where taylor is recorded: models follow the loss alone"
-        yield "dynamics.rules", dict(dynamics.rules), right
-    if dynamics.tolerance:
-        yield "dynamics.tolerance", dynamics.tolerance, "0 where taylor is recorded: models do not stop"
-    if observables.output_layers[-1] != settings.network.depth:
-        yield "observables.output_layers", list(observables.output_layers), "taylor needs the last layer among them"
+
+    def refusals(settings: Any) -> Iterable[Refusal]:
+        dynamics, observables = settings.dynamics, settings.observables
+        if dynamics.name not in dynamics.followed or dynamics.loss != "mse":
+            right = f"{name} needs dynamics={' or '.join(dynamics.followed)} with loss=mse"
+            yield "observables.record", list(observables.record), right
+        if dynamics.rules:
+            right = f"none where {name} is recorded: models follow the loss alone"
+            yield "dynamics.rules", dict(dynamics.rules), right
+        if dynamics.tolerance:
+            yield "dynamics.tolerance", dynamics.tolerance, f"0 where {name} is recorded: models do not stop"
+        if observables.output_layers[-1] != settings.network.depth:
+            yield (
+                "observables.output_layers",
+                list(observables.output_layers),
+                f"{name} needs the last layer among them",
+            )
+
+    return refusals

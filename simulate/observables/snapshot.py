@@ -108,3 +108,6 @@ class Weighted(Snapshot, Protocol):
 
     def taylor(self) -> Tensor:
         """Outputs of the Taylor models of order 1, 2, 3, (M, 3, P) float64 (docs/theory.md (5.5)); needs "models" """
+
+    def linear(self) -> Tensor:
+        """Outputs of the linear model, (M, P) (docs/theory.md (5.25)); needs "linear" """

@@ -5,7 +5,7 @@ Each sampler has its own class; what a sampler cannot give is a method that its 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial, wraps
+from functools import cached_property, wraps
 from typing import Any, TypeVar
 
 import torch
@@ -17,10 +17,10 @@ from simulate.networks.responses import directions, drawn_response
 from simulate.networks.signs import ntk_signs, signs
 from simulate.running.controls import Controls
 from simulate.running.jobs import Job
+from simulate.running.models import Models
 from simulate.running.upward import Upward
-from simulate.settings import Activation, Settings
-from simulate.training import taylor
-from simulate.training.algorithms import Training, batch_weights
+from simulate.settings import Settings
+from simulate.training.algorithms import Training
 from simulate.training.trajectory import trajectory
 
 S = TypeVar("S")
@@ -175,8 +175,8 @@ class DenseSnapshot:
     """A layer of networks with weights; a `simulate.observables.snapshot.Weighted`.
 
     z, signals: preactivations and activations of all layers (`simulate.networks.dense.forward`). second: whether second
-    differentials are needed. upward: what all layers of a step share. initial, models: the parameters at step 0 and the
-    outputs of the Taylor models, where they are needed.
+    differentials are needed. upward: what all layers of a step share. initial, models, linear_model: the parameters at
+    step 0 and the outputs of the Taylor models of all orders and of the linear one, where they are needed.
     """
 
     settings: Settings
@@ -193,6 +193,7 @@ class DenseSnapshot:
     signals: list[Tensor]
     upward: Upward
     models: Tensor | None
+    linear_model: Tensor | None
 
     @property
     def parameters(self) -> dense.Parameters:
@@ -264,6 +265,9 @@ class DenseSnapshot:
     def taylor(self) -> Tensor:
         return _declared(self.models, "models")
 
+    def linear(self) -> Tensor:
+        return _declared(self.linear_model, "linear")
+
 
 def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
     layout, common, training = job.layout, _common(job, stream), training_of(job, stream)
@@ -272,29 +276,18 @@ def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
     if _needed(job, "start"):
         W, b = ([tensor.clone() for tensor in tensors] for tensors in (parameters.W, parameters.b))
         common["initial"] = dense.Parameters(W, b, parameters.meta, parameters.skip)
-    models: Iterator[Tensor] = iter(())
-    if _needed(job, "models"):
-        models = _models(training, job.settings.activation, x, layout.steps)
+    models, linear = _models(job, Models(training, x))
     for step in trajectory(training, layout.steps):
         z, signals = dense.forward(parameters, x, training.s)
         common |= {"step": step, "z": z, "signals": signals, "models": next(models, None)}
+        common["linear_model"] = next(linear, None)
         common["upward"] = Upward(job.settings, training, z, signals)
         for layer in layout.layers:
             yield DenseSnapshot(**common, layer=layer)
 
 
-def _models(training: Training, activation: Activation, x: Tensor, steps: tuple[int, ...]) -> Iterator[Tensor]:
-    """The Taylor models of networks that have not been trained yet."""
-    dynamics, parameters = training.dynamics, training.parameters
-    rates = dynamics.lambda_b, dynamics.lambda_W
-    z, signals = dense.forward(parameters, x, training.s)
-    outputs, D, N = z[-1].shape[2], len(x), len(training.x)
-    H = dense.ntk(parameters, z, signals, training.slope, *rates).reshape(-1, outputs * D, outputs * D)
-    dH, ddI, ddII = differentials(parameters, z, signals, activations.derivatives(activation), *rates, second=True)
-    assert ddI is not None
-    assert ddII is not None
-    train = torch.tensor([i * D + a for i in range(outputs) for a in range(N)], device=x.device)
-    flat = z[-1].double().transpose(1, 2).flatten(1)
-    targets = training.y.double().T.flatten()
-    weights = partial(batch_weights, training) if dynamics.batch else None
-    return taylor.trajectory(flat, H, (dH, ddI, ddII), targets, train, dynamics, steps, weights)
+def _models(job: Job, of_start: Models) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
+    """Outputs at the recorded steps of the Taylor models of all orders and of the linear one, where they are needed."""
+    steps, none = job.layout.steps, iter(())
+    orders = of_start.of_all_orders(job.settings.activation, steps) if _needed(job, "models") else none
+    return orders, of_start.linear(steps) if _needed(job, "linear") else none

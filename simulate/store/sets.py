@@ -219,8 +219,8 @@ class DataSet:
 
         Dimensions are network, step and layer, then those of the tensor: output_i, output_j, ... and sample_a,
         sample_b, ..., in full, so that `H.sel(output_i=0, output_j=0, sample_a=1, sample_b=0)` is a component whichever
-        of the equal ones was recorded. A family that is recorded at the end alone (loss, taylor) has no layer. A
-        family of which `observables.tuples` chose some components is no full tensor: its last dimension,
+        of the equal ones was recorded. A family that is recorded at the end alone (loss, taylor, linear) has no layer.
+        A family of which `observables.tuples` chose some components is no full tensor: its last dimension,
         PREFIX_column, has the names of the columns. The coordinate `network` holds the addresses.
 
         A number is NaN where its network has diverged (`status` is 1) and at layers where its family is not recorded

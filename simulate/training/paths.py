@@ -69,6 +69,12 @@ def _products(path: Path, order: int) -> Tensor:
     return torch.cat([product.flatten(1) for product in found], dim=1)
 
 
+def linear(z: Tensor, H: Tensor, train: Tensor) -> Expansion:
+    """The expansion of order 1, docs/theory.md (5.25), from z (M, P) and H (M, P, P) at the start. train: the N train
+    outputs among the P."""
+    return Expansion(1, z, H[:, :, train])
+
+
 def expansions(z: Tensor, H: Tensor, differentials: tuple[Tensor, Tensor, Tensor], train: Tensor) -> list[Expansion]:
     """The expansions of order 1, 2 and 3 from z (M, P), H (M, P, P) and (dH, ddI, ddII) at the start.
 
@@ -76,7 +82,7 @@ def expansions(z: Tensor, H: Tensor, differentials: tuple[Tensor, Tensor, Tensor
     """
     dH, ddI, ddII = differentials
     t = train
-    first = [H[:, :, t]]
+    first = [linear(z, H, train).derivatives]
     second = [dH[:, t][..., t].transpose(1, 2), dH[:, :, t][..., t]]  # dH_jik and dH_ijk
     third = [
         ddI[:, t][:, :, :, t][..., t].permute(0, 2, 1, 3, 4),  # ddI_jikl

@@ -20,6 +20,7 @@ NARROW = "network.width=8"
 TRAINED = ("observables=training", "dynamics.steps=3")
 EXPERIMENTS = {
     "taylor_models": [NARROW],
+    "sgd_over_steps": [NARROW, "dynamics=sgd"],
     "cross_entropy": [NARROW, "inputs.classes=[0,1,2]", "inputs.count=3", "network.outputs=3"],
     "representation_coefficients": [NARROW],
     "general_differentials": [NARROW],

@@ -30,6 +30,7 @@ TRAINED = [
     "observables.steps=[0,1,60]",
 ]
 CROSS = [*TRAINED, "dynamics.loss=cross_entropy"]
+BATCHES = [*TRAINED, "observables.record=[outputs,linear]"]
 TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
 FLOW = [*TRAINED, "dynamics=gradient_flow"]
 ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
@@ -48,6 +49,7 @@ TRAINABLE = {
     **dict.fromkeys(("ntk_movement", "kernel_movement", "ntk_change_size", "kernel_change_size"), (TRAINED, 1, 2)),
     **dict.fromkeys(("trained_mean1", "trained_covariance1", "trained_third", "trained_fourth"), (TRAINED, 1, 2)),
     **dict.fromkeys(ON_TEST_TARGETS, (TRAINED, 1, 2)),
+    **dict.fromkeys(("sgd_mean", "sgd_mean1"), (BATCHES, 1, 2)),
     "taylor_error": (TAYLOR, 1, 2),
     "taylor_mean_error": (TAYLOR, 1, 2),
     "one_layer": (ONE_LAYER, 1, 2),

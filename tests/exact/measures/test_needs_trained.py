@@ -13,11 +13,11 @@ from tests.exact.measures.test_needs import BASE, FLOW, GRAM, TRAINABLE, reasons
         name
         for name in TRAINABLE
         if name not in ("ntk_change", "taylor_error", "taylor_mean_error", "ntk_movement", "kernel_movement")
-        and not name.startswith("loss_")
+        and not name.startswith(("loss_", "sgd_"))
     ],
 )
 def test_a_closed_form(name: str) -> None:
-    """Tests need a closed form of training, but for movements, which the loop over steps knows. `simulate` refuses
+    """Tests need a closed form of training, but for those which the loop over steps knows. `simulate` refuses
     other Taylor models; ntk_change needs gradient_flow."""
     overrides, train, count = TRAINABLE[name]
     for change, start in (

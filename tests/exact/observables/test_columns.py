@@ -80,6 +80,7 @@ COUNTS = {
     "loss": lambda D, n: 1,
     "moved": lambda D, n: 1,
     "taylor": lambda D, n: 3 * n * D,
+    "linear": lambda D, n: n * D,
 }
 
 
@@ -201,7 +202,7 @@ def test_needs_of_the_observables() -> None:
     """The names of observables that the law sampler gives, that need training, and whose samples can be chosen."""
     without_weights = ["kernel", "kernel_controls", "moments", "outputs", "ntk", "response", "angles"]
     assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == without_weights
-    assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == ["loss", "moved", "taylor"]
+    assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == ["loss", "moved", "taylor", "linear"]
     assert {name: o.slots for name, o in OBSERVABLES.items() if o.choosable} == {"ntk": 2, "dntk": 3, "ddntk": 4}
     assert set().union(*(o.needs for o in OBSERVABLES.values())) == set(NEEDS)
 
@@ -218,6 +219,8 @@ TAYLOR = ["observables.record=[outputs,taylor]", "network.depth=3", "dynamics=gr
         (["dynamics.loss=cross_entropy"], "gradient_descent or gradient_flow or momentum"),
         (["dynamics.tolerance=0.1"], r"dynamics\.tolerance=0\.1: 0 where taylor"),
         (["observables.output_layers=[2]"], r"observables\.output_layers=\[2\]: taylor needs the last layer"),
+        (["dynamics=none", "observables.record=[outputs,linear]"], "linear needs training"),
+        (["dynamics.tolerance=0.1", "observables.record=[outputs,linear]"], "0 where linear is recorded"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(overrides: list[str], message: str) -> None:

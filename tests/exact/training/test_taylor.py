@@ -126,11 +126,29 @@ def test_models_of_a_data_set_follow_its_networks(algorithm: str, run) -> None:
     """Models of one-layer networks are the networks at every step of a data set, on train and test samples: sgd has the
     same batches, and eta the same factors."""
     data = run(f"dynamics={algorithm}", "dynamics.eta=0.1", "dynamics.steps=3", "network.depth=1", "inputs.count=3",
-               "dynamics.schedule={kind: exponential, by: 0.5}", "inputs.test=1", "observables.record=[outputs,taylor]",
-               "observables.steps=[1,3]", "ensemble.networks=16", "network.outputs=1")  # fmt: skip
+               "dynamics.schedule={kind: exponential, by: 0.5}", "inputs.test=1",
+               "observables.record=[outputs,taylor,linear]", "observables.steps=[1,3]", "ensemble.networks=16",
+               "network.outputs=1")  # fmt: skip
     table = data.table()
     for a in range(4):
         for k in (1, 2, 3):
             np.testing.assert_allclose(table[f"taylor_{k}_0_{a}"], table[f"z_0_{a}"], rtol=1e-4, atol=1e-5)
     first, last = (table.loc[table["step"] == step, "z_0_0"].to_numpy() for step in (1, 3))
     assert np.abs(first - last).max() > 1e-3
+
+
+@pytest.mark.parametrize("algorithm", STAGES)
+def test_the_linear_model_is_that_of_order_1(algorithm: str, run) -> None:
+    """It needs no second derivatives, so that networks with kinks have it, too: here tanh and ReLU. Negative control:
+    the network itself."""
+    common = (f"dynamics={algorithm}", "dynamics.eta=0.1", "dynamics.steps=3", "network.depth=3", "inputs.count=2",
+              "inputs.test=1", "observables.steps=[0,1,3]", "ensemble.networks=16", "network.outputs=1")  # fmt: skip
+    table = run(*common, "observables.record=[outputs,taylor,linear]").table()
+    for a in range(3):
+        close = {"rtol": 1e-4, "atol": 1e-5}
+        np.testing.assert_allclose(table[f"linear_0_{a}"], table[f"taylor_1_0_{a}"], **close)
+        assert not np.allclose(table[f"linear_0_{a}"], table[f"z_0_{a}"], **close)
+    kinked = run(*common, "observables.record=[outputs,linear]", "activation=relu").table()
+    start = kinked["step"] == 0
+    np.testing.assert_allclose(kinked.loc[start, "linear_0_2"], kinked.loc[start, "z_0_2"], rtol=1e-6)
+    assert np.isfinite(kinked["linear_0_2"]).all()
