@@ -72,6 +72,11 @@ class Point:
         return min(self.widths) if self.widths else int(self.samples[0].shape[1])
 
     @property
+    def last_width(self) -> float:
+        """n_{L-1}, in whose inverse training is expanded; `n` where there is no hidden layer."""
+        return self.widths[-1] if self.widths else self.n
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The ratios of the hidden widths, as the smallest whole numbers that have them."""
         divisor = math.gcd(*self.widths)

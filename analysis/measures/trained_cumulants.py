@@ -76,7 +76,7 @@ def over_steps(
     predicted: Array,
     sizes: Array | None = None,
 ) -> Iterator[Measured]:
-    """n times the estimates at every recorded step of training.
+    """n_{L-1} times the estimates at every recorded step of training.
 
     components(step): composite indices. estimates(place, step, components): of the step at this place among those that
     are recorded. predicted (S, P, ..): of the steps. Deviations are in units of the largest size of each component over
@@ -96,7 +96,7 @@ def over_steps(
                 layer=point.depth,
                 step=step,
                 samples=[_label(point, index) for index in chosen[step]],
-                estimate=estimates(place, step, chosen[step]).scaled(point.n),
+                estimate=estimates(place, step, chosen[step]).scaled(point.last_width),
                 theory=np.array([predicted[place][index] for index in chosen[step]]),
                 scale=np.array([size[index] for index in chosen[step]]),
             )
@@ -127,6 +127,7 @@ def beyond_own_kernel(point: Point) -> tuple[Callable[[int, int], Array], Array]
     families=("z", "H"),
     steps="both",
     smooth=True,
+    any_widths=True,
     needs=every_step_known,
 )
 def trained_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -153,6 +154,7 @@ def trained_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
     families=("z", "H"),
     steps="both",
     smooth=True,
+    any_widths=True,
     needs=every_step_known,
 )
 def trained_covariance1(point: Point, layers: Layers) -> Iterator[Measured]:
