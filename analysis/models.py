@@ -93,6 +93,17 @@ def _powers(series: Series, w: float) -> tuple[Prior, Curve]:
     return prior, model
 
 
+def _half_powers(series: Series, w: float) -> tuple[Prior, Curve]:
+    """y = c + scale sum_k a_k (l/n)^(k/2), the expansion of means in networks with kinks, docs/theory.md (5.52)"""
+    orders = range(1, 2 * ORDERS + 1)
+    prior = {"c": _normal(0, FLAT * series.scale)} | {f"a{k}": _normal(0, w ** (k / 2)) for k in orders}
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["c"] + series.scale * sum(p[f"a{k}"] * (layers / n) ** (k / 2) for k in orders)
+
+    return prior, model
+
+
 def _constant(series: Series, w: float) -> tuple[Prior, Curve]:
     """y = c at every width and layer, for statements that are exact at finite width, as docs/theory.md (6.4)."""
 
@@ -213,6 +224,7 @@ class Model:
 MODELS: Registry[Model] = Registry("fit model", rows=False)
 for model in (
     Model("powers", _powers, says="{name} tends to {value} at infinite width"),
+    Model("half_powers", _half_powers, says="{name} tends to {value} at infinite width"),
     Model("exponent", _exponent, logarithmic=True, says="{name} goes as -p log n with p = {value}"),
     Model("network_exponent", _network_exponent, logarithmic=True, says="{name} goes as -p log n with p = {value}"),
     Model("collapse", _collapse, joint=True, says="{name} tends to {value} at small l/n"),

@@ -1,9 +1,12 @@
-"""How the kernels of hidden layers move in training at order 1/n: docs/theory.md (5.34) to (5.36)."""
+"""How kernels move in training: those of hidden layers at order 1/n, docs/theory.md (5.34) to (5.36), and the NTK of
+networks with kinks at order n^-1/2, docs/theory.md (5.52)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import erf
 
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
@@ -86,3 +89,27 @@ def _carried(here: Layer, Theta: Array, below: Hidden) -> Hidden:
     bent = np.einsum("cd,abc->abcd", here.M(3, 1), same) + here.M(2, 2) * below.p
     s = here.lambda_W / here.C_W * p + here.rho * here.C_W * (Theta * bent + M11 * below.s)
     return Hidden(p, here.rho * here.C_W * M11 * below.r, s)
+
+
+def kinked_movement(
+    flow: Flow, activation: str | Activation, C_W: float, target: float, learnt: float
+) -> tuple[float, float]:
+    """sqrt(n) E[H(t) - H(0)] as n grows, and what it would be for slopes 1 and 0: docs/theory.md (5.52).
+
+    flow: K and Theta of one input and two layers, C_W that of the second. target: of the input. learnt: the share
+    1 - a_t of its error that is learnt at infinite width. The first is zero for smooth activations. Raises ValueError
+    for other flows, and for slopes of which one is negative, at which neurons stay at the kink.
+    """
+    s = named(activation)
+    if flow.Theta is None or flow.K.shape != (2, 1, 1):
+        raise ValueError(f"flow: K and Theta of two layers and one input are needed, got K of shape {flow.K.shape}")
+    (first, size), (Theta_1, Theta) = flow.K[:, 0, 0], flow.Theta[:, 0, 0]
+    normal = target / math.sqrt(2 * size)
+    error = math.sqrt(2 * size / math.pi) * math.exp(-(normal**2)) + target * float(erf(normal))  # E |z(0) - y|
+    of_unit = -(Theta_1**2) * C_W**1.5 * error * learnt / (Theta * math.pi * math.sqrt(first))
+    if not s.kinked or s.slopes is None:
+        return 0.0, of_unit
+    plus, minus = s.slopes
+    if min(plus, minus) < 0:
+        raise ValueError(f"activation={s.name}: slopes >= 0 are needed, got {plus:g} and {minus:g}")
+    return (plus + minus) * (plus - minus) ** 2 * of_unit, of_unit

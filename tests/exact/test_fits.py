@@ -20,6 +20,7 @@ def made(model: str, c: float, drift: float = 0.0) -> Series:
     wide = np.expm1(0.8 * l / n) + 0.5 / n + drift * l**2 / n
     value = {
         "powers": c * (1 + wide),
+        "half_powers": c * (1 + wide + 0.6 * np.sqrt(l / n)),
         "constant": np.full(len(n), c),
         "exponent": -c * np.log(n) + wide,
         "network_exponent": -c * np.log(n) + 0.6 * np.sqrt(l / n) + wide,

@@ -46,6 +46,7 @@ TRAINABLE = {
     **dict.fromkeys(("loss_mean", "loss_covariance"), (CROSS, 1, 2)),
     "ntk_change": (FLOW, 1, 1),
     "ntk_change_of_step": (TRAINED, 2, 2),
+    "ntk_root_movement": ([*TRAINED, "dynamics.eta=0.1"], 1, 1),
     **dict.fromkeys(("ntk_movement", "kernel_movement", "ntk_change_size", "kernel_change_size"), (TRAINED, 1, 2)),
     **dict.fromkeys(("trained_mean1", "trained_covariance1", "trained_third", "trained_fourth"), (TRAINED, 1, 2)),
     **dict.fromkeys(ON_TEST_TARGETS, (TRAINED, 1, 2)),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from analysis import theory
 from analysis.theory import composite, movement
@@ -40,3 +41,36 @@ def test_refusals() -> None:
     flow = theory.flow("relu", 2, 0.0, 2.0, np.ones((1, 1)), tensors=["Theta"])
     with pytest.raises(ValueError, match="activation=relu: hidden kernels move"):
         movement.hidden_tensors(flow, "relu", 0.0, 2.0, [1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu(slope=0.3)", "tanh"])
+def test_kinked_movement(name: str) -> None:
+    """docs/theory.md (5.52) against a layer of 1e12 neurons: each is z + slope d below or above the kink, with d the
+    movement of slope one, and its slope squared multiplies W^2 Theta(1). The average is by quadrature over W and z(0)
+    and by the normal distribution over z. Negative control: a_+ - a_- in place of its square."""
+    C_b, C_W, rate, x, target, learnt, n = 0.3, 1.6, 0.5, 0.8, 1.3, 0.7, 1e12
+    flow = theory.flow(name, 2, C_b, C_W, np.full((1, 1), np.sqrt(x)), rate, 1.0)
+    assert flow.Theta is not None
+    found, of_unit = movement.kinked_movement(flow, name, C_W, target, learnt)
+    plus, minus = theory.activation(name).slopes or (1.0, 1.0)
+    (K1, K), (Theta1, Theta) = flow.K[:, 0, 0], flow.Theta[:, 0, 0]
+    w, z = (grid.ravel() for grid in np.meshgrid(np.linspace(-9, 9, 1201), np.linspace(-9, 9, 1201)))
+    weight = norm.pdf(w) * norm.pdf(z) / (norm.pdf(w) * norm.pdf(z)).sum()
+    d = -np.sqrt(C_W / n) * w * Theta1 * learnt * (np.sqrt(K) * z - target) / Theta
+    down = norm.cdf(np.maximum(-plus * d, 0) / np.sqrt(K1)) - 0.5
+    up = norm.cdf(np.maximum(minus * d, 0) / np.sqrt(K1)) - 0.5
+    change = Theta1 * C_W * np.sum(weight * w**2 * (plus**2 - minus**2) * (up - down))
+    assert found == pytest.approx(np.sqrt(n) * change, rel=1e-3, abs=1e-12)
+    assert of_unit < 0
+    assert (found == 0) == (name == "tanh")
+    if 0 < minus < plus:
+        assert found / (plus - minus) != pytest.approx(np.sqrt(n) * change, rel=0.1)
+
+
+def test_kinked_movement_is_refused_elsewhere() -> None:
+    flow = theory.flow("relu", 2, 0.0, 2.0, np.ones((1, 1)))
+    with pytest.raises(ValueError, match=r"slopes >= 0 are needed, got 1 and -0\.5"):
+        movement.kinked_movement(flow, "leaky_relu(slope=-0.5)", 2.0, 1.0, 1.0)
+    for wrong in (theory.flow("relu", 3, 0.0, 2.0, np.ones((1, 1))), theory.flow("relu", 2, 0.0, 2.0, np.eye(2))):
+        with pytest.raises(ValueError, match="K and Theta of two layers and one input"):
+            movement.kinked_movement(wrong, "relu", 2.0, 1.0, 1.0)
