@@ -284,11 +284,7 @@ OBSERVABLES.add(
 OBSERVABLES.add(
     Observable(
         "linear",
-        (
-            Family(
-                "linear", "end", "output z_i;a of the linear model, which has the H of the start for ever", 1, "output"
-            ),
-        ),
+        (Family("linear", "end", "output z_i;a of the linear model, whose H stays that of step 0", 1, "output"),),
         needs=("training", "linear"),
         refusals=no_model("linear"),
         pulled_once=lambda D, outputs: outputs * D,
