@@ -224,9 +224,9 @@ class Model:
 MODELS: Registry[Model] = Registry("fit model", rows=False)
 for model in (
     Model("powers", _powers, says="{name} tends to {value} at infinite width"),
-    Model("half_powers", _half_powers, says="{name} tends to {value} at infinite width"),
     Model("exponent", _exponent, logarithmic=True, says="{name} goes as -p log n with p = {value}"),
     Model("network_exponent", _network_exponent, logarithmic=True, says="{name} goes as -p log n with p = {value}"),
+    Model("half_powers", _half_powers, says="{name} tends to {value} at infinite width"),
     Model("collapse", _collapse, joint=True, says="{name} tends to {value} at small l/n"),
     Model("asymptote", _asymptote, joint=True, says="{name} tends to {value} at infinite width, then depth"),
     Model("power_law", _power_law, joint=True, logarithmic=True, says="{name} goes as -p log l with p = {value}"),
