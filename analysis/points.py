@@ -39,9 +39,10 @@ def flow_of(
     points: int | None = None,
     skip: float | tuple[float, ...] = 0.0,
     weights: str = "gaussian",
+    branch: float | tuple[float, ...] = 1.0,
 ) -> Flow:
     network = (activation, depth, C_b, C_W, np.array(inputs), lambda_b, lambda_W, ratios)
-    return theory.flow(*network, tensors, points, skip=skip, weights=weights)
+    return theory.flow(*network, tensors, points, skip=skip, weights=weights, branch=branch)
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class Point:
         if isinstance(skip, list):
             return False
         try:
-            tuned = theory.critical(self.activation, skip)
+            tuned = theory.critical(self.activation, skip, self.settings["network"]["branch"])
         except OUT_OF_RANGE:
             return False
         s = self.settings["initialization"]
@@ -179,7 +180,8 @@ class Point:
             order_n = self.D <= FOUR_POINT_SAMPLES if tensors is None else tensors
             tensors = ("K", "Theta", "G1", "V") if order_n else ("K", "Theta")
         inputs = self.samples[0] if sample is None else self.samples[0][sample : sample + 1]
-        return flow_of(*self._network(inputs), tensors, skip=self.skips or 0.0, weights=self.weights)
+        beyond = {"skip": self.skips or 0.0, "weights": self.weights, "branch": self.branches}
+        return flow_of(*self._network(inputs), tensors, **beyond)
 
     @property
     def skips(self) -> tuple[float, ...]:
@@ -187,6 +189,12 @@ class Point:
         last layer. Empty for plain networks."""
         skip = self.settings["network"]["skip"]
         return (*(skip if isinstance(skip, list) else [skip] * (self.depth - 2)), 0.0) if skip else ()
+
+    @property
+    def branches(self) -> float | tuple[float, ...]:
+        """alpha of each of the depth - 1 steps, docs/theory.md (11.2), with 1 into the last layer; 1 for all others."""
+        alpha = self.settings["network"]["branch"]
+        return (*[alpha] * (self.depth - 2), 1.0) if self.skips else 1.0
 
     @property
     def weights(self) -> str:

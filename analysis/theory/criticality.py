@@ -24,17 +24,21 @@ class Critical:
     universality_class: str  # "scale-invariant", "K* = 0" or "half-stable"
 
 
-def critical(activation: str | Activation, skip: float = 0.0) -> Critical:
+def critical(activation: str | Activation, skip: float = 0.0, branch: float = 1.0) -> Critical:
     """The critical initialisation of an activation, by its class: docs/theory.md (4.2), (4.3) or (4.4). That of a
-    residual network with the same skip gamma in every layer is docs/theory.md (11.3).
+    residual network with the same skip gamma in every layer is docs/theory.md (11.3), and that with a branch alpha too
+    docs/theory.md (11.2).
 
     Raises ValueError for an unknown activation, for one that has no critical initialisation (sigmoid and softplus,
-    docs/theory.md (4.6)), and for a skip that is not below 1.
+    docs/theory.md (4.6)), for a skip that is not below 1 and for a branch that is not above 0.
     """
     if not 0 <= skip < 1:
         raise ValueError(f"skip={skip:g}: a number from 0 to below 1 has a critical initialisation")
+    if not branch > 0:
+        raise ValueError(f"branch={branch:g}: a number above 0 has a critical initialisation")
     point, share = _critical(named(activation)), 1 - skip**2
-    return point if skip == 0 else replace(point, C_b=share * point.C_b, C_W=share * point.C_W)
+    plain = skip == 0 and branch == 1
+    return point if plain else replace(point, C_b=share * point.C_b, C_W=share / branch**2 * point.C_W)
 
 
 @lru_cache(maxsize=256)

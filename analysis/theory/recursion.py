@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from analysis.theory import differentials, next_tensors, ntk, preactivations, residual  # noqa: F401
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
+from analysis.theory.arguments import layerwise, stepwise
 from analysis.theory.gaussian import Expectations
 from analysis.theory.kernel_derivatives import refuse_unknown
 from analysis.theory.layer import FirstLayer, Layer, Tensors
@@ -95,20 +96,6 @@ def _fields() -> set[str]:
     return {f.name for f in fields(Flow)} - {"others"}
 
 
-def _layerwise(name: str, value: ArrayLike, depth: int) -> Array:
-    out = np.asarray(value, dtype=np.float64)
-    if out.ndim > 1 or (out.ndim == 1 and len(out) != depth) or not np.all(np.isfinite(out)) or np.any(out < 0):
-        raise ValueError(f"{name}={value!r}: a number >= 0, or one for each of the {depth} layers")
-    return np.broadcast_to(out, (depth,))
-
-
-def _skips(value: ArrayLike, depth: int) -> Array:
-    out = np.asarray(value, dtype=np.float64)
-    if out.ndim > 1 or (out.ndim and len(out) != depth - 1) or not np.all(np.isfinite(out)) or np.any(out < 0):
-        raise ValueError(f"skip={value!r}: a number >= 0, or one for each of the {depth - 1} steps between layers")
-    return np.broadcast_to(out, (depth - 1,))
-
-
 def _orthogonal(weights: str, asked: set[str], skips: bool) -> bool:
     """Whether weights are orthogonal. ValueError for other names and for what is not known of orthogonal weights."""
     if weights not in ("gaussian", "orthogonal"):
@@ -142,6 +129,7 @@ def flow(
     order: int = 1,
     skip: ArrayLike = 0.0,
     weights: str = "gaussian",
+    branch: ArrayLike = 1.0,
 ) -> Flow:
     """Iterate the recursions of docs/theory.md sections 1 to 3 from layer 1 to layer `depth`, and those of section 11
     for residual networks and of section 14 for orthogonal weights.
@@ -164,7 +152,8 @@ def flow(
     them at one or two distinct inputs whose kernels have correlations up to 0.99, without `points`.
     skip: gamma of a residual network, docs/theory.md (11.1): a number for all steps from one layer to the next, or one
     for each of the depth - 1 steps. Its hidden layers have one width. K and Theta are known for all inputs, and V, G1,
-    Theta1, A, B, D and F for one input, to 1e-9.
+    Theta1, A, B, D and F for one input, to 1e-9. branch: alpha, which multiplies W s in the same steps, docs/theory.md
+    (11.2).
 
     weights: "gaussian", or "orthogonal" for Haar weights in all layers but the first, docs/theory.md (14.1), which do
     not widen; without skips. K, Theta, V, G1, Theta1, A, B, D and F are known.
@@ -200,13 +189,15 @@ def flow(
         raise ValueError(f"tensors: unknown {sorted(unknown)}; known are {', '.join((*RECURSIONS, *OF_ONE_INPUT))}")
     if s.kinked and (refused := sorted(name for name in asked if _smooth_only(name))):
         raise ValueError(f"tensors: {', '.join(refused)} of {s.name} hold products of delta functions; smooth s only")
-    skips = _skips(skip, depth)
+    skips, shares = stepwise("skip", skip, depth), stepwise("branch", branch, depth) ** 2
+    if (shares == 0).any() or (not skips.any() and (shares != 1).any()):
+        raise ValueError(f"branch={branch!r}: numbers > 0, and 1 where there is no skip: C_W scales the weights there")
     of_residual = asked & set(residual.ORDER_N) if skips.any() else set()
     if skips.any() and (refused := sorted(asked - of_residual - {"K", "Theta"})):
         raise ValueError(f"tensors: {', '.join(refused)} not known for skip={skip!r}, but for plain networks")
     orthogonal = _orthogonal(weights, asked, bool(skips.any()))
     names = in_order(closure(asked if not of_residual else {"K", "Theta"}))
-    lambdas_b, lambdas_W = _layerwise("lambda_b", lambda_b, depth), _layerwise("lambda_W", lambda_W, depth)
+    lambdas_b, lambdas_W = layerwise("lambda_b", lambda_b, depth), layerwise("lambda_W", lambda_W, depth)
     ratios = np.ones(depth - 1) if width_ratios is None else np.asarray(width_ratios, dtype=np.float64)
     if ratios.shape != (depth - 1,) or np.any(ratios <= 0):
         raise ValueError(f"width_ratios={width_ratios!r}: {depth - 1} numbers > 0, n_l / n_(l-1) for l = 1..L-1")
@@ -222,18 +213,19 @@ def flow(
     if s.kinked and C_b == 0 and not x.any(axis=1).all():
         raise ValueError(f"inputs: one is zero everywhere, where {s.name} has no slope at C_b=0")
     first = FirstLayer(x, C_b, C_W, float(lambdas_b[0]), float(lambdas_W[0]))
-    current = {name: _first(name, first) for name in names}
+    current, rates_W = {name: _first(name, first) for name in names}, lambdas_W * np.append(1.0, shares)
     layers: list[Tensors] = []
     for layer in range(depth):
         # Layer l + 1's rates; the last layer has none above it, and only its susceptibilities are still wanted.
         above = min(layer + 1, depth - 1)
         rho = float(ratios[layer]) if layer < depth - 1 else 1.0
         expectations = Expectations(s, current["K"], points)
-        gamma = float(skips[min(layer, depth - 2)]) if depth > 1 else 0.0
-        here = Layer(expectations, C_b, C_W, float(lambdas_b[above]), float(lambdas_W[above]), rho, gamma, orthogonal)
+        step = min(layer, depth - 2)
+        gamma, size = (float(skips[step]), C_W * float(shares[step])) if depth > 1 else (0.0, C_W)
+        here = Layer(expectations, C_b, size, float(lambdas_b[above]), float(rates_W[above]), rho, gamma, orthogonal)
         chi = {
-            "chi_perp": C_W * here.M(1, 1).diagonal() + gamma**2,
-            "chi_parallel": C_W * (here.M(1, 1) + here.M(2, 0)).diagonal() + gamma**2,
+            "chi_perp": size * here.M(1, 1).diagonal() + gamma**2,
+            "chi_parallel": size * (here.M(1, 1) + here.M(2, 0)).diagonal() + gamma**2,
         }
         layers.append(current | chi)
         if layer < depth - 1:
@@ -247,9 +239,8 @@ def flow(
 
     computed = {name: stack(name) for name in layers[0]}
     if of_residual:
-        steps = [
-            residual.Step(C_b, C_W, *map(float, own)) for own in zip(skips, lambdas_b[1:], lambdas_W[1:], strict=True)
-        ]
+        own = zip(C_W * shares, skips, lambdas_b[1:], rates_W[1:], strict=True)
+        steps = [residual.Step(C_b, *map(float, numbers)) for numbers in own]
         K, Theta = ([layer[name].item() for layer in layers] for name in ("K", "Theta"))
         found = residual.order_n(s, K, Theta, steps)
         computed |= {name: of_copies(found[name], len(which), RECURSIONS[name].indices) for name in of_residual}

@@ -24,7 +24,7 @@ from simulate.settings import Settings
 class Parameters:
     """W[l-1]: (M, n_l, n_{l-1}), the transpose of what is stored; b[l-1]: (M, n_l). meta: the quadratic term of the one
     layer of a quadratic model. skip[l-1]: gamma, by which z(l-1) is added to z(l) in a residual network, docs/theory.md
-    (11.1); empty for all other networks."""
+    (11.1); empty for all other networks. W holds the branch of a residual network, docs/theory.md (11.2)."""
 
     W: list[Tensor]
     b: list[Tensor]
@@ -45,9 +45,9 @@ def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
     """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale the standard
     normals of a network, which are the same for all values of them. Orthogonal weights of the layers from 2 on have the
     same variance, and are made of the same normals."""
-    C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
-    W, b = [], []
+    C_b, W, b = settings.initialization.C_b, [], []
     for layer, (n, m) in enumerate(itertools.pairwise(settings.network.sizes(n_0)), start=1):
+        C_W = settings.C_W(layer)
         if settings.initialization.orthogonal(layer):
             W.append(frames(stream.normal(streams.WEIGHTS, layer, n, m), math.sqrt(C_W)).mT)
         else:

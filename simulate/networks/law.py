@@ -46,7 +46,7 @@ def sample(
     sizes, empty = settings.network.sizes(x.shape[1]), x[:0]
     for layer, n in enumerate(sizes[1:], start=1):
         orthogonal = start.orthogonal(layer)
-        g = kernel(below, 0.0 if orthogonal else start.C_b, start.C_W)
+        g = kernel(below, 0.0 if orthogonal else start.C_b, settings.C_W(layer))
         C = factor(g)
         if orthogonal:
             g = g + start.C_b
@@ -111,7 +111,7 @@ def ntk(
             u = torch.cat([u, unit], dim=1)
         square = gram(u)
         # g = C_b + (C_W/n) s_a . s_b holds the Gram matrix of the activations.
-        ratio = lambda_W[layer - 1] / C_W
+        ratio = lambda_W[layer - 1] / C_W  # a branch multiplies both
         rates = (above.g * ratio + (lambda_b[layer - 1] - C_b * ratio))[:, None, :, None, :]
         for k, start in enumerate(begun):
             block = square[:, k * rows : (k + 1) * rows, k * rows : (k + 1) * rows]
@@ -125,11 +125,12 @@ def ntk(
         slopes, own = slope(below.z, below.s), u
         gamma = settings.network.skips[layer - 1] if settings.network.skips else 0.0
         if layer not in at:  # all rows belong to outputs above, with one row a sample
-            u = _pull_back(u, square, above, below.s, C_b, C_W, layer, stream, slopes)
+            u = _pull_back(u, square, above, below.s, C_b, settings.C_W(layer), layer, stream, slopes)
             if gamma:
                 u.add_(own, alpha=gamma)
             continue
-        u = _pull_back(u, square, above, below.s, C_b, C_W, layer, stream, torch.ones_like(slopes[:, :1]))
+        ones = torch.ones_like(slopes[:, :1])
+        u = _pull_back(u, square, above, below.s, C_b, settings.C_W(layer), layer, stream, ones)
         parts = [u[:, :split].unflatten(1, (-1, D)).mul_(slopes[:, None])] if begun else []
         parts.append(u[:, split:, None] * slopes[:, None])
         if gamma:

@@ -48,6 +48,7 @@ class Job:
         e, meta = s.ensemble, s.network.meta
         bent = f" epsilon={meta.epsilon!r}" if meta else ""  # so that models of two epsilon are independent
         added = f" skip={s.network.skip!r}" if s.network.skip else ""
+        added += f" branch={s.network.branch!r}" if s.network.branch != 1 else ""
         added += f" {s.initialization.weights}" if s.initialization.weights != "gaussian" else ""
         return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}{bent}{added}"
 

@@ -167,7 +167,7 @@ def training_of(job: Job, stream: streams.Stream) -> Training:
     train_y = torch.tensor(y[:train], **where) if y is not None else train_x[:, :0]
     parameters = dense.draw(job.settings, x.shape[1], stream)
     functions = activations.functions(job.settings.activation)
-    return Training(parameters, train_x, train_y, *functions, job.settings.dynamics, stream)
+    return Training(parameters, train_x, train_y, *functions, job.settings.rates, stream)
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class DenseSnapshot:
 
     @property
     def _rates(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return self.settings.dynamics.lambda_b, self.settings.dynamics.lambda_W
+        return self.training.dynamics.lambda_b, self.training.dynamics.lambda_W
 
     @once
     def _ending(self) -> tuple[dense.Parameters, list[Tensor], list[Tensor]]:
@@ -216,8 +216,8 @@ class DenseSnapshot:
 
     @once
     def kernel(self) -> Tensor:
-        initialization = self.settings.initialization
-        return dense.kernel(self.signals[self.layer - 1], initialization.C_b, initialization.C_W)
+        C_b, C_W = self.settings.initialization.C_b, self.settings.C_W(self.layer)
+        return dense.kernel(self.signals[self.layer - 1], C_b, C_W)
 
     @once
     def ntk(self) -> Tensor:

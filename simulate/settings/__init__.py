@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -64,6 +64,17 @@ class Settings:
     workers: int | None  # None means one a core
     plugins: tuple[Plugin, ...] = ()
     features: Features = field(default_factory=Features)
+
+    def C_W(self, layer: int) -> float:
+        """n_{l-1} Var W of a layer, counted from 1, with its branch, docs/theory.md (11.2)."""
+        return self.initialization.C_W * self.network.share(layer)
+
+    @property
+    def rates(self) -> Dynamics:
+        """The dynamics of weights that hold their branch, docs/theory.md (11.2)."""
+        shares = map(self.network.share, range(1, self.network.depth + 1))
+        lambda_W = tuple(rate * share for rate, share in zip(self.dynamics.lambda_W, shares, strict=True))
+        return replace(self.dynamics, lambda_W=lambda_W)
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the rows: all but the number of networks, the output, the workers and the claim.

@@ -49,6 +49,7 @@ class Network:
     meta: Meta | None = None  # of a quadratic model; None for all other networks
     # gamma of a residual network, of every step between hidden layers or one number a step; 0 is the plain network
     skip: float | tuple[float, ...] = 0.0
+    branch: float = 1.0  # alpha, which multiplies the weights of the layers to which these steps lead
 
     @property
     def skips(self) -> tuple[float, ...]:
@@ -58,6 +59,11 @@ class Network:
             return ()
         inner = self.skip if isinstance(self.skip, tuple) else (self.skip,) * (self.depth - 2)
         return (0.0, *inner, 0.0)
+
+    def share(self, layer: int) -> float:
+        """alpha^2 of the branch into a layer, counted from 1, docs/theory.md (11.2), by which C_W and lambda_W are
+        multiplied there: 1 for the first and the last layer."""
+        return self.branch**2 if 1 < layer < self.depth else 1.0
 
     def sizes(self, n_0: int) -> list[int]:
         """n_0, n_1 .. n_L: the sizes of the inputs and of every layer."""
@@ -124,9 +130,21 @@ def read_network(r: Reader) -> Network:
         return tuple(integer(v, 1, 2**31 - 1) for v in values)
 
     width = r.get("width", widths, f"a whole number >= 1, or a list of depth - 1 = {depth - 1} of them")
-    out = Network(width, depth, r.integer("outputs", 1, 2**31 - 1), skip=_skip(r, width) if kind == "residual" else 0.0)
+    skip = _skip(r, width) if kind == "residual" else 0.0
+    out = Network(width, depth, r.integer("outputs", 1, 2**31 - 1), skip=skip, branch=_branch(r, kind, skip))
     r.close()
     return out
+
+
+def _branch(r: Reader, kind: str, skip: float | tuple[float, ...]) -> float:
+    """alpha, by which W s is multiplied where skips lead."""
+    if kind != "residual":
+        return 1.0
+    alpha = r.real("branch", 0.0, strict=True)
+    if alpha != 1 and not skip:
+        right = "1 at network.skip=0, which is the plain network; initialization.C_W scales its weights"
+        raise SettingsError(r.key("branch"), alpha, right)
+    return alpha
 
 
 def _skip(r: Reader, widths: tuple[int, ...]) -> float | tuple[float, ...]:
@@ -177,7 +195,7 @@ def critical_point(activation: Activation, network: Network) -> Critical:
 
     if isinstance(network.skip, tuple):
         raise ValueError(f"there is no one critical point for network.skip={list(network.skip)}, but for one number")
-    return critical(activation.spec, network.skip)
+    return critical(activation.spec, network.skip, network.branch)
 
 
 def read_initialization(r: Reader, activation: Activation, network: Network) -> Initialization:

@@ -88,7 +88,7 @@ def test_dense_and_law_are_one_law(
     with false-alarm rate 1e-4. Negative control: a backward pass whose weights are drawn again."""
     case = ["network=residual", f"network.skip={SKIP}", f"network.width={n}", "initialization=gaussian",
             "initialization.C_b=0.1", "initialization.C_W=1.2", f"activation={activation}",
-            "ensemble.networks=30000"]  # fmt: skip
+            f"network.branch={0.8 if activation == 'relu' else 1}", "ensemble.networks=30000"]  # fmt: skip
     largest, limit = two_samplers.apart(run, case), two_samplers.limit(FALSE_ALARM)
     assert largest() < limit
     if activation == "tanh":

@@ -38,11 +38,13 @@ def drawn(s: Settings) -> tuple[dense.Parameters, Tensor]:
     return dense.draw(s, 4, streams.Stream(streams.key(0, "test"), 0, 3, *where)), x
 
 
-def written_out(theta: Theta, x: Tensor, s: activations.Function, skip: tuple[float, ...] = SKIP) -> list[Tensor]:
+def written_out(
+    theta: Theta, x: Tensor, s: activations.Function, skip: tuple[float, ...] = SKIP, branch: float = 1.0
+) -> list[Tensor]:
     """The preactivations of all layers of one network at one sample."""
     z = [theta[0][0] @ x + theta[1][0]]
     for W, b, gamma in zip(theta[0][1:], theta[1][1:], (*skip, None), strict=True):
-        z.append(W @ s(z[-1]) + b + (0 if gamma is None else gamma * z[-1]))
+        z.append(W @ s(z[-1]) + b if gamma is None else branch * W @ s(z[-1]) + b + gamma * z[-1])
     return z
 
 
@@ -79,6 +81,37 @@ def test_forward_and_ntk(name: str, layer: int) -> None:
             want += rate * torch.einsum("aimn,bjmn->iajb", JW[k], JW[k])
             want += LAMBDA_B[k] * torch.einsum("aim,bjm->iajb", Jb[k], Jb[k])
         torch.testing.assert_close(H[m], want, rtol=1e-10, atol=1e-12)
+
+
+def test_branch(tmp_path: Path) -> None:
+    """A branch alpha, docs/theory.md (11.2), is held by the weights, with alpha^2 times the variance and the rate: the
+    NTK is that of W in alpha W s. A branch of 1 leaves the identity as it is, and the key of the random numbers."""
+    alpha = 0.7
+    plain, s = settings("activation=tanh"), settings("activation=tanh", f"network.branch={alpha}")
+    parameters, x = drawn(s)
+    for layer, (W, other) in enumerate(zip(parameters.W, drawn(plain)[0].W, strict=True), start=1):
+        torch.testing.assert_close(W, (alpha if layer in (2, 3) else 1.0) * other, rtol=1e-14, atol=0)
+    value, slope = activations.functions(s.activation)
+    z, signals = dense.forward(parameters, x, value)
+    H = dense.ntk(parameters, z, signals, slope, s.rates.lambda_b, s.rates.lambda_W)
+    W, b = network(parameters, 0)
+    theta = [w / alpha if layer in (1, 2) else w for layer, w in enumerate(W)], b
+
+    def neurons(theta: Theta, sample: Tensor) -> Tensor:
+        return written_out(theta, sample, value, branch=alpha)[-1]
+
+    JW, Jb = vmap(jacrev(neurons), (None, 0))(theta, x)
+    want = sum(r / w.shape[1] * torch.einsum("aimn,bjmn->iajb", J, J) for r, w, J in zip(LAMBDA_W, W, JW, strict=True))
+    want += sum(r * torch.einsum("aim,bjm->iajb", J, J) for r, J in zip(LAMBDA_B, Jb, strict=True))
+    torch.testing.assert_close(z[-1][0, 0], neurons(theta, x[0]), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(H[0], want, rtol=1e-10, atol=1e-12)
+    jobs = [prepare(read_one(["network=residual", "network.width=6", f"output={tmp_path / 'a'}", *more]))
+            for more in ([], ["network.branch=1"], ["network.branch=0.5"])]  # fmt: skip
+    assert jobs[0].digest() == jobs[1].digest()
+    assert jobs[0].digest() != jobs[2].digest()
+    assert jobs[0].law_in_words() == jobs[1].law_in_words() != jobs[2].law_in_words()
+    critical = [job.settings.initialization for job in jobs]
+    assert (critical[2].C_b, critical[2].C_W) == (critical[0].C_b, 4 * critical[0].C_W)
 
 
 @pytest.mark.parametrize("algorithm", ["gradient_descent", "momentum"])
@@ -139,6 +172,8 @@ def test_no_skip_is_the_plain_network(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["network.skip=-1"], "network.skip=-1: a number >= 0, or a list of 2"),
+        (["network.branch=0"], "network.branch=0: a finite number > 0"),
+        (["network.skip=0", "network.branch=0.5"], "network.branch=0.5: 1 at network.skip=0"),
         (["network.skip=[0.5]"], r"network.skip=\[0.5\]: a number >= 0, or a list of 2"),
         (["network.skip=0.5", "network.width=[5,6,5]"], "network.skip=0.5: 0, or one network.width in all"),
         (["network.skip=0.5", "network.depth=2", "network.width=5"], "network.skip=0.5: 0 at network.depth below 3"),

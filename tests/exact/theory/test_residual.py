@@ -120,6 +120,20 @@ def test_critical_points() -> None:
         assert (at.K_star, at.C_W) == (pytest.approx(plain.K_star, nan_ok=True), (1 - skip**2) * plain.C_W)
 
 
+def test_branch() -> None:
+    """A branch alpha in all steps makes alpha^2 C_W of C_W and alpha^2 lambda_W of lambda_W, docs/theory.md (11.2).
+    Negative control: without it all is other."""
+    alpha, C_b, C_W, b, W = 0.7, 0.1, 1.3, np.array([0.3, 0.5, 0.7, 0.2]), np.array([1.1, 0.9, 1.3, 0.8])
+    branched = theory.flow("tanh", 4, C_b, C_W, [[1.2]], b, W, tensors=TENSORS, skip=0.5, branch=alpha)
+    scaled = theory.flow("tanh", 4, C_b, C_W * alpha**2, [[1.2 / alpha]], b, W * alpha**2, tensors=TENSORS, skip=0.5)
+    without = theory.flow("tanh", 4, C_b, C_W, [[1.2]], b, W, tensors=TENSORS, skip=0.5)
+    for name in (*TENSORS, "chi_perp", "chi_parallel"):
+        np.testing.assert_allclose(branched[name], scaled[name], rtol=1e-12)
+        assert not np.allclose(branched[name][1:], without[name][1:], rtol=1e-2), name
+    at, plain = theory.critical("gelu", 0.6, 0.8), theory.critical("gelu")
+    np.testing.assert_allclose([at.C_W, at.C_b], [plain.C_W, 0.64 * plain.C_b], rtol=1e-12)
+
+
 def test_kernels_of_several_inputs() -> None:
     """K and Theta of docs/theory.md (11.1) for two inputs are the limits of wide networks: by the sums over layers of a
     linear network, where K' = (C_W + gamma^2) K."""
@@ -139,6 +153,8 @@ def test_kernels_of_several_inputs() -> None:
     [
         ({"skip": -0.1}, "skip=-0.1: a number >= 0"),
         ({"skip": [0.5]}, r"skip=\[0.5\]: a number >= 0, or one for each of the 3 steps"),
+        ({"branch": 0.0}, "branch=0.0: numbers > 0"),
+        ({"skip": 0.0, "branch": 0.5}, "branch=0.5: numbers > 0, and 1 where there is no skip"),
         ({"tensors": ("P", "V", "six")}, "unknown"),
         ({"tensors": ("P", "V", "T")}, "P, T not known for skip=0.5"),
         ({"inputs": [[1.0], [0.5]]}, "G1, V known for one input where skip=0.5, not for 2 different ones"),
