@@ -1,12 +1,19 @@
 """The table of estimates: every quantity that can be measured in a data set, with its theory."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from analysis.measures.measured import MEASURES, Layers, Measure
+from analysis.measures.measured import MEASURES, Layers, Measure, Measured
 from analysis.points import OUT_OF_RANGE, Point
+
+Measuring = Callable[[Measure, Point, Layers], Iterable[Measured]]  # what a measure yields at layers of a point
+
+
+def measured_here(measure: Measure, point: Point, layers: Layers) -> Iterator[Measured]:
+    """What the measure yields, from the rows of the point."""
+    return measure(point, layers)
 
 
 def _wanted(measure: Measure, point: Point) -> bool:
@@ -16,7 +23,13 @@ def _wanted(measure: Measure, point: Point) -> bool:
     return measure.table_samples is None or measure.table_samples >= point.D
 
 
-def table(point: Point) -> Iterator[dict[str, Any]]:
+def measures_of(point: Point) -> list[Measure]:
+    """The measures that the table of a point's estimates holds."""
+    wanted = [measure for measure in MEASURES.values() if _wanted(measure, point)]
+    return [measure for measure in wanted if not any(True for _ in measure.missing(point))]
+
+
+def table(point: Point, measuring: Measuring = measured_here) -> Iterator[dict[str, Any]]:
     """The estimates of one point as rows: tensor, layer, step, width, samples, estimate, error, tail_dominated, theory,
     theory_next, skipped.
 
@@ -25,18 +38,20 @@ def table(point: Point) -> Iterator[dict[str, Any]]:
     """
     for measure in MEASURES.values():
         if _wanted(measure, point):
-            yield from rows_of(measure, point)
+            yield from rows_of(measure, point, measuring=measuring)
 
 
-def rows_of(measure: Measure, point: Point, layers: Layers = None) -> Iterator[dict[str, Any]]:
+def rows_of(
+    measure: Measure, point: Point, layers: Layers = None, measuring: Measuring = measured_here
+) -> Iterator[dict[str, Any]]:
     """The rows of one measure, at these layers of those that are recorded or at all; none where the point lacks what
-    the measure needs."""
+    the measure needs. measuring: where its measurements come from."""
     made: set[int] = set()
     try:
         if any(True for _ in measure.lacks(point)):
             return
         wanted = None if layers is None else [layer for layer in measure.layers(point) if layer in layers]
-        for m in () if wanted == [] else measure(point, wanted):
+        for m in () if wanted == [] else measuring(measure, point, wanted):
             if wanted is not None and m.layer not in wanted:  # a measure of the last layer alone asks for none
                 continue
             made.add(m.layer)

@@ -4,13 +4,14 @@ Networks are the independent unit: everything of one network (layers, pairs, neu
 joined estimates keep their covariance, docs/theory.md (7.8). M counts networks, B blocks, k components.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis import tails
+from analysis.sums import WALK, Of, Sums, ends, in_blocks
 
 Array = NDArray[np.float64]
 BLOCKS = 256  # number of jackknife blocks; fewer networks make as many blocks as networks
@@ -82,38 +83,60 @@ def join(estimates: Sequence[Estimate]) -> Estimate:
     )
 
 
-def _leave_out(x: Array) -> tuple[Array, Array]:
-    """The sums (B, k) of x (M, k) over all networks outside each block, and the numbers (B, 1) of those networks.
+def _sums(x: Array, of: Of) -> Sums:
+    """The sums of `of` of x (M, C) less a shift over each block of networks, of all networks where `analysis.sums.Walk`
+    gives them in ranges.
 
     Raises ValueError for fewer than FEWEST networks.
     """
-    M = len(x)
-    if M < FEWEST:
-        raise ValueError(f"{M} networks: at least {FEWEST} are needed for an error bar")
-    edges = np.linspace(0, M, min(BLOCKS, M) + 1).astype(int)
-    sums = np.add.reduceat(x, edges[:-1], axis=0)
-    return sums.sum(axis=0) - sums, (M - np.diff(edges))[:, None]
+    x, walk = np.asarray(x, dtype=np.float64), WALK.get()
+    if walk is not None:
+        found = walk.add(x, of)
+    else:
+        edges, shift = np.linspace(0, len(x), min(BLOCKS, len(x)) + 1).astype(np.intp), _mean(x)
+        found = Sums(in_blocks(x, shift, of, edges), np.diff(edges)[:, None].astype(np.float64), shift)
+    if found.networks < FEWEST:
+        raise ValueError(f"{found.networks.item():.0f} networks: at least {FEWEST} are needed for an error bar")
+    return found
+
+
+def _mean(x: Array) -> Array:
+    if len(x) < FEWEST:
+        raise ValueError(f"{len(x)} networks: at least {FEWEST} are needed for an error bar")
+    return np.asarray(x.mean(axis=0))
+
+
+def _estimate(sums: Sums, of: Callable[[Array, Array], Array]) -> Estimate:
+    """A function (rows, k) of sums (rows, columns) and numbers (rows, 1) of networks: of all, and without each
+    block."""
+    value, replicates = of(sums.total, sums.networks)[0], of(sums.rest, sums.kept)
+    return Estimate(value, replicates, int(sums.networks.item()) if sums.known else None)
+
+
+def extremes(*columns: Array) -> tuple[Array, Array]:
+    """The least and the largest of each of k arrays of numbers of all networks, (k,) each."""
+    walk = WALK.get()
+    low, high = ends(columns) if walk is None else walk.ends(columns)
+    return low, high
 
 
 def mean(x: Array) -> Estimate:
     """The mean over networks of x (M, k). Raises ValueError for fewer than FEWEST networks, as all estimators do."""
-    rest, count = _leave_out(np.asarray(x, dtype=np.float64))
-    return Estimate(np.mean(x, axis=0, dtype=np.float64), rest / count, len(x))
+    sums = _sums(x, lambda d: d)
+    return _estimate(sums, lambda s, m: sums.shift + s / m)
 
 
 def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
     """The unbiased covariance (k-statistic, 1/(M - 1)) of the two columns of x (M, C) in each pair."""
-    x = np.asarray(x, dtype=np.float64)
-    x = x - x.mean(axis=0)  # a constant shift changes no covariance, and less is lost to rounding
-    left, right = (x[:, [pair[side] for pair in pairs]] for side in (0, 1))
-    M = len(x)
-    product_rest, count = _leave_out(left * right)
-    rest, _ = _leave_out(x)
-    means = rest / count
-    replicates = (product_rest - count * means[:, [p[0] for p in pairs]] * means[:, [p[1] for p in pairs]]) / (
-        count - 1
-    )
-    return Estimate((left * right).sum(axis=0) / (M - 1), replicates, M)
+    left, right = ([pair[side] for pair in pairs] for side in (0, 1))
+    # A constant shift changes no covariance, and less is lost to rounding.
+    sums = _sums(x, lambda d: np.concatenate([d, d[:, left] * d[:, right]], axis=1))
+    return _estimate(sums, lambda s, m: _covariance(s, m, left, right))
+
+
+def _covariance(s: Array, m: Array, left: list[int], right: list[int]) -> Array:
+    C = s.shape[1] - len(left)
+    return np.asarray((s[:, C:] - s[:, left] * s[:, right] / m) / (m - 1))
 
 
 def connected(products: Array, x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
@@ -121,31 +144,29 @@ def connected(products: Array, x: Array, pairs: Sequence[tuple[int, int]]) -> Es
 
     The product of the two means is taken between different networks, docs/theory.md (7.7).
     """
-    single, double = mean(products), mean(x)
-    spread = covariance(x, pairs)
-    left, right = [p[0] for p in pairs], [p[1] for p in pairs]
-    M, B = len(x), len(single.replicates)
-    edges = np.linspace(0, M, B + 1).astype(int)
-    kept = (M - np.diff(edges))[:, None]
+    single, double, left, right = mean(products), mean(x), [p[0] for p in pairs], [p[1] for p in pairs]
+    sums = _sums(x, lambda d: np.concatenate([d, d[:, left] * d[:, right]], axis=1))
+    spread = _estimate(sums, lambda s, m: _covariance(s, m, left, right) / m)
+    products_of_means = double.value[left] * double.value[right]
     return Estimate(
-        single.value - double.value[left] * double.value[right] + spread.value / M,
-        single.replicates - double.replicates[:, left] * double.replicates[:, right] + spread.replicates / kept,
-        M,
+        single.value - products_of_means + spread.value,
+        single.replicates - double.replicates[:, left] * double.replicates[:, right] + spread.replicates,
+        single.networks,
     )
+
+
+def _powers(x: Array, most: int) -> Sums:
+    return _sums(x, lambda d: np.concatenate([d**k for k in range(1, most + 1)], axis=1))
 
 
 def third_cumulant(x: Array) -> Estimate:
     """The unbiased third cumulant (k-statistic k3) of each column of x (M, C)."""
-    x = np.asarray(x, dtype=np.float64)
-    x = x - x.mean(axis=0)
 
-    def k3(sums: list[Array], m: Array) -> Array:
-        s1, s2, s3 = sums
-        return (2 * s1**3 - 3 * m * s1 * s2 + m**2 * s3) / (m * (m - 1) * (m - 2))
+    def k3(s: Array, m: Array) -> Array:
+        s1, s2, s3 = np.split(s, 3, axis=1)
+        return np.asarray((2 * s1**3 - 3 * m * s1 * s2 + m**2 * s3) / (m * (m - 1) * (m - 2)))
 
-    rest, count = zip(*(_leave_out(x**k) for k in (1, 2, 3)), strict=True)
-    total = [(x**k).sum(axis=0) for k in (1, 2, 3)]
-    return Estimate(k3(total, np.asarray(float(len(x)))), k3(list(rest), count[0].astype(np.float64)), len(x))
+    return _estimate(_powers(x, 3), k3)
 
 
 def fourth_cumulant(x: Array) -> Estimate:
@@ -153,17 +174,13 @@ def fourth_cumulant(x: Array) -> Estimate:
 
     For a neuron it is its connected four-point function, docs/theory.md (7.2).
     """
-    x = np.asarray(x, dtype=np.float64)
-    x = x - x.mean(axis=0)
 
-    def k4(sums: list[Array], m: Array) -> Array:
-        s1, s2, s3, s4 = sums
+    def k4(s: Array, m: Array) -> Array:
+        s1, s2, s3, s4 = np.split(s, 4, axis=1)
         numerator = -6 * s1**4 + 12 * m * s1**2 * s2 - 3 * m * (m - 1) * s2**2 - 4 * m * (m + 1) * s1 * s3
-        return (numerator + m**2 * (m + 1) * s4) / (m * (m - 1) * (m - 2) * (m - 3))
+        return np.asarray((numerator + m**2 * (m + 1) * s4) / (m * (m - 1) * (m - 2) * (m - 3)))
 
-    rest, count = zip(*(_leave_out(x**k) for k in (1, 2, 3, 4)), strict=True)
-    total = [(x**k).sum(axis=0) for k in (1, 2, 3, 4)]
-    return Estimate(k4(total, np.asarray(float(len(x)))), k4(list(rest), count[0].astype(np.float64)), len(x))
+    return _estimate(_powers(x, 4), k4)
 
 
 def distinct_neurons(m2_ab: Array, m2_cd: Array, m4_abcd: Array, n: int) -> Array:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import theory
+from analysis import sums, theory
 from analysis.estimators import Array
 from analysis.planned import Planned
 from analysis.theory.recursion import Flow
@@ -126,8 +126,16 @@ class Point:
     def once(self, name: str, compute: Callable[["Point"], T]) -> T:
         """What `compute` returns for this point, computed when it is first asked for under this name."""
         if name not in self._computed:
-            self._computed[name] = compute(self)
+            with sums.scope(name):
+                self._computed[name] = compute(self)
         return cast(T, self._computed[name])
+
+    def within(self, first: int, last: int) -> "Point":
+        """The same point with networks [first, last) alone."""
+        assert isinstance(self.data, DataSet)
+        part = Point(self.data.within(first, last))
+        part.__dict__["samples"] = self.samples  # which all parts share
+        return part
 
     def records(self, prefix: str, layer: int | None = None) -> bool:
         if not self.data.records(prefix):

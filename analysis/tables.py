@@ -13,6 +13,7 @@ from analysis import claims, theory
 from analysis.estimates import rows_of
 from analysis.measures.measured import Measure
 from analysis.points import OUT_OF_RANGE, Point
+from analysis.streams import measuring_of
 from simulate import plugins
 from simulate.store.copies import merged
 from simulate.store.files import StoreError
@@ -71,7 +72,7 @@ def frame_of(points: Sequence[Point], tensor: str, layers: Sequence[int] | None 
     for point in points:
         of_point = settings[point.data.path]
         for measure in _measures(tensor, point):
-            for row in rows_of(measure, point, layers):
+            for row in rows_of(measure, point, layers, measuring_of(point)):
                 if tensor in (row["tensor"], measure.name):
                     rows.append({"data": point.data.path.name, **of_point, **row, "unit": _unit(point, row)})
     if not rows:

@@ -1,5 +1,5 @@
 """What claims measure, one data set after another, in this process or in several: of all rows only those of the data
-sets that are being visited are in memory."""
+sets that are being visited are in memory, and of a data set that outgrows it only those of one range a process."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis import claims
-from analysis.estimates import table
+from analysis import claims, streams
+from analysis.estimates import measures_of, table
 from analysis.measures.measured import Layers, Measure, Measured
 from analysis.planned import Planned
 from analysis.points import OUT_OF_RANGE, Point
 from analysis.series import Judgeable, measured_here
+from analysis.streams import COPIES, SMALL
+from analysis.walks import Found, Gather, Outcome, Run, Work, gather_here, gathered
 from simulate import plugins
 from simulate.processes import available, follow_parent, worker_pool
 from simulate.store.sets import DataSet
 from simulate.system import cores
 
-SMALL = 64 * 2**20  # bytes of rows below which starting a process takes longer than measuring
-COPIES = 8  # of a data set's rows in the memory of a process that measures
+RANGE_BYTES = 400 * 2**20  # upper bound on the memory of a process that measures ranges of networks
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Key = tuple[str, Path | None]  # the test, and the data set of the reference
 
@@ -86,14 +87,44 @@ def visit(task: Task) -> Visit:
     return Visit(measured, list(table(point)), int(point.finite.sum()), len(point.finite))
 
 
+def visit_in_ranges(task: Task, gather: Gather = gather_here) -> Visit:
+    """Measure at one data set, with a range of its networks in memory at a time."""
+    point = Point(task.data)
+    runs = [_run(name, layers, reference) for name, layers, reference in task.tests]
+    every = dict.fromkeys([*runs, *(_run(measure.name, None, None) for measure in measures_of(point))])
+    references = {data.path: Point(data) for _, _, data in task.tests if data}
+    found, finite = streams.outcomes(point, references, list(every), gather)
+    measured = {(run.name, run.reference): _result(found[run]) for run in runs}
+
+    def measuring(measure: Measure, point: Point, layers: Layers) -> Outcome:
+        return found[_run(measure.name, layers, None)]
+
+    return Visit(measured, list(table(point, measuring)), finite, task.data.networks)
+
+
+def _run(name: str, layers: Layers, reference: DataSet | None) -> Run:
+    return Run(name, None if layers is None else tuple(layers), reference.path if reference else None)
+
+
+def _result(outcome: Outcome) -> list[Measured] | Exception:
+    return outcome.measured if outcome.error is None else outcome.error
+
+
 def visit_all(tasks: Sequence[Task], workers: int | None = None) -> Visits:
     """Visit all data sets. workers: processes; None takes one for small data, and else one a core, as far as memory
     goes. What is measured does not depend on their number, but for rounding."""
-    count = min(workers or _fitting(tasks), len(tasks))
+    at_once = [task for task in tasks if streams.is_small(task.data)]
+    large = [task for task in tasks if not streams.is_small(task.data)]
+    count = min(workers or _fitting(tasks), max(len(at_once), sum(len(streams.ranges_of(t.data)) for t in large)))
     if count <= 1:
-        return Visits({task.data.path: visit(task) for task in tasks})
+        return Visits({task.data.path: (visit if task in at_once else visit_in_ranges)(task) for task in tasks})
     with _one_thread_in_children(), worker_pool(count, _start_worker, plugins.sources(plugins.loaded())) as pool:
-        return Visits(dict(zip((task.data.path for task in tasks), pool.map(visit, tasks), strict=True)))
+
+        def gather(work: Work, ranges: Sequence[tuple[int, int]]) -> Iterator[Found]:
+            return pool.map(gathered, [work] * len(ranges), *zip(*ranges, strict=True))
+
+        found = {task.data.path: visit_in_ranges(task, gather) for task in large}
+        return Visits(found | dict(zip((t.data.path for t in at_once), pool.map(visit, at_once), strict=True)))
 
 
 def _start_worker(to_load: Sequence[tuple[str, str]]) -> None:
@@ -103,14 +134,15 @@ def _start_worker(to_load: Sequence[tuple[str, str]]) -> None:
 
 
 def _bytes(data: DataSet) -> int:
-    return data.networks * len(data.manifest["columns"]) * 4 * len(data.layout.steps) * len(data.layout.layers)
+    return data.networks * streams.bytes_of_network(data)
 
 
 def _fitting(tasks: Sequence[Task]) -> int:
     sizes = [_bytes(task.data) for task in tasks]
-    if sum(sizes) < SMALL:
+    if sum(sizes) < SMALL:  # starting a process takes longer than measuring
         return 1
-    return max(1, min(cores(), available() // (COPIES * max(sizes))))
+    most = max(RANGE_BYTES, *(COPIES * size for size in sizes if size <= SMALL))
+    return max(1, min(cores(), available() // most))
 
 
 @contextmanager

@@ -8,7 +8,6 @@ also tests their own means by `layer_law`.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -51,13 +50,8 @@ class Controlled:
 
 
 def steps_of(point: Point) -> list[Step]:
-    """The steps to layers 2, 3, .. that are recorded. They are kept until another point is asked for."""
-    if _LATEST.get("point") is not point:
-        _LATEST.update(point=point, steps=_steps(point))
-    return _LATEST["steps"]
-
-
-_LATEST: dict[str, Any] = {}  # of one point at a time: they are as large as the rows
+    """The steps to layers 2, 3, .. that are recorded, computed once."""
+    return point.once("steps", _steps)
 
 
 def _steps(point: Point) -> list[Step]:
@@ -66,11 +60,15 @@ def _steps(point: Point) -> list[Step]:
     K = point.flow(False).K
     steps: list[Step] = []
     below, V = point.read("g", 1), np.zeros((len(pairs), len(pairs)))
-    for layer in range(2, max(point.layers("g")) + 1):
+    layers = range(2, max(point.layers("g")) + 1)
+    sizes = (point.read("g", layer - 1)[:, diagonal] for layer in layers)
+    # All neurons of a narrow ReLU layer may be off; that needs no table.
+    lows, highs = estimators.extremes(*(size[size > 0] for size in sizes))
+    for layer, low, high in zip(layers, lows, highs, strict=True):
         at = np.array([K[layer - 2][pair] for pair in pairs])
-        sizes = np.concatenate([below[:, diagonal], at[None, diagonal]])
-        low = sizes[sizes > 0].min()  # all neurons of a narrow ReLU layer may be off; that needs no table
-        law = Conditional.around(point.activation, start["C_b"], start["C_W"], pairs, low, sizes.max())
+        own = at[diagonal]
+        table = min(low, own[own > 0].min(initial=np.inf)), max(high, own.max())
+        law = Conditional.around(point.activation, start["C_b"], start["C_W"], pairs, *table)
         mean, v = law.mean_and_covariance(below)
         here = point.read("g", layer)
         first, second = law.derivatives(at)

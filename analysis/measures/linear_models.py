@@ -71,6 +71,6 @@ def one_layer(point: Point, layers: Layers) -> Iterator[Measured]:
     dual = linear_model.dual(k, k[:N], rest, ridge).T.reshape(start.shape)
     unit = np.sqrt((y**2).mean())
     deviations = [start + primal - end, start + dual - end, primal - dual]
-    worst = np.array([np.abs(deviation).max() for deviation in deviations]) / unit
+    worst = estimators.extremes(*(np.abs(deviation) for deviation in deviations))[1] / unit
     estimate = Estimate(worst, np.tile(worst, (estimators.BLOCKS, 1)))  # no sampling error
     yield measured_at_end("deviation", point, ["primal", "dual", "primal - dual"], estimate, 0 * worst, worst**0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis import theory
+from analysis import estimators, theory
 from analysis.estimators import Array
 from analysis.points import Point
 from analysis.theory.ntk_chain import Response, Step, Table, orbit, responses
@@ -32,10 +32,11 @@ def all_layers_below(point: Point) -> Iterator[str]:
 class Chain:
     """The states of one sample in every recorded layer, and how they deviate from their means given the layer below.
 
-    M counts networks. A state (5, M) is g, h, y, b and w of docs/theory.md (17.9).
+    M counts networks. A state (5, M) is g, h, y, b and w of docs/theory.md (17.9). low, high: the least and the largest
+    g of the sample in all layers and networks.
     """
 
-    def __init__(self, point: Point, sample: int):
+    def __init__(self, point: Point, sample: int, low: float, high: float):
         settings, dynamics = point.settings["initialization"], point.settings["dynamics"]
         column = point.columns("g").index((sample, sample))
         self.point, self.sample = point, sample
@@ -47,9 +48,8 @@ class Chain:
             Step(settings["C_b"], settings["C_W"], dynamics["lambda_b"][layer], dynamics["lambda_W"][layer], n)
             for layer, n in enumerate(point.widths, start=1)
         ]
-        below = np.stack([state[G] for state in self.states])
         s = theory.activation(point.activation)
-        self.table = Table(s, below.min() / MARGIN, below.max() * MARGIN)
+        self.table = Table(s, low / MARGIN, high * MARGIN)
         flow = point.flow(("K", "Theta"), sample)
         assert flow.Theta is not None
         first = np.array([flow.K[0, 0, 0], flow.Theta[0, 0, 0], 0.0, 0.0])
@@ -125,4 +125,7 @@ class Chain:
 
 def chains(point: Point) -> list[Chain]:
     """A chain for each sample."""
-    return [Chain(point, sample) for sample in range(point.D)]
+    columns = [point.columns("g").index((sample, sample)) for sample in range(point.D)]
+    g = np.stack([point.read("g", layer)[:, columns] for layer in point.layers("h")])
+    lows, highs = estimators.extremes(*np.moveaxis(g, 2, 0))
+    return [Chain(point, sample, *ends) for sample, ends in enumerate(zip(lows, highs, strict=True))]

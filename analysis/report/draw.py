@@ -1,6 +1,7 @@
 """The figures of a claim and their files."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.style
@@ -15,6 +16,7 @@ from analysis.report.preactivations import classes, collapse, density, depths
 from analysis.report.style import STYLE, Drawn
 from analysis.report.trained import trained
 from analysis.result import Claim, Result
+from analysis.streams import head_of
 
 # Figures of claims whose points differ in width alone; OF_VARIANTS holds those of claims with several variants.
 FIGURES: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
@@ -64,7 +66,9 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
     with matplotlib.style.context(STYLE):
         for name, caption, drawn in plain(result) if not result.claims else ():
             save(drawn, "", name, caption)
-        for claim, verdict in zip(result.claims, result.verdicts, strict=True):
+        for whole, verdict in zip(result.claims, result.verdicts, strict=True):
+            claim, note = _of_first(whole)
+            left_out += note
             for name, (draw, caption) in (OF_VARIANTS if len(claim.variants) > 1 else FIGURES).items():
                 try:
                     figure = draw(claim, result)
@@ -83,6 +87,15 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
                         caption += f" Open circles are {tails.WORD} estimates, which the fit leaves out."
                     save(fit_panels(fits), claim.name, f"fit-{test}", caption)
     return out, left_out
+
+
+def _of_first(claim: Claim) -> tuple[Claim, list[str]]:
+    """The claim with the first networks of data sets that are not read at once, and a line that says so."""
+    drawn = [replace(v, points=tuple(map(head_of, v.points))) for v in claim.variants]
+    first = [few.networks for v in drawn for few in v.points]
+    if first == [point.networks for point in claim.points]:
+        return claim, []
+    return replace(claim, variants=tuple(drawn)), [f"{claim.name}: figures draw the first {max(first):,} networks"]
 
 
 def _file(claim: str, name: str) -> str:

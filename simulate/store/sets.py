@@ -89,6 +89,11 @@ class DataSet:
         """The data set with the parts that it has now, whatever a run adds from now on."""
         return replace(self, chosen=self.parts())
 
+    def within(self, first: int, last: int) -> "DataSet":
+        """The data set with those of its networks alone that are among [first, last)."""
+        cut = (replace(piece, low=max(piece.low, first), high=min(piece.high, last)) for piece in self.parts())
+        return replace(self, chosen=tuple(piece for piece in cut if piece.low < piece.high))
+
     @property
     def addresses(self) -> tuple[tuple[int, int], ...]:
         """The ranges of its networks."""

@@ -1,0 +1,126 @@
+"""Measures of a data set that outgrows memory, on one range of its networks after another (`analysis.walks`). Memory is
+that of one range a process, whatever the number of networks.
+
+Whether a measure can be run so is tried on the first networks (`streamed`). What cannot reads all rows at once, and is
+refused where they do not fit.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from analysis import claims
+from analysis.estimates import Measuring, measured_here
+from analysis.estimators import FEWEST
+from analysis.measures.measured import Layers, Measure, Measured
+from analysis.planned import Planned
+from analysis.points import Point
+from analysis.sums import NotStreamedError
+from analysis.walks import TRIED, Gather, Outcome, Run, Work, cell_of, gather_here, in_ranges, outcome
+from simulate.processes import available
+from simulate.store.sets import DataSet
+
+SMALL = 64 * 2**20  # bytes of rows up to which a data set is read at once
+RANGE = 16 * 2**20  # bytes of the rows of a range, which holds a part at least
+COPIES = 8  # of rows in the memory of a process that measures
+SAME = 1e-9  # relative error within which what is measured in both ways is the same
+
+
+def bytes_of_network(data: DataSet) -> int:
+    layout = data.layout
+    return len(data.manifest["columns"]) * 4 * len(layout.steps) * len(layout.layers)
+
+
+def ranges_of(data: DataSet | Planned) -> list[tuple[int, int]]:
+    """Ranges of the networks of whole parts, which are read one after another. Each begins where it does whatever
+    networks are added behind it."""
+    assert isinstance(data, DataSet)
+    most = max(2 * FEWEST, RANGE // bytes_of_network(data))
+    found: list[tuple[int, int]] = []
+    for piece in data.parts():
+        if found and piece.high - found[-1][0] <= most:
+            found[-1] = found[-1][0], piece.high
+        else:
+            found.append((piece.low, piece.high))
+    return found
+
+
+def streamed(work: Work) -> list[Run]:
+    """The runs that can be run on ranges: at the first networks they yield the same as from all rows at once."""
+    (first, high), *_ = ranges_of(work.point.data)
+    last = min(high, first + TRIED)
+    head = work.point.within(first, last)
+    references = {path: other.within(first, last) for path, other in work.references.items()}
+    at_once = {run: outcome(run, head, references) for run in work.runs}
+    cuts = np.linspace(first, last, 4).astype(int).tolist()
+    trial, _ = in_ranges(replace(work, cell=1), list(itertools.pairwise(cuts)))
+    return [run for run in work.runs if same(at_once[run], trial[run])]
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    """Whether two runs yield the same but for rounding, and nothing is raised."""
+    if one.error or other.error or len(one.measured) != len(other.measured):
+        return False
+    return all(_same(a, b) for a, b in zip(one.measured, other.measured, strict=True))
+
+
+def _same(a: Measured, b: Measured) -> bool:
+    x, y = (np.concatenate([m.estimate.value[None], m.estimate.replicates]) for m in (a, b))
+    if x.shape != y.shape or (a.tensor, a.layer, a.step, a.samples) != (b.tensor, b.layer, b.step, b.samples):
+        return False
+    size = np.abs(x).max(axis=0, initial=0.0)
+    apart = np.where(x == y, 0.0, np.abs(x - y))  # infinities may agree
+    return bool((apart <= SAME * size).all() and np.array_equal(a.theory, b.theory, equal_nan=True))
+
+
+def outcomes(
+    point: Point, references: Mapping[Path, Point], runs: Sequence[Run], gather: Gather = gather_here
+) -> tuple[dict[Run, Outcome], int]:
+    """What runs yield over all networks of a point, and how many of these are finite everywhere.
+
+    Runs that cannot be run on ranges read all rows at once, where they fit; else ValueError is their error."""
+    work = Work(point, references, tuple(runs), cell_of(point.networks))
+    found, finite = in_ranges(replace(work, runs=tuple(streamed(work))), ranges_of(point.data), gather)
+    rest = [run for run in runs if run not in found or isinstance(found[run].error, NotStreamedError)]
+    return found | {run: _at_once(run, point, references) for run in rest}, finite
+
+
+def _at_once(run: Run, point: Point, references: Mapping[Path, Point]) -> Outcome:
+    """A run that reads all rows at once."""
+    columns = [len(point.columns(family)) for family in claims.tests()[run.name].families if point.records(family)]
+    steps, layers = len(point.data.layout.steps), len(point.data.layout.layers)
+    need, free = point.networks * sum(columns) * 4 * steps * layers * COPIES, available()
+    if need > free:
+        reason = f"{need / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
+        return Outcome([], ValueError(f"{run.name} reads the rows of all networks at once: {reason}"))
+    return outcome(run, point, references)
+
+
+def is_small(data: DataSet) -> bool:
+    """Whether a data set is read at once."""
+    return data.networks * bytes_of_network(data) <= SMALL
+
+
+def measuring_of(point: Point) -> Measuring:
+    """Where the measurements of a point come from: all its rows, or ranges of them one after another."""
+    assert isinstance(point.data, DataSet)
+    if is_small(point.data):
+        return measured_here
+
+    def measuring(measure: Measure, point: Point, layers: Layers) -> Iterable[Measured]:
+        run = Run(measure.name, None if layers is None else tuple(layers), None)
+        return outcomes(point, {}, [run])[0][run]
+
+    return measuring
+
+
+def head_of(point: Point) -> Point:
+    """The point with so many of its first networks as are read at once."""
+    assert isinstance(point.data, DataSet)
+    if is_small(point.data):
+        return point
+    first, last = ranges_of(point.data)[0]
+    return point.within(first, max(last, first + SMALL // bytes_of_network(point.data)))

@@ -1,0 +1,167 @@
+"""Sums over networks, of rows that are there at once or are given in ranges, one after another.
+
+An estimator is a function of sums over blocks of networks, and adds up functions of rows less a shift: rounding acts on
+the size of fluctuations, not on that of their mean. Where rows outgrow memory a `Walk` gives a measure one range of
+networks after another. Its estimators then add up what they see, and what they return is not known (NaN) until all
+networks were seen. When the measure is run once more they return what the sums of all say.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Of = Callable[[Array], Array]  # summands (M, k) of rows less their shift (M, C)
+AT_A_TIME = 2**16  # rows whose summands are held together
+Key = tuple[str, int]  # the scope of a sum, and its place among those of the scope
+
+
+class UnfinishedError(Exception):
+    """Rows cannot be made from what is not known before all networks were seen. No error: the walk begins again."""
+
+
+class NotStreamedError(RuntimeError):
+    """A measure that needs the rows of all networks at once."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums (B, k) over the networks of each block, the numbers (B, 1) of those networks, and the shift (C,) of rows.
+    One block of NaN stands for what is not known yet."""
+
+    sums: Array
+    counts: Array
+    shift: Array
+
+    @property
+    def known(self) -> bool:
+        return bool(np.isfinite(self.counts).all())
+
+    @property
+    def total(self) -> Array:
+        """(1, k)"""
+        return self.sums.sum(axis=0, keepdims=True)
+
+    @property
+    def networks(self) -> Array:
+        """Their number (1, 1)."""
+        return self.counts.sum(axis=0, keepdims=True)
+
+    @property
+    def rest(self) -> Array:
+        """The sums (B, k) over all networks outside each block."""
+        return self.total - self.sums
+
+    @property
+    def kept(self) -> Array:
+        """The numbers (B, 1) of networks outside each block."""
+        return self.networks - self.counts
+
+
+def in_blocks(x: Array, shift: Array, of: Of, edges: NDArray[np.intp]) -> Array:
+    """The sums (B, k) of `of` of x (M, C) less its shift over rows [edges_b, edges_b+1) of each block, none empty."""
+    B = len(edges) - 1
+    step, found = max(1, AT_A_TIME * B // max(len(x), 1)), []
+    for low in range(0, B, step):
+        part = edges[low : low + step + 1]
+        found.append(np.add.reduceat(of(x[part[0] : part[-1]] - shift), part[:-1] - part[0], axis=0))
+    return np.concatenate(found)
+
+
+@dataclass
+class Walk:
+    """What estimators do with the rows of one range of networks.
+
+    cells: (rows,) the cell of each of its finite networks, which rise. shifts: of each sum, by key; learns: whether new
+    ones are taken from the rows. known: sums and extremes over all networks. sums: (cells, k) of this range; extremes:
+    (2, k) of it.
+    """
+
+    cells: NDArray[np.int64]
+    shifts: dict[Key, Array]
+    known: Mapping[Key, Sums | Array]
+    learns: bool = False
+    sums: dict[Key, Array] = field(default_factory=dict)
+    extremes: dict[Key, Array] = field(default_factory=dict)
+    _scopes: list[list[object]] = field(default_factory=list)
+
+    @property
+    def starts(self) -> NDArray[np.intp]:
+        """The first row of each cell that has some."""
+        return np.flatnonzero(np.diff(self.cells, prepend=-1))
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Sums within have keys of this name."""
+        self._scopes.append([name, 0])
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    def _key(self) -> Key:
+        scope = self._scopes[-1]
+        name, place = str(scope[0]), int(str(scope[1]))
+        scope[1] = place + 1
+        return name, place
+
+    def add(self, x: Array, of: Of) -> Sums:
+        """The sums of x over all networks if they are known, and else NaN, when those of the range are entered."""
+        key = self._key()
+        found = self.known.get(key)
+        if isinstance(found, Sums):
+            return found
+        if len(x) != len(self.cells):
+            raise NotStreamedError(f"{key}: {len(x)} rows of {len(self.cells)} networks")
+        if key not in self.shifts:
+            if not self.learns:
+                raise NotStreamedError(f"{key}: the first networks did not ask for this sum")
+            mean = x.mean(axis=0)
+            self.shifts[key] = np.where(np.isfinite(mean), mean, 0.0)
+        if key not in self.sums:  # a scope may be entered again, where the one before did not come to its end
+            edges = np.append(self.starts, len(x))
+            self.sums[key] = in_blocks(x, self.shifts[key], of, edges)
+        width = self.sums[key].shape[1]
+        return Sums(np.full((1, width), np.nan), np.full((1, 1), np.nan), self.shifts[key])
+
+    def ends(self, columns: Sequence[Array]) -> Array:
+        """The least and the largest (2, k) of each of k arrays of numbers of all networks."""
+        key = self._key()
+        found = self.known.get(key)
+        if isinstance(found, np.ndarray):
+            return found
+        self.extremes[key] = ends(columns)
+        raise UnfinishedError
+
+
+def ends(columns: Sequence[Array]) -> Array:
+    """The least and the largest (2, k) of each of k arrays: inf and -inf where one is empty."""
+    return np.array([[x.min(initial=np.inf) for x in columns], [x.max(initial=-np.inf) for x in columns]])
+
+
+WALK: ContextVar[Walk | None] = ContextVar("walk", default=None)
+
+
+@contextmanager
+def walking(walk: Walk) -> Iterator[None]:
+    """Estimators within see a range of networks."""
+    token = WALK.set(walk)
+    try:
+        yield
+    finally:
+        WALK.reset(token)
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """The sums within belong together, whoever asks for them first."""
+    walk = WALK.get()
+    if walk is None:
+        yield
+        return
+    with walk.scope(name):
+        yield

@@ -1,0 +1,156 @@
+"""Data sets that outgrow memory are measured on one range of their networks after another, with the same estimates."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import analysis
+import simulate
+from analysis import claims, estimators, streams, visits, walks
+from analysis.points import Point
+from analysis.walks import Run, Work
+from simulate import plugins
+from simulate.store.sets import open_data_set
+
+# A measure that subtracts the mean of the rows that it is given, which is not that of all networks.
+OWN = """
+import numpy as np
+from analysis import estimators
+from analysis.measures.measured import Measured, measure
+
+@measure("of_all_rows", symbol="$x$", families=("g",), table="start")
+def of_all_rows(point, layers):
+    for layer in point.layers("g"):
+        g = point.read("g", layer)[:, :1]
+        square, one = (g - g.mean(axis=0)) ** 2, np.ones(1)
+        yield Measured("of_all_rows", layer, 0, ["00"], estimators.mean(square), one, one)
+"""
+QUICK = ["ensemble.networks=600", "workers=1", "ensemble.device=cpu", "ensemble.block=100"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("streams")
+    simulate.run("network.width=16", "network.depth=4", "inputs.count=2", *QUICK, f"output={root}/plain")
+    paired = ["inputs.count=2", "dynamics.steps=4", "observables.steps=[0,2,4]", "network.width=8,12,16,24"]
+    simulate.sweep("experiment=algorithms_over_steps", *QUICK, *paired, f"output={root}/algorithms_over_steps")
+    (root / "of_all_rows.py").write_text(OWN)
+    return root
+
+
+@pytest.fixture
+def in_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All data sets are taken for large, and are read in ranges of 200 networks."""
+    monkeypatch.setattr(streams, "is_small", lambda data: False)
+    monkeypatch.setattr(streams, "ranges_of", lambda data: [(low, low + 200) for low in range(0, data.networks, 200)])
+
+
+def test_streamed_and_at_once_agree(folder: Path, request: pytest.FixtureRequest) -> None:
+    """Verdicts and estimates of pairs of algorithms."""
+    given = {"data": folder / "algorithms_over_steps", "figures": False, "workers": 1}
+    at_once = analysis.analyze(**given)
+    request.getfixturevalue("in_ranges")
+    streamed = analysis.analyze(**given)
+    pd.testing.assert_frame_equal(at_once.estimates, streamed.estimates, rtol=1e-9, atol=1e-12)
+    (one,), (other,) = at_once.verdicts, streamed.verdicts
+    assert (one.verdict, one.networks, one.diverged) == (other.verdict, other.networks, other.diverged)
+    pulls = [[j.fit.pull for j in verdict.judged] for verdict in (one, other)]
+    assert pulls[0]
+    np.testing.assert_allclose(*pulls, rtol=1e-6, atol=1e-6)
+
+
+def test_ranges_are_shared_by_processes(folder: Path, request: pytest.FixtureRequest) -> None:
+    """Two processes measure what is measured at once, controls and what falls back to memory included."""
+    plugins.load([folder / "of_all_rows.py"])
+    data = open_data_set(folder / "plain")
+    task = visits.Task(data, (("V", (2, 3), None), ("V_slope", None, None)))
+    at_once = visits.visit(task)
+    request.getfixturevalue("in_ranges")
+    streamed = visits.visit_all([task], 2).by_path[data.path]
+    frames = [pd.DataFrame(visit.rows) for visit in (at_once, streamed)]
+    assert {"of_all_rows", "V controlled", "cumulant"} <= set(frames[0]["tensor"])
+    pd.testing.assert_frame_equal(*frames, rtol=1e-9, atol=1e-12)
+    assert (streamed.finite, streamed.networks) == (at_once.finite, at_once.networks) == (600, 600)
+    assert list(streamed.measured) == list(at_once.measured)
+
+
+def work_at(folder: Path, *names: str) -> Work:
+    point = Point(open_data_set(folder))
+    return Work(point, {}, tuple(Run(name, None, None) for name in names), 1)
+
+
+def test_what_reads_all_rows_is_found(folder: Path) -> None:
+    """Only what is the same in both ways is run on ranges; the rest is found by trying it."""
+    plugins.load([folder / "of_all_rows.py"])
+    work = work_at(folder / "plain", "V", "G1", "of_all_rows")
+    assert [run.name for run in streams.streamed(work)] == ["V", "G1"]
+
+
+def test_rows_that_a_measure_leaves_out_are_seen(
+    folder: Path, in_ranges: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a measure leaves out networks of a range only, those of all ranges are read at once."""
+    work = work_at(folder / "plain", "V")
+    whole = streams.outcomes(work.point, {}, work.runs)[0]
+
+    def some_left_out(x: np.ndarray, *more: object) -> estimators.Estimate:
+        return covariance(x[x[:, 0] < np.inf], *more) if len(x) != 200 else covariance(x[1:], *more)
+
+    covariance = estimators.covariance
+    monkeypatch.setattr(estimators, "covariance", some_left_out)
+    found = streams.outcomes(work.point, {}, work.runs)[0]
+    assert streams.same(whole[work.runs[0]], found[work.runs[0]])
+
+
+def test_what_does_not_fit_is_not_tested(folder: Path, in_ranges: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "available", lambda: 1000)
+    plugins.load([folder / "of_all_rows.py"])
+    work = work_at(folder / "plain", "of_all_rows", "V")
+    found = streams.outcomes(work.point, {}, work.runs)[0]
+    assert found[work.runs[1]].error is None
+    with pytest.raises(ValueError, match=r"of_all_rows reads the rows of all networks at once: .* GiB are free"):
+        list(found[work.runs[0]])
+
+
+def test_blocks_are_made_of_cells() -> None:
+    """Blocks are those of the rows where a cell is a network, and larger cells round their ends."""
+    blocks = walks.Blocks([(0, 1000)], 1)
+    want = np.linspace(0, 1000, estimators.BLOCKS + 1).astype(int)
+    assert blocks.of(want[:-1]).tolist() == list(range(estimators.BLOCKS))
+    assert walks.cell_of(10**7) == 1024
+    assert walks.cell_of(100) == 1
+    gap = walks.Blocks([(0, 100), (500, 600)], 4)
+    assert len(gap) == 50
+    assert gap.of(np.array([0, 24, 125, 149])).tolist() == [0, 24, 25, 49]
+
+
+def test_a_large_mean_costs_no_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rows whose mean is a million standard deviations: cumulants are those of rows without the mean. The control
+    adds up rows without a shift."""
+    x = np.random.default_rng(0).exponential(size=(3000, 2)).round(9)
+    near, far = (
+        [f(x + mean) for f in (estimators.third_cumulant, estimators.fourth_cumulant)] for mean in (0.0, 2.0**20)
+    )
+    for a, b in zip(near, far, strict=True):
+        np.testing.assert_allclose(b.value, a.value, rtol=1e-8)
+        np.testing.assert_allclose(b.error, a.error, rtol=1e-8)
+    monkeypatch.setattr(estimators, "_mean", lambda x: np.zeros(x.shape[1]))
+    assert abs(estimators.third_cumulant(x + 2.0**20).value[0] / near[0].value[0] - 1) > 1e-3
+
+
+@pytest.mark.long
+def test_all_measures(tmp_path: Path) -> None:
+    """Of all measures that a point can have, these read all rows at once, and the others yield the same in ranges."""
+    record = "kernel,moments,outputs,ntk,ntk_sums,response,jacobian,dntk,ddntk,ntk_signs,ddntk_signs,fourth"
+    simulate.run(
+        "network.width=16", "network.depth=3", "network.outputs=2", "inputs.count=2", "ensemble.networks=1500",
+        "workers=1", "ensemble.device=cpu", f"observables.record=[{record}]", f"output={tmp_path}/a",
+    )  # fmt: skip
+    point = Point(open_data_set(tmp_path / "a"))
+    names = [name for name, test in claims.tests().items() if not test.paired and not list(test.missing(point))]
+    found = streams.streamed(work_at(tmp_path / "a", *names))
+    regressed = {f"{tensor}_controlled" for tensor in "PQRSTU"} | {"D_signs", "F_signs"}
+    assert set(names) - {run.name for run in found} == regressed | {"information_exact"}
+    assert len(found) > 50
