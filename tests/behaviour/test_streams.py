@@ -1,5 +1,6 @@
 """Data sets that outgrow memory are measured on one range of their networks after another, with the same estimates."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import analysis
 import simulate
 from analysis import claims, estimators, streams, visits, walks
+from analysis.measures.measured import MEASURES
 from analysis.points import Point
 from analysis.walks import Run, Work
 from simulate import plugins
@@ -31,13 +33,15 @@ QUICK = ["ensemble.networks=600", "workers=1", "ensemble.device=cpu", "ensemble.
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("streams")
     simulate.run("network.width=16", "network.depth=4", "inputs.count=2", *QUICK, f"output={root}/plain")
     paired = ["inputs.count=2", "dynamics.steps=4", "observables.steps=[0,2,4]", "network.width=8,12,16,24"]
     simulate.sweep("experiment=algorithms_over_steps", *QUICK, *paired, f"output={root}/algorithms_over_steps")
     (root / "of_all_rows.py").write_text(OWN)
-    return root
+    yield root
+    if plugins._loaded.pop("of_all_rows.py", None):
+        del MEASURES["of_all_rows"]
 
 
 @pytest.fixture

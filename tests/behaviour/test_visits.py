@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 import analysis
 import simulate
+from analysis.measures.measured import MEASURES
+from simulate import plugins
 from simulate.store.sets import DataSet
 
 OWN = """
@@ -26,14 +29,16 @@ def mean_square(point, layers):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("visits")
     settings = ["ensemble.networks=400", "network.width=8,16,32,64", "workers=1", "ensemble.device=cpu"]
     simulate.sweep("experiment=demo/preactivations", *settings, f"output={root}/preactivations")
     paired = ["inputs.count=2", "dynamics.steps=4", "observables.steps=[0,2,4]", "network.width=8,12,16,24"]
     simulate.sweep("experiment=algorithms_over_steps", *settings, *paired, f"output={root}/algorithms_over_steps")
     (root / "own.py").write_text(OWN)
-    return root
+    yield root
+    if plugins._loaded.pop("own.py", None):
+        del MEASURES["mean_square"]
 
 
 def test_processes_change_nothing(folder: Path) -> None:
