@@ -132,8 +132,7 @@ class Point:
 
     def within(self, first: int, last: int) -> "Point":
         """The same point with networks [first, last) alone."""
-        assert isinstance(self.data, DataSet)
-        part = Point(self.data.within(first, last))
+        part = Point(cast(DataSet, self.data).within(first, last))
         part.__dict__["samples"] = self.samples  # which all parts share
         return part
 
