@@ -75,7 +75,7 @@ def _logistic(order: int) -> Callable[[Tensor], Tensor]:
 
     def derivative(z: Tensor) -> Tensor:
         p, q = torch.sigmoid(z) * torch.sigmoid(-z), 1 - 2 * torch.sigmoid(z)
-        return (p, p * q, p * (1 - 6 * p), p * q * (1 - 12 * p))[order - 1]
+        return (p, p * q, p * (1 - 6 * p), p * q * (1 - 12 * p), p * (1 - 30 * p + 120 * p.square()))[order - 1]
 
     return derivative
 
@@ -92,13 +92,14 @@ def _erf_slope(z: Tensor) -> Tensor:
 class Functions:
     """The functions of an activation with given parameters, each elementwise: s(z), and slope(z, s), which is s'(z).
 
-    beyond: second, third and fourth derivative; None where there are none, so that asking for them is an error.
+    beyond: the second and higher derivatives, three or more, as many as are known; None where there are none, so that
+    asking for them is an error.
     slope_of_s: whether s'(z) is a function of s(z) alone, slope(s, s) = slope(z, s), so that z need not be kept.
     """
 
     s: Function
     slope: Slope
-    beyond: tuple[Function, Function, Function] | None = None
+    beyond: tuple[Function, ...] | None = None
     slope_of_s: bool = False
 
 
@@ -123,7 +124,7 @@ def activation(name: str, *parameters: str) -> Callable[[Build], Build]:
 
 # The second and higher derivatives of a piecewise linear function vanish but at its kink, on which no finite number of
 # networks ever falls.
-FLAT = (torch.zeros_like,) * 3
+FLAT = (torch.zeros_like,) * 4
 
 
 @activation("linear")
@@ -147,6 +148,7 @@ def _tanh_functions() -> Functions:
         lambda z: -2 * torch.tanh(z) * _tanh_slope(z),
         lambda z: _tanh_slope(z) * (6 * torch.tanh(z).square() - 2),
         lambda z: _tanh_slope(z) * torch.tanh(z) * (16 - 24 * torch.tanh(z).square()),
+        lambda z: _tanh_slope(z) * (16 - 120 * torch.tanh(z).square() + 120 * torch.tanh(z) ** 4),
     )
     slope = lambda z, s: torch.addcmul(s.new_ones(()), s, s, value=-1)  # noqa: E731 1 - s^2 in one pass
     return Functions(_tanh, slope, beyond, slope_of_s=True)
@@ -154,7 +156,8 @@ def _tanh_functions() -> Functions:
 
 @activation("sin")
 def _sin_functions() -> Functions:
-    return Functions(_sin, lambda z, s: _cos(z), (lambda z: -torch.sin(z), lambda z: -torch.cos(z), torch.sin))
+    beyond = (lambda z: -torch.sin(z), lambda z: -torch.cos(z), torch.sin, torch.cos)
+    return Functions(_sin, lambda z, s: _cos(z), beyond)
 
 
 @activation("erf")
@@ -163,6 +166,7 @@ def _erf_functions() -> Functions:
         lambda z: -2 * z * _erf_slope(z),
         lambda z: (4 * z.square() - 2) * _erf_slope(z),
         lambda z: (12 * z - 8 * z**3) * _erf_slope(z),
+        lambda z: (12 - 48 * z.square() + 16 * z**4) * _erf_slope(z),
     )
     return Functions(torch.erf, lambda z, s: _exp(-z.square()) * (2 / math.sqrt(math.pi)), beyond)
 
@@ -173,6 +177,7 @@ def _gelu() -> Functions:
         lambda z: (2 - z.square()) * _density(z),
         lambda z: (z**3 - 4 * z) * _density(z),
         lambda z: (-(z**4) + 7 * z.square() - 4) * _density(z),
+        lambda z: (z**5 - 11 * z**3 + 18 * z) * _density(z),
     )
     return Functions(torch.nn.functional.gelu, _gelu_slope, beyond)
 
@@ -183,27 +188,28 @@ def _swish() -> Functions:
         lambda z: 2 * _logistic(1)(z) + z * _logistic(2)(z),
         lambda z: 3 * _logistic(2)(z) + z * _logistic(3)(z),
         lambda z: 4 * _logistic(3)(z) + z * _logistic(4)(z),
+        lambda z: 5 * _logistic(4)(z) + z * _logistic(5)(z),
     )
     return Functions(torch.nn.functional.silu, _swish_slope, beyond)
 
 
 @activation("softplus")
 def _softplus_functions() -> Functions:
-    return Functions(_softplus, lambda z, s: torch.sigmoid(z), (_logistic(1), _logistic(2), _logistic(3)))
+    return Functions(_softplus, lambda z, s: torch.sigmoid(z), tuple(_logistic(k) for k in (1, 2, 3, 4)))
 
 
 @activation("sigmoid")
 def _sigmoid() -> Functions:
-    return Functions(torch.sigmoid, lambda z, s: s * torch.sigmoid(-z), (_logistic(2), _logistic(3), _logistic(4)))
+    return Functions(torch.sigmoid, lambda z, s: s * torch.sigmoid(-z), tuple(_logistic(k) for k in (2, 3, 4, 5)))
 
 
 @activation("expression", "expression")
 def _expression(expression: str) -> Functions:
     trees = [parse(expression)]
-    for _ in range(4):
+    for _ in range(5):
         trees.append(derivative(trees[-1]))
-    value, slope, second, third, fourth = (_evaluator(tree) for tree in trees)
-    return Functions(value, lambda z, s: slope(z), (second, third, fourth))
+    value, slope, *beyond = (_evaluator(tree) for tree in trees)
+    return Functions(value, lambda z, s: slope(z), tuple(beyond))
 
 
 _OF_ONE: dict[str, Function] = {
@@ -268,10 +274,13 @@ def functions(setting: Activation) -> tuple[Function, Slope]:
     return of(setting).s, of(setting).slope
 
 
-def derivatives(setting: Activation) -> tuple[Function, ...]:
-    """s and its first four derivatives; SettingsError where the activation has none beyond the slope."""
+def derivatives(setting: Activation, order: int = 4) -> tuple[Function, ...]:
+    """s and its first `order` derivatives; SettingsError where the activation has fewer."""
     found = of(setting)
     if found.beyond is None:
         right = "it has no derivatives beyond the slope, which dntk, ddntk, ddntk_signs, fourth and taylor need"
         raise SettingsError("activation", setting.name, right)
-    return (found.s, lambda z: found.slope(z, found.s(z)), *found.beyond)
+    if len(found.beyond) < order - 1:
+        right = f"it has {len(found.beyond) + 1} derivatives, and ntk_derivatives needs {order}"
+        raise SettingsError("activation", setting.name, right)
+    return (found.s, lambda z: found.slope(z, found.s(z)), *found.beyond[: order - 1])

@@ -245,6 +245,15 @@ OBSERVABLES.add(
 )
 OBSERVABLES.add(
     Observable(
+        "ntk_derivatives",
+        (Family("DH", "output_layers", "H_ii;aa differentiated k times along lambda grad z_i;a (columns k, i, a)", 1,
+                "output", labels=(1, 2, 3, 4)),),
+        needs=("weights",),
+        pulled=lambda D, outputs: 10 * outputs * D,
+    )
+)  # fmt: skip
+OBSERVABLES.add(
+    Observable(
         "loss",
         (Family("loss", "end", "the loss of the train samples, summed"),),
         needs=("training",),

@@ -230,6 +230,11 @@ def fourth(snapshot: Weighted) -> Tensor:
     return snapshot.fourth()
 
 
+@whole("DH")
+def derivatives_of_ntk(snapshot: Weighted) -> Tensor:
+    return snapshot.along_gradient()[:, 1:]
+
+
 @whole("loss")
 def loss(snapshot: Weighted) -> Tensor:
     """The loss of the train samples, (M,) float64"""

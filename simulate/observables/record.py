@@ -16,7 +16,7 @@ def _no_refusal(settings: Any) -> Iterable[Refusal]:
 # What an observable may need, and what a snapshot (`simulate.observables.snapshot`) gives for it. All but
 # WITHOUT_WEIGHTS need networks with weights, which the law sampler does not draw.
 NEEDS = {
-    "weights": "`parameters`, `dntk()`, `fourth()`, `sums()`, `signs()` and `ntk_signs()`",
+    "weights": "`parameters`, `dntk()`, `fourth()`, `along_gradient()`, `sums()`, `signs()` and `ntk_signs()`",
     "training": "networks that are trained",
     "ntk": "`ntk()`",
     "controls": "`controls()`, of networks without weights alone",

@@ -106,6 +106,10 @@ class Weighted(Snapshot, Protocol):
     def fourth(self) -> Tensor:
         """The fourth derivative of each output along its own gradient, (M, P) float64"""
 
+    def along_gradient(self) -> Tensor:
+        """H of each output at its own sample and four derivatives of it along the output's gradient, (M, 5, P) float64
+        (docs/theory.md (17.20))"""
+
     def taylor(self) -> Tensor:
         """Outputs of the Taylor models of order 1, 2, 3, (M, 3, P) float64 (docs/theory.md (5.5)); needs "models" """
 

@@ -67,7 +67,7 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
 
 
 LONGEST_NAME = 255  # bytes of a file's name on common systems
-NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "taylor", *"PQRSTU"}  # families of columns
+NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "DH", "taylor", *"PQRSTU"}  # families of columns
 RANGE = 10.0  # |z| up to which both sides of an expression are compared
 CLOSE = 1e-8  # relative distance at which they agree
 
@@ -76,7 +76,7 @@ def _check_activation(settings: Settings) -> None:
     """SettingsError where a derivative that is recorded does not exist, or where an expression is not finite."""
     families = {family.prefix for observable in recorded(settings.observables.record) for family in observable.families}
     if families & NEEDS_DERIVATIVES:
-        activations.derivatives(settings.activation)
+        activations.derivatives(settings.activation, 5 if "DH" in families else 4)
     text = settings.activation.expression
     if text is None:
         return

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simulate.networks import activations, dense, law, streams
 from simulate.networks.differentials import differentials, fourth
+from simulate.networks.gradient_series import along_gradient
 from simulate.networks.responses import directions, drawn_response
 from simulate.networks.signs import ntk_signs, signs
 from simulate.running.controls import Controls
@@ -261,6 +262,9 @@ class DenseSnapshot:
     @once
     def fourth(self) -> Tensor:
         return fourth(*self._ending(), activations.derivatives(self.settings.activation), *self._rates)
+
+    def along_gradient(self) -> Tensor:
+        return along_gradient(*self._ending(), activations.derivatives(self.settings.activation, 5), *self._rates, 4)
 
     def taylor(self) -> Tensor:
         return _declared(self.models, "models")

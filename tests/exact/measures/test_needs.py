@@ -16,7 +16,7 @@ GRAM = np.array([[1.0, 0.3], [0.3, 0.8]])
 PARALLEL = [[1.0, 0.5], [-2.0, -1.0]]
 RAY = [[1.0, 1.0], [0.5, 0.5]]
 BASE = ["activation=sin", "initialization=critical", "network.depth=2", "network.width=8", "network.outputs=2"]
-EVERYTHING = "observables.record=[kernel,moments,outputs,ntk,dntk,ddntk,fourth]"
+EVERYTHING = "observables.record=[kernel,moments,outputs,ntk,dntk,ddntk,fourth,ntk_derivatives]"
 SUMS = ["network.depth=3", "network.width=[8,8]", "observables.record=[kernel,ntk_sums,ntk_loops]"]
 SIGNS = ["observables.record=[kernel,ntk_signs,ddntk_signs]", "observables.layers=all"]
 SIGNED = [("Hs", "g"), *((tensor,) for tensor in "FPQRSTU")]

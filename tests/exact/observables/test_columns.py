@@ -77,6 +77,7 @@ COUNTS = {
     "Q": lambda D, n: D**4,
     **dict.fromkeys(("F", "S", "T", "U"), lambda D, n: comb(D**2 + 1, 2)),
     "d4": lambda D, n: n * D,
+    "DH": lambda D, n: 4 * n * D,
     "loss": lambda D, n: 1,
     "moved": lambda D, n: 1,
     "taylor": lambda D, n: 3 * n * D,
