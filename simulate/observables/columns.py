@@ -42,19 +42,13 @@ def _normals_of_layers(settings: Any) -> Iterable[Refusal]:
 OBSERVABLES.add(
     Observable(
         "kernel_controls",
-        (
-            Family(
-                "c",
-                "layers",
-                "kernel that the layer below would give at infinite width below it, less K: mean zero at any width",
-                2,
-                symmetry=PAIR,
-            ),
-        ),
+        (Family("c", "layers",
+                "kernel that the layer below would give at infinite width below it, less K: mean zero at any width", 2,
+                symmetry=PAIR),),
         needs=("controls",),
         refusals=_normals_of_layers,
     )
-)
+)  # fmt: skip
 OBSERVABLES.add(
     Observable(
         "moments",
