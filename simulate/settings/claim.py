@@ -19,6 +19,8 @@ def read_claim(claim: Any, observables: Observables) -> Mapping[str, Any] | None
     r.get("statement", nonempty, "the claim in a sentence")
     if "noise" in r.config:
         r.real("noise", 0.0)
+    if "source" in r.config:
+        r.get("source", nonempty, "the paper whose numbers it reproduces, as arXiv:2508.11522")
     tests = Reader(r.raw("tests"), "claim.tests")
     for name in tests.config:
         test = Reader(tests.raw(name), tests.key(name))
