@@ -3,6 +3,7 @@
 # has a torch keeps it.   make bench: the race of docs/performance.md; make bench-peers: with JAX and neural-tangents,
 # in a second environment.   make test-oldest: the tests with every dependency at its lower bound in pyproject.toml.
 # make test-newest: make test in a fresh environment, which takes the newest of everything but torch (TORCH=cuda: of all).
+# make dist: the sdist and the wheel, checked as a package index would.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,7 +19,7 @@ DEMO := outputs/demo
 LOOPS := ensemble.sampler=law,dense observables=ntk network.width=16 ensemble.networks=64 ensemble.device=cpu workers=1
 PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers results clean
+.PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers results dist clean
 
 venv: $(VENV)/.installed
 
@@ -80,6 +81,12 @@ cluster: venv
 
 results: venv
 	$(BIN)/python -m benchmarks.results --write
+
+# The sdist and the wheel, which is built from it, as a package index would take them.
+dist: venv
+	rm -rf dist
+	$(BIN)/uv build -q
+	$(BIN)/uv tool run -q twine check --strict dist/*
 
 bench: venv
 	$(BIN)/python -m benchmarks.race $(BENCH)

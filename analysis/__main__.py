@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import configs
-from analysis import tables
+from analysis import citations, tables
 from analysis.pipeline import analyze, write
 from analysis.report import posterior as inference
 from analysis.result import Options
@@ -16,7 +16,7 @@ from simulate import plugins
 from simulate.store.files import StoreError
 from simulate.store.sets import find
 
-PROGRAM = Program("analysis", "ng-analyze")
+PROGRAM = Program("analysis", "ng-analyze", switches=(("--cite",),))
 USAGE = """usage: python -m analysis data=DIR [flags] [key=value ...]
 
 Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a sweep, or several sweeps); or with
@@ -43,6 +43,8 @@ table= the numbers of one tensor, with plot= its figure.
   strict=false        true: exit code 3 where a claim disagrees
   verbose=false       true: the report of each fit with its priors and its error budget
   plugins=[my.py]     Python files that register further measures, observables, ... (docs/own_folder.md)
+  --cite              print what the data sets rest on as BibTeX: the theory, the paper of each method, the papers that
+                      a claim reproduces
   --config-dir=DIR    a folder of one's own, where plugins are looked for too
   --cfg [KIND], --resolve, --package=KEY, --info [KIND], --config-name=NAME, -sc install=bash, --version
                       as of python -m simulate (docs/command_line.md)"""
@@ -85,6 +87,9 @@ def _main(arguments: list[str]) -> int:
     wanted = inference.asked(config.pop("posterior"))
     if not data:
         raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
+    if flags.cite:
+        print(citations.bibtex(find(str(data))))
+        return 0
     if unknown := set(config) - {field.name for field in fields(Options)}:
         raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
     if not (layers is None or (isinstance(layers, list) and all(type(layer) is int for layer in layers))):

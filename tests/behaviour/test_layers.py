@@ -11,8 +11,9 @@ ROOT = Path(__file__).parents[2]
 STANDARD = set(sys.stdlib_module_names)
 # What stands at the top of the repository.
 PARTS = {
-    ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "analysis",
-    "benchmarks", "configs", "constraints-cpu.txt", "docs", "outputs", "pyproject.toml", "simulate", "tests",
+    ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
+    "analysis", "benchmarks", "codemeta.json", "configs", "constraints-cpu.txt", "docs", "outputs", "pyproject.toml",
+    "simulate", "tests",
 }  # fmt: skip
 
 # What each part may import from outside the project.
@@ -38,8 +39,8 @@ LAYERS = {
         "analysis.stages",
         "analysis.theory", "analysis.tails", "analysis.sums", "analysis.estimators", "analysis.weights",
         "analysis.models", "analysis.planned", "analysis.points", "analysis.measures", "analysis.inference",
-        "analysis.claims", "analysis.series", "analysis.fits", "analysis.verdicts", "analysis.remedy",
-        "analysis.answers", "analysis.sequential", "analysis.growth", "analysis.estimates", "analysis.walks",
+        "analysis.claims", "analysis.citations", "analysis.series", "analysis.fits", "analysis.verdicts",
+        "analysis.remedy", "analysis.answers", "analysis.sequential", "analysis.growth", "analysis.estimates", "analysis.walks",
         "analysis.streams", "analysis.tables",
         "analysis.visits", "analysis.result", "analysis.looks", "analysis.report", "analysis.plot",
         "analysis.pipeline", "analysis",
