@@ -56,24 +56,25 @@ def jackknife(statistic: Callable[[Array], float], rows: Array) -> Number:
     return float(statistic(rows)), float(np.sqrt((BLOCKS - 1) * np.var(left_out)))
 
 
-def line(x: Sequence[float], numbers: Sequence[Number], powers: Sequence[int]) -> tuple[Array, Array]:
-    """Coefficients of powers of x by weighted least squares, and their standard errors."""
+def line(columns: Sequence[Array], numbers: Sequence[Number]) -> tuple[Array, Array]:
+    """The coefficients (p,) of p columns (k,) by weighted least squares of k numbers, and their standard errors."""
     value, error = np.array(numbers).T
-    design = np.stack([np.asarray(x, dtype=float) ** k for k in powers], axis=1) / error[:, None]
+    design = np.stack(columns, axis=1) / error[:, None]
     inverse = np.linalg.inv(design.T @ design)
     return inverse @ design.T @ (value / error), np.sqrt(inverse.diagonal())
 
 
 def limit(widths: Sequence[int], numbers: Sequence[Number]) -> Number:
     """The value at infinite width, of numbers that have terms of order 1/n and 1/n^2."""
-    value, error = line([1 / n for n in widths], numbers, (0, 1, 2))
+    value, error = line([np.asarray(widths, dtype=float) ** -k for k in range(3)], numbers)
     return float(value[0]), float(error[0])
 
 
-def slope(widths: Sequence[int], numbers: Sequence[Number]) -> Number:
-    """The power of n with which positive numbers change."""
+def slope(widths: Sequence[int], numbers: Sequence[Number], corrected: bool = False) -> Number:
+    """The power of n with which positive numbers change, corrected or not for a relative term of order 1/n."""
     logs = [(math.log(value), error / value) for value, error in numbers]
-    value, error = line(np.log(widths).tolist(), logs, (0, 1))
+    columns = [np.ones(len(widths)), np.log(widths), 1 / np.asarray(widths)]
+    value, error = line(columns[: 2 + corrected], logs)
     return float(value[1]), float(error[1])
 
 
@@ -192,9 +193,9 @@ def of_ntk_change(sets: Sequence[Any]) -> Iterator[Row]:
     moved = []
     for data in sets:
         H = data.read("H")[:, :, -1, 0].astype(float)
-        moved.append(jackknife(lambda d: np.sqrt((d**2).mean()), H[:, 1:] - H[:, :1]))
-    name = f"tanh, L = 3, n = {min(widths)} to {max(widths)}"
-    yield Row("ntk_change", name, "power of n of the NTK's change in training", -1.0, *slope(widths, moved))
+        moved.append(jackknife(lambda d: np.abs(d).mean(), H[:, 1:] - H[:, :1]))
+    name, what = f"tanh, L = 2, n = {min(widths)} to {max(widths)}", "power of n of the NTK's change in training"
+    yield Row("ntk_change", name, what, -1.0, *slope(widths, moved, corrected=True))
 
 
 def of_edge_of_chaos(sets: Sequence[Any]) -> Iterator[Row]:

@@ -79,6 +79,9 @@ def test_fits_of_a_limit_and_a_power() -> None:
     exact = [(2 + 3 / n - 5 / n**2, 0.1) for n in widths]
     assert published.limit(widths, exact)[0] == pytest.approx(2, rel=1e-9)
     assert published.slope(widths, [(3 * n**-1.5, 0.1 * n**-1.5) for n in widths])[0] == pytest.approx(-1.5, rel=1e-9)
+    bent = [(3 * (1 + 0.5 / n) / n, 0.1 / n) for n in widths]
+    corrected, plain = (published.slope(widths, bent, how)[0] for how in (True, False))
+    assert abs(corrected + 1) < 0.002 < abs(plain + 1)
     value, error = published.jackknife(lambda z: z.mean(), np.random.default_rng(0).standard_normal((4000, 1)))
     assert error == pytest.approx(1 / math.sqrt(4000), rel=0.4)  # a relative error of 1/sqrt(2 BLOCKS), 3.5 of them
     assert abs(value) < 4 * error
