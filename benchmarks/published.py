@@ -159,7 +159,7 @@ def of_priors(sets: Sequence[Any]) -> Iterator[Row]:
             yield Row("priors", name, "E z^4", fourth, *jackknife(lambda z: (z**4).mean(), z))
         if widths[0] <= 8:  # sums over active neurons stay short
             tail = tail_of_prior(of, widths, C_W, 2.0)
-            yield Row("priors", name, "P(|z| > 2)", tail, *jackknife(lambda z: (np.abs(z) > 2).mean(), z))
+            yield Row("priors", name, "P(z^2 > 4)", tail, *jackknife(lambda z: (np.abs(z) > 2).mean(), z))
 
 
 def of_log_norm(sets: Sequence[Any]) -> Iterator[Row]:
