@@ -14,9 +14,11 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.points import Point
+from analysis.report.band import draw_band
 from analysis.report.scaling import Y, draw_heat, draw_scaling
 from analysis.report.style import STYLE
-from analysis.tables import table
+from analysis.tables import sets_of, table
 
 FORMATS = (".svg", ".png", ".pdf")
 
@@ -58,6 +60,18 @@ def heat(
     where a cell would hold several estimates, with the columns in which they differ.
     """
     return draw_heat(table(data, tensor, layers), x, y, samples, _axes(ax))
+
+
+def band(data: Any, x: Any = None, step: int | None = None, output: int = 0, ax: Axes | None = None) -> Axes:
+    """Draw the outputs of trained networks at test samples, their mean and two standard deviations around it, on the
+    closed form of infinite width where there is one, docs/theory.md (5.2), dashed two of its standard deviations away.
+
+    data: as of `analysis.table`, trained networks that recorded outputs; a band for each data set. x: the place of each
+    test sample on the axis, (test samples,); None: the input itself, where inputs have one feature, and then train
+    samples are drawn with their targets. step: a recorded step; None: the last one. output: which output of a network.
+    ValueError for what the data do not have.
+    """
+    return draw_band([Point(entry) for entry in sets_of(data)], x, step, output, _axes(ax))
 
 
 def save(

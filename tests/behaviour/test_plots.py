@@ -132,6 +132,36 @@ def test_refusals(arguments: list[str], message: str, data: Path, capsys: pytest
     assert error.count("\n") == 1
 
 
+def test_the_band_of_trained_functions(tmp_path: Path) -> None:
+    """Mean and two standard deviations at the test samples, in the order of the axis, on the closed form."""
+    grid = np.array([[0.9], [-0.7], [0.1]])
+    trained = simulate.run(
+        "network.width=16", "network.depth=2", "dynamics=gradient_descent", "dynamics.eta=0.2", "dynamics.steps=20",
+        "observables=training", "observables.record=[outputs]", "observables.steps=[0,20]", "ensemble.networks=64",
+        "ensemble.device=cpu", "workers=1", f"output={tmp_path}/t",
+        inputs=(np.array([[-1.0], [0.5]]), np.array([[0.3], [-0.4]])), test=(grid, np.zeros((3, 1))),
+    )  # fmt: skip
+    ax = axes()
+    assert plot.band(trained, ax=ax) is ax
+    measured, theory, low, high, train = ax.get_lines()
+    z = trained.read("z")[:, -1, -1, 2:].astype(float)[:, [1, 2, 0]]
+    assert measured.get_xdata() == pytest.approx([-0.7, 0.1, 0.9])
+    assert measured.get_ydata() == pytest.approx(z.mean(axis=0), rel=1e-6)
+    (band,) = ax.collections
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx((z.mean(0) + 2 * z.std(0)).max(), rel=1e-5)
+    assert train.get_xydata() == pytest.approx(np.array([[-1.0, 0.3], [0.5, -0.4]]))
+    y, bottom, top = (np.asarray(line.get_ydata()) for line in (theory, low, high))
+    assert y - bottom == pytest.approx(top - y)
+    assert plot.band(trained, x=[3, 1, 2], step=0, ax=axes()).get_lines()[0].get_xdata() == pytest.approx([1, 2, 3])
+    for options, message in (
+        ({"step": 7}, "recorded are 0, 20"),
+        ({"output": 1}, "outputs 0 to 0"),
+        ({"x": [1]}, "3 test"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plot.band(trained, **options, ax=axes())
+
+
 def test_nothing_of_the_caller_is_touched(data: Path, tmp_path: Path) -> None:
     """Neither figures nor reports change the backend, the settings or the figures of pyplot. Control: without `ax`
     there is a new figure of pyplot's, in the caller's style."""
