@@ -3,6 +3,7 @@
 # has a torch keeps it.   make bench: the race of docs/performance.md; make bench-peers: with JAX and neural-tangents,
 # in a second environment.   make test-oldest: the tests with every dependency at its lower bound in pyproject.toml.
 # make test-newest: make test in a fresh environment, which takes the newest of everything but torch (TORCH=cuda: of all).
+# make docs: the site, in site/; the tutorials are run by python docs/notebooks.py.
 # make dist: the sdist and the wheel, checked as a package index would.
 
 PYTHON ?= python3
@@ -10,6 +11,8 @@ VENV ?= .venv
 PEERS ?= .venv-peers
 OLDEST ?= .venv-oldest
 NEWEST ?= .venv-newest
+SITE ?= .venv-docs
+RESOLUTION ?= highest
 BENCH ?= --rounds 5 --seconds 0.5
 TORCH ?= cpu
 BIN := $(VENV)/bin
@@ -19,7 +22,7 @@ DEMO := outputs/demo
 LOOPS := ensemble.sampler=law,dense observables=ntk network.width=16 ensemble.networks=64 ensemble.device=cpu workers=1
 PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers results dist clean
+.PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers results dist docs clean
 
 venv: $(VENV)/.installed
 
@@ -87,6 +90,17 @@ dist: venv
 	rm -rf dist
 	$(BIN)/uv build -q
 	$(BIN)/uv tool run -q twine check --strict dist/*
+
+$(SITE)/.installed: pyproject.toml
+	test -x $(SITE)/bin/python || $(PYTHON) -m venv $(SITE)
+	$(BIN)/uv pip install -q --python $(SITE)/bin/python --resolution $(RESOLUTION) --group docs
+	touch $@
+
+# The site, in site/; RESOLUTION=lowest-direct takes the lower bounds of the group docs. Pages that are made of records and of notebooks are made first; mkdocs imports no code of ours.
+docs: venv $(SITE)/.installed
+	$(BIN)/python docs/pages.py
+	$(BIN)/python docs/notebooks.py --pages
+	$(SITE)/bin/mkdocs build -q --clean
 
 bench: venv
 	$(BIN)/python -m benchmarks.race $(BENCH)

@@ -12,8 +12,8 @@ STANDARD = set(sys.stdlib_module_names)
 # What stands at the top of the repository.
 PARTS = {
     ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
-    "analysis", "benchmarks", "codemeta.json", "configs", "constraints-cpu.txt", "docs", "outputs", "pyproject.toml",
-    "simulate", "tests",
+    "analysis", "benchmarks", "codemeta.json", "configs", "constraints-cpu.txt", "docs", "mkdocs.yml", "outputs",
+    "pyproject.toml", "simulate", "tests",
 }  # fmt: skip
 
 # What each part may import from outside the project.
