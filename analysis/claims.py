@@ -10,6 +10,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     aspect_ratio,
     bayesian,
     controls,
+    coordinates,
     derivative_orders,
     differentials,
     differentials_controlled,

@@ -57,7 +57,8 @@ class Measure:
     is right where hidden layers differ in width; where it is not, such points are refused. quadratic: whether it is one
     of quadratic models, which have no other tests. residual: whether it is known for networks with skips. below:
     prefixes of what it reads at the layer below as well, where a skip leads to its layer; None where it is not known at
-    such a layer. orthogonal: whether it is known for orthogonal weights. says: what the judged coefficient is, in words
+    such a layer. orthogonal: whether it is known for orthogonal weights. width_scaling: whether it is known for trained
+    networks whose targets grow with the width (docs/theory.md (15.2)). says: what the judged coefficient is, in words
     with {name} and {value}; if empty, those of the model.
     """
 
@@ -80,6 +81,7 @@ class Measure:
     residual: bool = False
     below: tuple[str, ...] | None = None
     orthogonal: bool = False
+    width_scaling: bool = False
     needs: Needs = _no_more
     undefined: Undefined = _no_more
     says: str = ""
@@ -126,6 +128,8 @@ class Measure:
             yield f"dynamics=none: {self.name} needs trained networks"
         if self.steps != "start" and layout.steps[-1] == 0:
             yield f"observables.steps={list(layout.steps)}: {self.name} needs a step of training"
+        if self.steps != "start" and point.width_scaling and not self.width_scaling:
+            yield f"dynamics.width_scaling={point.width_scaling:g}: {self.name} is known for targets of one size"
         if self.steps != "end" and 0 not in layout.steps:
             yield f"observables.steps={list(layout.steps)}: {self.name} needs step 0"
         if not self.layers(point, layers):
@@ -181,6 +185,7 @@ def measure(
     residual: bool = False,
     below: tuple[str, ...] | None = None,
     orthogonal: bool = False,
+    width_scaling: bool = False,
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
     says: str = "",
@@ -215,6 +220,7 @@ def measure(
             residual=residual,
             below=below,
             orthogonal=orthogonal,
+            width_scaling=width_scaling,
             needs=needs,
             undefined=undefined,
             says=says,

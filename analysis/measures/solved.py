@@ -22,8 +22,11 @@ MOST_OUTPUTS = 24  # of all samples together: the cost of order 1/n grows as the
 
 
 def solved(point: Point) -> bool:
-    """Whether the training of the point has a closed form at infinite width."""
+    """Whether the training of the point has a closed form at infinite width, for targets that stay as the width
+    grows."""
     rule = point.settings["dynamics"]
+    if point.width_scaling:
+        return False
     known = rule["name"] in theory.CLOSED_FORMS and rule["loss"] == "mse" and not rule["rules"]
     return bool(point.trained and known and not _unknown_schedule(rule))
 
@@ -40,6 +43,7 @@ def _unknown_schedule(rule: Mapping[str, Any]) -> str:
 def _unsolved(rule: Mapping[str, Any]) -> str:
     """Why there is no closed form: the settings, and those that have one."""
     settings = [f"dynamics={rule['name']}", f"loss={rule['loss']}", *[f"rules={rule['rules']}"] * bool(rule["rules"])]
+    settings += [f"width_scaling={rule['width_scaling']:g}"] * bool(rule["width_scaling"])
     right = f"one of {', '.join(theory.CLOSED_FORMS)} with loss=mse and without rules is needed"
     return _unknown_schedule(rule) or f"{', '.join(settings)}: {right}"
 

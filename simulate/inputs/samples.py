@@ -53,6 +53,21 @@ def load(settings: Inputs, given: Given | None = None) -> Samples:
     return Samples(_normalized(x, settings, lambda k: f"sample {k}"), y, count)
 
 
+def scaled(samples: Samples, settings: Settings) -> Samples:
+    """The samples with targets n^(s/2) y, which train a network as outputs n^(-s/2) z and a rate n^s eta would, for
+    s = `dynamics.width_scaling` and n the width of the last hidden layer (docs/theory.md (15.2)).
+
+    SettingsError for other losses than the MSE, which alone makes the two the same, and without a hidden layer.
+    """
+    s, loss, widths = settings.dynamics.width_scaling, settings.dynamics.loss, settings.network.widths
+    if not s or samples.y is None:
+        return samples
+    if loss != "mse" or not widths:
+        why = f"dynamics.loss={loss}: targets are scaled for mse" if widths else "network.depth=1: no width to scale by"
+        raise SettingsError("dynamics.width_scaling", s, f"0 with {why}")
+    return replace(samples, y=widths[-1] ** (s / 2) * samples.y)
+
+
 def resolved(settings: Inputs, samples: Samples) -> Inputs:
     """The settings with the numbers of train and test rows, which are known from the user's rows alone. Data sets of
     shuffled files, as all were once, have them as they were set."""

@@ -267,6 +267,15 @@ OBSERVABLES.add(
 
 OBSERVABLES.add(
     Observable(
+        "change",
+        (Family("dz", "layers", "mean over the layer's neurons of the squared change of z_a since step 0", 1),),
+        needs=("training", "start"),
+        residual=True,
+        copies=1,
+    )
+)
+OBSERVABLES.add(
+    Observable(
         "taylor",
         (
             Family(

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simulate.networks import activations
+from simulate.networks.dense import forward
 from simulate.networks.responses import squared_sines
 from simulate.numerics.gram import gram
 from simulate.observables.columns import Observable
@@ -249,6 +251,14 @@ def moved(snapshot: Weighted) -> Tensor:
     first, now = (parameters.W[snapshot.layer - 1].mT for parameters in (snapshot.start(), snapshot.parameters))
     distance, size = (gram(V.flatten(1)[:, None])[:, 0, 0] for V in (now - first, first))
     return distance.div(size).sqrt()
+
+
+@whole("dz")
+def dz(snapshot: Weighted) -> Tensor:
+    """The mean over neurons of (z - z at step 0)^2, (M, D) float64 (docs/theory.md (15.3))"""
+    s, _ = activations.functions(snapshot.settings.activation)
+    at_start = forward(snapshot.start(), snapshot.x, s)[0][snapshot.layer - 1]
+    return (snapshot.preactivations() - at_start).double().square().mean(dim=2)
 
 
 @whole("taylor")

@@ -37,7 +37,7 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
     settings = replace(settings, ensemble=replace(settings.ensemble, device=_device(settings.ensemble.device)))
     samples = inputs.load(settings.inputs, given)
     settings = replace(settings, inputs=inputs.resolved(settings.inputs, samples))
-    samples = inputs.mapped(samples, settings.features)
+    samples = inputs.scaled(inputs.mapped(samples, settings.features), settings)
     inputs.check_first_kernel(samples, settings)
     D, n_0 = samples.x.shape
     if settings.dynamics.name != "none":

@@ -21,6 +21,7 @@ FIELDS = ("momentum", "batch")
 # Names of settings that every algorithm has, which an option cannot take.
 COMMON = (
     "name", "eta", "steps", "loss", "tolerance", "lambda_b", "lambda_W", "scaling", "rules", "schedule", "options",
+    "width_scaling",
 )  # fmt: skip
 
 
@@ -192,7 +193,9 @@ class Dynamics:
     name: of an algorithm, or none. lambda_b, lambda_W: one a layer. eta: 0 stands for auto until it is resolved to a
     share of the stability bound (`simulate.training.stability`). tolerance: a network stops training when its loss
     reaches this. options: those of the algorithm other than momentum and batch. rules: value by name, in the order of
-    names, none of them neutral. schedule: of eta, as `simulate.settings.schedules.checked` returns it.
+    names, none of them neutral. schedule: of eta, as `simulate.settings.schedules.checked` returns it. width_scaling: s
+    of docs/theory.md (15.2), with n^(s/2) as a factor of the targets, n the width of the last hidden layer; 0 is NTK
+    scaling and 1 is muP.
     """
 
     name: str
@@ -207,6 +210,7 @@ class Dynamics:
     options: Mapping[str, Any] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
     schedule: schedules.Plan = ()
+    width_scaling: float = 0.0
 
     @property
     def followed(self) -> tuple[str, ...]:
@@ -259,6 +263,7 @@ def _training(r: Reader, algorithm: Algorithm, rates: Rates) -> Dynamics:
         "loss": r.choice("loss", tuple(LOSSES)),
         "tolerance": r.real("tolerance", 0.0),
         "rules": _rules(r),
+        "width_scaling": r.real("width_scaling", 0.0),
     }
     common["schedule"] = schedules.checked(r.raw("schedule"), common["steps"], r.key("schedule"))
     unbounded = [name for name in common["rules"] if RULES[name].curvature is None]

@@ -32,6 +32,7 @@ TRAINED = [
 CROSS = [*TRAINED, "dynamics.loss=cross_entropy"]
 BATCHES = [*TRAINED, "observables.record=[outputs,linear]"]
 TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
+CHANGED = [*TRAINED, "observables.record=[kernel,outputs,ntk,change]"]
 FLOW = [*TRAINED, "dynamics=gradient_flow"]
 ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
 ON_TEST_TARGETS = ("squared_error", "wrong_sign")  # they need the targets of test samples, too
@@ -54,6 +55,7 @@ TRAINABLE = {
     "taylor_error": (TAYLOR, 1, 2),
     "taylor_mean_error": (TAYLOR, 1, 2),
     "one_layer": (ONE_LAYER, 1, 2),
+    **dict.fromkeys(("coordinate_size", "coordinate_change"), (CHANGED, 1, 2)),
 }
 
 

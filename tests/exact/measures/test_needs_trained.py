@@ -13,7 +13,7 @@ from tests.exact.measures.test_needs import BASE, FLOW, GRAM, TRAINABLE, reasons
         name
         for name in TRAINABLE
         if name not in ("ntk_change", "taylor_error", "taylor_mean_error", "ntk_movement", "kernel_movement")
-        and not name.startswith(("loss_", "sgd_"))
+        and not name.startswith(("loss_", "sgd_", "coordinate_"))
     ],
 )
 def test_a_closed_form(name: str) -> None:
@@ -71,3 +71,24 @@ def test_what_one_measure_needs(name: str, changes: list[str], train: int, count
 def test_one_output(name: str) -> None:
     data = rows(*BASE, *FLOW, "network.outputs=2", x=inputs_of(GRAM[:1, :1]), y=np.ones((1, 2)))
     assert reasons(name, data) == ["network.outputs=2: one output is needed"]
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_targets_that_grow_with_the_width(name: str) -> None:
+    """Only exponents of the width are known there, docs/theory.md (15.3), and between NTK scaling and muP none is."""
+    overrides, train, count = TRAINABLE[name]
+    grown = [] if "dynamics.loss=cross_entropy" in overrides else ["dynamics.width_scaling=0.5"]
+    found = reasons(name, trained(*overrides, *grown, train=train, count=count)) if grown else []
+    refused = f"dynamics.width_scaling=0.5: {name} is known for targets of one size"
+    between = "dynamics.width_scaling=0.5: 0 or 1 is needed, because corrections are powers of n^-s"
+    assert not grown or (between if name.startswith("coordinate_") else refused) in found
+
+
+@pytest.mark.parametrize("name", ["coordinate_size", "coordinate_change"])
+def test_steps_linear_in_gradients(name: str) -> None:
+    overrides, train, count = TRAINABLE[name]
+    for change in ("dynamics.loss=cross_entropy", "dynamics.rules={ridge: 0.1}"):
+        (reason,) = reasons(name, trained(*overrides, change, train=train, count=count))
+        assert reason.startswith("dynamics=gradient_descent, loss=")
+        assert reason.endswith("with loss=mse and without rules is needed")
+    assert reasons(name, trained(*overrides, "dynamics.width_scaling=1", train=train, count=count)) == []

@@ -80,6 +80,7 @@ COUNTS = {
     "DH": lambda D, n: 4 * n * D,
     "loss": lambda D, n: 1,
     "moved": lambda D, n: 1,
+    "dz": lambda D, n: D,
     "taylor": lambda D, n: 3 * n * D,
     "linear": lambda D, n: n * D,
 }
@@ -203,7 +204,8 @@ def test_needs_of_the_observables() -> None:
     """The names of observables that the law sampler gives, that need training, and whose samples can be chosen."""
     without_weights = ["kernel", "kernel_controls", "moments", "outputs", "ntk", "response", "angles"]
     assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == without_weights
-    assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == ["loss", "moved", "taylor", "linear"]
+    trained = ["loss", "moved", "change", "taylor", "linear"]
+    assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == trained
     assert {name: o.slots for name, o in OBSERVABLES.items() if o.choosable} == {"ntk": 2, "dntk": 3, "ddntk": 4}
     assert set().union(*(o.needs for o in OBSERVABLES.values())) == set(NEEDS)
 
