@@ -1,8 +1,8 @@
 """The coordinate check: powers of the width with which activations, outputs and the NTK, and their changes in training,
 go under NTK scaling and muP (docs/theory.md (15.2), (15.3); PDLT ch. 11).
 
-A number y goes as n^-p, and its exponent p is that of a root mean square over networks, neurons and samples. Outputs
-are n^(-s/2) z, those of the network whose targets do not grow with the width.
+A number y goes as n^-p, and its exponent p is that of the mean over networks of root mean squares over neurons and
+samples. Outputs are n^(-s/2) z, those of the network whose targets do not grow with the width.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ def powers_of_the_width(point: Point) -> Iterator[str]:
 
 
 def _exponent(point: Point, tensor: str, layer: int, step: int, squares: Array, p: float) -> Measured:
-    """The logarithm of a root mean square. squares: (M, k), which are averaged."""
-    estimate = estimators.mean(squares.mean(axis=1, keepdims=True)).log().scaled(0.5)
+    """The logarithm of the mean over networks of a root mean square. squares: (M, k), which are averaged."""
+    estimate = estimators.mean(np.sqrt(squares.mean(axis=1, keepdims=True))).log()
     return Measured(tensor, layer, step, ["rms"], estimate, theory=np.array([p]), scale=np.ones(1))
 
 
@@ -42,9 +42,9 @@ def _diagonal(point: Point, family: str, layer: int, step: int) -> Array:
 @measure(
     "coordinate_size",
     symbol={
-        "log g": r"$\frac{1}{2}\log\mathrm{E}\,g$",
-        "log f": r"$\frac{1}{2}\log\mathrm{E}\,f^2$",
-        "log H": r"$\frac{1}{2}\log\mathrm{E}\,H^2$",
+        "log g": r"$\log\mathrm{E}\,g^{1/2}$",
+        "log f": r"$\log\mathrm{E}\,|f|$",
+        "log H": r"$\log\mathrm{E}\,|H|$",
     },
     model="exponent",
     families=("g", "z", "H"),
@@ -67,9 +67,9 @@ def coordinate_size(point: Point, layers: Layers) -> Iterator[Measured]:
 @measure(
     "coordinate_change",
     symbol={
-        "log dz": r"$\frac{1}{2}\log\mathrm{E}(\Delta z)^2$",
-        "log df": r"$\frac{1}{2}\log\mathrm{E}(\Delta f)^2$",
-        "log dH": r"$\frac{1}{2}\log\mathrm{E}(\Delta H)^2$",
+        "log dz": r"$\log\mathrm{E}\,|\Delta z|$",
+        "log df": r"$\log\mathrm{E}\,|\Delta f|$",
+        "log dH": r"$\log\mathrm{E}\,|\Delta H|$",
     },
     model="exponent",
     families=("dz", "H"),

@@ -134,7 +134,8 @@ def flow(
     """Iterate the recursions of docs/theory.md sections 1 to 3 from layer 1 to layer `depth`, and those of section 11
     for residual networks and of section 14 for orthogonal weights.
 
-    The susceptibilities chi_parallel and chi_perp of each layer are docs/theory.md (1.7) and (1.8).
+    The susceptibilities chi_parallel and chi_perp of each layer are docs/theory.md (1.7) and (1.8). The number
+    of outputs enters no tensor, docs/theory.md (15.1).
 
     activation: a registered name, with parameters where it has them ("leaky_relu(slope=0.1)").
     inputs: (D, n_0). lambda_b, lambda_W: a number, or one a layer. width_ratios: n_l / n_{l-1} for

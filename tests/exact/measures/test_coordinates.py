@@ -12,20 +12,19 @@ from tests.exact.measures.rows import Rows, Wanted, expect, holds, inputs_of, ro
 GIVEN = ["activation=tanh", "initialization=critical", "network.depth=3", "network.width=4",
          "dynamics=gradient_descent", "dynamics.eta=0.1", "dynamics.steps=2", "observables.steps=[0,2]",
          "observables.record=[kernel,outputs,ntk,change]", "observables.layers=all"]  # fmt: skip
-HALF_LOG_2 = np.log(2) / 2  # of n^(1/2) at width 4
 
 
 def planted(s: int) -> Rows:
-    """Columns of one size; off-diagonal components of g and H are other ones."""
+    """Columns of known sizes; off-diagonal components of g and H are other ones."""
     data = rows(*GIVEN, f"dynamics.width_scaling={s}", x=inputs_of([[1.0, 0.3], [0.3, 0.8]]), y=np.ones((2, 1)))
     first, second = signs(2)
     for step in (0, 2):
         for layer in (2, 3):
-            data.fill("g", layer, lambda a, b: (1 + a + second) if a == b else 7.0, step)
-        data.fill("z", 3, lambda i, a: (3.0 - 2 * a) * second, step)
-        data.fill("H", 3, lambda i, j, a, b, step=step: first * (1 + a + step) if a == b else 7.0 * step, step)
+            data.fill("g", layer, lambda a, b: (1 + a) * (5 + 4 * second) / 3 if a == b else 7.0, step)
+        data.fill("z", 3, lambda i, a: (1 + 6 * a) * second, step)
+        data.fill("H", 3, lambda i, j, a, b, step=step: first * (1 + 6 * a) * (1 + step) if a == b else 7.0, step)
         for layer in (1, 2, 3):
-            data.fill("dz", layer, lambda a, layer=layer: layer * (0.5 + a) * (1 + second), step)
+            data.fill("dz", layer, lambda a, layer=layer: layer**2 * (2 * a + 1) * (5 + 4 * second) / 2, step)
     return data
 
 
@@ -33,22 +32,23 @@ def checking(measure: Measure, wanted: Callable[[int], list[Wanted]], s: int) ->
     return lambda data: expect(list(measure(data.point, None)), *wanted(s))
 
 
-def rms(tensor: str, layer: int, step: int, square: float, exponent: float) -> Wanted:
-    return Wanted(tensor, layer, step, {"rms": (np.log(square) / 2, exponent, 1.0)})
+def rms(tensor: str, layer: int, step: int, mean: float, exponent: float) -> Wanted:
+    return Wanted(tensor, layer, step, {"rms": (np.log(mean), exponent, 1.0)})
 
 
 def sizes(s: int) -> list[Wanted]:
+    """Half of the networks have the g 1/2 in the mean over samples, and the others 9/2."""
     out = []
     for step in (0, 2):
-        out += [rms("log g", layer, step, 1.5, 0.0) for layer in (2, 3)]
-        out.append(rms("log f", 3, step, 5.0 / 4**s, 0.0 if step else s / 2))
-        out.append(rms("log H", 3, step, ((1 + step) ** 2 + (2 + step) ** 2) / 2, 0.0))
+        out += [rms("log g", layer, step, np.sqrt(0.5) * 2, 0.0) for layer in (2, 3)]
+        out.append(rms("log f", 3, step, 5.0 / 2**s, 0.0 if step else s / 2))
+        out.append(rms("log H", 3, step, 5.0 * (1 + step), 0.0))
     return out
 
 
 def changes(s: int) -> list[Wanted]:
-    hidden = [rms("log dz", layer, 2, layer, (1 - s) / 2) for layer in (1, 2)]
-    return [*hidden, rms("log df", 3, 2, 3 / 4**s, 0.0), rms("log dH", 3, 2, 4.0, 1.0 - s)]
+    hidden = [rms("log dz", layer, 2, 2.0 * layer, (1 - s) / 2) for layer in (1, 2)]
+    return [*hidden, rms("log df", 3, 2, 6.0 / 2**s, 0.0), rms("log dH", 3, 2, 10.0, 1.0 - s)]
 
 
 @pytest.mark.parametrize("s", [0, 1])
