@@ -188,6 +188,17 @@ def _power_law(series: Series, w: float) -> tuple[Prior, Curve]:
     return _joint_prior(w), model
 
 
+def _fixed_ratio(series: Series, w: float) -> tuple[Prior, Curve]:
+    """y = c + scale (corrections in depth), at layers in a fixed ratio to the widths: a law of l/n is approached as
+    log(l)/l where the kernel falls as 1/l (docs/theory.md (12.6))"""
+    prior = {"c": _normal(0, FLAT * series.scale)} | {f"b{k}": _normal(0, w**k) for k in range(1, ORDERS + 1)}
+
+    def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
+        return p["c"] + series.scale * _in_depth(p, layers)
+
+    return prior, model
+
+
 def _exponential(series: Series, w: float) -> tuple[Prior, Curve]:
     """log y = A - c l + sum_k b_k e^(-k |c_theory| (l - l_0)) + corrections in width, with l_0 the first layer
     measured"""
@@ -229,6 +240,7 @@ for model in (
     Model("half_powers", _half_powers, says="{name} tends to {value} at infinite width"),
     Model("collapse", _collapse, joint=True, says="{name} tends to {value} at small l/n"),
     Model("asymptote", _asymptote, joint=True, says="{name} tends to {value} at infinite width, then depth"),
+    Model("fixed_ratio", _fixed_ratio, says="{name} tends to {value} at infinite width and depth"),
     Model("power_law", _power_law, joint=True, logarithmic=True, says="{name} goes as -p log l with p = {value}"),
     Model("exponential", _exponential, joint=True, logarithmic=True, says="{name} goes as -p l with p = {value}"),
     Model("constant", _constant, expands=False, says="{name} is {value} at every width"),

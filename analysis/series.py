@@ -153,8 +153,9 @@ def _of_variant(test: Judgeable, variant: Variant, reference: Variant | None, me
 
 
 def _at_one_layer(name: str, model: str, precision: float, variant: Variant, same: Sequence[Measured]) -> Made:
-    """A series of each component at one layer and step, over the widths."""
+    """A series of each component over the widths at one step, at one layer or at layers in a fixed ratio to widths."""
     first = same[0]
+    layers = [m.layer for m in same]
     errors = np.array([m.estimate.error for m in same])
     dominated = np.array([m.estimate.tail_dominated for m in same])
     networks = np.array([float(p.networks) for p in variant.points])
@@ -162,12 +163,12 @@ def _at_one_layer(name: str, model: str, precision: float, variant: Variant, sam
         made = Series(
             test=name,
             tensor=first.tensor,
-            layer=first.layer,
+            layer=first.layer if len(set(layers)) == 1 else None,
             step=first.step,
             samples=label,
             model=model,
             n=np.array([float(p.n) for p in variant.points]),
-            l=np.full(len(same), float(first.layer)),
+            l=np.array(layers, dtype=float),
             value=np.array([m.estimate.value[k] for m in same]),
             covariance=np.diag(errors[:, k] ** 2),
             prediction=float(first.theory[k]),

@@ -13,6 +13,7 @@ from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.points import Point
 
+RATIOS = (0.25, 0.5, 1.0)  # those at which the limit law is judged
 LARGEST = 1.0  # the aspect ratio up to which numbers are judged
 ROUNDING = 1e-24  # sin^2 below this is rounding, in networks with a layer of fewer than two active neurons
 
@@ -100,6 +101,46 @@ def log_kernel(point: Point, layers: Layers) -> Iterator[Measured]:
         log_g = np.log(g[(g > 0).all(axis=1)])
         estimate = estimators.covariance(log_g, [(k, k) for k in range(len(columns))]).scaled(1 / expected)
         yield in_units("Var log g / exact", layer, [label_of((a, a)) for _, a in columns], estimate)
+
+
+def outside_the_class(point: Point) -> Iterator[str]:
+    """Why theory predicts nothing: the limit law is that of critical networks of the class K* = 0."""
+    critical = point.critical and theory.critical(point.activation).universality_class == "K* = 0"
+    if not critical:
+        yield f"activation={point.activation}: the limit law is that of critical networks of the class K* = 0"
+    elif not _at_ratios(point, None):
+        layers = list(point.data.layout.layers)
+        yield f"observables.layers={layers}: the limit law is judged at layers n/4 + 1, n/2 + 1 and n + 1"
+
+
+def _at_ratios(point: Point, layers: Layers) -> list[tuple[float, int]]:
+    """r and the layer of those of RATIOS that are recorded."""
+    recorded = chosen_layers(point, "g", layers)
+    return [(r, int(r * point.n) + 1) for r in RATIOS if r * point.n + 1 in recorded]
+
+
+@measure(
+    "limit_law",
+    symbol={"E g/K": r"$\mathrm{E}\,g/K$", "Var log g": r"$\mathrm{Var}\,\log g$"},
+    model="fixed_ratio",
+    families=("g",),
+    undefined=outside_the_class,
+)
+def limit_law(point: Point, layers: Layers) -> Iterator[Measured]:
+    """E g_aa/K_aa and Var log g_aa at (l - 1)/n = r of RATIOS tend to those of docs/theory.md (12.6), the same for all
+    activations of the class K* = 0."""
+    columns, flow = diagonal(point), point.flow(("K", "Theta"))
+    labels = [label_of((a, a)) for _, a in columns]
+    for r, layer in _at_ratios(point, layers):
+        law, K = theory.limit_law(r), np.array([flow.K[layer - 1, a, a] for _, a in columns])
+        g = point.read("g", layer)[:, [column for column, _ in columns]]
+        variance = estimators.covariance(np.log(g), [(k, k) for k in range(len(columns))])
+        for tensor, estimate, expected in (
+            ("E g/K", estimators.mean(g / K), r * law.mean),
+            ("Var log g", variance, law.log_variance),
+        ):
+            limit = np.full(len(columns), expected)
+            yield Measured(tensor, layer, 0, [f"r={r:g} {label}" for label in labels], estimate, limit, limit)
 
 
 @measure(

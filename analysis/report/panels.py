@@ -34,15 +34,18 @@ def fit_panels(fits: Sequence[Fit]) -> Figure:
 
 
 def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
-    """Against n for exponents in n, else against l/n; against l for flows with depth, which have one curve a width."""
+    """Against n for exponents in n, 1/n at a fixed l/n, else l/n; against l for flows with depth, one curve a
+    width."""
     series = fit.series
     colour = matplotlib.colormaps["viridis"](0.35)
     error = np.sqrt(series.covariance.diagonal())
     exponent, deep = series.model in ("exponent", "network_exponent"), series.model in ("power_law", "exponential")
+    apart = series.model == "fixed_ratio"  # l/n is the same at all widths
     out_n, out_l, out_value = series.left_out.T
     x, out, label = (
         (series.n, out_n, "$n$") if exponent
         else (series.l, out_l, r"$\ell$") if deep
+        else (1 / series.n, 1 / out_n, "$1/n$") if apart
         else (series.l / series.n, out_l / out_n, r"$\ell/n$")
     )  # fmt: skip
     top.errorbar(x, series.value, error, fmt="o", color=colour)
@@ -52,13 +55,10 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
             layers = np.linspace(series.l.min(), series.l.max(), 60)
             top.plot(layers, fit.curve(np.full(60, n), layers)[0], color=colour, linewidth=0.8)
     else:
-        n = (
-            np.geomspace(series.n.min(), series.n.max(), 60)
-            if exponent
-            else series.l[0] / np.linspace(1e-6, x.max(), 60)
-        )
-        mean, deviation = fit.curve(n, np.full(60, series.l[0]))
-        at = n if exponent else series.l[0] / n
+        unit = 1.0 if apart else series.l[0]
+        n = np.geomspace(series.n.min(), series.n.max(), 60) if exponent else unit / np.linspace(1e-6, x.max(), 60)
+        mean, deviation = fit.curve(n, n * series.l[-1] / series.n[-1] if apart else np.full(60, series.l[0]))
+        at = n if exponent else unit / n
         top.plot(at, mean, color=colour)
         top.fill_between(at, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
     if exponent:

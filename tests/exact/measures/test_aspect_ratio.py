@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 import simulate
+from analysis.fits import fit
 from analysis.measures import aspect_ratio, information
 from analysis.measures.measured import Measure, Measured
-from analysis.points import Point
+from analysis.points import Point, Variant
+from analysis.series import judgeable, series
 from simulate.store.sets import DataSet
 
 FALSE_ALARM = 1e-4  # of each test in this file, over all its numbers
@@ -131,3 +134,36 @@ def test_crossings_are_interpolated() -> None:
     t = np.array(layers) - 1.0
     assert aspect_ratio.crossing((1 + t / 100)[None], layers, 0.1) == pytest.approx([100 / 9])
     assert aspect_ratio.crossing(np.ones((1, 4)), layers, 0.1) == pytest.approx([30])
+
+
+def test_limit_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits over widths of E g/K and Var log g at r = 1/4, 1/2 and 1 tend to docs/theory.md (12.6) for tanh and for erf,
+    which are of one class; false alarms: FALSE_ALARM. Negative control: linear networks, docs/theory.md (12.1)."""
+
+    def pulls(activation: str) -> dict[str, float]:
+        given = (*GIVEN, "network.depth=26", "observables.layers=[3,4,5,6,7,9,13,17,25]", "observables.record=[kernel]")
+        own = (f"activation={activation}", "ensemble.networks=4000")
+        found = [
+            Point(simulate.run(*given, *own, f"network.width={n}", f"output={tmp_path}/{activation}-{n}"))
+            for n in (8, 12, 16, 24)
+        ]
+        if activation == "linear":
+            mistaken(monkeypatch, "tanh")
+        made, _ = series(judgeable("limit_law", {"precision": 0.02}, [Variant("", tuple(found))]))
+        return {s.name: fit(s, 3.0).pull for s in made}
+
+    limit = norm.isf(FALSE_ALARM / 24)
+    for activation in ("tanh", "erf"):
+        found = pulls(activation)
+        assert [*found] == [f"{tensor} [r={r} 00]" for r in (0.25, 0.5, 1) for tensor in ("E g/K", "Var log g")]
+        assert np.abs([*found.values()]).max() < limit
+    assert np.abs([*pulls("linear").values()]).max() > limit
+
+
+def test_where_no_limit_is_known(drawn: Drawn) -> None:
+    """Linear networks have none, and other layers than those at r of RATIOS are not judged."""
+    (reason,) = aspect_ratio.limit_law.undefined(Point(drawn(*LAW, "activation=linear")))
+    assert reason.startswith("activation=linear: the limit law is that of critical networks")
+    few = ["network.depth=3", "observables.layers=[2]", "observables.record=[kernel]", "ensemble.networks=40"]
+    (reason,) = aspect_ratio.limit_law.undefined(Point(drawn("activation=tanh", *few)))
+    assert reason == "observables.layers=[2]: the limit law is judged at layers n/4 + 1, n/2 + 1 and n + 1"
