@@ -4,12 +4,9 @@ A new observable is a record that is added to OBSERVABLES and, for the prefix of
 decorated with `simulate.observables.measure.whole` or `.components`. Settings, layouts, manifests and readers follow.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 from simulate.observables.family import Family
 from simulate.observables.record import NEEDS, Observable
-from simulate.observables.refusals import Refusal, averages, no_model
+from simulate.observables.refusals import averages, no_model, two_neurons, without_weights
 from simulate.registry import Registry
 
 __all__ = ["NEEDS", "OBSERVABLES", "Observable", "recorded"]
@@ -31,14 +28,6 @@ OBSERVABLES.add(
 )
 
 
-def _normals_of_layers(settings: Any) -> Iterable[Refusal]:
-    if settings.ensemble.sampler != "law":
-        right = "kernel_controls takes the normals of networks without weights: it goes with ensemble.sampler=law alone"
-        yield "observables.record", list(settings.observables.record), right
-    if settings.initialization.weights != "gaussian":
-        yield "initialization", settings.initialization.weights, "kernel_controls is known for Gaussian weights"
-
-
 OBSERVABLES.add(
     Observable(
         "kernel_controls",
@@ -46,7 +35,7 @@ OBSERVABLES.add(
                 "kernel that the layer below would give at infinite width below it, less K: mean zero at any width", 2,
                 symmetry=PAIR),),
         needs=("controls",),
-        refusals=_normals_of_layers,
+        refusals=without_weights,
     )
 )  # fmt: skip
 OBSERVABLES.add(
@@ -119,23 +108,12 @@ OBSERVABLES.add(
 )
 
 
-def _two_neurons(name: str) -> Callable[[Any], Iterable[Refusal]]:
-    def refusals(settings: Any) -> Iterable[Refusal]:
-        sizes = [*settings.network.widths, settings.network.outputs]
-        narrow = [layer for layer in settings.observables.layers if sizes[layer - 1] < 2]
-        if narrow:
-            right = f"{name} is an angle over a layer's neurons, and layer {narrow[0]} has one neuron"
-            yield "observables.layers", list(settings.observables.layers), right
-
-    return refusals
-
-
 OBSERVABLES.add(
     Observable(
         "response",
         (Family("response", "layers", "sin^2 between z_a and its response to a change of the input across it", 1),),
         needs=("response",),
-        refusals=_two_neurons("response"),
+        refusals=two_neurons("response"),
     )
 )
 OBSERVABLES.add(
@@ -146,7 +124,7 @@ OBSERVABLES.add(
                 "angle", "layers", "sin^2 of the angle between z_a and z_b over the layer's neurons", 2, symmetry=PAIR
             ),
         ),
-        refusals=_two_neurons("angles"),
+        refusals=two_neurons("angles"),
     )
 )
 OBSERVABLES.add(

@@ -42,3 +42,25 @@ def no_model(name: str) -> Callable[[Any], Iterable[Refusal]]:
             )
 
     return refusals
+
+
+def without_weights(settings: Any) -> Iterable[Refusal]:
+    """Refusals of what takes the normals of networks whose weights are not drawn."""
+    if settings.ensemble.sampler != "law":
+        right = "kernel_controls takes the normals of networks without weights: it goes with ensemble.sampler=law alone"
+        yield "observables.record", list(settings.observables.record), right
+    if settings.initialization.weights != "gaussian":
+        yield "initialization", settings.initialization.weights, "kernel_controls is known for Gaussian weights"
+
+
+def two_neurons(name: str) -> Callable[[Any], Iterable[Refusal]]:
+    """Refusals of what is an angle over a layer's neurons."""
+
+    def refusals(settings: Any) -> Iterable[Refusal]:
+        sizes = [*settings.network.widths, settings.network.outputs]
+        narrow = [layer for layer in settings.observables.layers if sizes[layer - 1] < 2]
+        if narrow:
+            right = f"{name} is an angle over a layer's neurons, and layer {narrow[0]} has one neuron"
+            yield "observables.layers", list(settings.observables.layers), right
+
+    return refusals
