@@ -209,11 +209,6 @@ class Point:
         return str(self.settings["initialization"]["weights"])
 
     @property
-    def width_scaling(self) -> float:
-        """s of docs/theory.md (15.2): targets were multiplied by n^(s/2)."""
-        return float(self.settings["dynamics"]["width_scaling"])
-
-    @property
     def plain(self) -> bool:
         """Whether it has no skips, and Gaussian weights."""
         return not self.skips and self.weights == "gaussian"

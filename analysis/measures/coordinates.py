@@ -16,9 +16,14 @@ from analysis.points import Point
 from analysis.stages import STAGES
 
 
+def scaling(point: Point) -> float:
+    """s of docs/theory.md (15.2): targets were multiplied by n^(s/2)."""
+    return float(point.settings["dynamics"]["width_scaling"])
+
+
 def powers_of_the_width(point: Point) -> Iterator[str]:
     """Needs of exponents whose corrections are powers of 1/n."""
-    rule, s = point.settings["dynamics"], point.width_scaling
+    rule, s = point.settings["dynamics"], scaling(point)
     if s not in (0, 1):
         yield f"dynamics.width_scaling={s:g}: 0 or 1 is needed, because corrections are powers of n^-s"
     if point.trained and (rule["name"] not in STAGES or rule["loss"] != "mse" or rule["rules"]):
@@ -55,7 +60,7 @@ def _diagonal(point: Point, family: str, layer: int, step: int) -> Array:
 def coordinate_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """Activations of hidden layers, which make up g of the next one, and the NTK are of order one in n at every step,
     and outputs of order n^(-s/2) before and of order one in training, docs/theory.md (15.3)."""
-    s, L = point.width_scaling, point.depth
+    s, L = scaling(point), point.depth
     for step in point.data.layout.steps:
         for layer in chosen_layers(point, "g", layers):
             yield _exponent(point, "log g", layer, step, _diagonal(point, "g", layer, step), 0.0)
@@ -81,7 +86,7 @@ def coordinate_size(point: Point, layers: Layers) -> Iterator[Measured]:
 def coordinate_change(point: Point, layers: Layers) -> Iterator[Measured]:
     """Hidden preactivations, layer 1 included, change by n^-((1-s)/2) in training, outputs by order one, and the NTK by
     n^-(1-s), docs/theory.md (15.3)."""
-    s, L = point.width_scaling, point.depth
+    s, L = scaling(point), point.depth
     for step in filter(None, point.data.layout.steps):
         for layer in point.layers("dz"):
             if layer < L and (layers is None or layer in layers):

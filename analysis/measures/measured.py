@@ -128,8 +128,8 @@ class Measure:
             yield f"dynamics=none: {self.name} needs trained networks"
         if self.steps != "start" and layout.steps[-1] == 0:
             yield f"observables.steps={list(layout.steps)}: {self.name} needs a step of training"
-        if self.steps != "start" and point.width_scaling and not self.width_scaling:
-            yield f"dynamics.width_scaling={point.width_scaling:g}: {self.name} is known for targets of one size"
+        if self.steps != "start" and (s := settings["dynamics"]["width_scaling"]) and not self.width_scaling:
+            yield f"dynamics.width_scaling={s:g}: {self.name} is known for targets of one size"
         if self.steps != "end" and 0 not in layout.steps:
             yield f"observables.steps={list(layout.steps)}: {self.name} needs step 0"
         if not self.layers(point, layers):

@@ -25,7 +25,7 @@ def solved(point: Point) -> bool:
     """Whether the training of the point has a closed form at infinite width, for targets that stay as the width
     grows."""
     rule = point.settings["dynamics"]
-    if point.width_scaling:
+    if rule["width_scaling"]:
         return False
     known = rule["name"] in theory.CLOSED_FORMS and rule["loss"] == "mse" and not rule["rules"]
     return bool(point.trained and known and not _unknown_schedule(rule))
