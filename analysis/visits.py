@@ -10,12 +10,13 @@ from typing import Any
 
 from analysis import claims, streams
 from analysis.estimates import measures_of, table
+from analysis.kept import gather_with
 from analysis.measures.measured import Layers, Measure, Measured
 from analysis.planned import Planned
 from analysis.points import OUT_OF_RANGE, Point
 from analysis.series import Judgeable, measured_here
 from analysis.streams import COPIES, SMALL
-from analysis.walks import Found, Gather, Outcome, Run, Work, gather_here, gathered
+from analysis.walks import Gather, Outcome, Run
 from simulate import plugins
 from simulate.processes import available, follow_parent, worker_pool
 from simulate.store.sets import DataSet
@@ -87,13 +88,13 @@ def visit(task: Task) -> Visit:
     return Visit(measured, list(table(point)), int(point.finite.sum()), len(point.finite))
 
 
-def visit_in_ranges(task: Task, gather: Gather = gather_here) -> Visit:
+def visit_in_ranges(task: Task, gather: Gather | None = None) -> Visit:
     """Measure at one data set, with a range of its networks in memory at a time."""
     point = Point(task.data)
     runs = [_run(name, layers, reference) for name, layers, reference in task.tests]
     every = dict.fromkeys([*runs, *(_run(measure.name, None, None) for measure in measures_of(point))])
     references = {data.path: Point(data) for _, _, data in task.tests if data}
-    found, finite = streams.outcomes(point, references, list(every), gather)
+    found, finite = streams.outcomes(point, references, list(every), gather or gather_with())
     measured = {(run.name, run.reference): _result(found[run]) for run in runs}
 
     def measuring(measure: Measure, point: Point, layers: Layers) -> Outcome:
@@ -119,11 +120,7 @@ def visit_all(tasks: Sequence[Task], workers: int | None = None) -> Visits:
     if count <= 1:
         return Visits({task.data.path: (visit if task in at_once else visit_in_ranges)(task) for task in tasks})
     with _one_thread_in_children(), worker_pool(count, _start_worker, plugins.sources(plugins.loaded())) as pool:
-
-        def gather(work: Work, ranges: Sequence[tuple[int, int]]) -> Iterator[Found]:
-            return pool.map(gathered, [work] * len(ranges), *zip(*ranges, strict=True))
-
-        found = {task.data.path: visit_in_ranges(task, gather) for task in large}
+        found = {task.data.path: visit_in_ranges(task, gather_with(pool.map)) for task in large}
         return Visits(found | dict(zip((t.data.path for t in at_once), pool.map(visit, at_once), strict=True)))
 
 

@@ -58,7 +58,7 @@ def outcome(run: Run, point: Point, references: Mapping[Path, Point]) -> Outcome
 @dataclass(frozen=True)
 class Work:
     """The runs at a point, with the points of their references. cell: networks of a cell. shifts, known: as those of
-    `analysis.sums.Walk`."""
+    `analysis.sums.Walk`. stage: how often all networks were walked before."""
 
     point: Point
     references: Mapping[Path, Point]
@@ -66,6 +66,7 @@ class Work:
     cell: int
     shifts: Mapping[Key, Array] = field(default_factory=dict)
     known: Mapping[Key, Sums | Array] = field(default_factory=dict)
+    stage: int = 0
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def in_ranges(
         known = {**todo.known, **merged.known(walk.shifts)}
         if pending and len(known) == len(todo.known):
             raise AssertionError(f"{pending}: nothing new was found")
-        todo = replace(todo, known=known, runs=pending)
+        todo = replace(todo, known=known, runs=pending, stage=todo.stage + 1)
     done = replace(todo, runs=tuple(run for run in work.runs if run not in refused))
     walk, found, outcomes = walked(done, *head)
     assert not walk.sums

@@ -3,6 +3,7 @@
 DIR/networks/   parts and nothing else, so that any reader of parquet takes the folder as one table
 DIR/commits/    lines about the parts, by process that wrote them
 DIR/damaged/    damaged files that were set aside; nothing is deleted
+DIR/sums/       what the analysis of a large data set has added up of its parts; it may be deleted
 """
 
 import itertools
@@ -13,7 +14,7 @@ from simulate.store import disk
 from simulate.store.files import StoreError, make_folder
 from simulate.store.locks import Writer
 
-FOLDERS = NETWORKS, COMMITS, DAMAGED = "networks", "commits", "damaged"
+FOLDERS = NETWORKS, COMMITS, DAMAGED, SUMS = "networks", "commits", "damaged", "sums"
 
 
 def is_folder(path: Path) -> bool:

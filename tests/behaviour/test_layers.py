@@ -41,7 +41,7 @@ LAYERS = {
         "analysis.models", "analysis.planned", "analysis.points", "analysis.measures", "analysis.inference",
         "analysis.claims", "analysis.citations", "analysis.series", "analysis.fits", "analysis.verdicts",
         "analysis.remedy", "analysis.answers", "analysis.sequential", "analysis.growth", "analysis.estimates",
-        "analysis.walks", "analysis.streams", "analysis.tables", "analysis.visits",
+        "analysis.walks", "analysis.kept", "analysis.streams", "analysis.tables", "analysis.visits",
         "analysis.result", "analysis.looks", "analysis.report", "analysis.plot",
         "analysis.pipeline", "analysis",
         "analysis.decide", "analysis.until", "analysis.__main__",

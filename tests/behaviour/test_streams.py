@@ -1,6 +1,7 @@
 """Data sets that outgrow memory are measured on one range of their networks after another, with the same estimates."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import analysis
 import simulate
-from analysis import claims, estimators, streams, visits, walks
+from analysis import claims, estimators, kept, streams, visits, walks
 from analysis.measures.measured import MEASURES
 from analysis.points import Point
 from analysis.walks import Run, Work
@@ -116,6 +117,62 @@ def test_what_does_not_fit_is_not_tested(folder: Path, in_ranges: None, monkeypa
     assert found[work.runs[1]].error is None
     with pytest.raises(ValueError, match=r"of_all_rows reads the rows of all networks at once: .* GiB are free"):
         list(found[work.runs[0]])
+
+
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first networks of the ranges whose rows are read to add them up."""
+    seen: list[int] = []
+
+    def watched(work: Work, first: int, last: int) -> tuple[object, ...]:
+        seen.append(first)
+        return walks.walked(work, first, last)
+
+    monkeypatch.setattr(kept, "walked", watched)
+    return seen
+
+
+def test_sums_are_kept(tmp_path: Path, in_ranges: None, walked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second analysis reads no range again; one that has grown reads what is new, and one that finds a damaged file,
+    or was made by another source, what that file held. All find what is found at once."""
+    settings = ["network.width=8", "network.depth=2", *QUICK, f"output={tmp_path}/a"]
+
+    def found() -> list[int]:
+        work = work_at(tmp_path / "a", "V", "G1", "kurtosis_exact")
+        outcomes, finite = streams.outcomes(work.point, {}, work.runs, kept.gather_with())
+        assert finite == work.point.networks
+        assert all(streams.same(walks.outcome(run, work.point, {}), outcomes[run]) for run in work.runs)
+        read = walked.copy()
+        walked.clear()
+        return read
+
+    simulate.run(*settings)
+    assert found() == [0, 200, 400]
+    assert found() == []
+    simulate.run(*settings, "ensemble.networks=1000")
+    assert found() == [600, 800]
+    (file,) = (tmp_path / "a" / "sums").glob(f"{400:012d}*")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert found() == [400]
+    assert file.read_bytes() == whole
+    work = replace(work_at(tmp_path / "a", "V", "G1", "kurtosis_exact"), cell=4)
+    larger, anew = (walks.in_ranges(work, streams.ranges_of(work.point.data), *g) for g in ([kept.gather_with()], []))
+    assert walked == [], "larger cells are made of smaller ones"
+    assert all(streams.same(larger[0][run], anew[0][run]) for run in work.runs)
+    monkeypatch.setattr(kept, "_source", lambda: "another")
+    assert found() == [0, 200, 400, 600, 800]
+
+
+def test_sums_need_not_be_kept(tmp_path: Path, in_ranges: None, walked: list[int]) -> None:
+    """Where a file stands in the place of the folder, or nothing can be written, all is read each time."""
+    simulate.run("network.width=8", "network.depth=2", *QUICK, f"output={tmp_path}/a")
+    (tmp_path / "a" / "sums").write_text("mine")
+    work = work_at(tmp_path / "a", "V")
+    for _ in range(2):
+        streams.outcomes(work.point, {}, work.runs, kept.gather_with())
+    assert walked == [0, 200, 400] * 2
+    assert (tmp_path / "a" / "sums").read_text() == "mine"
 
 
 def test_blocks_are_made_of_cells() -> None:

@@ -1,0 +1,172 @@
+"""Sums of ranges of networks, kept beside the parts, so that an ensemble that has grown is read where it is new.
+
+    DIR/sums/FIRST-STAGE.sums   a digest, a header in one line of JSON, and the numbers
+
+A file holds what one range added at one stage of a walk. Its key tells all that this depends on: the parts, as the log
+of commits has them, and their times, the settings, the runs, what was known before, and the source of the analysis. A
+file that has another key, or is damaged, is made again; where none can be written, none is kept.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import scipy
+
+from analysis.estimators import Array
+from analysis.walks import Found, Work, walked
+from simulate import plugins
+from simulate.store import commits, disk
+from simulate.store.files import StoreError, commit
+from simulate.store.folders import SUMS, own_folder
+from simulate.store.parts import part_name, part_path
+from simulate.store.plain import read_plain
+from simulate.store.sets import DataSet
+
+MOST_BYTES = 2**28  # upper bound on the size of a file
+SOURCE = Path(__file__).parent
+
+Kept = tuple[Path, str]  # the file of a range, and its key
+
+
+def gathered(work: Work, first: int, last: int, kept: Kept | None) -> Found:
+    """What networks [first, last) add: as it is kept, or made now and kept."""
+    if kept is None:
+        return walked(work, first, last)[1]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return _read(work, *kept)
+    found = walked(work, first, last)[1]
+    if not found.refused:  # why a run ended is found anew
+        with contextlib.suppress(OSError, StoreError):
+            _write(work, found, *kept)
+    return found
+
+
+def kept_of(work: Work, ranges: Sequence[tuple[int, int]]) -> list[Kept | None]:
+    """The file of each range and its key; None where the log of commits does not know one of its parts."""
+    data = work.point.data
+    assert isinstance(data, DataSet)
+    sets = [data, *(other.data for other in work.references.values())]
+    parts, given = _Parts(), _given(work)
+    found: list[Kept | None] = []
+    for first, last in ranges:
+        tokens = [parts.token(each.within(first, last)) for each in sets if isinstance(each, DataSet)]
+        key = _digest([given, first, last, tokens])
+        known = all(token is not None for token in tokens)
+        found.append((data.path / SUMS / f"{first:012d}-{work.stage}.sums", key) if known else None)
+    return found
+
+
+class _Parts:
+    """What tells the parts of data sets from others of the same name."""
+
+    def __init__(self) -> None:
+        self.logs: dict[tuple[Path, str], commits.Log] = {}
+
+    def token(self, data: DataSet) -> list[Any] | None:
+        """Of its pieces, in order; None where the log does not know one."""
+        found = []
+        for piece in data.parts():
+            place = piece.path, piece.identity
+            if place not in self.logs:
+                self.logs[place] = commits.read(*place)
+            lines = self.logs[place].get(part_name(piece.first, piece.last))
+            status = disk.status(part_path(piece.path, piece.first, piece.last))
+            if not lines or status is None:
+                return None
+            found.append([piece.low, piece.high, lines[-1]["sha256"], status.st_size, status.st_mtime_ns])
+        return found
+
+
+def _given(work: Work) -> str:
+    """A digest of all that sums of a range depend on but its parts."""
+    settings = []
+    for point in (work.point, *work.references.values()):
+        assert isinstance(point.data, DataSet)
+        ensemble = {key: value for key, value in point.settings["ensemble"].items() if key != "networks"}
+        settings.append([point.settings | {"ensemble": ensemble}, point.data.manifest.get("files")])
+    arrays = {str(key): x.tobytes().hex() for key, x in work.shifts.items()}
+    known = {str(key): [x.tobytes().hex() for x in _arrays(value)] for key, value in work.known.items()}
+    return _digest(
+        [_source(), [p.digest for p in plugins.loaded()], settings, list(map(repr, work.runs)), arrays, known]
+    )
+
+
+def _arrays(known: Any) -> list[Any]:
+    return [known] if isinstance(known, np.ndarray) else [known.sums, known.counts, known.shift]
+
+
+@cache
+def _source() -> str:
+    """A digest of the source of the analysis and of the versions of what it computes with."""
+    texts = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())
+    for path in sorted(SOURCE.rglob("*.py")):
+        texts.update(path.read_bytes())
+    return texts.hexdigest()
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write(work: Work, found: Found, path: Path, key: str) -> None:
+    """The cells, counts and sums as one array (c, 2 + k) of doubles. Raises as `simulate.store.files.commit` does."""
+    header = {
+        "key": key,
+        "cell": work.cell,
+        "cells": len(found.cells),
+        "sums": [[*name, sums.shape[1]] for name, sums in found.sums.items()],
+        "extremes": [
+            [*name, [[x.hex() for x in row] for row in ends.tolist()]] for name, ends in found.extremes.items()
+        ],
+        "unfinished": [place for place, run in enumerate(work.runs) if run in found.unfinished],
+    }
+    columns = [found.cells[:, None].astype(np.float64), found.counts[:, None], *found.sums.values()]
+    content = json.dumps(header).encode() + b"\n" + np.concatenate(columns, axis=1).tobytes()
+    own_folder(path.parent.parent, SUMS)
+
+    def write(stream: IO[bytes]) -> None:
+        stream.write(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+    commit(path, write)
+
+
+def _hex(ends: Array) -> list[list[str]]:
+    return [[x.hex() for x in row] for row in ends.tolist()]
+
+
+def _read(work: Work, path: Path, key: str) -> Found:
+    """What is kept. ValueError where it has another key, is damaged, or has larger cells; OSError where there is
+    none."""
+    digest, _, content = read_plain(path, MOST_BYTES).partition(b"\n")
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise ValueError(f"{path}: damaged")
+    line, _, numbers = content.partition(b"\n")
+    header = json.loads(line)
+    if header["key"] != key or work.cell % header["cell"]:
+        raise ValueError(f"{path}: of other networks or another analysis")
+    table = np.frombuffer(numbers).reshape(header["cells"], -1)
+    ends = itertools.accumulate((width for *_, width in header["sums"]), initial=2)
+    sums = {(s, k): table[:, end : end + width] for (s, k, width), end in zip(header["sums"], ends, strict=False)}
+    extremes = {
+        (s, k): np.array([[float.fromhex(x) for x in row] for row in rows]) for s, k, rows in header["extremes"]
+    }
+    cells = table[:, 0].astype(np.int64) * header["cell"] // work.cell
+    unfinished = frozenset(work.runs[place] for place in header["unfinished"])
+    return Found(cells, table[:, 1], sums, extremes, unfinished, {})
+
+
+def gather_with(map_ranges: Callable[..., Iterable[Found]] = map) -> Callable[..., Iterable[Found]]:
+    """A `analysis.walks.Gather` that keeps what it makes. map_ranges: as `map`, of the functions above."""
+
+    def gather(work: Work, ranges: Sequence[tuple[int, int]]) -> Iterable[Found]:
+        firsts, lasts = zip(*ranges, strict=True)
+        return map_ranges(gathered, [work] * len(ranges), firsts, lasts, kept_of(work, ranges))
+
+    return gather
