@@ -26,6 +26,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     ntk,
     ntk_controlled,
     ntk_signs,
+    posterior_networks,
     preactivations,
     quadratic,
     representations,

@@ -19,8 +19,8 @@ from analysis.report.style import CATEGORIES, STYLE
 from analysis.theory import linear_model, quadratic_model
 from simulate.api import read_one
 from simulate.networks import dense
+from simulate.running.drawn import stream_of, training_of
 from simulate.running.prepare import prepare
-from simulate.running.samplers import stream_of, training_of
 from simulate.training.trajectory import trajectory
 
 FIGURE = Path(__file__).parents[1] / "docs" / "breakdown.png"

@@ -58,7 +58,8 @@ class Measure:
     of quadratic models, which have no other tests. residual: whether it is known for networks with skips. below:
     prefixes of what it reads at the layer below as well, where a skip leads to its layer; None where it is not known at
     such a layer. orthogonal: whether it is known for orthogonal weights. width_scaling: whether it is known for trained
-    networks whose targets grow with the width (docs/theory.md (15.2)). says: what the judged coefficient is, in words
+    networks whose targets grow with the width (docs/theory.md (15.2)). conditioned: whether it is one of networks whose
+    last layer is drawn given targets, which have no other tests. says: what the judged coefficient is, in words
     with {name} and {value}; if empty, those of the model.
     """
 
@@ -82,6 +83,7 @@ class Measure:
     below: tuple[str, ...] | None = None
     orthogonal: bool = False
     width_scaling: bool = False
+    conditioned: bool = False
     needs: Needs = _no_more
     undefined: Undefined = _no_more
     says: str = ""
@@ -111,6 +113,11 @@ class Measure:
         if point.quadratic != self.quadratic:
             right = "quadratic models" if self.quadratic else "layers of neurons"
             yield f"network={'quadratic' if point.quadratic else 'mlp'}: {self.name} is a test of {right}"
+            return
+        if (point.conditioned is not None) != self.conditioned:
+            given = "null" if point.conditioned is None else point.conditioned
+            right = "whose last layer is drawn given targets" if self.conditioned else "of the prior"
+            yield f"ensemble.condition.noise={given}: {self.name} is a test of networks {right}"
             return
         if len(set(point.widths)) > 1 and not self.any_widths:
             yield f"network.width={point.widths}: {self.name} is known for one width in all layers"
@@ -186,6 +193,7 @@ def measure(
     below: tuple[str, ...] | None = None,
     orthogonal: bool = False,
     width_scaling: bool = False,
+    conditioned: bool = False,
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
     says: str = "",
@@ -221,6 +229,7 @@ def measure(
             below=below,
             orthogonal=orthogonal,
             width_scaling=width_scaling,
+            conditioned=conditioned,
             needs=needs,
             undefined=undefined,
             says=says,

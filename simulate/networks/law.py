@@ -15,6 +15,7 @@ from torch import Tensor
 from simulate.networks import haar, streams
 from simulate.networks.activations import Function, Slope
 from simulate.networks.dense import kernel
+from simulate.networks.posterior import condition_drawn
 from simulate.networks.streams import Stream
 from simulate.numerics.gram import factor, gram, mix, pull_back
 from simulate.settings import Settings
@@ -34,13 +35,20 @@ class Drawn:
 
 
 def sample(
-    settings: Settings, x: Tensor, stream: Stream, s: Function, last: bool, z_of: Container[int]
+    settings: Settings,
+    x: Tensor,
+    stream: Stream,
+    s: Function,
+    last: bool,
+    z_of: Container[int],
+    y: Tensor | None = None,
 ) -> Iterator[Drawn]:
     """Draw layers 1, ..., L one after the other, docs/theory.md (10.1) and (10.2); with skips docs/theory.md (11.9) and
     with orthogonal weights docs/theory.md (14.4).
 
     x: (D, n_0). last: whether xi and z of layer L are drawn, too. z_of: hidden layers whose z is kept; the others hold
-    s in its place, which saves an array per layer.
+    s in its place, which saves an array per layer. y: targets (N, n_L), given which layer L is drawn where
+    `ensemble.condition` says so, docs/theory.md (16.3).
     """
     start, skips, below, z = settings.initialization, settings.network.skips, x[None].expand(stream.M, -1, -1), x[:0]
     sizes, empty = settings.network.sizes(x.shape[1]), x[:0]
@@ -57,6 +65,9 @@ def sample(
         xi = stream.normal(streams.WEIGHTS, layer, len(x), sizes[layer - 1] if orthogonal else n)
         if orthogonal:
             xi = haar.frame(C, xi, n)
+        if top and settings.ensemble.condition is not None:
+            assert y is not None
+            xi = condition_drawn(settings, g, C, xi, y, stream)
         z, under = mix(C, xi), z
         if orthogonal and start.C_b:
             z.add_(stream.normal(streams.BIASES, layer, 1, n, scale=math.sqrt(start.C_b)))

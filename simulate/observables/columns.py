@@ -38,6 +38,22 @@ OBSERVABLES.add(
         refusals=without_weights,
     )
 )  # fmt: skip
+
+
+def _conditioned(settings: Any) -> Iterable[Refusal]:
+    if settings.ensemble.condition is None:
+        right = "log_w is the weight of networks with a conditioned last layer: ensemble.condition.noise=0.1"
+        yield "observables.record", list(settings.observables.record), right
+
+
+OBSERVABLES.add(
+    Observable(
+        "log_w",
+        (Family("logw", "end", "log evidence of the targets given the kernel of layer L, the network's weight"),),
+        refusals=_conditioned,
+        residual=True,
+    )
+)
 OBSERVABLES.add(
     Observable(
         "moments",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simulate.networks import activations
 from simulate.networks.dense import forward
+from simulate.networks.posterior import log_evidence
 from simulate.networks.responses import squared_sines
 from simulate.numerics.gram import gram
 from simulate.observables.columns import Observable
@@ -112,6 +113,15 @@ def kernel(snapshot: Snapshot) -> Tensor:
 def kernel_controls(snapshot: Any) -> Tensor:
     controls: Tensor = snapshot.controls()
     return controls
+
+
+@whole("logw")
+def log_weight(snapshot: Snapshot) -> Tensor:
+    """log w given the kernel of layer L, (M,) float64 (docs/theory.md (16.1))"""
+    condition = snapshot.settings.ensemble.condition
+    assert snapshot.y is not None
+    assert condition is not None
+    return log_evidence(snapshot.kernel(), snapshot.y[: snapshot.train], condition.noise)
 
 
 def moments(snapshot: Snapshot, indices: Sequence[Index]) -> Tensor:

@@ -17,6 +17,9 @@ def averages(name: str, outputs: int = 1, depth: int = 1) -> Callable[[Any], Ite
             yield "network.depth", network.depth, f"{name} needs a hidden layer"
         if weights != "gaussian":
             yield "initialization", weights, f"{name} is known for Gaussian weights"
+        if settings.ensemble.condition is not None:
+            right = f"null: {name} averages over last weights of the prior"
+            yield "ensemble.condition.noise", settings.ensemble.condition.noise, right
 
     return refusals
 

@@ -12,11 +12,11 @@ from simulate.networks import activations
 from simulate.observables.columns import recorded
 from simulate.observables.measure import check as check_columns
 from simulate.running.cost import responds
+from simulate.running.drawn import stream_of, training_of
 from simulate.running.jobs import Job
 from simulate.running.memory import fitting
 from simulate.running.plan import block_size
 from simulate.running.process import one_thread
-from simulate.running.samplers import stream_of, training_of
 from simulate.settings import Settings
 from simulate.settings.reader import SettingsError
 from simulate.settings.training import LOSSES
@@ -42,6 +42,8 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
     D, n_0 = samples.x.shape
     if settings.dynamics.name != "none":
         _check_training(settings, samples)
+    if settings.ensemble.condition is not None:
+        _check_condition(settings, samples)
     _check_activation(settings)
     check_columns(recorded(settings.observables.record))
     if n_0 < 2 and responds(settings):
@@ -108,7 +110,20 @@ def _check_training(settings: Settings, samples: inputs.Samples) -> None:
         raise SettingsError("dynamics.loss", dynamics.loss, LOSSES[dynamics.loss].right)
     if dynamics.batch > samples.train:
         raise SettingsError("dynamics.batch", dynamics.batch, f"there are {samples.train} train samples")
-    if y.shape[1] != settings.network.outputs:
+    _check_outputs(settings, samples)
+
+
+def _check_condition(settings: Settings, samples: inputs.Samples) -> None:
+    assert settings.ensemble.condition is not None
+    if samples.y is None:
+        right = f"inputs={settings.inputs.source} has no targets to condition the last layer on"
+        raise SettingsError("ensemble.condition.noise", settings.ensemble.condition.noise, right)
+    _check_outputs(settings, samples)
+
+
+def _check_outputs(settings: Settings, samples: inputs.Samples) -> None:
+    y = samples.y
+    if y is not None and y.shape[1] != settings.network.outputs:
         raise SettingsError("network.outputs", settings.network.outputs, f"the targets have {y.shape[1]} components")
 
 

@@ -17,6 +17,7 @@ from simulate.networks.gradient_series import along_gradient
 from simulate.networks.responses import directions, drawn_response
 from simulate.networks.signs import ntk_signs, signs
 from simulate.running.controls import Controls
+from simulate.running.drawn import stream_of, training_of
 from simulate.running.jobs import Job
 from simulate.running.models import Models
 from simulate.running.upward import Upward
@@ -47,12 +48,6 @@ def _declared(value: T | None, need: str) -> T:
     if value is None:
         raise RuntimeError(f"an observable that uses this declares it: needs=({need!r},)")
     return value
-
-
-def stream_of(job: Job, first: int, M: int, arrays: streams.Arrays | None = None) -> streams.Stream:
-    e = job.settings.ensemble
-    key = streams.key(e.seed, job.law_in_words())
-    return streams.Stream(key, first, M, getattr(torch, e.dtype), torch.device(e.device), arrays)
 
 
 def snapshots(job: Job, index: int, arrays: streams.Arrays | None) -> "Iterator[LawSnapshot] | Iterator[DenseSnapshot]":
@@ -136,11 +131,13 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     s, slope = activations.functions(settings.activation)
     # The z of layers that are not recorded need not be kept where the slope follows from s.
     z_of = layout.layers if activations.slope_of_s(settings.activation) else range(settings.network.depth)
-    last = any(family.prefix not in ("g", "c") for family in layout.families())  # these need no neuron of layer L
+    # These need no neuron of layer L.
+    last = any(family.prefix not in ("g", "c", "logw") for family in layout.families())
     controls = Controls(job, s) if _needed(job, "controls") else None
     pulls, responds = _needed(job, "ntk"), _needed(job, "response")  # a layer's numbers are held to pull back alone
     stream = stream if pulls and settings.initialization.weights == "gaussian" else replace(stream, arrays=None)
-    drawn, backward = law.sample(settings, common["x"], stream, s, last, z_of), None
+    y = common["y"][: common["train"]] if settings.ensemble.condition else None
+    drawn, backward = law.sample(settings, common["x"], stream, s, last, z_of, y), None
     if pulls:  # the backward pass starts when all layers are there
         backward = _Backward(job, stream, list(drawn), slope)
         drawn = iter(backward.layers)
@@ -158,17 +155,6 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
             )
         if controls:
             controls.below = entry
-
-
-def training_of(job: Job, stream: streams.Stream) -> Training:
-    """Networks as they are drawn, with what trains them."""
-    x, y, train = job.samples.x, job.samples.y, job.samples.train
-    where: dict[str, Any] = {"dtype": stream.dtype, "device": stream.device}
-    train_x = torch.tensor(x[:train], **where)
-    train_y = torch.tensor(y[:train], **where) if y is not None else train_x[:, :0]
-    parameters = dense.draw(job.settings, x.shape[1], stream)
-    functions = activations.functions(job.settings.activation)
-    return Training(parameters, train_x, train_y, *functions, job.settings.rates, stream)
 
 
 @dataclass(frozen=True)

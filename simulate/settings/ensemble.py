@@ -14,11 +14,20 @@ MOST_NETWORKS = 10**12  # numbers of networks have twelve digits in the names of
 
 
 @dataclass(frozen=True)
+class Condition:
+    """The last layer is drawn given the targets of the train samples, docs/theory.md (16.3). noise: the variance of a
+    target about its output."""
+
+    noise: float
+
+
+@dataclass(frozen=True)
 class Ensemble:
     """The networks with numbers first .. first + networks - 1 of a seed.
 
     sampler: dense or law. block: networks that are computed at a time; None leaves it to `simulate.running.plan`. tf32:
-    whether a CUDA device multiplies with 10 bits of mantissa, at a relative error of 5e-4 a product.
+    whether a CUDA device multiplies with 10 bits of mantissa, at a relative error of 5e-4 a product. condition: None
+    for networks of the prior.
     """
 
     networks: int
@@ -29,6 +38,7 @@ class Ensemble:
     device: str
     block: int | None
     tf32: bool = False
+    condition: Condition | None = None
 
 
 def read_ensemble(
@@ -57,9 +67,37 @@ def read_ensemble(
         device=r.choice("device", ("auto", "cpu", "cuda")),
         block=r.get("block", lambda v: None if v == "auto" else integer(v, 1, 2**20), "auto, or a number >= 1"),
         tf32=r.get("tf32", boolean, "true or false"),
+        condition=_read_condition(Reader(r.raw("condition"), r.key("condition"))),
     )
     r.close()
     if out.first + out.networks >= MOST_NETWORKS:
         right = f"first + networks = {out.first + out.networks:,} must be less than {MOST_NETWORKS:,}"
         raise SettingsError(r.key("networks"), out.networks, right)
+    if out.condition is not None:
+        _check_condition(r.key("condition.noise"), out.condition, network, observables, dynamics, initialization)
     return out
+
+
+def _read_condition(r: Reader) -> Condition | None:
+    noise = None if r.raw("noise") is None else r.real("noise", 0.0, strict=True)
+    r.close()
+    return None if noise is None else Condition(noise)
+
+
+def _check_condition(
+    key: str,
+    condition: Condition,
+    network: Network,
+    observables: Observables,
+    dynamics: Dynamics,
+    initialization: Initialization,
+) -> None:
+    """SettingsError where the last layer has no such law, or where the weights of networks would be lost."""
+    for wrong, right in (
+        (dynamics.name != "none", f"posterior networks are not trained: dynamics=none, not {dynamics.name}"),
+        (network.meta is not None, "quadratic models have no last layer of Gaussian weights"),
+        (initialization.weights != "gaussian", "the posterior of the last layer is known for Gaussian weights"),
+        ("log_w" not in observables.record, "networks count by their evidence: observables.record with log_w"),
+    ):
+        if wrong:
+            raise SettingsError(key, condition.noise, right)

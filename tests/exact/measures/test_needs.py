@@ -66,6 +66,9 @@ def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
 OFF, DEEP = ["initialization=gaussian", "initialization.C_W=1.5"], ["network.depth=3", "observables.layers=all"]
 
 
+CONDITIONED = ["observables.record=[ntk,log_w]", "ensemble.condition.noise=0.1"]
+
+
 def inferred(*changes: str, noise: float | None = 0.1) -> Rows:
     """A point of Bayesian inference with one train sample and two outputs."""
     own = ["network.depth=3", "observables.record=[kernel,kernel_controls]", "observables.layers=all"]
@@ -75,6 +78,8 @@ def inferred(*changes: str, noise: float | None = 0.1) -> Rows:
 
 def sufficient(name: str, *changes: str) -> Rows:
     """A point that has everything that a test needs, with these changes."""
+    if claims.tests()[name].conditioned:
+        return rows(*BASE, *CONDITIONED, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
     if name.startswith("posterior_"):
         return inferred(*changes)
     if name in TRAINABLE:
@@ -136,6 +141,7 @@ def test_columns(name: str) -> None:
     """Missing families are reported, and layer 1 alone does not suffice, since it is Gaussian at every width."""
     record = claims.tests()[name]
     other = "moments" if "m4" not in record.families else "kernel"
+    other += ", log_w" * record.conditioned
     data = sufficient(name, f"observables.record=[{other}]")
     needed = f"observables.record=[{other}]: {name} needs columns {' and '.join(record.families)}"
     assert any(reason.startswith(needed) for reason in reasons(name, data))
@@ -229,6 +235,18 @@ def test_noise_and_targets() -> None:
     untold = reasons("posterior_mean", replace(data, given=(x, None, train)))
     assert len(untold) == 1
     assert untold[0].endswith("targets of the train samples are needed")
+
+
+@pytest.mark.parametrize("name", OF_NETWORKS)
+def test_posterior_networks(name: str) -> None:
+    """Where the last layer is drawn given targets, nothing else is tested than what is made for it."""
+    if claims.tests()[name].conditioned:
+        prior = reasons(name, rows(*BASE, "observables=ntk", x=inputs_of(GRAM), y=[[1.0, -0.5]]))
+        assert prior == [f"ensemble.condition.noise=null: {name} is a test of networks whose last layer is drawn given "
+                         "targets"]  # fmt: skip
+    else:
+        of_prior = [f"ensemble.condition.noise=0.1: {name} is a test of networks of the prior"]
+        assert reasons(name, rows(*BASE, *CONDITIONED, x=inputs_of(GRAM), y=[[1.0, -0.5]])) == of_prior
 
 
 def test_layers_are_recorded() -> None:

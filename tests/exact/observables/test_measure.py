@@ -16,8 +16,8 @@ from simulate.observables.columns import OBSERVABLES, Observable
 from simulate.observables.family import Family, Index
 from simulate.observables.measure import MEASURES, Measure, components, gather, whole
 from simulate.observables.snapshot import Snapshot, Weighted
+from simulate.running.drawn import stream_of, training_of
 from simulate.running.prepare import prepare
-from simulate.running.samplers import stream_of, training_of
 from simulate.settings import SettingsError
 from simulate.store import StoreError, open_data_set
 from simulate.store.layout import Layout

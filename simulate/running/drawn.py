@@ -1,0 +1,31 @@
+"""Random numbers and networks with weights as a block of a job draws them."""
+
+from typing import Any
+
+import torch
+
+from simulate.networks import activations, dense, streams
+from simulate.networks.posterior import condition
+from simulate.running.jobs import Job
+from simulate.training.algorithms import Training
+
+
+def stream_of(job: Job, first: int, M: int, arrays: streams.Arrays | None = None) -> streams.Stream:
+    e = job.settings.ensemble
+    key = streams.key(e.seed, job.law_in_words())
+    return streams.Stream(key, first, M, getattr(torch, e.dtype), torch.device(e.device), arrays)
+
+
+def training_of(job: Job, stream: streams.Stream) -> Training:
+    """Networks as they are drawn, with what trains them; the last layer is drawn given the targets where
+    `ensemble.condition` says so, docs/theory.md (16.3)."""
+    x, y, train = job.samples.x, job.samples.y, job.samples.train
+    where: dict[str, Any] = {"dtype": stream.dtype, "device": stream.device}
+    train_x = torch.tensor(x[:train], **where)
+    train_y = torch.tensor(y[:train], **where) if y is not None else train_x[:, :0]
+    parameters = dense.draw(job.settings, x.shape[1], stream)
+    functions = activations.functions(job.settings.activation)
+    if job.settings.ensemble.condition is not None:
+        z, signals = dense.forward(parameters, train_x, functions[0])
+        condition(job.settings, parameters, z[-1], signals[-1], train_y, stream)
+    return Training(parameters, train_x, train_y, *functions, job.settings.rates, stream)
