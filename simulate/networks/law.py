@@ -32,6 +32,7 @@ class Drawn:
     z: Tensor  # (M, D, n_l); holds s if z is not needed
     s: Tensor  # (M, D, n_l), the activations; empty at layer L
     orthogonal: bool  # whether the layer's weights are
+    prior: Tensor | None = None  # xi as it was before layer L was drawn given targets
 
 
 def sample(
@@ -65,6 +66,7 @@ def sample(
         xi = stream.normal(streams.WEIGHTS, layer, len(x), sizes[layer - 1] if orthogonal else n)
         if orthogonal:
             xi = haar.frame(C, xi, n)
+        prior = xi
         if top and settings.ensemble.condition is not None:
             assert y is not None
             xi = condition_drawn(settings, g, C, xi, y, stream)
@@ -74,7 +76,7 @@ def sample(
         if skips and skips[layer - 1]:
             z.add_(under, alpha=skips[layer - 1])
         if top:
-            yield Drawn(g, C, xi, z, empty, orthogonal)
+            yield Drawn(g, C, xi, z, empty, orthogonal, prior)
             return
         below = s(z)
         yield Drawn(g, C, xi, z if layer in z_of else below, below, orthogonal)

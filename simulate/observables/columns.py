@@ -42,8 +42,15 @@ OBSERVABLES.add(
 
 def _conditioned(settings: Any) -> Iterable[Refusal]:
     if settings.ensemble.condition is None:
-        right = "log_w is the weight of networks with a conditioned last layer: ensemble.condition.noise=0.1"
+        right = "log_w and prior_ntk are those of networks with a conditioned last layer: ensemble.condition.noise=0.1"
         yield "observables.record", list(settings.observables.record), right
+
+
+def _conditioned_by_law(settings: Any) -> Iterable[Refusal]:
+    if settings.ensemble.sampler != "law":
+        right = "prior_ntk goes with ensemble.sampler=law alone"
+        yield "observables.record", list(settings.observables.record), right
+    yield from _conditioned(settings)
 
 
 OBSERVABLES.add(
@@ -87,8 +94,15 @@ OBSERVABLES.add(
         pulled=lambda D, outputs: outputs * D,
     )
 )
-
-
+OBSERVABLES.add(
+    Observable(
+        "prior_ntk",
+        (Family("H0", "output_layers", "the NTK before the last layer was drawn given targets", 2, "output", PAIR),),
+        needs=("ntk", "prior"),
+        refusals=_conditioned_by_law,
+        choosable=True,
+    )
+)
 OBSERVABLES.add(
     Observable(
         "ntk_sums",

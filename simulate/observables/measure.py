@@ -155,6 +155,12 @@ def ntk(snapshot: Snapshot) -> Tensor:
     return snapshot.ntk()
 
 
+@whole("H0")
+def prior_ntk(snapshot: Any) -> Tensor:
+    H: Tensor = snapshot.prior_ntk()
+    return H
+
+
 @whole("response")
 def response_alignment(snapshot: Snapshot) -> Tensor:
     """sin^2 of the angle between each z_a and its own response, (M, D) float64 (docs/theory.md (12.5))"""

@@ -19,6 +19,7 @@ NEEDS = {
     "weights": "`parameters`, `dntk()`, `fourth()`, `along_gradient()`, `sums()`, `signs()` and `ntk_signs()`",
     "training": "networks that are trained",
     "ntk": "`ntk()`",
+    "prior": "`prior_ntk()`, of networks without weights alone",
     "controls": "`controls()`, of networks without weights alone",
     "response": "`response()`",
     "jacobian": "`jacobian()`",
@@ -27,7 +28,7 @@ NEEDS = {
     "models": "`taylor()`",
     "linear": "`linear()`",
 }
-WITHOUT_WEIGHTS = {"ntk", "controls", "response"}
+WITHOUT_WEIGHTS = {"ntk", "prior", "controls", "response"}
 
 
 @dataclass(frozen=True)

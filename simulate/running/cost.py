@@ -61,6 +61,12 @@ def pulls_back(settings: Settings) -> bool:
     return any("ntk" in observable.needs for observable in recorded(settings.observables.record))
 
 
+def backward_passes(settings: Settings) -> int:
+    """How many of them the law sampler makes."""
+    observables = recorded(settings.observables.record)
+    return pulls_back(settings) + any("prior" in observable.needs for observable in observables)
+
+
 def controlled(settings: Settings) -> bool:
     """Whether the law sampler evaluates its normals at infinite width, too."""
     return any("controls" in observable.needs for observable in recorded(settings.observables.record))
@@ -113,8 +119,8 @@ def counts(job: Job) -> Counts:
             operations, normals = 4 * operations, 2 * normals
         if pulls_back(s):
             R = outputs * D * len(s.observables.output_layers)
-            operations += hidden * (4.0 * R * R + 6.0 * R * D)
-            normals += R * hidden
+            operations += backward_passes(s) * hidden * (4.0 * R * R + 6.0 * R * D)
+            normals += backward_passes(s) * R * hidden
         return Counts(operations, normals, touched_bytes(job), rows)
     observables = recorded(s.observables.record)
     pulled = len(s.observables.output_layers) * sum(observable.pulled(D, outputs) for observable in observables)

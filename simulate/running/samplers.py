@@ -88,6 +88,13 @@ class _Backward:
     def ntk(self) -> dict[int, Tensor]:
         return law.ntk(self.job.settings, self.layers, self.job.layout.output_layers, self.stream, self.slope)
 
+    @cached_property
+    def prior_ntk(self) -> dict[int, Tensor]:
+        """That of the same networks before their last layer was drawn given targets, docs/theory.md (16.3)."""
+        *hidden, last = self.layers
+        layers = [*hidden, replace(last, xi=_declared(last.prior, "prior"))]
+        return law.ntk(self.job.settings, layers, self.job.layout.output_layers, self.stream, self.slope)
+
 
 @dataclass(frozen=True)
 class LawSnapshot:
@@ -118,6 +125,9 @@ class LawSnapshot:
 
     def ntk(self) -> Tensor:
         return _declared(self.backward, "ntk").ntk[self.layer]
+
+    def prior_ntk(self) -> Tensor:
+        return _declared(self.backward, "ntk").prior_ntk[self.layer]
 
     def controls(self) -> Tensor:
         return _declared(self.of_layer, "controls")()

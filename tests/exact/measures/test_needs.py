@@ -66,7 +66,7 @@ def trained(*overrides: str, train: int = 1, count: int = 2) -> Rows:
 OFF, DEEP = ["initialization=gaussian", "initialization.C_W=1.5"], ["network.depth=3", "observables.layers=all"]
 
 
-CONDITIONED = ["observables.record=[ntk,log_w]", "ensemble.condition.noise=0.1"]
+CONDITIONED = ["observables.record=[ntk,prior_ntk,log_w]", "ensemble.condition.noise=0.1"]
 
 
 def inferred(*changes: str, noise: float | None = 0.1) -> Rows:

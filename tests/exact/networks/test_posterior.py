@@ -70,6 +70,9 @@ def test_ntk_of_both_samplers(run: Run) -> None:
     assert np.abs((one - other) / np.hypot(error, other_error)).max() < 4
     prior = run(*SMALL, "observables.record=[kernel,ntk]")
     np.testing.assert_array_equal(prior.read("g"), law.read("g"))
+    both = run(*SMALL, *CONDITIONED[1:], "observables.record=[ntk,prior_ntk,log_w]")
+    np.testing.assert_array_equal(both.read("H0")[:, 0, 0], prior.read("H")[:, 0, -1])
+    np.testing.assert_array_equal(both.read("H")[:, 0, 0], law.read("H")[:, 0, -1])
     wrong, error = mean(prior, log_w[0])
     assert np.abs((wrong - other) / np.hypot(error, other_error)).max() > 8
 
@@ -86,12 +89,13 @@ def test_inert_at_its_default() -> None:
     [
         (["ensemble.condition.noise=0"], "ensemble.condition.noise=0: a finite number > 0"),
         (["ensemble.condition.noise=0.1"], "ensemble.condition.noise=0.1: .*observables.record with log_w"),
-        (["observables.record=[ntk,log_w]"], "log_w is the weight of networks with a conditioned last layer"),
+        (["observables.record=[ntk,log_w]"], "log_w and prior_ntk are those of networks with a conditioned last layer"),
         (["ensemble.condition.nosie=0.1"], "nosie"),
         ([*CONDITIONED, "dynamics=gradient_descent"], "noise=0.1: posterior networks are not trained"),
         ([*CONDITIONED, "initialization=orthogonal"], "noise=0.1: .* known for Gaussian weights"),
         ([*CONDITIONED, "network=quadratic", "observables.record=[ntk,log_w]"], "noise=0.1: quadratic models"),
         ([*CONDITIONED, "observables.record=[ntk_sums,log_w]"], "noise=0.1: null: ntk_sums averages"),
+        (["observables.record=[prior_ntk,ntk,log_w]", CONDITIONED[1], "ensemble.sampler=dense"], "sampler=law alone"),
         ([*CONDITIONED, "inputs=sphere"], "noise=0.1: inputs=sphere has no targets"),
         ([*CONDITIONED, "network.outputs=3"], "network.outputs=3: the targets have 1 component"),
     ],

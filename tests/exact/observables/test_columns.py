@@ -79,6 +79,7 @@ COUNTS = {
     "d4": lambda D, n: n * D,
     "DH": lambda D, n: 4 * n * D,
     "loss": lambda D, n: 1,
+    "H0": lambda D, n: comb(n * D + 1, 2),
     "logw": lambda D, n: 1,
     "moved": lambda D, n: 1,
     "dz": lambda D, n: D,
@@ -203,7 +204,17 @@ def test_a_name_is_taken_once() -> None:
 
 def test_needs_of_the_observables() -> None:
     """The names of observables that the law sampler gives, that need training, and whose samples can be chosen."""
-    without_weights = ["kernel", "kernel_controls", "log_w", "moments", "outputs", "ntk", "response", "angles"]
+    without_weights = [
+        "kernel",
+        "kernel_controls",
+        "log_w",
+        "moments",
+        "outputs",
+        "ntk",
+        "prior_ntk",
+        "response",
+        "angles",
+    ]
     assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == without_weights
     trained = ["loss", "moved", "change", "taylor", "linear"]
     assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == trained
