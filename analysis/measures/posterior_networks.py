@@ -18,7 +18,9 @@ from analysis.weights import Weights
 
 
 def few_samples(point: Point) -> Iterator[str]:
-    """Needs of coefficients of the NTK."""
+    """Needs of coefficients of the NTK, and of its whole before and after."""
+    if "ntk" in point.data.layout.tuples:
+        yield "observables.tuples: all components of ntk are needed"
     if point.D > FOUR_POINT_SAMPLES:
         yield f"inputs: {point.D} samples; coefficients are known for up to {FOUR_POINT_SAMPLES}"
     yield from no_parallel_kinks(point)

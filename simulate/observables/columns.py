@@ -100,7 +100,6 @@ OBSERVABLES.add(
         (Family("H0", "output_layers", "the NTK before the last layer was drawn given targets", 2, "output", PAIR),),
         needs=("ntk", "prior"),
         refusals=_conditioned_by_law,
-        choosable=True,
     )
 )
 OBSERVABLES.add(
