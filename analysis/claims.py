@@ -29,6 +29,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     posterior_networks,
     preactivations,
     quadratic,
+    random_features,
     representations,
     trained,
     trained_cumulants,

@@ -91,6 +91,13 @@ def mixture(kernels: Kernels, targets: Array, noise: float) -> Mixture:
     return found
 
 
+def block_edges(M: int) -> NDArray[np.intp]:
+    """The first network of each jackknife block, and M. ValueError for fewer networks than an error needs."""
+    if M < FEWEST:
+        raise ValueError(f"{M} networks: at least {FEWEST} are needed for an error bar")
+    return np.linspace(0, M, min(BLOCKS, M) + 1).astype(np.intp)
+
+
 @dataclass(frozen=True)
 class Weights:
     """Normalised weights w (M,) of networks, whose sum is one, and the log evidence that they come from (M,)."""
@@ -120,11 +127,8 @@ class Weights:
             )
 
     def edges(self) -> NDArray[np.intp]:
-        """The first network of each jackknife block, and M. ValueError for fewer networks than an error needs."""
-        M = len(self.w)
-        if M < FEWEST:
-            raise ValueError(f"{M} networks: at least {FEWEST} are needed for an error bar")
-        return np.linspace(0, M, min(BLOCKS, M) + 1).astype(np.intp)
+        """`block_edges` of these networks."""
+        return block_edges(len(self.w))
 
     def sums(self, values: Array) -> Array:
         """The sums of w values over the networks of each block, (B, k) of values (M, k)."""

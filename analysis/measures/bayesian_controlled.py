@@ -18,7 +18,7 @@ from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.theory.bayes import Given
 from analysis.theory.conditional import next_mean
 from analysis.theory.vertex import ExactVertex, exact_vertex
-from analysis.weights import Kernels, Weights, jackknife, mixture, processes
+from analysis.weights import Kernels, Weights, block_edges, jackknife, mixture, processes
 
 AT_A_TIME = 2**14  # networks whose controls and products are held together
 RANK = 1e-10  # relative size below which a combination of controls is none
@@ -163,23 +163,15 @@ def _of_networks(point: Point) -> Callable[[int, int], Array]:
     return give
 
 
-def controlled(point: Point) -> Controlled:
-    """The controlled estimates of a point, computed once. ValueError where too few networks carry the weight."""
-    return point.once("posterior controlled", _controlled)
-
-
-def _controlled(point: Point) -> Controlled:
-    y, noise = targets_of(point), noise_of(point)
-    g = point.read("g", point.depth)
-    weights = Weights.of(mixture(Kernels(g, point.columns("g")), y, noise).log_w)
-    weights.check()
-    edges, M = weights.edges().tolist(), len(g)
-    layers = range(2, point.depth + 1)
-    controls, (c, m), give = Controls.of(point), rows_of(point), _of_networks(point)
+def without_noise(point: Point, give: Callable[[int, int], Array]) -> Array:
+    """Sums (B, k) over the networks of each jackknife block of what `give` returns for a range of networks, (M, k),
+    less its regression on the controls, docs/theory.md (16.6)."""
+    M = len(point.read("g", point.depth))
+    controls, (c, m) = Controls.of(point), rows_of(point)
     sums_x, sums_f = [], []
     squares: Array | float = 0.0
     products: Array | float = 0.0
-    for low, high in itertools.pairwise(edges):
+    for low, high in itertools.pairwise(block_edges(M).tolist()):
         x_of_block: Array | float = 0.0
         f_of_block: Array | float = 0.0
         for first in range(low, high, AT_A_TIME):
@@ -194,20 +186,33 @@ def _controlled(point: Point) -> Controlled:
     mean_x = of_x.sum(axis=0)
     centred = products - np.multiply.outer(mean_x, of_f.sum(axis=0) / M)
     beta = np.linalg.lstsq(squares - np.multiply.outer(mean_x, mean_x / M), centred, rcond=RANK)[0]
-    sums = of_f - of_x @ beta  # the means of the controls are zero, and those of f stay what they are
+    return np.asarray(of_f - of_x @ beta)  # the means of the controls are zero, and those of f stay what they are
+
+
+def controlled(point: Point) -> Controlled:
+    """The controlled estimates of a point, computed once. ValueError where too few networks carry the weight."""
+    return point.once("posterior controlled", _controlled)
+
+
+def _controlled(point: Point) -> Controlled:
+    y, noise = targets_of(point), noise_of(point)
+    g = point.read("g", point.depth)
+    Weights.of(mixture(Kernels(g, point.columns("g")), y, noise).log_w).check()
+    M, layers, sums = len(g), range(2, point.depth + 1), without_noise(point, _of_networks(point))
     P, p = y.shape[1] * point.D, g.shape[1]
     parts = np.cumsum([1, 1, P, P**2, *(p for _ in layers)])[:-1]
 
     def of(place: int) -> Callable[[Array], Array]:
         return lambda s: np.split(s, parts, axis=1)[place] / s[:, 1:2]
 
-    def covariance(s: Array) -> Array:
-        d = of(2)(s)
-        return of(3)(s) - (d[:, :, None] * d[:, None, :]).reshape(len(s), -1)
-
     return Controlled(
         evidence=jackknife(sums, lambda s: np.log(s[:, 1:2] / s[:, :1]), M),
         mean=jackknife(sums, of(2), M),
-        covariance=jackknife(sums, covariance, M),
+        covariance=jackknife(sums, lambda s: second_less_first(of(3)(s), of(2)(s)), M),
         kernels={layer: jackknife(sums, of(4 + k), M) for k, layer in enumerate(layers)},
     )
+
+
+def second_less_first(second: Array, d: Array) -> Array:
+    """Covariances (rows, P^2) from means of products (rows, P^2) and means (rows, P), docs/theory.md (16.2)."""
+    return second - (d[:, :, None] * d[:, None, :]).reshape(len(d), -1)
