@@ -7,18 +7,21 @@ zero has mean zero in every network, and is left out where nothing else fluctuat
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from analysis import estimators
+from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
 from analysis.measures.bayesian_controlled import (
     Controls,
     controlled,
     inferable,
+    noise_of,
     one_output,
     predicted,
     rows_of,
+    targets_of,
     with_targets,
 )
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
@@ -47,6 +50,36 @@ def evidence(point: Point, layers: Layers) -> Iterator[Measured]:
     estimate = controlled(point).evidence.scaled(point.widths[-1])
     scale = np.array([np.abs(want.evidence_terms1).sum()])
     yield Measured("log evidence", point.depth, 0, ["y"], estimate, theory=np.array([want.log_evidence1]), scale=scale)
+
+
+def not_deep_linear(point: Point) -> Iterator[str]:
+    """Where the evidence has no exact law."""
+    C_b, outputs = point.settings["initialization"]["C_b"], targets_of(point).shape[1]
+    if theory.activation(point.activation).name != "linear" or C_b or outputs != 1:
+        given = f"activation={point.activation}, initialization.C_b={C_b}, {outputs} components of targets"
+        yield f"{given}: the law is known for linear networks without biases and with one output"
+
+
+@measure(
+    "posterior_evidence_exact",
+    tensor="log evidence, exact",
+    symbol=r"$n\,(\log p(y)-\mathrm{exact})$",
+    model="constant",
+    families=("g", "c"),
+    partner="posterior_controls",
+    needs=inferable,
+    undefined=not_deep_linear,
+    any_widths=True,
+)
+def evidence_exact(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n times log p(y) of deep linear networks less that of their exact law, docs/theory.md (16.18), which is zero at
+    every width, relative to the sum of the sizes of the terms of order 1/n."""
+    K, want, y = point.flow(False).K[-1], predicted(point), targets_of(point)
+    exact = theory.deep_linear(K, y, noise_of(point), point.widths).log_evidence - want.log_evidence
+    found = controlled(point).evidence
+    apart = replace(found, value=found.value - exact, replicates=found.replicates - exact).scaled(point.widths[-1])
+    scale = np.array([np.abs(want.evidence_terms1).sum()])
+    yield Measured("log evidence, exact", point.depth, 0, ["y"], apart, theory=np.zeros(1), scale=scale)
 
 
 @measure(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import pytest
 from scipy.linalg import hadamard
 from scipy.stats import multivariate_normal
 
@@ -21,12 +22,14 @@ SIGNS = hadamard(NETWORKS).astype(float)[:, 1:]  # columns are orthogonal and ha
 
 
 @lru_cache
-def data(size: float = 0.04, shift: float = 0.0) -> Rows:
+def data(
+    size: float = 0.04, shift: float = 0.0, activation: str = "tanh", C_b: float = 0.1, outputs: int = N_L
+) -> Rows:
     """Networks whose g(3) is K plus signs of this size, and whose controls are signs, shifted by so many units."""
-    settings = ["activation=tanh", "network.depth=3", "network.width=8", "initialization=gaussian",
-                "initialization.C_b=0.1", "observables.record=[kernel,kernel_controls]"]  # fmt: skip
-    found = rows(*settings, x=X, y=Y)
-    flow = theory.flow("tanh", 3, 0.1, 1.0, X)
+    settings = [f"activation={activation}", "network.depth=3", "network.width=8", "initialization=gaussian",
+                f"initialization.C_b={C_b}", "observables.record=[kernel,kernel_controls]"]  # fmt: skip
+    found = rows(*settings, x=X, y=np.array(Y)[:, :outputs])
+    flow = theory.flow(activation, 3, C_b, 1.0, X)
     assert flow.V is not None
     pairs = found.layout.indices(found.family("g"))
     V = flow.V
@@ -88,6 +91,21 @@ def places(*chosen: tuple[int, int]) -> np.ndarray:
 
 def test_posterior_evidence() -> None:
     check("evidence", "evidence", None, np.array(wide().log_evidence), np.array(wide().log_evidence1))
+
+
+def test_posterior_evidence_exact() -> None:
+    """The plain evidence less that of the exact law, docs/theory.md (16.18), which is there for linear networks
+    alone."""
+    point = data(0.04, 0.0, "linear", 0.0, 1)
+    K = theory.flow("linear", 3, 0.0, 1.0, X, tensors=("K",)).K[-1]
+    kernel = point.values["g"][:, 0, 2][:, [0, 1, 1, 3]].reshape(-1, 2, 2)  # columns 00, 01, 02, 11, 12, 22
+    y = np.array(Y)[:, 0]
+    w = [multivariate_normal(np.zeros(2), g + NOISE * np.eye(2)).pdf(y) for g in kernel]
+    exact = theory.deep_linear(K, y, NOISE, [8, 8]).log_evidence
+    found = of_measure("evidence_exact", point)
+    assert found.estimate.value[0] == pytest.approx(8 * (np.log(np.mean(w)) - exact), rel=0.05)
+    assert abs(found.estimate.value[0]) > 0.1, "signs are not chi-squared numbers"
+    assert list(MEASURES["posterior_evidence_exact"](data().point, None)) == []
 
 
 def test_posterior_mean() -> None:
