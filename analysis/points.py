@@ -99,13 +99,6 @@ class Point:
         return self.settings["network"]["meta"] is not None
 
     @property
-    def conditioned(self) -> float | None:
-        """The noise of the targets that the last layer is drawn given, docs/theory.md (16.3); None for networks of the
-        prior."""
-        condition = self.settings["ensemble"]["condition"]
-        return None if condition is None else float(condition["noise"])
-
-    @property
     def trained(self) -> bool:
         return bool(self.settings["dynamics"]["name"] != "none")
 

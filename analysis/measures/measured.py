@@ -114,8 +114,9 @@ class Measure:
             right = "quadratic models" if self.quadratic else "layers of neurons"
             yield f"network={'quadratic' if point.quadratic else 'mlp'}: {self.name} is a test of {right}"
             return
-        if (point.conditioned is not None) != self.conditioned:
-            given = "null" if point.conditioned is None else point.conditioned
+        noise = noise_of_condition(point)
+        if (noise is not None) != self.conditioned:
+            given = "null" if noise is None else noise
             right = "whose last layer is drawn given targets" if self.conditioned else "of the prior"
             yield f"ensemble.condition.noise={given}: {self.name} is a test of networks {right}"
             return
@@ -166,6 +167,13 @@ class Measure:
         if self.steps == "end":
             return [point.depth] if all(point.records(family, point.depth) for family in self.families) else []
         return [layer for layer in chosen_layers(point, self.families, layers) if layer >= self.lowest]
+
+
+def noise_of_condition(point: Point) -> float | None:
+    """The noise of the targets that the last layer is drawn given, docs/theory.md (16.3); None for networks of the
+    prior."""
+    condition = point.settings["ensemble"]["condition"]
+    return None if condition is None else float(condition["noise"])
 
 
 MEASURES: Registry[Measure] = Registry("measure", rows=False)

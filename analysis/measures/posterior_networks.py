@@ -11,7 +11,7 @@ import numpy as np
 from analysis import estimators, theory
 from analysis.estimators import Array
 from analysis.measures.bayesian_controlled import targets_of
-from analysis.measures.measured import Layers, Measured, label_of, measure
+from analysis.measures.measured import Layers, Measured, label_of, measure, noise_of_condition
 from analysis.measures.needs import no_parallel_kinks
 from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.weights import Weights
@@ -29,7 +29,7 @@ def few_samples(point: Point) -> Iterator[str]:
 def predicted(point: Point) -> Array:
     """What the NTK's mean gains by the posterior, (n_L, D, n_L, D): docs/theory.md (16.13) less Theta1."""
     activation, depth, C_b, C_W, inputs, lambda_b, lambda_W, ratios = point.network(point.samples[0])
-    y, noise = targets_of(point), point.conditioned
+    y, noise = targets_of(point), noise_of_condition(point)
     assert noise is not None
     found = theory.posterior(activation, depth, C_b, C_W, np.array(inputs), y, noise, lambda_b, lambda_W, ratios)
     assert found.ntk1 is not None

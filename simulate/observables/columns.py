@@ -6,7 +6,14 @@ decorated with `simulate.observables.measure.whole` or `.components`. Settings, 
 
 from simulate.observables.family import Family
 from simulate.observables.record import NEEDS, Observable
-from simulate.observables.refusals import averages, no_model, two_neurons, without_weights
+from simulate.observables.refusals import (
+    averages,
+    conditioned,
+    conditioned_by_law,
+    no_model,
+    two_neurons,
+    without_weights,
+)
 from simulate.registry import Registry
 
 __all__ = ["NEEDS", "OBSERVABLES", "Observable", "recorded"]
@@ -26,8 +33,6 @@ OBSERVABLES.add(
         residual=True,
     )
 )
-
-
 OBSERVABLES.add(
     Observable(
         "kernel_controls",
@@ -38,26 +43,11 @@ OBSERVABLES.add(
         refusals=without_weights,
     )
 )  # fmt: skip
-
-
-def _conditioned(settings: Any) -> Iterable[Refusal]:
-    if settings.ensemble.condition is None:
-        right = "log_w and prior_ntk are those of networks with a conditioned last layer: ensemble.condition.noise=0.1"
-        yield "observables.record", list(settings.observables.record), right
-
-
-def _conditioned_by_law(settings: Any) -> Iterable[Refusal]:
-    if settings.ensemble.sampler != "law":
-        right = "prior_ntk goes with ensemble.sampler=law alone"
-        yield "observables.record", list(settings.observables.record), right
-    yield from _conditioned(settings)
-
-
 OBSERVABLES.add(
     Observable(
         "log_w",
         (Family("logw", "end", "log evidence of the targets given the kernel of layer L, the network's weight"),),
-        refusals=_conditioned,
+        refusals=conditioned,
         residual=True,
     )
 )
@@ -99,7 +89,7 @@ OBSERVABLES.add(
         "prior_ntk",
         (Family("H0", "output_layers", "the NTK before the last layer was drawn given targets", 2, "output", PAIR),),
         needs=("ntk", "prior"),
-        refusals=_conditioned_by_law,
+        refusals=conditioned_by_law,
     )
 )
 OBSERVABLES.add(
@@ -119,8 +109,6 @@ OBSERVABLES.add(
         matrices=3,
     )
 )
-
-
 OBSERVABLES.add(
     Observable(
         "ntk_loops",
@@ -135,8 +123,6 @@ OBSERVABLES.add(
         squares=1,
     )
 )
-
-
 OBSERVABLES.add(
     Observable(
         "response",
@@ -201,8 +187,6 @@ OBSERVABLES.add(
         tangents=3,
     )
 )  # fmt: skip
-
-
 OBSERVABLES.add(
     Observable(
         "ntk_signs",
@@ -270,8 +254,6 @@ OBSERVABLES.add(
         copies=1,
     )
 )
-
-
 OBSERVABLES.add(
     Observable(
         "change",

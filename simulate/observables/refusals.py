@@ -56,6 +56,21 @@ def without_weights(settings: Any) -> Iterable[Refusal]:
         yield "initialization", settings.initialization.weights, "kernel_controls is known for Gaussian weights"
 
 
+def conditioned(settings: Any) -> Iterable[Refusal]:
+    """Refusals of what belongs to networks whose last layer is drawn given targets, docs/theory.md (16.3)."""
+    if settings.ensemble.condition is None:
+        right = "log_w and prior_ntk are those of networks with a conditioned last layer: ensemble.condition.noise=0.1"
+        yield "observables.record", list(settings.observables.record), right
+
+
+def conditioned_by_law(settings: Any) -> Iterable[Refusal]:
+    """Refusals of what such networks have without weights alone."""
+    if settings.ensemble.sampler != "law":
+        right = "prior_ntk goes with ensemble.sampler=law alone"
+        yield "observables.record", list(settings.observables.record), right
+    yield from conditioned(settings)
+
+
 def two_neurons(name: str) -> Callable[[Any], Iterable[Refusal]]:
     """Refusals of what is an angle over a layer's neurons."""
 
