@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from simulate.store.parts import committed
 from simulate.store.sets import DataSet, open_data_set
+from tests import forks
 
 KILLS = 200
 SEED = 20261124
@@ -40,22 +40,23 @@ def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> N
     script, rng = tmp_path / "run.py", random.Random(SEED)
     script.write_text(SCRIPT)
     undisturbed = run(*MANY).table()
+    began = time.monotonic()
+    forks.run(script, *MANY, "workers=1", f"output={tmp_path}/whole", check=True)
+    took = time.monotonic() - began  # a kill comes at any time of a run, however fast the machine is
     kills = sets = caught = 0
     while kills < KILLS:
         out, workers, stamps = tmp_path / f"set-{sets}", 1 + sets % 2, {}
         sets += 1
         while True:
-            command = [sys.executable, str(script), *MANY, f"workers={workers}", f"output={out}"]
-            with (tmp_path / "log").open("w") as log:
-                process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-            deadline = time.monotonic() + rng.uniform(0, 6)
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.001)
-            if process.poll() is not None:
-                assert process.returncode == 0, (tmp_path / "log").read_text()
+            process = forks.start(script, *MANY, f"workers={workers}", f"output={out}", start_new_session=True)
+            try:
+                process.wait(rng.uniform(0, took))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                assert process.returncode == 0, process.communicate()[1]
                 break
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
             kills += 1
             now = {name: name.stat().st_mtime_ns for name in out.glob("networks/part-*.parquet")}
             assert stamps.items() <= now.items(), "a committed part was written again"
@@ -67,5 +68,5 @@ def test_kills_at_random_times(tmp_path: Path, run: Callable[..., DataSet]) -> N
         assert len(committed(out)) == 1200
         assert not list(out.glob("*.damaged-*"))
         assert open_data_set(out).table().equals(undisturbed)
-    print(f"{kills} kills, {caught} of them after a part was committed, {sets} data sets, losses 0")
+    print(f"{took:.1f} s a run, {kills} kills, {caught} of them after a part was committed, {sets} data sets, losses 0")
     assert caught > KILLS / 10, "kills come too early to test anything"
