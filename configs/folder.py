@@ -8,7 +8,7 @@ A folder is named by --config-dir=DIR, or by hydra.searchpath=[DIR,...].
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -31,9 +31,10 @@ class ConfigError(ValueError):
         super().__init__(printable(text))
 
 
-def groups() -> list[str]:
+@cache
+def groups() -> tuple[str, ...]:
     """The choices of the package."""
-    return sorted(entry.name for entry in files("configs").iterdir() if entry.is_dir() and _names(entry))
+    return tuple(sorted(entry.name for entry in files("configs").iterdir() if entry.is_dir() and _names(entry)))
 
 
 def options(group: str, *folders: Path) -> list[str]:
