@@ -81,12 +81,12 @@ def _exchanged_fourth(self: Layer, order: int, V: Array) -> Array:
     return _fourth(self, order, V) + excess * self.M(order + 2, order + 2)
 
 
-_F, _layerwise, _fourth = RECURSIONS["F"], recursion._layerwise, Layer.fourth
+_F, _layerwise, _fourth = RECURSIONS["F"], recursion.layerwise, Layer.fourth
 THEORIES: dict[str, tuple[Exchange, ...]] = {
     "X_aa and X_bb exchanged in L_ab": ((layer.Layer, "L", _exchanged_L),),
     "<s_b s''_d> transposed in F": ((RECURSIONS, "F", replace(_F, step=_transposed_F)),),
     "1/rho for rho": ((recursion, "Layer", _inverse_ratio),),
-    "rates of layer l for those of l + 1": ((recursion, "_layerwise", _late_rates),),
+    "rates of layer l for those of l + 1": ((recursion, "layerwise", _late_rates),),
     "C_b dropped above layer 1": ((recursion, "Layer", _without_biases),),
     "4 V_aabb + 2 V_abab in the quartic contraction": ((layer.Layer, "fourth", _exchanged_fourth),),
 }
