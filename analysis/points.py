@@ -37,12 +37,10 @@ def flow_of(
     ratios: tuple[float, ...],
     tensors: tuple[str, ...],
     points: int | None = None,
-    skip: float | tuple[float, ...] = 0.0,
-    weights: str = "gaussian",
-    branch: float | tuple[float, ...] = 1.0,
+    **beyond: Any,
 ) -> Flow:
     network = (activation, depth, C_b, C_W, np.array(inputs), lambda_b, lambda_W, ratios)
-    return theory.flow(*network, tensors, points, skip=skip, weights=weights, branch=branch)
+    return theory.flow(*network, tensors, points, **beyond)
 
 
 @dataclass(frozen=True)
@@ -188,6 +186,7 @@ class Point:
             tensors = ("K", "Theta", "G1", "V") if order_n else ("K", "Theta")
         inputs = self.samples[0] if sample is None else self.samples[0][sample : sample + 1]
         beyond = {"skip": self.skips or 0.0, "weights": self.weights, "branch": self.branches}
+        beyond["first_weights"] = self.settings["initialization"]["first"]
         return flow_of(*self._network(inputs), tensors, **beyond)
 
     @property
@@ -205,7 +204,7 @@ class Point:
 
     @property
     def weights(self) -> str:
-        """The law of the weights: gaussian or orthogonal."""
+        """The law of the weights: gaussian, orthogonal or uniform."""
         return str(self.settings["initialization"]["weights"])
 
     @property
@@ -229,6 +228,7 @@ class Point:
 
     def _network(self, inputs: Array) -> tuple[Any, ...]:
         start, dynamics = self.settings["initialization"], self.settings["dynamics"]
+        below = [inputs.shape[1]] if start["first"] == "orthogonal" else self.widths[:1]
         return (
             self.activation,
             self.depth,
@@ -237,7 +237,7 @@ class Point:
             tuple(map(tuple, inputs.tolist())),
             tuple(dynamics["lambda_b"]),
             tuple(dynamics["lambda_W"]),
-            tuple((np.array(self.widths) / np.array([*self.widths[:1], *self.widths[:-1]])).tolist()),
+            tuple((np.array(self.widths) / np.array([*below, *self.widths[:-1]][: len(self.widths)])).tolist()),
         )
 
 

@@ -123,7 +123,7 @@ class Measure:
         if len(set(point.widths)) > 1 and not self.any_widths:
             yield f"network.width={point.widths}: {self.name} is known for one width in all layers"
         yield from self._skips(point, layers)
-        if point.weights != "gaussian" and not self.orthogonal:
+        if point.weights != "gaussian" and not (self.orthogonal and point.weights == "orthogonal"):
             yield f"initialization={point.weights}: {self.name} is known for Gaussian weights"
         if outputs < self.outputs:
             yield f"network.outputs={outputs}: {self.name} needs {self.outputs} outputs"

@@ -17,13 +17,15 @@ PAIRS = (("aaaa", "a"), ("aaab", "ab"), ("aabb", "ab"), ("abab", "ab"))  # eleme
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """The givens of layer 1, docs/theory.md section 0: distinct inputs (D, n_0), C_b, C_W and the rates."""
+    """The givens of layer 1, docs/theory.md section 0: distinct inputs (D, n_0), C_b, C_W and the rates.
+    orthogonal: whether weights are, docs/theory.md (14.1)."""
 
     inputs: Array
     C_b: float
     C_W: float
     lambda_b: float
     lambda_W: float
+    orthogonal: bool = False
 
 
 @dataclass(frozen=True)

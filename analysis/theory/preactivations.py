@@ -25,7 +25,15 @@ def _K(here: Layer, old: Tensors, new: Tensors) -> Array:
     return K + here.skip**2 * old["K"] if here.skip else K
 
 
-@recursion("V", indices=4, orthogonal=True, units=(2, 0))
+def _first_V(layer: FirstLayer) -> Array:
+    """V of layer 1 vanishes for Gaussian weights, and multiplies 1/n_0 for orthogonal ones, docs/theory.md (14.1)."""
+    q = layer.C_W * (layer.inputs @ layer.inputs.T) / layer.inputs.shape[1]
+    pairs = np.multiply.outer(q, q)
+    mismatched: Array = np.einsum("acbd->abcd", pairs) + np.einsum("adbc->abcd", pairs)
+    return -mismatched if layer.orthogonal else 0 * mismatched
+
+
+@recursion("V", indices=4, orthogonal=True, units=(2, 0), first=_first_V)
 def _V(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The four-point vertex V_(ab)(cd) of docs/theory.md (1.3) follows from docs/theory.md (1.5); for one input this is
     docs/theory.md (1.10). Orthogonal weights have the source of docs/theory.md (14.1)."""

@@ -130,6 +130,7 @@ def flow(
     skip: ArrayLike = 0.0,
     weights: str = "gaussian",
     branch: ArrayLike = 1.0,
+    first_weights: str = "gaussian",
 ) -> Flow:
     """Iterate the recursions of docs/theory.md sections 1 to 3 from layer 1 to layer `depth`, and those of section 11
     for residual networks and of section 14 for orthogonal weights.
@@ -139,7 +140,7 @@ def flow(
 
     activation: a registered name, with parameters where it has them ("leaky_relu(slope=0.1)").
     inputs: (D, n_0). lambda_b, lambda_W: a number, or one a layer. width_ratios: n_l / n_{l-1} for
-    l = 1..L-1 (the first never matters); None means one width.
+    l = 1..L-1 (the first matters for first_weights alone); None means one width.
     tensors: which to compute, by the names under which they were registered, which are Flow's fields and what plugins
     add; what they need comes along. With four sample indices the cost grows as D^4 per layer: D^4/24 four-dimensional
     integrals of about 10^7 points for each of up to ten products of derivatives.
@@ -157,7 +158,8 @@ def flow(
     (11.2).
 
     weights: "gaussian", or "orthogonal" for Haar weights in all layers but the first, docs/theory.md (14.1), which do
-    not widen; without skips. K, Theta, V, G1, Theta1, A, B, D and F are known.
+    not widen; without skips. K, Theta, V, G1, Theta1, A, B, D and F are known. first_weights="orthogonal": of the first
+    layer as well, where the first of width_ratios is n_1 / n_0 and V of layer 1 multiplies 1/n_0.
 
     Accuracy: 1e-9 relative for smooth activations, and for one or two distinct inputs of kinked ones;
     three and four distinct inputs of kinked ones reach 1e-8 where no two are closer than 0.99 in
@@ -197,6 +199,8 @@ def flow(
     if skips.any() and (refused := sorted(asked - of_residual - {"K", "Theta"})):
         raise ValueError(f"tensors: {', '.join(refused)} not known for skip={skip!r}, but for plain networks")
     orthogonal = _orthogonal(weights, asked, bool(skips.any()))
+    if first_weights != "gaussian" and not (orthogonal and first_weights == "orthogonal"):
+        raise ValueError(f"first_weights={first_weights!r}: gaussian, or orthogonal where weights='orthogonal'")
     names = in_order(closure(asked if not of_residual else {"K", "Theta"}))
     lambdas_b, lambdas_W = layerwise("lambda_b", lambda_b, depth), layerwise("lambda_W", lambda_W, depth)
     ratios = np.ones(depth - 1) if width_ratios is None else np.asarray(width_ratios, dtype=np.float64)
@@ -213,7 +217,7 @@ def flow(
         raise ValueError(f"tensors: {', '.join(sorted(of_residual))} {known}")
     if s.kinked and C_b == 0 and not x.any(axis=1).all():
         raise ValueError(f"inputs: one is zero everywhere, where {s.name} has no slope at C_b=0")
-    first = FirstLayer(x, C_b, C_W, float(lambdas_b[0]), float(lambdas_W[0]))
+    first = FirstLayer(x, C_b, C_W, float(lambdas_b[0]), float(lambdas_W[0]), first_weights == "orthogonal")
     current, rates_W = {name: _first(name, first) for name in names}, lambdas_W * np.append(1.0, shares)
     layers: list[Tensors] = []
     for layer in range(depth):

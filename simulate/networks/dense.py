@@ -43,19 +43,33 @@ class Parameters:
 
 def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
     """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale the standard
-    normals of a network, which are the same for all values of them. Orthogonal weights of the layers from 2 on have the
-    same variance, and are made of the same normals."""
+    normals of a network, which are the same for all values of them. Orthogonal and uniform weights have the same
+    variance, and are made of the same normals."""
     C_b, W, b = settings.initialization.C_b, [], []
     for layer, (n, m) in enumerate(itertools.pairwise(settings.network.sizes(n_0)), start=1):
         C_W = settings.C_W(layer)
-        if settings.initialization.orthogonal(layer):
-            W.append(frames(stream.normal(streams.WEIGHTS, layer, n, m), math.sqrt(C_W)).mT)
-        else:
-            W.append(stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n)).mT)
+        W.append(LAWS[settings.initialization.of_layer(layer)](stream, layer, n, m, C_W).mT)
         b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
     meta = settings.network.meta
     bent = None if meta is None else meta_features(meta, n_0, stream.dtype, stream.device)
     return Parameters(W, b, bent, settings.network.skips)
+
+
+def _gaussian(stream: Stream, layer: int, n: int, m: int, C_W: float) -> Tensor:
+    return stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(C_W / n))
+
+
+def _orthogonal(stream: Stream, layer: int, n: int, m: int, C_W: float) -> Tensor:
+    return frames(stream.normal(streams.WEIGHTS, layer, n, m), math.sqrt(C_W))
+
+
+def _uniform(stream: Stream, layer: int, n: int, m: int, C_W: float) -> Tensor:
+    """The weights of docs/theory.md (14.5): twice the probability of a smaller normal, less one, is uniform."""
+    return stream.normal(streams.WEIGHTS, layer, n, m, scale=math.sqrt(0.5)).erf_().mul_(math.sqrt(3 * C_W / n))
+
+
+# The weights of a layer by their law, (M, n, m) from n neurons to m, with the variance C_W / n.
+LAWS = {"gaussian": _gaussian, "orthogonal": _orthogonal, "uniform": _uniform}
 
 
 def frames(normals: Tensor, scale: float) -> Tensor:

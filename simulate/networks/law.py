@@ -54,7 +54,7 @@ def sample(
     start, skips, below, z = settings.initialization, settings.network.skips, x[None].expand(stream.M, -1, -1), x[:0]
     sizes, empty = settings.network.sizes(x.shape[1]), x[:0]
     for layer, n in enumerate(sizes[1:], start=1):
-        orthogonal = start.orthogonal(layer)
+        orthogonal = start.of_layer(layer) == "orthogonal"
         g = kernel(below, 0.0 if orthogonal else start.C_b, settings.C_W(layer))
         C = factor(g)
         if orthogonal:

@@ -50,6 +50,7 @@ class Job:
         added = f" skip={s.network.skip!r}" if s.network.skip else ""
         added += f" branch={s.network.branch!r}" if s.network.branch != 1 else ""
         added += f" {s.initialization.weights}" if s.initialization.weights != "gaussian" else ""
+        added += f" first={s.initialization.first}" if s.initialization.first != "gaussian" else ""
         return f"{e.sampler} {s.activation.spec} {'-'.join(map(str, sizes))} {e.dtype}{bent}{added}"
 
     def identity(self) -> Mapping[str, Any]:

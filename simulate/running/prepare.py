@@ -49,6 +49,9 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
     if n_0 < 2 and responds(settings):
         right = f"the inputs have {n_0} component, and response needs a direction across them: two or more"
         raise SettingsError("observables.record", list(settings.observables.record), right)
+    if settings.initialization.first == "orthogonal" and (n := settings.network.sizes(n_0)[1]) > n_0:
+        right = f"gaussian where layer 1 is wider than the inputs: it has {n} neurons on {n_0}"
+        raise SettingsError("initialization.first", "orthogonal", right)
     layout = layout_of(settings, D)
     columns = layout.column_count()
     if columns > MOST_COLUMNS:

@@ -51,6 +51,8 @@ def read_ensemble(
         heavy.append(f"dynamics={dynamics.name}")
     if network.meta is not None:
         heavy.append("network=quadratic")
+    if initialization.weights == "uniform":
+        heavy.append("initialization=uniform")
     if initialization.weights == "orthogonal":
         observed = recorded(observables.record)
         heavy += [

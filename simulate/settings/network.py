@@ -101,16 +101,17 @@ def spec_of(name: str, values: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Initialization:
-    """weights: "gaussian", or "orthogonal" where those of each layer but the first are sqrt(C_W) times the first rows
-    of a Haar matrix."""
+    """weights: "gaussian", or those of each layer but the first are "orthogonal", sqrt(C_W) times the first rows of a
+    Haar matrix, or "uniform". first: the weights of the first layer, gaussian or orthogonal."""
 
     C_b: float
     C_W: float
     weights: str = "gaussian"
+    first: str = "gaussian"
 
-    def orthogonal(self, layer: int) -> bool:
-        """Whether the weights of a layer, counted from 1, are orthogonal."""
-        return self.weights == "orthogonal" and layer > 1
+    def of_layer(self, layer: int) -> str:
+        """The weights of a layer, counted from 1: gaussian, orthogonal or uniform."""
+        return self.weights if layer > 1 else self.first
 
 
 def read_network(r: Reader) -> Network:
@@ -199,9 +200,10 @@ def critical_point(activation: Activation, network: Network) -> Critical:
 
 
 def read_initialization(r: Reader, activation: Activation, network: Network) -> Initialization:
-    scheme = r.choice("scheme", ("critical", "gaussian", "orthogonal"))
-    weights = "orthogonal" if scheme == "orthogonal" else "gaussian"
-    if scheme == "critical" or (scheme == "orthogonal" and r.raw("C_b") is None and r.raw("C_W") is None):
+    scheme = r.choice("scheme", ("critical", "gaussian", "orthogonal", "uniform"))
+    weights = "gaussian" if scheme == "critical" else scheme
+    first = r.choice("first", ("gaussian", "orthogonal")) if scheme == "orthogonal" else "gaussian"
+    if scheme == "critical" or (weights != "gaussian" and r.raw("C_b") is None and r.raw("C_W") is None):
         for name in ("C_b", "C_W"):
             if r.raw(name) is not None:
                 key = r.key(name)
@@ -212,19 +214,19 @@ def read_initialization(r: Reader, activation: Activation, network: Network) -> 
             tuned = critical_point(activation, network)
         except ValueError as error:
             raise SettingsError("initialization", scheme, str(error)) from None
-        out = Initialization(tuned.C_b, tuned.C_W, weights)
+        out = Initialization(tuned.C_b, tuned.C_W, weights, first)
     else:
-        out = Initialization(r.real("C_b", 0.0), r.real("C_W", 0.0, strict=True), weights)
+        out = Initialization(r.real("C_b", 0.0), r.real("C_W", 0.0, strict=True), weights, first)
     r.close()
-    if scheme == "orthogonal":
-        _orthogonal(network)
+    if network.depth < 2 and weights != "gaussian" and first == "gaussian":
+        raise SettingsError("initialization", weights, "gaussian at network.depth=1: the first layer is Gaussian")
+    if weights == "orthogonal":
+        _narrowing(network)
     return out
 
 
-def _orthogonal(network: Network) -> None:
-    """SettingsError where a layer's weights cannot have orthogonal rows, or where all layers are Gaussian."""
-    if network.depth < 2:
-        raise SettingsError("initialization", "orthogonal", "gaussian at network.depth=1: the first layer is Gaussian")
+def _narrowing(network: Network) -> None:
+    """SettingsError where a layer's weights cannot have orthogonal rows."""
     sizes = [*network.widths, network.outputs]
     for layer, (n, m) in enumerate(itertools.pairwise(sizes), start=2):
         if m > n:

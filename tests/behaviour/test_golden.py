@@ -134,7 +134,7 @@ def test_a_later_setting_is_inert_at_its_default(name: str, tmp_path: Path, monk
     monkeypatch.setattr(settings, "Settings", Later)
     settings._defaults.cache_clear()
     try:
-        assert with_defaults({})["network"] == {"meta": None, "skip": 0.0, "gamma": 0.0}
+        assert with_defaults({})["network"] == {"meta": None, "skip": 0.0, "branch": 1.0, "gamma": 0.0}
         assert "gamma" not in json.dumps(later(job.settings, 0.0).identity())
         assert later(job.settings, 0.0).identity() == job.settings.identity()
         assert prepare(later(job.settings, 0.0)).digest() == job.digest()

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from simulate.api import read_one
 from simulate.networks import activations, dense, haar, streams
 from simulate.numerics.gram import factor, gram, mix, pull_back
+from simulate.running.compute import compute_block
 from simulate.running.jobs import Job
 from simulate.running.prepare import prepare
 from simulate.settings import Settings, SettingsError
@@ -69,6 +71,24 @@ def test_weights_that_are_not_drawn(n: int, K: int, above: str) -> None:
     assert not torch.allclose(back @ s.mT, u @ mix(C, other).mT, rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize("sampler", ["dense", "law"])
+def test_orthogonal_layers_keep_lengths(sampler: str) -> None:
+    """Linear networks with orthogonal weights in all layers have the kernel and the NTK of infinite width. Negative
+    control: with a Gaussian first layer they fluctuate."""
+    spread = []
+    for first in ("orthogonal", "gaussian"):
+        job = prepare(settings("activation=linear", "network.width=6", f"initialization.first={first}", "inputs=sphere",
+                               "inputs.dimension=6", "initialization.C_b=0", f"ensemble.sampler={sampler}",
+                               "observables.record=[kernel,ntk]", "ensemble.block=4"))  # fmt: skip
+        rows, _ = compute_block(job, 0)
+        spread.append(max(float((rows[prefix][..., 0] / rows[prefix][:1, ..., 0] - 1).std()) for prefix in "gH"))
+        x = job.samples.x
+        K = 1.4 ** np.arange(1, 5) * float(x[0] @ x[0]) / 6
+        np.testing.assert_allclose(rows["g"][:, 0, :, 0].mean(axis=0), K, rtol=1 if first == "gaussian" else 1e-6)
+    assert spread[0] < 1e-6
+    assert spread[1] > 1e-2
+
+
 def test_ntk_and_training_take_the_weights_as_they_are() -> None:
     """A step of gradient descent moves outputs of such networks by -eta H (z - y) to first order in eta."""
     s = settings("activation=tanh")
@@ -94,7 +114,9 @@ def test_identity() -> None:
         values = ["initialization.C_b=0.0", "initialization.C_W=1.0", "ensemble.sampler=dense"]
         jobs.append(prepare(read_one([f"initialization={scheme}", "network.width=8", *values])))
     assert jobs[0].law_in_words() != jobs[1].law_in_words()
-    assert jobs[0].settings.identity()["initialization"]["weights"] == "orthogonal"
+    identity = jobs[0].settings.identity()["initialization"]
+    assert identity["weights"] == "orthogonal"
+    assert "first" not in identity
     assert "weights" not in jobs[1].settings.identity()["initialization"]
     critical = read_one(["initialization=orthogonal", "activation=relu", "network.width=8"]).initialization
     assert (critical.C_b, critical.C_W, critical.weights) == (0.0, 2.0, "orthogonal")
@@ -106,6 +128,9 @@ def test_identity() -> None:
         (["network.width=[6,7,5]"], r"network.width=\[6, 7, 5\]: layers that do not widen .*: layer 2 has 7 "),
         (["network.outputs=6"], "network.outputs=6: layers that do not widen .*: layer 4 has 6 neurons on 5"),
         (["network.depth=1", "network.width=[]"], "gaussian at network.depth=1"),
+        (["initialization=uniform", "network.depth=1", "network.width=[]"], "gaussian at network.depth=1"),
+        (["initialization=uniform", "ensemble.sampler=law"], "initialization=uniform needs the weights"),
+        (["initialization.first=haar"], "initialization.first='haar': one of gaussian, orthogonal"),
         (["ensemble.sampler=law", "observables.record=[response]"], "response of orthogonal networks needs"),
         (["observables.record=[kernel_controls]"], "kernel_controls is known for Gaussian weights"),
         (["initialization.C_W=null"], "initialization.C_W=None: a finite number > 0"),
@@ -116,3 +141,10 @@ def test_identity() -> None:
 def test_refusals(overrides: list[str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         settings(*overrides)
+
+
+def test_narrow_inputs() -> None:
+    """Rows of a first layer that is wider than the inputs cannot be orthogonal."""
+    given = settings("initialization.first=orthogonal", "inputs=sphere", "inputs.dimension=5")
+    with pytest.raises(SettingsError, match="gaussian where layer 1 is wider than the inputs: it has 6 neurons on 5"):
+        prepare(given)

@@ -102,3 +102,22 @@ def test_refusals(changes: dict, message: str) -> None:
     given = {"activation": "tanh", "depth": 4, "C_b": 0.0, "C_W": 1.0, "inputs": [[1.0]], "weights": "orthogonal"}
     with pytest.raises(ValueError, match=message):
         theory.flow(**(given | changes))
+
+
+def test_orthogonal_first_layer() -> None:
+    """V of layers 2 to 6 where layer 1 is orthogonal, too, docs/theory.md (14.1), by another program. Negative control:
+    a Gaussian first layer has other ones."""
+    for name, C_W, wanted in (
+        ("tanh", 1.0, (-0.2795, -0.0992, -0.0494, -0.0293, -0.0193)),
+        ("relu", 2.0, (1, 4, 7, 10)),
+    ):
+        depth = len(wanted) + 1
+        given = {"tensors": ("V",), "weights": "orthogonal"}
+        V, plain = (
+            theory.flow(name, depth, 0.0, C_W, [[C_W**-0.5]], **given, first_weights=first).V
+            for first in ("orthogonal", "gaussian")
+        )
+        np.testing.assert_allclose(V.ravel(), [-2, *wanted], atol=5e-5)
+        assert not np.allclose(plain[1:].ravel(), wanted, rtol=0.01)
+    with pytest.raises(ValueError, match="first_weights='orthogonal': gaussian, or orthogonal where"):
+        theory.flow("tanh", 3, 0.0, 1.0, [[1.0]], first_weights="orthogonal")
