@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from analysis import tails
 from analysis.points import OUT_OF_RANGE
 from analysis.report.ntk import frozen_ntk
-from analysis.report.panels import PANELS, fit_panels
+from analysis.report.panels import PANELS, fit_panels, shows_asked
 from analysis.report.plain import plain
 from analysis.report.preactivations import classes, collapse, density, depths
 from analysis.report.style import STYLE, Drawn
 from analysis.report.trained import trained
 from analysis.result import Claim, Result
 from analysis.streams import head_of
+from analysis.verdicts import Judged
 
 # Figures of claims whose points differ in width alone; OF_VARIANTS holds those of claims with several variants.
 FIGURES: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
@@ -81,15 +82,26 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
                 if figure is not None:
                     save(figure, claim.name, name, caption)
             for test in claim.tests:
-                fits = [j.fit for j in verdict.judged if j.fit.series.test == test]
+                fits = [j.fit for j in sorted(verdict.of_test(test), key=decides)]
                 if fits:
                     more = f" ({PANELS} of {len(fits)} drawn; the table holds all)" if len(fits) > PANELS else ""
                     caption = f"Test {test}: measured (circles), fit with its band, leading coefficient (diamond) and "
-                    caption += f"prediction (black line); below, residual pulls{more}."
+                    caption += (
+                        "prediction (black line) with the deviation that is asked (grey), those that decide first; "
+                    )
+                    caption += f"below, residual pulls{more}."
                     if any(fit.series.without for fit in fits):
                         caption += f" Open circles are {tails.WORD} estimates, which the fit leaves out."
                     save(fit_panels(fits), claim.name, f"fit-{test}", caption)
     return out, left_out
+
+
+def decides(judged: Judged) -> tuple[int, float, float]:
+    """Series in the order in which they decide a test: those that disagree by their p-values, then those that see least
+    of what is asked."""
+    p = min(judged.p_pull, judged.p_fit)
+    seen = judged.visible / judged.fit.series.precision
+    return (0, p, -seen) if judged.rejected else (1, -seen, p)
 
 
 def _of_first(claim: Claim) -> tuple[Claim, list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from analysis import tails
+from analysis.report.picked import picked
 from analysis.report.style import Drawn
 from analysis.report.terminal import figures_of, share
 from analysis.result import Result
@@ -31,6 +32,7 @@ def render(result: Result, figures: Sequence[Drawn]) -> str:
     return environment.get_template("report.html.jinja").render(
         result=result,
         figures_of=figures_of,
+        picked=picked(result),
         table=result.table.to_dict("records"),
         fits=_fit_rows(result),
         figures=[

@@ -12,11 +12,14 @@ from analysis.fits import Fit
 from analysis.models import MODELS, Series
 from analysis.report.style import open_circles, width_axis
 
+EXPONENTS = ("exponent", "network_exponent")
+DEPTHS = ("power_law", "exponential")
 PANELS = 12  # series of one test that are drawn; the table holds all
 
 
 def fit_panels(fits: Sequence[Fit]) -> Figure:
-    """Each series against l/n with its fit, the prediction at the axis, and residual pulls below."""
+    """Each series against l/n with its fit, the prediction on a grey band of the deviation that is asked, and residual
+    pulls below."""
     shown = fits[:PANELS]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
@@ -33,13 +36,18 @@ def fit_panels(fits: Sequence[Fit]) -> Figure:
     return figure
 
 
+def shows_asked(fit: Fit) -> bool:
+    """Whether the panel of a fit has the deviation that is asked as a band: that of a slope has none."""
+    return fit.series.model not in (*EXPONENTS, *DEPTHS)
+
+
 def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
     """Against n for exponents in n, 1/n at a fixed l/n, else l/n; against l for flows with depth, one curve a
     width."""
     series = fit.series
     colour = matplotlib.colormaps["viridis"](0.35)
     error = np.sqrt(series.covariance.diagonal())
-    exponent, deep = series.model in ("exponent", "network_exponent"), series.model in ("power_law", "exponential")
+    exponent, deep = series.model in EXPONENTS, series.model in DEPTHS
     apart = series.model == "fixed_ratio"  # l/n is the same at all widths
     out_n, out_l, out_value = series.left_out.T
     x, out, label = (
@@ -72,6 +80,8 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
         top.plot(series.l[order], (series.value[last] - series.prediction * steps)[order], color="black", linewidth=0.9)
         top.set_xscale("log" if series.model == "power_law" else "linear")
     else:
+        asked = series.precision * series.scale
+        top.axhspan(series.prediction - asked, series.prediction + asked, color="0.9", zorder=-1)
         top.axhline(series.prediction, color="black", linewidth=0.9, zorder=0)
         top.errorbar([0], [fit.coefficient], [fit.error], fmt="D", color="#d55e00", clip_on=False)
     top.set_title(f"{series.variant} {_symbol(series)}, pull {fit.pull:+.1f}".strip())

@@ -98,7 +98,9 @@ def test_report_is_self_contained(report: Path) -> None:
     images = [a["src"] for tag, a in tags.found if tag == "img"]
     assert len(images) >= 9
     assert all(src and src.startswith("data:image/svg+xml;base64,") for src in images)
-    assert not [tag for tag, _ in tags.found if tag in ("script", "link", "iframe")]
+    assert not [tag for tag, _ in tags.found if tag in ("link", "iframe")]
+    scripts = [attributes for tag, attributes in tags.found if tag == "script"]
+    assert [set(attributes) for attributes in scripts] == [{"type", "id"}, {"type"}], "data and a script, both inside"
     assert not re.search(r"""(src|href)=["']https?:""", text)
     assert text.index("Verdicts") < text.index("<figure>")
     for needed in ("How to reproduce", "family", "All fits", "&#34;C_W&#34;"):
