@@ -86,10 +86,8 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
                 if fits:
                     more = f" ({PANELS} of {len(fits)} drawn; the table holds all)" if len(fits) > PANELS else ""
                     caption = f"Test {test}: measured (circles), fit with its band, leading coefficient (diamond) and "
-                    caption += (
-                        "prediction (black line) with the deviation that is asked (grey), those that decide first; "
-                    )
-                    caption += f"below, residual pulls{more}."
+                    asked = " with the deviation that is asked (grey)" if shows_asked(fits[0]) else ""
+                    caption += f"prediction (black line){asked}, those that decide first; below, residual pulls{more}."
                     if any(fit.series.without for fit in fits):
                         caption += f" Open circles are {tails.WORD} estimates, which the fit leaves out."
                     save(fit_panels(fits), claim.name, f"fit-{test}", caption)
