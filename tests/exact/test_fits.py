@@ -17,6 +17,8 @@ def made(model: str, c: float, drift: float = 0.0) -> Series:
 
     drift: the coefficient of a correction that grows as l^2/n."""
     n, l = (grid.reshape(-1) for grid in np.meshgrid(WIDTHS, LAYERS, indexing="ij"))
+    if model == "fixed_ratio":
+        n, l = WIDTHS, WIDTHS / 8
     wide = np.expm1(0.8 * l / n) + 0.5 / n + drift * l**2 / n
     value = {
         "powers": c * (1 + wide),
@@ -25,11 +27,12 @@ def made(model: str, c: float, drift: float = 0.0) -> Series:
         "exponent": -c * np.log(n) + wide,
         "network_exponent": -c * np.log(n) + 0.6 * np.sqrt(l / n) + wide,
         "collapse": c * (1 + wide),
+        "fixed_ratio": c * (1 + 0.7 * np.log(l + 1) / l),
         "asymptote": c * (1 + 0.7 * np.log(l + 1) / l + wide),
         "power_law": -c * np.log(l + 0.3) + 0.4 + wide,
         "exponential": -c * l + np.log1p(0.5 * np.exp(-c * (l - 4))) + wide,
     }[model]
-    if not MODELS[model].joint:
+    if not MODELS[model].joint and model != "fixed_ratio":
         chosen = l == 8
         n, l, value = n[chosen], l[chosen], value[chosen]
     return Series(
@@ -179,3 +182,14 @@ def test_a_slow_expansion_is_named() -> None:
         verdict = verdicts.verdict("teacher", "", at, 5, 0.0, 0.01, (), wider)
         assert verdict.verdict == "disagrees"
         assert ("with twice the prior width of higher orders 0" in verdict.reason) == slow
+
+
+def test_a_coefficient_without_a_prediction_is_measured() -> None:
+    """The scaling in 1/n is judged, and the coefficient is not. Negative control: values that grow as n^(1/2)."""
+    right = replace(made("powers", 0.7), prediction=np.nan)
+    wrong = replace(right, value=right.value * np.sqrt(right.n / 64))
+    good, bad = (verdicts.judge([fits.fit(s, 3.0)], 0.01, 0.95)[0] for s in (right, wrong))
+    assert abs(good.fit.coefficient - 0.7) < good.fit.error
+    assert (good.verdict, good.fit.pull) == (verdicts.AGREES, 0.0)
+    assert good.fit.line().endswith(" measured")
+    assert bad.verdict == verdicts.DISAGREES
