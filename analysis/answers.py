@@ -29,6 +29,13 @@ def answers(verdict: Verdict, remedies: Mapping[str, Remedy], alpha: float) -> d
 
 
 def _answer(judged: Sequence[Judged], remedy: Remedy | None, alpha: float) -> str:
+    """What its predicted series have told, and the coefficients that were measured because theory has none."""
+    known = [e for e in judged if e.fit.series.predicted or e.verdict != verdicts.AGREES]
+    measured = [found(e) for e in judged if not e.fit.series.predicted and e.verdict == verdicts.AGREES]
+    return "; ".join([_verdict(known, remedy, alpha), *measured] if known else measured)
+
+
+def _verdict(judged: Sequence[Judged], remedy: Remedy | None, alpha: float) -> str:
     word = verdicts.worst(judged)
     alike = [entry for entry in judged if entry.verdict == word]
     if word == verdicts.DISAGREES:
@@ -70,7 +77,8 @@ def found(judged: Judged) -> str:
         asked = f"{series.precision * series.scale:.2g}"
         return says.format(name=series.name, value=f"{judged.fit.coefficient:.2g}", asked=asked)
     value = str(gvar.gvar(judged.fit.coefficient, judged.fit.error))
-    return f"{says.format(name=series.name, value=value)} (theory {in_short(series.prediction)})"
+    theory = f"theory {in_short(series.prediction)}" if series.predicted else "measured, theory has no number"
+    return f"{says.format(name=series.name, value=value)} ({theory})"
 
 
 def in_short(number: float) -> str:

@@ -32,8 +32,8 @@ class Fit:
 
     @property
     def pull(self) -> float:
-        """(coefficient - prediction) / error."""
-        return (self.coefficient - self.series.prediction) / self.error
+        """(coefficient - prediction) / error; zero where nothing is predicted."""
+        return (self.coefficient - self.series.prediction) / self.error if self.series.predicted else 0.0
 
     @property
     def residual_pulls(self) -> Array:
@@ -44,10 +44,9 @@ class Fit:
 
     def line(self) -> str:
         """In lsqfit's manner: chi2/dof [dof], Q, then coefficient, prediction, pull."""
-        return (
-            f"chi2/dof = {self.chi2 / self.dof:.2g} [{self.dof}]  Q = {self.Q:.2g}  "
-            f"{gvar.gvar(self.coefficient, self.error)} against {self.series.prediction:.5g}, pull {self.pull:+.2f}"
-        )
+        theory = f"against {self.series.prediction:.5g}, pull {self.pull:+.2f}" if self.series.predicted else "measured"
+        value = gvar.gvar(self.coefficient, self.error)
+        return f"chi2/dof = {self.chi2 / self.dof:.2g} [{self.dof}]  Q = {self.Q:.2g}  {value} {theory}"
 
 
 def fit(series: Series, prior_width: float) -> Fit:
@@ -94,7 +93,7 @@ def _check(series: Series) -> None:
     """ValueError for a series that cannot be fitted."""
     if not (np.isfinite(series.value).all() and np.isfinite(series.covariance).all()):
         raise ValueError(f"{series.name}: an estimate or its error is not a finite number")
-    if not (np.isfinite(series.scale) and series.scale > 0 and np.isfinite(series.prediction)):
+    if not (np.isfinite(series.scale) and series.scale > 0 and not np.isinf(series.prediction)):
         raise ValueError(
             f"{series.name}: the prediction {series.prediction:.3g} has no finite scale ({series.scale:.3g})"
         )

@@ -34,7 +34,7 @@ class Series:
     asks to see. dof: jackknife degrees of freedom of the covariance. variant: label of the points in a sweep whose
     points differ in more than width. left_out: (m, 3) width, layer and value of estimates that are not among the k
     points, because they or estimates at lighter tails are tail-dominated (`analysis.tails`). networks: (k,), how many
-    each point has; empty where it is not known.
+    each point has; empty where it is not known. prediction: NaN where theory has none, and the coefficient is measured.
     """
 
     test: str
@@ -54,6 +54,10 @@ class Series:
     variant: str = ""
     left_out: Array = field(default_factory=lambda: np.empty((0, 3)))
     networks: Array = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def predicted(self) -> bool:
+        return not np.isnan(self.prediction)
 
     @property
     def name(self) -> str:

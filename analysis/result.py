@@ -214,7 +214,7 @@ def verdict_json(result: Result) -> dict[str, Any]:
                         "error": clean(j.fit.error),
                         "prediction": clean(j.fit.series.prediction),
                         "scale": clean(j.fit.series.scale),
-                        "pull": clean(j.fit.pull),
+                        "pull": clean(j.fit.pull) if j.fit.series.predicted else None,
                         "p": clean(j.p_pull),
                         "chi2": clean(j.fit.chi2),
                         "dof": j.fit.dof,

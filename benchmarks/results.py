@@ -105,7 +105,7 @@ def rows(entry: dict[str, Any], asked_since: dict[tuple[str, str], str]) -> Iter
     verdict, networks = entry["verdict"], f"{entry['networks']:,}"
     for test in dict.fromkeys(series["test"] for series in entry["tests"]):
         judged = [series for series in entry["tests"] if series["test"] == test]
-        worst = max(judged, key=lambda series: abs(series["pull"]))
+        worst = max(judged, key=lambda series: abs(series["pull"] or 0.0))
         visible = max(series["visible_deviation"] for series in judged)
         ratio = "" if not worst["prediction"] else f"{worst['coefficient'] / worst['prediction']:.4g}"
         smallest = min(series["Q"] for series in judged if series["Q"] is not None)

@@ -94,23 +94,27 @@ def movement_known(point: Point) -> Iterator[str]:
     yield from order_n_known(point)
 
 
-def _moved(point: Point, family: str, tensor: str, layer: int, predicted: Array) -> Iterator[Measured]:
+def _moved(point: Point, family: str, tensor: str, layer: int, predicted: Array | None) -> Iterator[Measured]:
     """n times the mean change of a family's columns at a layer, at every recorded step of training, in units of the
-    largest that is predicted. predicted: (S, D, D)."""
+    largest that is predicted, or that is measured where nothing is. predicted: (S, D, D), or None."""
     pairs = [index[-2:] for index in point.columns(family)]
-    for step, at_step in zip(point.data.layout.steps, predicted, strict=True):
+    for k, step in enumerate(point.data.layout.steps):
         if not step:
             continue
-        expected = np.array([at_step[pair] for pair in pairs])
         change = point.read(family, layer, step) - point.read(family, layer, 0)
+        estimate = estimators.mean(change).scaled(point.n)
+        expected = np.full(len(pairs), np.nan)
+        if predicted is not None:
+            expected = np.array([predicted[k][pair] for pair in pairs])
+        size = np.abs(estimate.value if predicted is None else expected).max()
         yield Measured(
             tensor=tensor,
             layer=layer,
             step=step,
             samples=[label_of(pair) for pair in pairs],
-            estimate=estimators.mean(change).scaled(point.n),
+            estimate=estimate,
             theory=expected,
-            scale=np.full(len(pairs), np.abs(expected).max()),
+            scale=np.full(len(pairs), size),
         )
 
 
@@ -122,10 +126,14 @@ def _moved(point: Point, family: str, tensor: str, layer: int, predicted: Array)
     steps="both",
     smooth=True,
     needs=movement_known,
+    residual=True,
+    below=(),
+    orthogonal=True,
 )
 def ntk_movement(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E[H_ab(t) - H_ab(0)] of one output at every recorded step (docs/theory.md (5.33), PDLT ch. 11)."""
-    return _moved(point, "H", "n dH(t)", point.depth, order_n(point).ntk_change)
+    """n E[H_ab(t) - H_ab(0)] of one output at every recorded step (docs/theory.md (5.33), PDLT ch. 11). It is measured
+    where a network has skips or orthogonal weights, for which no theory is at hand."""
+    return _moved(point, "H", "n dH(t)", point.depth, order_n(point).ntk_change if point.plain else None)
 
 
 @measure(

@@ -80,9 +80,10 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
         top.plot(series.l[order], (series.value[last] - series.prediction * steps)[order], color="black", linewidth=0.9)
         top.set_xscale("log" if series.model == "power_law" else "linear")
     else:
-        asked = series.precision * series.scale
-        top.axhspan(series.prediction - asked, series.prediction + asked, color="0.9", zorder=-1)
-        top.axhline(series.prediction, color="black", linewidth=0.9, zorder=0)
+        if series.predicted:
+            asked = series.precision * series.scale
+            top.axhspan(series.prediction - asked, series.prediction + asked, color="0.9", zorder=-1)
+            top.axhline(series.prediction, color="black", linewidth=0.9, zorder=0)
         top.errorbar([0], [fit.coefficient], [fit.error], fmt="D", color="#d55e00", clip_on=False)
     top.set_title(f"{series.variant} {_symbol(series)}, pull {fit.pull:+.1f}".strip())
     bottom.bar(x, fit.residual_pulls, width=0.06 * x if exponent or deep else 0.03 * x.max(), color=colour)

@@ -108,3 +108,12 @@ def test_the_report_of_a_fit_adds_up() -> None:
     assert total == pytest.approx(fit.error / unit, rel=0.05)
     assert total == pytest.approx(sum(float(part) ** 2 for part in parts.values()) ** 0.5, rel=0.05)
     assert fits.fit(series(model="tolerance"), 3.0).report() == ""
+
+
+def test_a_measured_coefficient_is_named_beside_predicted_ones() -> None:
+    """Where theory has no number there is none to differ from."""
+    sentence, _ = answer(series(), series(samples="11,11", error=2e-3, prediction=np.nan))
+    assert sentence.startswith("V l=4 [00,00] is 0.66667(50) at every width (theory 2/3); differs from theory by less")
+    assert sentence.endswith("; V l=4 [11,11] is 0.6667(10) at every width (measured, theory has no number)")
+    sentence, _ = answer(series(prediction=np.nan))
+    assert sentence == "V l=4 [00,00] is 0.66667(50) at every width (measured, theory has no number)"

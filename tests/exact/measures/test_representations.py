@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.measures.measured import Measure
+from analysis.measures.measured import Measure, Measured
 from analysis.measures.representations import (
     kernel_change_size,
     kernel_movement,
@@ -143,6 +143,24 @@ def check_movement(measure: Measure, prefix: str, tensor: str, place: int, swap:
 
 def test_ntk_movement() -> None:
     check_movement(ntk_movement, "H", "n dH(t)", 1, ((0, 0, 0, 0), (0, 0, 0, 1)))
+
+
+@pytest.mark.parametrize("given", [["network=residual", "network.skip=0.5"], ["initialization=orthogonal"]])
+def test_movement_without_a_theory(given: list[str]) -> None:
+    """n E dH of networks with skips or orthogonal weights is measured, in units of its largest component. Negative
+    control: plain networks have a theory."""
+
+    def measured(*beyond: str) -> list[Measured]:
+        data = made("activation=tanh", *beyond, "network.depth=3", x=inputs_of(K), y=TARGETS[:, None])
+        for step in (0, 1):
+            data.fill("H", 3, lambda i, j, a, b, step=step: 1 + signs(1)[0] + step * (a - 2 * b) / WIDTH, step)
+        return list(ntk_movement(data.point, None))
+
+    (found,) = measured(*given)
+    assert np.isnan(found.theory).all()
+    np.testing.assert_allclose(found.estimate.value, [0.0, -2.0, -1.0], atol=1e-12)
+    np.testing.assert_allclose(found.scale, 2.0)
+    assert np.isfinite(measured()[0].theory).all()
 
 
 def test_kernel_movement() -> None:
