@@ -104,6 +104,31 @@ def metric(point: Point, layers: Layers) -> Iterator[Measured]:
 
 
 @measure(
+    "spread_exact",
+    tensor="spread / exact",
+    symbol=r"$\mathrm{Var}\,g/(\mathrm{E}\,g)^2$ over exact",
+    model="constant",
+    families=("g",),
+    needs=fluctuating,
+    any_widths=True,
+)
+def spread(point: Point, layers: Layers) -> Iterator[Measured]:
+    """Var g_aa/(E g_aa)^2, a third of the excess kurtosis of an output, docs/theory.md (17.6), over its exact value at
+    this width, docs/theory.md (17.5), is one."""
+    laws = laws_of(point)
+    for layer in chosen_layers(point, "g", layers):
+        g, samples = _diagonal(point, layer)
+        exact = np.array([laws[a].excess_kurtosis[layer - 1] for a in samples]) / 3
+        variance, mean = estimators.covariance(g, [(k, k) for k in range(len(samples))]), estimators.mean(g)
+        ratio = replace(
+            variance,
+            value=variance.value / mean.value**2 / exact,
+            replicates=variance.replicates / mean.replicates**2 / exact,
+        )
+        yield _against("spread / exact", layer, [label_of((a, a), (a, a)) for a in samples], ratio, 1.0)
+
+
+@measure(
     "six_point_exact",
     tensor="six-point / exact",
     symbol=r"$\kappa_3(g)/\kappa_3$",

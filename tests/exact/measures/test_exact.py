@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from analysis.measures.exact import kurtosis, metric, six_point, vertex
+from analysis.measures.exact import kurtosis, metric, six_point, spread, vertex
 from tests.exact.measures.gaussian import expectation
 from tests.exact.measures.rows import NETWORKS, Rows, Wanted, drawn, expect, holds, inputs_of, rows, signs
 
@@ -44,6 +44,21 @@ def test_V_exact() -> None:
         expect(list(vertex(data.point, None)), *[Wanted("V / exact", l, 0, components) for l in (2, 3)])
 
     holds(check, data, data.scaled("g"), data.exchanged("g", (0, 0), (1, 1)))
+
+
+def test_spread_exact() -> None:
+    """Var g/(E g)^2 of linear networks is (1 + 2/5)(1 + 2/7) - 1 in layer 3; the size of g makes no difference."""
+    data = rows(*LINEAR, x=inputs_of(K))
+    for layer in (2, 3):
+        unit = np.array([1.21, 0.4, 0.81]) * (moment(2, layer) - 1)
+        kernels(data, layer, [1.1, 0.2, 0.9], np.diag(unit * np.array([1.1, 5.0, 0.7])))
+
+    def check(data: Rows) -> None:
+        components = {"00,00": (1.1, 1.0, 1.0), "11,11": (0.7, 1.0, 1.0)}
+        expect(list(spread(data.point, None)), *[Wanted("spread / exact", l, 0, components) for l in (2, 3)])
+
+    check(data.scaled("g"))
+    holds(check, data, data.exchanged("g", (0, 0), (1, 1)), data.exchanged("g", (0, 0), (0, 1)))
 
 
 def test_G1_exact() -> None:
