@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
+from analysis.theory.arguments import layerwise
 from analysis.theory.jets import MONOMIALS, MOST, Jet, exponents, monomial, of_g
 from analysis.theory.quadrature import mean1
 from analysis.theory.second_order import derivative, half_fourth
@@ -95,7 +96,7 @@ def ntk_next_order(
         raise ValueError(f"depth={depth}: one layer or more")
     if not (K1 > 0 and C_W > 0):
         raise ValueError(f"K1={K1}, C_W={C_W}: numbers above zero, since derivatives are taken at K > 0")
-    rates_b, rates_W = (np.broadcast_to(np.asarray(rate, np.float64), depth) for rate in (lambda_b, lambda_W))
+    rates_b, rates_W = layerwise("lambda_b", lambda_b, depth), layerwise("lambda_W", lambda_W, depth)
     ratios = np.ones(depth - 1) if width_ratios is None else np.asarray(width_ratios, dtype=np.float64)
     if ratios.shape != (depth - 1,) or not np.all(ratios > 0):
         raise ValueError(f"width_ratios={width_ratios!r}: {depth - 1} numbers > 0, n_l / n_(l-1) for l = 1..L-1")

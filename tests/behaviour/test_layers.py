@@ -52,7 +52,7 @@ LAYERS = {
 THEORY = (
     "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
     "log_table", "conditional", "kernel_derivatives", "preactivations", "next_tensors", "ntk", "ntk_chain",
-    "differentials", "hermite", "residual", "second_order", "jets", "ntk_series", "arguments", "recursion",
+    "differentials", "hermite", "residual", "second_order", "jets", "arguments", "ntk_series", "recursion",
     "universality", "path", "linear_training", "composite", "movement", "losses", "frozen", "responses", "cumulants",
     "own_kernel",
     "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",

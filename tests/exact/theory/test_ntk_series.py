@@ -98,6 +98,8 @@ def test_refusals() -> None:
         theory.ntk_next_order("tanh", 3, 0.0, 1.0, 0.0)
     with pytest.raises(ValueError, match=r"width_ratios=\[1\]: 2 numbers > 0"):
         theory.ntk_next_order("tanh", 3, 0.0, 1.0, 1.0, width_ratios=[1])
+    with pytest.raises(ValueError, match=r"lambda_W=\[1\]: a number >= 0, or one for each of the 3 layers"):
+        theory.ntk_next_order("tanh", 3, 0.0, 1.0, 1.0, lambda_W=[1])
     with pytest.raises(ValueError, match="depth=0"):
         theory.ntk_next_order("tanh", 0, 0.0, 1.0, 1.0)
     with pytest.raises(KeyError, match="B1"):
