@@ -53,9 +53,13 @@ def unit_test(measure: Measure) -> str:
 
 
 def measures_of(letter: str) -> list[Measure]:
-    """The measures of a tensor, by its own name, and those of the same name with a suffix."""
-    found = [m for m in claims.MEASURES.values() if letter in m.symbols]
-    return found or [m for m in claims.MEASURES.values() if m.name.split("_")[0] == letter]
+    """The measures of a tensor: those that yield it by its name, else those of its name with a suffix, else those that
+    cite an equation of its recursion and are of no other letter."""
+    measures = list(claims.MEASURES.values())
+    found = [m for m in measures if letter in m.symbols] or [m for m in measures if m.name.split("_")[0] == letter]
+    cited = set(NUMBER.findall(inspect.getdoc(RECURSIONS[letter].step) or ""))
+    others = [m for m in measures if not {*m.symbols, m.name.split("_")[0]} & set(RECURSIONS)]
+    return found or [m for m in others if cited & set(NUMBER.findall(inspect.getdoc(m.function) or ""))]
 
 
 def letters() -> str:

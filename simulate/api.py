@@ -22,6 +22,7 @@ from simulate.settings import Settings, plain, read
 from simulate.settings.cluster import Cluster, read_cluster, workers_of
 from simulate.settings.reader import Reader, SettingsError
 from simulate.store.files import StoreError
+from simulate.store.frames import DataSets
 from simulate.store.manifest import MANIFEST
 from simulate.store.parts import committed
 from simulate.store.sets import DataSet, open_data_set
@@ -251,12 +252,12 @@ def sweep(
     test: Any = None,
     quiet: bool = True,
     config_dir: Folder = None,
-) -> list[DataSet]:
+) -> DataSets:
     """Make the data sets of a sweep: sweep("experiment=preactivations", "ensemble.networks=1000"), or in a mapping
     sweep({"sweep": {"network.width": [64, 128]}}). Arguments and errors are those of `run`; all points share the
-    arrays."""
+    arrays. The list that is returned has a method `table`, which is `simulate.table` of it."""
     settings, cluster, command = _read("sweep", overrides, inputs, test, config_dir)
-    return _make_here(settings, cluster, quiet, (inputs, test), command)
+    return DataSets(_make_here(settings, cluster, quiet, (inputs, test), command))
 
 
 def _read(

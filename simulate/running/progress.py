@@ -1,4 +1,4 @@
-"""Progress of a run: a live bar on a terminal, plain lines anywhere else."""
+"""Progress of a run: a live bar on a terminal and in a notebook, plain lines anywhere else."""
 
 import sys
 import time
@@ -23,13 +23,49 @@ class _Run:
         return self.size - self.left
 
 
+def in_notebook() -> bool:
+    """Whether output goes to a notebook's cell, which takes carriage returns and is no terminal."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+class _Line:
+    """A bar that is one line of text, drawn again and again; used as a bar of rich is."""
+
+    WIDTH = 30
+
+    def __init__(self, stream: TextIO):
+        self.stream, self.console, self.last = stream, self, ""
+
+    def _write(self, text: str, end: str = "") -> None:
+        print(f"\r{text.ljust(len(self.last))}", end=end, file=self.stream, flush=True)
+        self.last = "" if end else text
+
+    def update(self, task: object, completed: float, text: str) -> None:
+        full = round(self.WIDTH * completed)
+        self._write(f"[{'#' * full}{'.' * (self.WIDTH - full)}] {text}")
+
+    def print(self, text: str, highlight: bool = False) -> None:
+        """A line of its own; the bar goes on below it."""
+        bar = self.last
+        self._write(text, "\n")
+        self._write(bar)
+
+    def stop(self) -> None:
+        self._write(self.last, "\n")
+
+
 class Progress:
     """A count of networks that are done, and the time that the others take.
 
-    stream: where lines go, stderr by default; interval: seconds between plain lines; quiet: whether nothing is printed.
+    stream: where lines go, stderr by default; interval: seconds between plain lines; quiet: whether nothing is printed;
+    redraws: whether the stream takes a bar of one line though it is no terminal, as a notebook does.
     """
 
-    def __init__(self, stream: TextIO | None = None, interval: float = 10.0, quiet: bool = False):
+    def __init__(
+        self, stream: TextIO | None = None, interval: float = 10.0, quiet: bool = False, redraws: bool | None = None
+    ):
+        self.redraws = in_notebook() if redraws is None else redraws
         self.stream = stream if stream is not None else sys.stderr
         self.interval, self.quiet = interval, quiet
         self.total = self.done = 0
@@ -90,6 +126,8 @@ class Progress:
             self.bar = Bar(BarColumn(), TextColumn("{task.fields[text]}"), console=Console(file=self.stream))
             self.bar.start()
             self.task = self.bar.add_task("", total=1.0, text="")
+        elif not self.quiet and self.redraws and self.total:
+            self.bar, self.task = _Line(self.stream), None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,30 @@ SHOWN = ("network.width", "network.widths", "network.depth", "activation.name") 
 LEFT_OUT = ("claim", "output", "workers", "observables", "ensemble.networks", "ensemble.first")
 
 
+class DataSets(list[DataSet]):
+    """The data sets of a sweep: a list of them, of which a notebook shows what differs."""
+
+    def table(self, columns: Sequence[str] | str | None = None, settings: Sequence[str] | str | None = None) -> Any:
+        """The rows of all, as one pandas frame: `simulate.table`."""
+        return table(self, columns, settings)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row for each, with its networks and the settings in which they differ."""
+        if not self:
+            return "<p>no data sets</p>"
+        shown: dict[str, list[Any]] = {"data set": _names(self), "networks": [f"{data.networks:,}" for data in self]}
+        shown |= _settings([flat(data.settings) for data in self], None)
+        head = "".join(f"<th>{escape(name)}</th>" for name in shown)
+        rows = ["".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in zip(*shown.values(), strict=True)]
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in (head, *rows))}</table>"
+
+
 def table(
-    folder: str | Path, columns: Sequence[str] | str | None = None, settings: Sequence[str] | str | None = None
+    folder: str | Path | Iterable[DataSet],
+    columns: Sequence[str] | str | None = None,
+    settings: Sequence[str] | str | None = None,
 ) -> Any:
-    """The rows of the data set in `folder`, or of all data sets below it, as one pandas frame.
+    """The rows of the data set in `folder`, of all data sets below it, or of a list of data sets, as one pandas frame.
 
     Its columns are `data_set`, the folder of a row's data set relative to `folder`; settings by dotted names, such as
     `network.width`; network, step, layer, status; and `columns`. These are names of columns (`g_0_1`) or prefixes of
@@ -34,13 +56,14 @@ def table(
     each of `columns`; three times as much is needed while the frame is made. Raises StoreError where there is no data
     set, no networks yet, or no such column or setting.
     """
-    folder = Path(folder)
-    sets = [data for data in (found.snapshot() for found in find(folder)) if data.networks]
+    given = find(folder) if isinstance(folder, str | Path) else list(folder)
+    sets = [data for data in (found.snapshot() for found in given) if data.networks]
     if not sets:
         raise StoreError(f"data={folder}: no networks yet")
+    names_of_sets = _names(sets, folder if isinstance(folder, str | Path) else None)
     chosen = _settings([flat(data.settings) for data in sets], settings)
     names = _columns(sets, columns)
-    labels = {"data_set": [data.path.relative_to(folder).as_posix() for data in sets], **chosen}
+    labels = {"data_set": names_of_sets, **chosen}
     kinds = {name: _array(values) for name, values in labels.items()}
     tables = []
     for k, data in enumerate(sets):
@@ -48,6 +71,13 @@ def table(
         repeated = {name: array.take(pa.array(np.full(len(rows), k))) for name, array in kinds.items()}
         tables.append(pa.table({**repeated, **dict(zip(rows.column_names, rows.columns, strict=True))}))
     return pa.concat_tables(tables, promote_options="permissive").to_pandas()
+
+
+def _names(sets: Sequence[DataSet], folder: str | Path | None = None) -> list[str]:
+    """The folder of each data set, relative to `folder` or to the deepest folder that holds all of them."""
+    parents = [data.path.absolute().parent for data in sets]
+    root = Path(os.path.commonpath(parents)) if folder is None else Path(folder).absolute()
+    return [data.path.absolute().relative_to(root).as_posix() for data in sets]
 
 
 def _settings(sets: list[dict[str, Any]], wanted: Sequence[str] | str | None) -> dict[str, list[Any]]:

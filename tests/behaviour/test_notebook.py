@@ -9,6 +9,7 @@ import pytest
 import analysis
 import simulate
 from analysis.result import Result
+from simulate.store.frames import DataSets
 
 CLAIM = [
     "experiment=demo/ntk_mean", "ensemble.networks=300", "network.width=8,16,32,64", "claim.name='<b>mine</b>'",
@@ -74,6 +75,19 @@ def test_a_data_set_shows_its_settings(result: Result) -> None:
     assert cells["data set"] == str(data.path)
     assert cells["network.width"] == "8"
     assert cells["activation"] == data.settings["activation"]["name"]
+
+
+def test_the_data_sets_of_a_sweep_show_what_differs(result: Result) -> None:
+    sets = DataSets(result.sets)
+    names, *rows = Text(sets._repr_html_()).cells
+    assert names == ["data set", "networks", "network.width", "network.depth", "activation.name"]
+    assert [row[:3] for row in rows] == [[f"width-{n}", "300", str(n)] for n in (8, 16, 32, 64)]
+    folder = sets[0].path.parent
+    assert DataSets(simulate.find(folder)).table("H").equals(simulate.table(folder, "H"))
+    assert list(sets[:2]) == list(result.sets[:2])
+    assert set(DataSets(sets[:2]).table("H_0_0_0_0")["data_set"]) == {"width-8", "width-16"}
+    with pytest.raises(simulate.StoreError, match="no networks yet"):
+        DataSets().table()
 
 
 def test_a_flow_shows_the_first_sample() -> None:

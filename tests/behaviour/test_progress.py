@@ -9,7 +9,7 @@ import pytest
 
 from simulate import api
 from simulate.running import runner
-from simulate.running.progress import Progress
+from simulate.running.progress import Progress, in_notebook
 
 
 class Terminal(io.StringIO):
@@ -17,9 +17,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def printed(stream: io.StringIO, interval: float = 0.0) -> str:
+def printed(stream: io.StringIO, interval: float = 0.0, redraws: bool = False) -> str:
     """Everything that is printed about a run of two data sets, one of which was begun earlier."""
-    progress = Progress(stream, interval)
+    progress = Progress(stream, interval, redraws=redraws)
     progress.start("a", 300, 200, 1.0)
     progress.start("b", 100, 100, 4.0)
     with progress:
@@ -41,6 +41,20 @@ def test_plain_lines() -> None:
 
 def test_a_log_is_not_flooded() -> None:
     assert len(printed(io.StringIO(), interval=60).splitlines()) == 3
+
+
+def test_a_notebook_gets_a_bar_of_one_line() -> None:
+    """Where a line is drawn again, what stays of it is what follows the last carriage return."""
+    shown = printed(io.StringIO(), redraws=True).split("\n")
+    lines = [line.rpartition("\r")[2] for line in shown]
+    assert lines[0] == "a: 100 of 300 networks are there already"
+    assert re.match(r"a: 200 networks done, .* since the start +$", lines[1])
+    assert re.match(r"b: 100 networks done, ", lines[2])
+    assert re.match(rf"\[{'#' * 30}\] 300 of 300 networks, ", lines[3])
+    assert shown[3].count("\r") >= 2
+    assert lines[4:] == [""]
+    assert "\r" not in printed(io.StringIO()), "the control"
+    assert not in_notebook()
 
 
 def test_terminal_gets_a_bar() -> None:
