@@ -1,5 +1,6 @@
 """What runs on a device is walked on torch's meta device, which has shapes and no numbers: no tensor of the CPU slips
-in, nothing waits for the device, and no shape depends on numbers."""
+in, nothing waits for the device, and no shape depends on numbers. Predictions for a device rest on a count of launches,
+bytes and operations there."""
 
 import itertools
 from dataclasses import replace
@@ -7,7 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.contenders import Case
+from benchmarks.roofline import Count, Device, counted, counting
 from simulate.api import read_one
+from simulate.numerics import gram, plain
 from simulate.observables.measure import gather
 from simulate.observables.snapshot import Snapshot
 from simulate.running.jobs import Job
@@ -18,6 +22,7 @@ from simulate.settings.training import ALGORITHMS
 SMALL = ("ensemble.networks=64", "ensemble.device=cpu", "workers=1", "claim=null", "sweep=null")
 NARROW = "network.width=8"
 TRAINED = ("observables=training", "dynamics.steps=3")
+H100 = Device(3.35e12, 67e12, 5e-6)
 EXPERIMENTS = {
     "taylor_models": [NARROW],
     "sgd_over_steps": [NARROW, "dynamics=sgd"],
@@ -95,3 +100,33 @@ def test_waiting_for_the_device_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("tests.behaviour.test_walk.gather", waits)
     with pytest.raises(RuntimeError, match="meta"):
         check("observables=preactivations", "ensemble.sampler=dense", NARROW)
+
+
+def test_what_is_counted() -> None:
+    """A product, an elementwise operation, a view, and a Gram matrix, which is one kernel on a device."""
+    count, a = Count(H100), torch.empty(512, 256, device="meta")
+    with counting(count):
+        (a @ a.T).tanh_().view(-1)
+    assert (count.launches, count.operations) == (2, 2 * 512 * 256 * 512)
+    assert count.bytes == 4 * (2 * 512 * 256 + 512 * 512) + 4 * 2 * 512 * 512
+    before, function = count.bytes, plain.gram
+    with counting(count):
+        gram.gram(torch.empty(100, 4, 64, device="meta"))
+    assert count.launches == 3
+    assert count.bytes - before == 4 * 100 * 4 * 64 + 8 * 100 * 4 * 4
+    with pytest.raises(ValueError, match="an end"), counting(count):
+        raise ValueError("an end")
+    assert plain.gram is function
+
+
+def test_seconds_are_those_of_the_slowest() -> None:
+    count = Count(Device(1e12, 1e12, 1e-6))
+    for size, operations in ((1.0, 1.0), (3e6, 1.0), (1.0, 4e6)):
+        count.add(size, operations)
+    assert count.seconds == pytest.approx(1e-6 + 3e-6 + 4e-6)
+    assert count.waiting == pytest.approx(1e-6)
+
+
+def test_a_network_without_weights_moves_less() -> None:
+    law, dense = (counted(Case("ntk", 256, 3, 2), sampler, H100) for sampler in ("law", "dense"))
+    assert law[0].bytes / law[1] < dense[0].bytes / dense[1] / 5
