@@ -87,7 +87,7 @@ def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor
     for W, b in zip(parameters.W, parameters.b, strict=True):
         signals.append(signal)
         z.append(affine(signal, W.mT, b))
-        if gamma := _skip(parameters, len(z)):
+        if gamma := skip_into(parameters, len(z)):
             z[-1].add_(z[-2], alpha=gamma)
         if len(z) < parameters.depth:
             signal = s(z[-1])
@@ -96,7 +96,7 @@ def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor
     return z, signals
 
 
-def _skip(parameters: Parameters, layer: int) -> float:
+def skip_into(parameters: Parameters, layer: int) -> float:
     """The gamma of the skip into a layer, counted from 1; 0 where there is none."""
     return parameters.skip[layer - 1] if parameters.skip else 0.0
 
@@ -132,7 +132,7 @@ def pulled(parameters: Parameters, layer: int, u: Tensor, w: Tensor, slope: Tens
     docs/theory.md (11.1), in the memory of w, (M, P, n_{l-1}). Where layer l is cut to its first neurons, the skip
     reaches the first ones below."""
     v = through_activation(w, slope)
-    if gamma := _skip(parameters, layer):
+    if gamma := skip_into(parameters, layer):
         v[..., : u.shape[-1]].add_(u, alpha=gamma)
     return v
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulate.networks.dense import Parameters, through_activation
+from simulate.networks.dense import Parameters, pulled, skip_into
 from simulate.numerics.products import pull_back
 
 Functions = tuple[Callable[[Tensor], Tensor], ...]  # s and its first four derivatives
@@ -29,6 +29,7 @@ class _Layer:
     rate_W: float  # lambda_W / n
     UU: Tensor  # (M, P, P)
     SS: Tensor  # (M, P, P)
+    skip: float  # gamma of the skip into the layer
 
 
 def differentials(
@@ -63,6 +64,8 @@ def differentials(
         below = ds[-1]
         if below is not None:
             moved = moved + torch.einsum("mkpj,mij->mkpi", below, layer.W)
+        if layer.skip:
+            moved = moved + layer.skip * dz[-1]
         s1, s2 = slopes[at][0][:, own], slopes[at][1][:, own]
         if second:
             twice = torch.zeros(M, P, P, P, layer.u.shape[-1], dtype=torch.float64, device=own.device)
@@ -72,6 +75,8 @@ def differentials(
                 half = torch.einsum("mkn,mklp->mklpn", layer.u, pulled)
                 twice = half + half.transpose(1, 2)
                 twice = twice + torch.einsum("mklpj,mij->mklpi", _known(dds[-1]), layer.W)
+            if layer.skip:
+                twice = twice + layer.skip * ddz[-1]
             ddz.append(twice)
             dds.append(s2[:, None, None] * moved[:, :, None] * moved[:, None] + s1[:, None, None] * twice)
         dz.append(moved)
@@ -115,11 +120,13 @@ def differentials(
             half = layer.rate_W * torch.einsum("mpkl,mlj->mpklj", duu, layer.s)
             ddw = ddw + half + half.transpose(2, 3)
             bent = s2[:, :, None, None] * dw[:, :, :, None] * forward[:, :, None]
+            around = _added(ddu, layer)
             ddu = s1[:, :, None, None] * ddw + bent + bent.transpose(2, 3)
             product = forward[:, :, :, None] * forward[:, :, None]
             twice = ddz[at - 1].permute(0, 3, 1, 2, 4)
             ddu = ddu + layer.w[:, :, None, None] * (s3[:, :, None, None] * product + s2[:, :, None, None] * twice)
-        du = s1[:, :, None] * dw + (layer.w * s2)[:, :, None] * forward
+            ddu = ddu + around
+        du = s1[:, :, None] * dw + (layer.w * s2)[:, :, None] * forward + _added(du, layer)
     return (dH, ddI, ddII) if second else (dH, None, None)
 
 
@@ -139,13 +146,16 @@ def fourth(
     slopes = [[f(layer) for f in functions[1:]] for layer in z[:-1]]
     layers = _backward(parameters, signals, [d[0] for d in slopes], own, outputs, lambda_b, lambda_W)
     jet = [layers[0].s, *([torch.zeros_like(layers[0].s)] * 4)]  # derivatives of s below, (M, P, n) each
+    dz: list[Tensor] = []
     for at, layer in enumerate(layers):
-        dz = []
+        below, dz = dz, []
         for k in range(1, 5):
             along = k * layer.rate_W * (layer.s * jet[k - 1]).sum(dim=-1, keepdim=True)
             if k == 1:
                 along = along + layer.rate_b
             dz.append(torch.bmm(jet[k], layer.W.mT) + along * layer.u)
+            if layer.skip:
+                dz[-1] = dz[-1] + layer.skip * below[k - 1][..., : dz[-1].shape[-1]]
         if at == len(layers) - 1:
             neuron = torch.arange(outputs, device=own.device).repeat_interleave(D)
             return dz[3][:, torch.arange(len(own)), neuron]
@@ -178,10 +188,17 @@ def _backward(
         W, s = parameters.W[at].double(), signals[at].double()[:, own]
         w = pull_back(u, W.mT)
         rates = lambda_b[at], lambda_W[at] / W.shape[-1]
-        layers.append(_Layer(W, s, u, w, *rates, torch.bmm(u, u.mT), torch.bmm(s, s.mT)))
+        layers.append(_Layer(W, s, u, w, *rates, torch.bmm(u, u.mT), torch.bmm(s, s.mT), skip_into(parameters, at + 1)))
         if at:
-            u = through_activation(w.clone(), slopes[at - 1])
+            u = pulled(parameters, at + 1, u, w.clone(), slopes[at - 1])
     return layers[::-1]
+
+
+def _added(above: Tensor, layer: _Layer) -> Tensor | float:
+    """What a skip into a layer takes from it to the layer below, which may have more neurons than are left of it."""
+    if not layer.skip:
+        return 0.0
+    return torch.nn.functional.pad(layer.skip * above, (0, layer.W.shape[2] - above.shape[-1]))
 
 
 def _known(value: Tensor | None) -> Tensor:

@@ -157,21 +157,16 @@ OBSERVABLES.add(
     Observable(
         "dntk",
         (
-            Family(
-                "dH",
-                "output_layers",
-                "dH_i0i1i2;abc: z_i0;a differentiated along lambda grad z_i1;b and z_i2;c",
-                3,
-                "output",
-                symmetry=((1,), (2,)),
-            ),
+            Family("dH", "output_layers", "dH_i0i1i2;abc: z_i0;a differentiated along lambda grad z_i1;b and z_i2;c", 3,
+                   "output", symmetry=((1,), (2,))),
         ),
+        residual=True,
         needs=("weights",),
         choosable=True,
         pulled=lambda D, outputs: 4 * (outputs * D) ** 2,
         tangents=2,
     )
-)
+)  # fmt: skip
 OBSERVABLES.add(
     Observable(
         "ddntk",
@@ -181,6 +176,7 @@ OBSERVABLES.add(
             Family("ddII", "output_layers", "ddII_i1i2i3i4;abcd: Hessians of z_i1;a and z_i2;b on two gradients", 4,
                    "output", symmetry=HESSIANS),
         ),
+        residual=True,
         needs=("ddntk",),
         choosable=True,
         pulled=lambda D, outputs: 4 * (outputs * D) ** 3,
@@ -224,6 +220,7 @@ OBSERVABLES.add(
     Observable(
         "fourth",
         (Family("d4", "output_layers", "fourth derivative of z_i;a along lambda grad z_i;a", 1, "output"),),
+        residual=True,
         needs=("weights",),
         pulled=lambda D, outputs: 8 * outputs * D,
     )

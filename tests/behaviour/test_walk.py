@@ -69,6 +69,11 @@ def test_networks_at_initialisation(observables: str, sampler: str) -> None:
     check(f"observables={observables}", f"ensemble.sampler={sampler}", NARROW)
 
 
+@pytest.mark.parametrize("beyond", ["network=residual", "initialization=orthogonal"])
+def test_differentials_beyond_the_plain_network(beyond: str) -> None:
+    check(beyond, "observables.record=[dntk,ddntk,fourth]", "activation=tanh", "inputs.count=1", NARROW)
+
+
 def test_orthogonal_networks_without_weights() -> None:
     check("initialization=orthogonal", "observables=ntk", "ensemble.sampler=law", "activation=tanh",
           "initialization.C_b=0.1", "initialization.C_W=1.0", NARROW)  # fmt: skip

@@ -1,7 +1,11 @@
 """Residual networks, z(l+1) = b + W s(z(l)) + gamma z(l), against networks that are written out in float64."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from torch.func import jacrev, vmap
 import simulate
 from simulate.api import read_one
 from simulate.networks import activations, dense, streams
+from simulate.networks.differentials import differentials, fourth
 from simulate.running.prepare import prepare
 from simulate.settings import Settings, SettingsError
 from simulate.training.algorithms import Training
@@ -114,6 +119,52 @@ def test_branch(tmp_path: Path) -> None:
     assert (critical[2].C_b, critical[2].C_W) == (critical[0].C_b, 4 * critical[0].C_W)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch warns at its first jvp
+@pytest.mark.parametrize("layer", [4, 3])
+def test_differentials(layer: int) -> None:
+    """dH, ddI, ddII of docs/theory.md (3.1) to (3.3), and the fourth derivative, of the outputs and of the first two
+    neurons of a hidden layer, by torch.func on the definition. Negative control: without the skips."""
+    s = settings("activation=tanh")
+    parameters, x = drawn(s)
+    x, value = x[:1], activations.functions(s.activation)[0]
+    cut = dense.truncated(parameters, *dense.forward(parameters, x, value), layer, 2)
+    given = activations.derivatives(s.activation), LAMBDA_B, LAMBDA_W
+    dH, ddI, ddII = differentials(*cut, *given, second=True)
+    plain = differentials(dataclasses.replace(cut[0], skip=()), *cut[1:], *given, second=True)
+    d4 = fourth(*cut, *given)
+    assert ddI is not None
+    assert ddII is not None
+    W, b = network(parameters, 0)
+    theta = (*W[:layer], *b[:layer])
+    rates = [rate / w.shape[1] for rate, w in zip(LAMBDA_W, W[:layer], strict=False)] + list(LAMBDA_B[:layer])
+
+    def output(p: int, *theta: Tensor) -> Tensor:
+        given = [*theta[:layer], *W[layer:]], [*theta[layer:], *b[layer:]]
+        return written_out(given, x[0], value)[layer - 1][p]
+
+    def gradient(p: int) -> Callable[..., tuple[Tensor, ...]]:
+        return torch.func.grad(partial(output, p), argnums=tuple(range(2 * layer)))
+
+    v = [tuple(rate * g for rate, g in zip(rates, gradient(p)(*theta), strict=True)) for p in range(2)]
+
+    def along(f: Callable[..., Any], *directions: int) -> Callable[..., Any]:
+        for k in directions:
+            f = partial(lambda f, k, *at: torch.func.jvp(f, at, v[k])[1], f, k)
+        return f
+
+    close = {"rtol": 1e-10, "atol": 1e-11}
+    for p, q, k in itertools.product(range(2), repeat=3):
+        torch.testing.assert_close(dH[0, p, q, k], along(partial(output, p), q, k)(*theta), **close)
+        torch.testing.assert_close(ddI[0, p, q, k, 1], along(partial(output, p), q, k, 1)(*theta), **close)
+        left, right = along(gradient(p), q)(*theta), along(gradient(1), k)(*theta)
+        want = sum((rate * g * h).sum() for rate, g, h in zip(rates, left, right, strict=True))
+        torch.testing.assert_close(ddII[0, p, 1, q, k], want, **close)
+    for p in range(2):
+        torch.testing.assert_close(d4[0, p], along(partial(output, p), p, p, p, p)(*theta), **close)
+    for mine, other in zip((dH, ddI, ddII), plain, strict=True):
+        assert not torch.allclose(mine, other, rtol=1e-2)
+
+
 @pytest.mark.parametrize("algorithm", ["gradient_descent", "momentum"])
 def test_training(algorithm: str) -> None:
     """Two steps are those of automatic differentiation. Negative control: the gradient of the plain network."""
@@ -180,7 +231,7 @@ def test_no_skip_is_the_plain_network(tmp_path: Path) -> None:
         (["network.skip=1", "initialization=critical"], "skip=1: a number from 0 to below 1"),
         (["initialization=critical"], "no one critical point for network.skip"),
         *(([f"observables.record=[{name}]"], f"{name} is that of networks without skips")
-          for name in ("ntk_sums", "dntk", "ddntk", "fourth", "ntk_signs", "ddntk_signs")),
+          for name in ("ntk_sums", "ntk_signs", "ddntk_signs")),
         (["observables.record=[taylor]", "dynamics=gradient_descent"], "taylor is that of networks without skips"),
     ],
 )  # fmt: skip
