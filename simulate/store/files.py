@@ -72,11 +72,11 @@ def retried(read: Callable[[], _T]) -> _T:
     return read()
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, durable: Path | None = None) -> None:
     """Make a folder and those above it, if they are missing. OSError where that fails, or where there is a file.
 
     It returns when their names are on the disk. That holds also for folders that are here already, as far up as this
-    user may write: another process may have made them just now.
+    user may write: another process may have made them just now. durable: one above, whose own name is on the disk.
     """
     path = path.absolute()
     _make(path)
@@ -84,6 +84,8 @@ def make_folder(path: Path) -> None:
         if not disk.may_write(above):
             break
         disk.sync_folder(above)
+        if durable and above == durable.absolute():
+            break
 
 
 def _make(folder: Path) -> None:

@@ -29,11 +29,14 @@ def names(path: Path, folder: str = "") -> list[str]:
 
 
 def own_folder(path: Path, name: str) -> Path:
-    """The folder `name` of a data set, made if it is missing. StoreError where it is a link or a file."""
+    """The folder `name` of a data set, made if it is missing. StoreError where it is a link or a file.
+
+    The data set's own folder is on the disk since the run began.
+    """
     folder = path / name
     found = disk.status(folder)
     if found is None:
-        make_folder(folder)
+        make_folder(folder, durable=path)
     elif not stat.S_ISDIR(found.st_mode):
         raise StoreError(f"output={path}: {name} is not a folder; move it away")
     return folder
