@@ -1,6 +1,7 @@
 """python -m analysis data=DIR [overrides]"""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from simulate import plugins
 from simulate.store.files import StoreError
 from simulate.store.sets import find
 
+OF_PLOTS = {"x": "L/n", "y": None, "samples": None}  # settings of figures, and their values in configs/analysis.yaml
 PROGRAM = Program("analysis", "ng-analyze", switches=(("--cite",),))
 USAGE = """usage: python -m analysis data=DIR [flags] [key=value ...]
 
@@ -79,7 +81,7 @@ def _main(arguments: list[str]) -> int:
     config["plugins"] = [path for path, _ in plugins.sources(loaded)]
     data, output, layers = (config.pop(name) for name in ("data", "output", "layers"))
     shown = {name: config.pop(name) for name in ("table", "plot")}
-    drawn = {name: config.pop(name) for name in ("x", "y", "samples")}
+    drawn = {name: config.pop(name) for name in OF_PLOTS}
     switches = {name: config[name] for name in ("strict", "verbose", "figures")}
     if not all(isinstance(value, bool) for value in switches.values()):
         raise ValueError(", ".join(f"{name}={value!r}" for name, value in switches.items()) + ": true or false")
@@ -96,6 +98,9 @@ def _main(arguments: list[str]) -> int:
         raise ValueError(f"layers={layers!r}: a list of layers, as layers=[4,8], or null")
     if None not in shown.values():
         raise ValueError(f"table={shown['table']}, plot={shown['plot']}: one of them at a time")
+    of_reports = {} if wanted is None else {"posterior.noise": wanted.noise}
+    _refuse_idle(OF_PLOTS, drawn if shown["plot"] is None else OF_PLOTS, "plot=")
+    _refuse_idle({}, of_reports if any(shown.values()) else {}, "a report, without table= and plot=")
     if shown["table"] is not None:
         return _table(str(data), str(shown["table"]), layers, output)
     if shown["plot"] is not None:
@@ -118,6 +123,13 @@ def _main(arguments: list[str]) -> int:
             print(f"posterior: {path}")
     print(f"\nreport: {report}")
     return 3 if strict and result.disagrees else 0
+
+
+def _refuse_idle(defaults: Mapping[str, Any], given: Mapping[str, Any], partner: str) -> None:
+    """Refuse settings that would do nothing here."""
+    for name, value in given.items():
+        if name not in defaults or value != defaults[name]:
+            raise ValueError(f"{name}={value}: goes with {partner}")
 
 
 def _table(data: str, tensor: str, layers: list[int] | None, output: str | None) -> int:

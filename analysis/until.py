@@ -59,6 +59,8 @@ def _main(arguments: list[str]) -> int:
     given: dict[str, Any] = {name: _number(name, getattr(flags, name)) for name in OPTIONS if getattr(flags, name)}
     options = replace(Options(), **given, figures=not flags.no_figures)
     most = _number("most", flags.most) if flags.most else math.inf
+    if not (most >= 1 and (most == math.inf or most.is_integer())):
+        raise SettingsError("--most", flags.most, "a number of networks, 1 or more")
     limits = decide.Limits(budget_of(flags.budget or "20min"), most)
     settings, cluster = api.read_all(flags.rest, True, flags.config_dir)
     if not LAUNCHERS[cluster.launcher].here:

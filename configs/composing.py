@@ -203,6 +203,8 @@ def in_one_line(error: Exception, overrides: Sequence[str], name: str = "", fold
         given = " ".join(overrides) or "''"
         quotes = "a value with other characters than letters, digits and -_./:+%@ in quotes, as output='\"a (b)\"'"
         return ConfigError(f"{given}: an override has the form KEY=VALUE, " + quotes)
+    if match := re.match(r"Error merging override (.+)", text):
+        return ConfigError(f"{match[1]}: the files have a value of another kind there, which --cfg shows")
     if isinstance(error, RecursionError):
         return ConfigError(f"{' '.join(overrides)}: the defaults of some files name each other in a circle")
     if key := re.search(r"full_key: (\S+)", text):

@@ -1,6 +1,7 @@
 """The posteriors that `python -m analysis data=DIR posterior.noise=V` asks for, as tables and files."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,10 @@ class Asked:
     weights: bool = False
 
 
-def asked(given: Mapping[str, Any]) -> Asked | None:
+def asked(given: Any) -> Asked | None:
     """The settings, or None where no posterior is wanted. ValueError names a setting that is wrong."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"posterior={given!r}: settings of a posterior, as posterior.noise=0.1")
     noise, targets, weights = (given.get(name) for name in ("noise", "targets", "weights"))
     if unknown := set(given) - {"noise", "targets", "weights"}:
         raise ValueError(f"posterior.{min(unknown)}: no such setting; there are noise, targets and weights")
@@ -47,15 +50,15 @@ def _read(path: Any) -> Array:
     """Targets (N, n_L) from a .npy or .csv file."""
     right = "a .npy or .csv file of numbers, a row for each of the first N samples and a column for each output"
     file = Path(str(path))
+    if file.suffix not in (".npy", ".csv"):
+        raise ValueError(f"posterior.targets={path}: {right}")
     try:
-        if file.suffix == ".npy":
-            values = np.load(file, allow_pickle=False)
-        elif file.suffix == ".csv":
-            values = np.loadtxt(file, delimiter=",", ndmin=2)
-        else:
-            raise ValueError(right)
-        return np.asarray(values, dtype=np.float64)
-    except (OSError, ValueError, TypeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy only warns of an empty file and of imaginary parts
+            npy = file.suffix == ".npy"
+            values = np.load(file, allow_pickle=False) if npy else np.loadtxt(file, delimiter=",", ndmin=2)
+            return np.asarray(values, dtype=np.float64)
+    except (OSError, ValueError, TypeError, Warning) as error:
         raise ValueError(f"posterior.targets={path}: {right}; {error}") from None
 
 

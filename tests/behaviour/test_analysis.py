@@ -170,6 +170,10 @@ def test_figures_may_be_left_out(data: Path, tmp_path: Path) -> None:
         (["data=nowhere", "alpha=2"], "alpha=2"),
         (["data=nowhere", "strict=maybe"], "strict='maybe'"),
         (["data=nowhere", "alhpa=0.1"], "did you mean alpha"),
+        (["data=nowhere", "x=n"], "x=n: goes with plot="),
+        (["data=nowhere", "table=V", "samples='\"00,00\"'"], 'samples="00,00": goes with plot='),
+        (["data=nowhere", "table=V", "posterior.noise=0.1"], "posterior.noise=0.1: goes with a report"),
+        (["data=nowhere", "plugins={a: 1}"], "plugins={a: 1}: the files have a value of another kind there"),
     ],
 )
 def test_wrong_settings(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import analysis
 import analysis.inference
+import simulate
 from analysis.__main__ import main
 from simulate.store.sets import DataSet
 
@@ -44,6 +45,12 @@ def test_nothing_is_inferred_unless_asked(run: Run, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("posterior*"))
 
 
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    where = [f"output={tmp_path_factory.mktemp('narrow')}/a", "workers=1", "ensemble.device=cpu"]
+    return simulate.run(*FEW, "inputs.count=12", "network.width=8", *where)
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -53,16 +60,29 @@ def test_nothing_is_inferred_unless_asked(run: Run, tmp_path: Path) -> None:
         (["posterior.noise=0.1", "posterior.weights=1"], "posterior.weights=1"),
         (["posterior.noise=0.1", "posterior.targets=missing.npy"], "posterior.targets=missing.npy"),
         (["posterior.noise=0.1", "posterior.targets=y.txt"], "a .npy or .csv file"),
+        (["posterior.noise=0.1", "posterior.targets=complex.npy"], "posterior.targets=complex.npy: a .npy or"),
+        (["posterior.noise=0.1", "posterior.targets=empty.csv"], "posterior.targets=empty.csv: a .npy or .csv file"),
+        (["posterior=3"], "posterior=3: settings of a posterior"),
+        (["posterior=null"], "posterior=None: settings of a posterior"),
         (["posterior.noise=1e-6"], "underpowered"),
     ],
 )
 def test_refusals(
-    overrides: list[str], words: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    overrides: list[str],
+    words: str,
+    narrow: DataSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Exit code 2, one line, and nothing is written."""
-    data = run(*FEW, "inputs.count=12", "network.width=8")
-    assert main([f"data={data.path}", f"output={tmp_path}/out", *overrides]) == 2
-    assert words in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    np.save("complex.npy", np.zeros((2, 1), complex))
+    Path("empty.csv").touch()
+    assert main([f"data={narrow.path}", f"output={tmp_path}/out", *overrides]) == 2
+    stderr = capsys.readouterr().err
+    assert words in stderr
+    assert stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -192,6 +192,8 @@ def test_a_line_that_was_not_written_to_its_end_is_no_look(copy: Path) -> None:
         (["claim=null"], "claim=None"),
         (["--budget=soon"], "--budget='soon': a time"),
         (["--most=many"], "--most='many': a number"),
+        (["--most=0"], "--most='0': a number of networks, 1 or more"),
+        (["--most=nan"], "--most='nan': a number of networks, 1 or more"),
         (["cluster=slurm"], "cluster='slurm'"),
     ],
 )
