@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 
 LIBRARIES = ("torch", "numba", "numba.core.registry", "numba.core.caching", "pandas", "pyarrow.parquet", "jsonschema",
+             "concurrent.futures.process",
              "hydra", "hydra.core.global_hydra", "hydra._internal.config_loader_impl", "scipy.stats", "scipy.optimize",
              "scipy.interpolate", "matplotlib.pyplot", "lsqfit", "gvar", "jinja2", "rich.table", "rich.progress",
              "psutil")  # fmt: skip
@@ -116,6 +117,9 @@ def _serve(requests: socket.socket) -> None:
     path = sys.path[1:]  # without the folder of this file
     for library in LIBRARIES:
         importlib.import_module(library)
+    target = sys.modules["numba.core.registry"].cpu_target
+    target.typing_context.refresh()  # numba reads what it knows of the language with the first loop
+    target.target_context.refresh()
     while True:
         size, descriptors, _, _ = socket.recv_fds(requests, 4, 3)
         if not size:

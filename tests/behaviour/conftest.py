@@ -57,7 +57,7 @@ def _install(folder: Path) -> None:
 def installed(site: Path, tmp_path: Path) -> Command:
     """installed("-m", "simulate", ...) runs Python in `tmp_path` with the installed packages."""
 
-    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return forks.run(*arguments, cwd=tmp_path, environment=os.environ | {"PYTHONPATH": str(site)})
 
     return python

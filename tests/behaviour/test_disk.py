@@ -2,9 +2,7 @@
 
 import errno
 import os
-import resource
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,17 +100,15 @@ def test_each_step_that_touches_the_disk(
 def test_a_limit_on_the_size_of_files(tmp_path: Path, run: Callable[..., DataSet]) -> None:
     """A run whose parts exceed the limit on the size of files stops with one line, and can be resumed."""
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
-
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))\n"
+    limited += "from simulate.__main__ import command; sys.exit(command())"
     many = [*MANY[:1], "ensemble.networks=8000", *MANY[3:]]
-    command = [sys.executable, "-m", "simulate", *many, f"output={tmp_path}/a"]
-    refused = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    refused = forks.run("-c", limited, *many, f"output={tmp_path}/a")
     assert refused.returncode == 1, refused.stderr
     assert os.strerror(errno.EFBIG) in refused.stderr
     assert refused.stderr.count("error:") == 1
     assert not list((tmp_path / "a").glob(".*tmp"))
-    forks.run(*command[1:], check=True)
+    forks.run("-m", "simulate", *many, f"output={tmp_path}/a", check=True)
     assert open_data_set(tmp_path / "a").table().equals(run(*many).table())
 
 

@@ -1,8 +1,5 @@
 """A wheel that is installed in another folder contains the command line, the configs and the report's template."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.behaviour.conftest import Command
@@ -24,22 +21,18 @@ def test_built_wheel_works_elsewhere(installed: Command, site: Path, tmp_path: P
     assert (tmp_path / "o" / "analysis" / "report.html").stat().st_size > 10_000
 
 
-def test_console_commands_do_not_look_into_the_current_folder(site: Path, tmp_path: Path) -> None:
+def test_console_commands_do_not_look_into_the_current_folder(installed: Command, site: Path, tmp_path: Path) -> None:
     """A user's own analysis.py or configs/ breaks `python -m analysis`, as it breaks any -m, and not ng-analyze."""
     (tmp_path / "analysis.py").write_text("raise SystemExit('the analysis of another project')\n")
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "__init__.py").write_text("raise SystemExit('the configs of another project')\n")
-    environment = os.environ | {"PYTHONPATH": str(site)}
-
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-
-    assert "another project" in run("-m", "analysis", "--help").stderr, "the control"
+    assert "another project" in installed("-m", "analysis", "--help").stderr, "the control"
     scripts = site / "bin"
-    assert run(scripts / "ng-analyze", "--help").stdout.startswith("usage: python -m analysis data=DIR")
-    assert run(scripts / "ng-until", "--help").stdout.startswith("usage: python -m analysis.until experiment=NAME")
+    assert installed(scripts / "ng-analyze", "--help").stdout.startswith("usage: python -m analysis data=DIR")
+    assert installed(scripts / "ng-until", "--help").stdout.startswith(
+        "usage: python -m analysis.until experiment=NAME"
+    )
     small = ["network.width=4", "ensemble.networks=8", "workers=2", "ensemble.device=cpu", "output=o"]
-    done = run(scripts / "ng-simulate", *small)
+    done = installed(scripts / "ng-simulate", *small)
     assert done.returncode == 0, done.stderr
-    assert run(scripts / "ng-status", "o").stdout == "o: 8 of 8 networks\n"
+    assert installed(scripts / "ng-status", "o").stdout == "o: 8 of 8 networks\n"

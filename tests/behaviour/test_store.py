@@ -244,7 +244,7 @@ def test_what_cannot_be_read_now_is_not_missing(
 
 
 LONG = ["network.width=256", "network.depth=6", "ensemble.sampler=dense", "ensemble.networks=100000",
-        "ensemble.block=4", "ensemble.device=cpu", "workers=3"]  # fmt: skip
+        "ensemble.block=4", "ensemble.device=cpu", "workers=2"]  # fmt: skip
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
