@@ -99,6 +99,7 @@ $(SITE)/.installed: pyproject.toml
 # The site, in site/; RESOLUTION=lowest-direct takes the lower bounds of the group docs. Pages that are made of records and of notebooks are made first; mkdocs imports no code of ours.
 docs: venv $(SITE)/.installed
 	$(BIN)/python docs/pages.py
+	$(BIN)/python docs/explorer.py
 	$(BIN)/python docs/notebooks.py --pages
 	$(SITE)/bin/mkdocs build -q --clean
 

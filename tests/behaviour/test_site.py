@@ -23,7 +23,7 @@ from simulate.observables.columns import OBSERVABLES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-MADE = ("letters.md", "api/theory.md", "tutorials/*.md")  # by make docs
+MADE = ("letters.md", "api/theory.md", "tutorials/*.md", "explorer.html")  # by make docs
 PROGRAMS: dict[str, Program] = {"simulate": SIMULATE, "analysis": ANALYSIS}
 COMMAND = re.compile(r"python -m (simulate|analysis) ([^`\n#&]*)")
 PLACEHOLDER = re.compile(r"\.\.\.|\bDIR\b|\bNAME\b|\bX\b|\bTENSOR\b|\bKIND\b|\bFILE\b|\|")
