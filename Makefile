@@ -104,7 +104,7 @@ docs: venv $(SITE)/.installed
 	$(SITE)/bin/mkdocs build -q --clean
 
 bench: venv
-	$(BIN)/python -m benchmarks.race $(BENCH)
+	$(BIN)/python -m benchmarks.race --history $(BENCH)
 
 $(PEERS)/.installed:
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
@@ -112,7 +112,7 @@ $(PEERS)/.installed:
 	touch $@
 
 bench-peers: venv $(PEERS)/.installed
-	$(BIN)/python -m benchmarks.race $(BENCH) --jax $(PEERS)/bin/python
+	$(BIN)/python -m benchmarks.race --history $(BENCH) --jax $(PEERS)/bin/python
 
 clean:
 	rm -rf $(DEMO) build dist *.egg-info

@@ -1,10 +1,11 @@
 """The race compares this project with the libraries that a user would pick instead, and with the machine's limits.
 
-    python -m benchmarks.race [--rounds 5] [--seconds 0.5] [--jax PYTHON] [--write]
+    python -m benchmarks.race [--rounds 5] [--seconds 0.5] [--jax PYTHON] [--write] [--history]
 
 `make bench` runs it. `make bench-peers` also makes the environment with JAX and neural-tangents, and includes them.
 Rounds are interleaved (A B C A B C ...), each contender has one thread, and medians are quoted. Machines are shared and
-noisy, so ratios are more reliable than rates. --write puts tables, JSON and a figure into docs/.
+noisy, so ratios are more reliable than rates. --write puts tables, JSON and a figure into docs/, and --history a row
+into benchmarks/history.jsonl.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import history
 from benchmarks.ceilings import binding, ceilings, rate
 from benchmarks.contenders import Array, Case, Contender, Jax, modules, ours, torch_func
 
@@ -235,7 +237,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="seconds of each contender in each round")
     parser.add_argument("--jax", help="the Python of an environment with jax and neural-tangents")
     parser.add_argument("--write", action="store_true", help="put tables, JSON and figure into docs/")
+    parser.add_argument("--history", action="store_true", help="add a row to benchmarks/history.jsonl, and draw all")
     options = parser.parse_args()
+    at = history.commit() if options.history else None
     torch.set_num_threads(1)
     jax = Jax(options.jax) if options.jax else None
     if not jax:
@@ -272,6 +276,8 @@ def main() -> None:
 
     text = tables.render(result)
     print(text)
+    if at:
+        history.enter(result, at)
     if options.write:
         docs = Path(__file__).parents[1] / "docs"
         (docs / "performance.json").write_text(json.dumps(result, indent=1) + "\n")

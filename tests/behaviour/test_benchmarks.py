@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import forecast, mutants, power, race, results, tables
+from benchmarks import forecast, history, mutants, power, race, results, tables
 from benchmarks.contenders import Case, ours
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,19 @@ def test_other_networks_are_void() -> None:
     assert race.disagreement(values)["32"] > 10
     same = {"first": values["8"][::2], "second": values["8"][1::2]}
     assert race.disagreement(same)["second"] < 5
+
+
+def test_the_history_of_the_race(tmp_path: Path) -> None:
+    """A row a commit, with the ratios of the race in docs/performance.json; a commit that is measured again has one."""
+    result, path = json.loads((ROOT / "docs" / "performance.json").read_text()), tmp_path / "history.jsonl"
+    for name in ("a", "b", "a"):
+        rows = history.add(history.row(result, name, "2026-01-01"), path)
+    assert [row["commit"] for row in rows] == [row["commit"] for row in history.read(path)] == ["a", "b"]
+    ours, *_, peer, _ = (row["networks/s"] for row in result["races"][0]["rows"])
+    assert rows[0]["ratios"]["ntk (64, 4, 4) ours, law"]["torch.func"] == pytest.approx(ours / peer, rel=1e-3)
+    history.plot(rows, tmp_path / "history.png")
+    assert (tmp_path / "history.png").stat().st_size > 1000
+    assert any(row["ratios"] == rows[0]["ratios"] for row in history.read()), "the race of the docs is in the history"
 
 
 def test_memory_and_start_up() -> None:
