@@ -28,3 +28,23 @@ def test_trained_means_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(trained_cumulants, "order_n", wrong)
     pull, limit = largest_pull("trained_mean1", sets)
     assert pull > limit
+
+
+@pytest.mark.long
+def test_training_of_everything_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GELU with biases, two outputs, four train samples and widths of a ratio of two, after two and six steps; seed 0.
+    False alarms: 1e-3 for all series together. Negative control: coefficients of 1/n_1 where those of 1/n_{L-1} are
+    meant."""
+    small = ["workers=1", "ensemble.device=cpu", "ensemble.networks=8000", "dynamics.steps=6", "inputs.test=0"]
+    sets = simulate.sweep("experiment=general_training", "claim=null", *small, "observables.steps=[0,2,6]",
+                          "network.width=[64,32],[96,48],[128,64],[192,96]", f"output={tmp_path}/a")  # fmt: skip
+    pull, limit = largest_pull("trained_mean1", sets)
+    assert pull < limit
+
+    def wrong(point: Point) -> TrainedToOrderN:
+        right = solved.order_n(point)
+        return replace(right, mean1=2 * right.mean1)
+
+    monkeypatch.setattr(trained_cumulants, "order_n", wrong)
+    pull, limit = largest_pull("trained_mean1", sets)
+    assert pull > limit
