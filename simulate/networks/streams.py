@@ -14,8 +14,8 @@ from torch import Tensor
 from simulate.numerics import normals
 
 # The kinds of tensors that a layer has. BATCHES belong to a step, whose number takes the layer's place.
-WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES, BATCHES, TANGENTS, NOISE = range(7)
-_KINDS = 8  # stride of a layer in the number of a tensor, with room for further kinds
+WEIGHTS, BIASES, BACKWARD, BACKWARD_BIASES, BATCHES, TANGENTS, NOISE, SUMS = range(8)
+_KINDS = 8  # stride of a layer in the number of a tensor
 # The weights of each layer, over which the next block of the data set draws its own. Fresh pages a block would cost as
 # much as drawing the numbers, and freed ones would fragment the heap.
 Arrays = dict[int, Tensor]

@@ -17,7 +17,7 @@ from simulate.running.jobs import Job
 from simulate.running.memory import fitting
 from simulate.running.plan import block_size
 from simulate.running.process import one_thread
-from simulate.settings import Settings
+from simulate.settings import Ensemble, Settings
 from simulate.settings.reader import SettingsError
 from simulate.settings.training import LOSSES
 from simulate.store.layout import MOST_COLUMNS, layout_of
@@ -34,7 +34,7 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
     given: the arrays of inputs=arrays. Raises SettingsError for a setting that the machine or the inputs do not allow,
     StoreError where the output holds another data set.
     """
-    settings = replace(settings, ensemble=replace(settings.ensemble, device=_device(settings.ensemble.device)))
+    settings = replace(settings, ensemble=replace(settings.ensemble, device=_device(settings.ensemble)))
     samples = inputs.load(settings.inputs, given)
     settings = replace(settings, inputs=inputs.resolved(settings.inputs, samples))
     samples = inputs.scaled(inputs.mapped(samples, settings.features), settings)
@@ -44,6 +44,8 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
         _check_training(settings, samples)
     if settings.ensemble.condition is not None:
         _check_condition(settings, samples)
+    if settings.ensemble.sampler == "closed":
+        _check_closed(settings, D)
     _check_activation(settings)
     check_columns(recorded(settings.observables.record))
     if n_0 < 2 and responds(settings):
@@ -130,7 +132,30 @@ def _check_outputs(settings: Settings, samples: inputs.Samples) -> None:
         raise SettingsError("network.outputs", settings.network.outputs, f"the targets have {y.shape[1]} components")
 
 
-def _device(wanted: str) -> str:
+def _check_closed(settings: Settings, D: int) -> None:
+    """SettingsError where a layer has no law in closed form, or where more is recorded than it has."""
+    from analysis.theory.activations import activation
+
+    network, name, slopes = settings.network, settings.activation.spec, activation(settings.activation.spec).slopes
+    for wrong, right in (
+        (slopes is None, f"{name} has no law in closed form: linear, relu and leaky_relu have one"),
+        (slopes and slopes[0] != slopes[1] and D > 1, f"{name} has a law in closed form for one input, not for {D}"),
+        (network.skip or network.meta is not None, "layers have laws in closed form where no skip leads to them"),
+        (settings.initialization.weights != "gaussian", "layers have laws in closed form for Gaussian weights"),
+        (settings.dynamics.name != "none", "networks are not trained: choose dense"),
+        (settings.ensemble.condition is not None, "networks are not drawn given targets: choose law or dense"),
+        (set(settings.observables.record) - {"kernel", "outputs"}, "it has observables kernel and outputs alone"),
+    ):
+        if wrong:
+            raise SettingsError("ensemble.sampler", "closed", right)
+
+
+def _device(ensemble: Ensemble) -> str:
+    wanted = ensemble.device
+    if ensemble.sampler == "closed":
+        if wanted == "cuda":
+            raise SettingsError("ensemble.device", wanted, "cpu or auto: ensemble.sampler=closed draws on a CPU")
+        return "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
         raise SettingsError("ensemble.device", wanted, "torch finds no CUDA device here; use cpu or auto")
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted

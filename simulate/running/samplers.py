@@ -53,7 +53,7 @@ def _declared(value: T | None, need: str) -> T:
 def snapshots(job: Job, index: int, arrays: streams.Arrays | None) -> "Iterator[LawSnapshot] | Iterator[DenseSnapshot]":
     """Every recorded layer of block `index` at every recorded step."""
     stream = stream_of(job, index * job.block, job.block, arrays)
-    return _without_weights(job, stream) if job.settings.ensemble.sampler == "law" else _with_weights(job, stream)
+    return _with_weights(job, stream) if job.settings.ensemble.sampler == "dense" else _without_weights(job, stream)
 
 
 def _common(job: Job, stream: streams.Stream) -> dict[str, Any]:
@@ -147,7 +147,10 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     pulls, responds = _needed(job, "ntk"), _needed(job, "response")  # a layer's numbers are held to pull back alone
     stream = stream if pulls and settings.initialization.weights == "gaussian" else replace(stream, arrays=None)
     y = common["y"][: common["train"]] if settings.ensemble.condition else None
-    drawn, backward = law.sample(settings, common["x"], stream, s, last, z_of, y), None
+    draw = law.sample
+    if settings.ensemble.sampler == "closed":
+        from simulate.networks.closed import sample as draw  # late: most runs need no scipy
+    drawn, backward = draw(settings, common["x"], stream, s, last, z_of, y), None
     if pulls:  # the backward pass starts when all layers are there
         backward = _Backward(job, stream, list(drawn), slope)
         drawn = iter(backward.layers)

@@ -25,7 +25,7 @@ class Condition:
 class Ensemble:
     """The networks with numbers first .. first + networks - 1 of a seed.
 
-    sampler: dense or law. block: networks that are computed at a time; None leaves it to `simulate.running.plan`. tf32:
+    sampler: dense, law or closed. block: networks that are computed at a time; None leaves it to the plan. tf32:
     whether a CUDA device multiplies with 10 bits of mantissa, at a relative error of 5e-4 a product. condition: None
     for networks of the prior.
     """
@@ -44,7 +44,7 @@ class Ensemble:
 def read_ensemble(
     r: Reader, network: Network, observables: Observables, dynamics: Dynamics, initialization: Initialization
 ) -> Ensemble:
-    sampler = r.choice("sampler", ("auto", "dense", "law"))
+    sampler = r.choice("sampler", ("auto", "dense", "law", "closed"))
     observed = recorded(observables.record)
     heavy = [observable.name for observable in observed if observable.needs_weights]
     if dynamics.name != "none":

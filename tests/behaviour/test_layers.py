@@ -22,7 +22,7 @@ OUTSIDE = {
     "simulate/settings": set(),
     "simulate/store": {"numpy", "pyarrow", "jsonschema", "xarray"},
     "simulate/numerics": {"torch", "numpy", "numba", "triton"},
-    "simulate": {"torch", "numpy", "numba", "pyarrow", "rich", "yaml", "psutil"},
+    "simulate": {"torch", "numpy", "scipy", "numba", "pyarrow", "rich", "yaml", "psutil"},
     "analysis": {"numpy", "scipy", "pandas", "lsqfit", "gvar", "matplotlib", "jinja2", "rich"},
     "configs": {"hydra", "omegaconf", "yaml"},
 }
