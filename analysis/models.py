@@ -9,6 +9,7 @@ Importing this module does not import gvar, so that a claim is checked without i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ class Series:
     points differ in more than width. left_out: (m, 3) width, layer and value of estimates that are not among the k
     points, because they or estimates at lighter tails are tail-dominated (`analysis.tails`). networks: (k,), how many
     each point has; empty where it is not known. prediction: NaN where theory has none, and the coefficient is measured.
+    following: the coefficient of l/n in the prediction with its next order; NaN where it is not known.
     """
 
     test: str
@@ -54,6 +56,7 @@ class Series:
     variant: str = ""
     left_out: Array = field(default_factory=lambda: np.empty((0, 3)))
     networks: Array = field(default_factory=lambda: np.empty(0))
+    following: float = math.nan
 
     @property
     def predicted(self) -> bool:

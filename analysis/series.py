@@ -159,6 +159,8 @@ def _at_one_layer(name: str, model: str, precision: float, variant: Variant, sam
     errors = np.array([m.estimate.error for m in same])
     dominated = np.array([m.estimate.tail_dominated for m in same])
     networks = np.array([float(p.networks) for p in variant.points])
+    following = np.nan if first.theory_next is None else (first.theory_next - first.theory) * variant.points[0].n
+    slopes = np.broadcast_to(following / first.layer, len(first.samples))
     for k, label in enumerate(first.samples):
         made = Series(
             test=name,
@@ -177,6 +179,7 @@ def _at_one_layer(name: str, model: str, precision: float, variant: Variant, sam
             dof=min(len(m.estimate.replicates) for m in same) - 1,
             variant=variant.label,
             networks=networks,
+            following=float(slopes[k]),
         )
         yield made, dominated[:, k], networks
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
+from analysis.measures.following import with_next_order
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.points import Point
 from analysis.theory.conditional import Conditional
@@ -191,8 +192,9 @@ def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
             step=0,
             samples=[label_of(pair) for pair in pairs],
             estimate=controlled(point, layer).mean.scaled(point.widths[layer - 2]),
-            theory=np.array([G1[pair] for pair in pairs]),
+            theory=(leading := np.array([G1[pair] for pair in pairs])),
             scale=np.full(len(pairs), scale),
+            theory_next=with_next_order(point, "G1", layer, leading, pairs),
         )
 
 
@@ -222,8 +224,9 @@ def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
             step=0,
             samples=[label_of(pairs[p], pairs[q]) for p, q in components],
             estimate=controlled(point, layer).covariance.scaled(point.widths[layer - 2]),
-            theory=np.array([predicted[c] for c in components]),
+            theory=(leading := np.array([predicted[c] for c in components])),
             scale=np.array([size[p] * size[q] for p, q in components]),
+            theory_next=with_next_order(point, "V", layer, leading, [(*pairs[p], *pairs[q]) for p, q in components]),
         )
 
 

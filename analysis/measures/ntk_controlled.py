@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
+from analysis.measures.following import with_next_order
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.measures.ntk import TENSORS
 from analysis.measures.ntk_controls import FAMILIES, B, Chain, G, H, Y, all_layers_below, chains
@@ -76,6 +77,7 @@ def _measured(point: Point, name: str, layers: Layers, groups: int) -> Iterator[
             estimate=of_chains(point).tensors[name, layer].scaled(float(point.widths[layer - 2])),
             theory=predicted,
             scale=np.full(point.D, size),
+            theory_next=with_next_order(point, name, layer, predicted, [(a,) for a in range(point.D)]),
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from analysis import estimators, theory
 from analysis.estimators import Array
+from analysis.measures.following import with_next_order
 from analysis.measures.given_below import pair_means, pair_products
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.measures.needs import no_parallel_kinks, outputs_of_last_layer
@@ -48,14 +49,16 @@ def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
         estimate = estimate.scaled(point.widths[layer - 2])
         K = point.flow(True).K[layer - 1]
         size = natural_sizes(predicted.diagonal(), np.array([K[p] for p in pairs]))
+        leading = np.array([predicted[c] for c in components])
         yield Measured(
             tensor="V",
             layer=layer,
             step=0,
             samples=[label_of(pairs[p], pairs[q]) for p, q in components],
             estimate=estimate,
-            theory=np.array([predicted[c] for c in components]),
+            theory=leading,
             scale=np.array([size[p] * size[q] for p, q in components]),
+            theory_next=with_next_order(point, "V", layer, leading, [(*pairs[p], *pairs[q]) for p, q in components]),
         )
 
 
@@ -188,15 +191,16 @@ def metric(point: Point, layers: Layers) -> Iterator[Measured]:
         kernel = np.array([K[a] for a in pairs])
         # Where theory says zero (two layers, or a scale-invariant activation) the natural size is that of K l.
         scale = np.abs(G1).max() if np.abs(G1).max() > 1e-9 * K.max() else layer * K.max()
-        mean = estimators.mean(pair_means(point, layer) - kernel)
+        mean, leading = estimators.mean(pair_means(point, layer) - kernel), np.array([G1[a] for a in pairs])
         yield Measured(
             tensor="G1",
             layer=layer,
             step=0,
             samples=[label_of(a) for a in pairs],
             estimate=mean.scaled(point.widths[layer - 2]),
-            theory=np.array([G1[a] for a in pairs]),
+            theory=leading,
             scale=np.full(len(pairs), scale),
+            theory_next=with_next_order(point, "G1", layer, leading, pairs),
         )
 
 

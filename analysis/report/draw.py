@@ -1,5 +1,6 @@
 """The figures of a claim and their files."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,8 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
                     more = f" ({PANELS} of {len(fits)} drawn; the table holds all)" if len(fits) > PANELS else ""
                     caption = f"Test {test}: measured (circles), fit with its band, leading coefficient (diamond) and "
                     asked = " with the deviation that is asked (grey)" if shows_asked(fits[0]) else ""
+                    if any(math.isfinite(fit.series.following) for fit in fits):
+                        asked += ", dashed with its next order"
                     caption += f"prediction (black line){asked}, those that decide first; below, residual pulls{more}."
                     if any(fit.series.without for fit in fits):
                         caption += f" Open circles are {tails.WORD} estimates, which the fit leaves out."

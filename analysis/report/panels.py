@@ -43,7 +43,7 @@ def shows_asked(fit: Fit) -> bool:
 
 def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
     """Against n for exponents in n, 1/n at a fixed l/n, else l/n; against l for flows with depth, one curve a
-    width."""
+    width. Theory with its next order is dashed, over a band of what this order changes."""
     series = fit.series
     colour = matplotlib.colormaps["viridis"](0.35)
     error = np.sqrt(series.covariance.diagonal())
@@ -84,6 +84,11 @@ def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
             asked = series.precision * series.scale
             top.axhspan(series.prediction - asked, series.prediction + asked, color="0.9", zorder=-1)
             top.axhline(series.prediction, color="black", linewidth=0.9, zorder=0)
+        if np.isfinite(series.following):
+            r = np.array([0.0, x.max()])
+            second = series.prediction + series.following * r
+            top.plot(r, second, color="black", linewidth=0.9, linestyle="--", zorder=0)
+            top.fill_between(r, series.prediction, second, color="black", alpha=0.06, linewidth=0, zorder=0)
         top.errorbar([0], [fit.coefficient], [fit.error], fmt="D", color="#d55e00", clip_on=False)
     top.set_title(f"{series.variant} {_symbol(series)}, pull {fit.pull:+.1f}".strip())
     bottom.bar(x, fit.residual_pulls, width=0.06 * x if exponent or deep else 0.03 * x.max(), color=colour)

@@ -31,8 +31,12 @@ def collapse(claim: Claim, result: Result) -> Figure | None:
         every = np.arange(2, point.depth + 1)
         line = flow.V[every - 1, 0, 0, 0, 0] / (point.n * flow.K[every - 1, 0, 0] ** 2)
         top.plot(every / point.n, line, color="black", linewidth=0.9, zorder=0)
+        V2 = point.flow(("V2",), 0)["V2"][every - 1, 0, 0, 0, 0]
+        second = line + V2 / (point.n * flow.K[every - 1, 0, 0]) ** 2
+        top.plot(every / point.n, second, color="black", linewidth=0.9, linestyle="--", zorder=0)
         with_bars(bottom, layers / point.n, measured.scaled(1 / V), colour)
     top.plot([], [], color="black", linewidth=0.9, label="theory, order $1/n$")
+    top.plot([], [], color="black", linewidth=0.9, linestyle="--", label="theory, order $1/n^2$")
     top.set(ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
     top.legend(ncols=2)
     bottom.axhline(1, color="black", linewidth=0.9, zorder=0)

@@ -80,11 +80,13 @@ def test_any_axis(data: Path, folder: str, tensor: str, options: dict, groups: i
 
 
 def test_the_next_order_is_drawn_where_it_is_known(data: Path) -> None:
-    dashed = {
-        tensor: any(line.get_linestyle() == "--" for line in plot.scaling(data / "widths", tensor, ax=axes()).lines)
-        for tensor in ("G", "V")
+    """It is known for one sample, and not for components of two."""
+    drawn = {
+        (tensor, samples): plot.scaling(data / "widths", tensor, samples=samples, ax=axes()).lines
+        for tensor, samples in (("G", None), ("V", "00,00"), ("V", "00,01"))
     }
-    assert dashed == {"G": True, "V": False}
+    dashed = [any(line.get_linestyle() == "--" for line in lines) for lines in drawn.values()]
+    assert dashed == [True, True, False]
 
 
 def test_a_heat_map_over_two_settings(data: Path) -> None:

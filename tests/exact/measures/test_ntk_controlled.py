@@ -16,6 +16,7 @@ from analysis.measures.ntk_controlled import (
     Theta1_controlled,
     ntk_one_step,
 )
+from analysis.theory import ntk_next_order
 from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, holds, inputs_of, rows
 from tests.exact.measures.three_layers import (
     C_W,
@@ -55,6 +56,13 @@ def made(activation: str) -> tuple[Rows, Array]:
     return data, states
 
 
+def following(activation: str, name: str, leading: Array) -> Array:
+    """A tensor with its next order in 1/n, docs/theory.md (17.12), at both samples."""
+    given = LAMBDA_B, LAMBDA_W, [1.0, N2 / N1]
+    series = [ntk_next_order(activation, 3, 0.0, C_W, float(K), *given) for K in K1]
+    return leading + np.array([of[f"{name.rstrip('1')}2"][-1] for of in series]) / N2
+
+
 def check_linear(measure: Measure, name: str, estimate: Callable[[Linear], float], theory: Array, changes: str) -> None:
     """changes: families that change the estimate where they are changed. What a linear network answers to in first
     order cancels."""
@@ -66,8 +74,9 @@ def check_linear(measure: Measure, name: str, estimate: Callable[[Linear], float
     }
 
     def check(data: Rows) -> None:
-        expect(list(measure(data.point, None)), Wanted(name, 3, 0, components), **CLOSE)
+        expect(list(measure(data.point, None)), wanted, **CLOSE)
 
+    wanted = Wanted(name, 3, 0, components, following("linear", name, theory))
     wrong = [[data.scaled(family), data.exchanged(family, (0,), (1,))] for family in changes if family != "g"]
     holds(check, data, data.scaled("g"), *itertools.chain.from_iterable(wrong))
 
@@ -117,7 +126,7 @@ def test_Theta1_controlled() -> None:
     """Theta1 of docs/theory.md (2.16) of sines, where <sin^2> = (1 - exp(-2g))/2, with the controls of docs/theory.md
     (17.16). A scale-invariant activation has none."""
     data, states = made("sin")
-    rho, wanted, predictions = N2 / N1, [], []
+    rho, estimates, predictions = N2 / N1, [], []
     for a in range(2):
         one = Sines(states[:, a])
         S, e, R, Q4, _ = sines(K1[a])
@@ -125,15 +134,16 @@ def test_Theta1_controlled() -> None:
         small, Theta = np.exp(-2 * one.center[0]), one.center[1]
         frozen = LAMBDA_B[2] + LAMBDA_W[2] * S2 + C_W * Theta * e2
         rest = one.three[1] - frozen - one.m3[1] - one.P[1] @ one.m2 - one.second[1]
-        wanted.append(N2 * float(rest.mean()))
+        estimates.append(N2 * float(rest.mean()))
         V, F = C_W**2 * (Q4 - S**2), C_W**2 * R * THETA1[a]
         D = C_W * (LAMBDA_W[1] * (Q4 - S**2) + C_W * THETA1[a] * (R - S * e))
         predictions.append(rho * small * ((C_W * Theta - LAMBDA_W[2]) * V - C_W * (D + 2 * F)))
     size = float(np.abs(predictions).max())
-    components = {f"{a}{a}": (wanted[a], float(predictions[a]), size) for a in range(2)}
+    components = {f"{a}{a}": (estimates[a], float(predictions[a]), size) for a in range(2)}
 
     def check(data: Rows) -> None:
-        expect(list(Theta1_controlled(data.point, None)), Wanted("Theta1", 3, 0, components), **CLOSE)
+        wanted = Wanted("Theta1", 3, 0, components, following("sin", "Theta1", np.array(predictions)))
+        expect(list(Theta1_controlled(data.point, None)), wanted, **CLOSE)
 
     holds(check, data, data.scaled("g"), data.scaled("h"), data.scaled("y"), data.exchanged("h", (0,), (1,)))
     linear, _ = made("linear")

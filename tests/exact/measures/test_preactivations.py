@@ -18,7 +18,7 @@ from analysis.measures.preactivations import (
     vertex_of_neurons,
     vertex_over_theory,
 )
-from tests.exact.measures.gaussian import TwoLayers, sines
+from tests.exact.measures.gaussian import TwoLayers, expectation, sines
 from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, drawn, expect, holds, inputs_of, rows, signs
 
 K = np.array([[1.0, 0.3], [0.3, 0.8]])
@@ -44,6 +44,9 @@ def test_V() -> None:
     shape = np.array([[wick(p, q) for q in PAIRS] for p in PAIRS])
     found = {2: 1.3 * shape, 3: 2.1 * shape + np.outer([0.1, 0.2, 0.3], [0.1, 0.2, 0.3])}
     predicted = {2: shape, 3: (1 + 12 / 8) * shape}
+    # n_2 Var g = n_2 K^2 ( (1 + 2/n_1)(1 + 2/n_2) - 1 ) of one sample; that of two is not computed
+    of_one = np.array([K[0, 0] ** 2, *[np.nan] * 4, K[1, 1] ** 2])
+    following = {2: 2.0 * of_one, 3: (2 + 2 * 12 / 8 + 4 / 8) * of_one}
     for layer, n in ((2, 8), (3, 12)):
         kernels(data, layer, [1.0, 0.2, 0.9], found[layer] / n)
 
@@ -63,6 +66,7 @@ def test_V() -> None:
                         )
                         for (p, (a, b)), (q, (c, d)) in itertools.combinations_with_replacement(enumerate(PAIRS), 2)
                     },
+                    theory_next=following[layer],
                 )
                 for layer in (2, 3)
             ],
@@ -177,6 +181,11 @@ def test_G1() -> None:
     kernel = {2: two.K, 3: sines(two.K, 0, 0)}
     found, predicted = np.array([0.3, -0.2, 0.1]), {2: np.zeros((2, 2)), 3: metric_of_three_layers(two)}
     scale = {2: 2 * kernel[2].max(), 3: np.abs(predicted[3]).max()}
+    following = {layer: np.array([predicted[layer][0, 0], np.nan, predicted[layer][1, 1]]) for layer in (2, 3)}
+    for place, a in ((0, 0), (2, 1)):  # G2 of docs/theory.md (17.2) of F = (1 - exp(-2 g))/2, from V and W of layer 2
+        q = [float(expectation(lambda z, m=m: np.sin(z[0]) ** m, K[a : a + 1, a : a + 1])) for m in (2, 4, 6)]
+        V, W = q[1] - q[0] ** 2, q[2] - 3 * q[0] * q[1] + 2 * q[0] ** 3
+        following[3][place] += (12 / 8) ** 2 * np.exp(-2 * two.K[a, a]) * (2 * W / 3 - V**2) / 12
     for layer, n in ((2, 8), (3, 12)):
         mean = [kernel[layer][pair] for pair in PAIRS] + found / n
         kernels(data, layer, mean, 1e-4 * np.eye(3))
@@ -188,7 +197,7 @@ def test_G1() -> None:
                 f"{a}{b}": (estimate, predicted[layer][a, b], scale[layer])
                 for (a, b), estimate in zip(PAIRS, found, strict=True)
             }
-            wanted.append(Wanted("G1", layer, 0, components))
+            wanted.append(Wanted("G1", layer, 0, components, theory_next=following[layer]))
         expect(list(metric(data.point, None)), *wanted, rtol=3e-5, atol=1e-7)
 
     assert np.abs(predicted[3]).min() > 0.01
