@@ -21,8 +21,9 @@ Notebook = dict[str, Any]
 
 def figures() -> list[dict[str, Any]]:
     """The open figures of pyplot as outputs of a cell; closes them."""
-    from matplotlib import pyplot as plt
-
+    plt = sys.modules.get("matplotlib.pyplot")
+    if plt is None:
+        return []
     found = []
     for number in plt.get_fignums():
         png = io.BytesIO()
