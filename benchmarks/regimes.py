@@ -1,4 +1,4 @@
-"""The three regimes of the aspect ratio r = L/n in one picture: docs/theory.md (12.1), (12.2), (12.5) and (12.6).
+"""The three regimes of the aspect ratio r = L/n in one picture: docs/theory.md (12.1), (12.2), (12.4) to (12.6).
 
     python -m benchmarks.regimes             # prints the table
     python -m benchmarks.regimes --write     # draws docs/regimes.png, too
@@ -24,6 +24,7 @@ FIGURE = Path(__file__).parents[1] / "docs" / "regimes.png"
 ACTIVATIONS = ("linear", "relu", "tanh")
 WIDTH, LAYERS = 32, (2, 3, 5, 9, 17, 33, 65, 129)
 NETWORKS = 2000
+MISSED = 0.5  # of docs/theory.md (12.4): beyond it the mean over networks is low in most samples
 NU = {"linear": 2.0, "relu": 5.0}
 
 
@@ -78,6 +79,12 @@ def draw(found: dict[str, Regimes], path: Path) -> None:
         middle.loglog(x, np.exp(x), color="black", linewidth=1, label=r"$e^{\nu r}$")
         middle.loglog(x, 1 + x, color="black", linewidth=1, linestyle="--", label=r"order $1/n$")
         middle.loglog(x, np.exp(-x), color="black", linewidth=1, linestyle=":", label="a typical network")
+        for low in (0.1, 0.5):
+            ends = theory.aspect_ratio.breakdown(low, "second_moment")
+            middle.axvline(ends, color="0.4", linewidth=0.8)
+            middle.text(ends, 1.02, f"{low:.0%}", transform=middle.get_xaxis_transform(), fontsize=9, ha="center")
+        missed = x[[theory.aspect_ratio.reach(2, value, NETWORKS) > MISSED for value in x]]
+        middle.axvspan(missed[0], x[-1], color="0.92", zorder=-2, label=f"{NETWORKS:,} networks are too few")
         middle.set(ylim=(1e-3, 1e5), xlabel=r"$\nu r$", ylabel=r"$g^2/K^2$")
         left.set(xlabel="$r = L/n$", ylabel=r"$\mathrm{Var}\,\log g$")
         right.set(xlabel="$r = L/n$", ylabel=r"$-\mathrm{E}\,\log\sin^2$ of response and output")
