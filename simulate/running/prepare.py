@@ -1,5 +1,6 @@
 """Prepare a job from settings, with the checks that need the machine or the inputs; nothing is written."""
 
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -39,6 +40,7 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
     settings = replace(settings, inputs=inputs.resolved(settings.inputs, samples))
     samples = inputs.scaled(inputs.mapped(samples, settings.features), settings)
     inputs.check_first_kernel(samples, settings)
+    _check_deep_kernels(settings, samples)
     D, n_0 = samples.x.shape
     if settings.dynamics.name != "none":
         _check_training(settings, samples)
@@ -77,6 +79,30 @@ LONGEST_NAME = 255  # bytes of a file's name on common systems
 NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "DH", "taylor", *"PQRSTU"}  # families of columns
 RANGE = 10.0  # |z| up to which both sides of an expression are compared
 CLOSE = 1e-8  # relative distance at which they agree
+
+
+def _check_deep_kernels(settings: Settings, samples: inputs.Samples) -> None:
+    """SettingsError where K of docs/theory.md (1.1) falls below the range of the precision, where rows would be zero.
+
+    Nothing is refused where the theory does not know the activation, and with skips, which keep a share of K.
+    """
+    from analysis.theory.recursion import flow
+
+    network, start, dtype = settings.network, settings.initialization, settings.ensemble.dtype
+    if network.meta is not None or network.skip:
+        return
+    sizes = (samples.x**2).mean(axis=1)
+    for size in {float(sizes.min()), float(sizes.max())}:
+        at = settings.activation.spec, network.depth, start.C_b, start.C_W, [[math.sqrt(size)]]
+        try:
+            with np.errstate(all="ignore"):
+                K = flow(*at, tensors=("K",)).K[:, 0, 0]
+        except (ValueError, ArithmeticError):
+            continue
+        if len(below := np.flatnonzero(np.finfo(dtype).tiny > K)):
+            other = "choose ensemble.dtype=float64, " if dtype == "float32" else "choose "
+            right = f"K({below[0] + 1}) = {K[below[0]]:.3g} is below the range of {dtype}: {other}fewer layers"
+            raise SettingsError("network.depth", network.depth, f"{right}, or initialization=critical")
 
 
 def _check_activation(settings: Settings) -> None:

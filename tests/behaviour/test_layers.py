@@ -68,7 +68,10 @@ ALLOWED = {
         "configs.printable",
     },
     "simulate.training": {"analysis.stages"},  # both sides run the same recursion
-    "simulate.running.prepare": {"analysis.theory.activations"},  # both sides of an expression are compared
+    "simulate.running.prepare": {
+        "analysis.theory.activations",  # both sides of an expression are compared
+        "analysis.theory.recursion.flow",  # kernels below the precision are refused
+    },
     "simulate.running.controls": {"analysis.theory.recursion.flow"},  # controls are taken at the kernels of theory
     "simulate.__main__": {"configs"},
     "simulate.status": {"configs"},  # it takes plugins as the command line does

@@ -2,7 +2,9 @@
 
 import pytest
 
-from simulate import api
+from simulate import SettingsError, api
+from simulate.api import read_one
+from simulate.running.prepare import prepare
 from tests.behaviour.lines import Capture, refused
 
 pytestmark = pytest.mark.usefixtures("nothing_runs")
@@ -62,3 +64,15 @@ def test_a_number_of_threads_that_numba_does_not_take(monkeypatch: pytest.Monkey
         assert f"NUMBA_NUM_THREADS='{value}': numba takes a number >= 1" in refused(capsys, "network.width=3")
     monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
     assert api.prepared(api.read_sweep(["network.width=3", "output=/nowhere/o"])), "the control"
+
+
+def test_kernels_that_fall_below_the_precision_are_refused() -> None:
+    """K halves in each of 512 layers, to 1e-154. Controls: float64, fewer layers, and critical networks."""
+    deep = ["activation=linear", "network.depth=512", "network.width=8"]
+    low = ["initialization=gaussian", "initialization.C_W=0.5"]
+    with pytest.raises(SettingsError, match=r"network\.depth=512: K\(126\) = 1\.18e-38 is below the range of float32"):
+        prepare(read_one([*deep, *low]))
+    with pytest.raises(SettingsError, match="range of float64: choose fewer layers, or initialization=critical"):
+        prepare(read_one([*deep, *low, "initialization.C_W=0.1", "ensemble.dtype=float64"]))
+    for allowed in ([*deep, *low, "ensemble.dtype=float64"], [*deep, *low, "network.depth=64"], deep):
+        prepare(read_one(allowed))
