@@ -60,6 +60,8 @@ def test_each_point_of_a_sweep_has_its_folder() -> None:
     points = read_sweep(["network.width=4,8", "network.depth=3,5", "output=o"])
     assert [p.output for p in points] == [f"o/width-{w}_depth-{d}" for w in (4, 8) for d in (3, 5)]
     assert "/" not in point_name({"inputs.path": "../../etc"})
+    rounded = read_sweep(["initialization=gaussian", "initialization.C_W=range(1,1.6,0.2)", "output=o"])
+    assert [p.output for p in rounded] == [f"o/C_W-{C_W}" for C_W in (1.0, 1.2, 1.4, 1.6)], "no C_W-1.4000000000000001"
 
 
 def test_values_that_differ_in_symbols_have_folders_of_their_own() -> None:
