@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
-from scipy.optimize import brentq
+import scipy  # its parts are imported when they are used
 
 from analysis.theory.activations import activation
 from analysis.theory.finite_width import second_moments
@@ -39,7 +38,7 @@ def _mean_over_active(name: str, n: int, least: int, f: Callable[[np.ndarray], n
     if plus * minus:
         raise ValueError(f"{name}: its slopes differ in size and none is 0, for which no closed form is known")
     k = np.arange(least, n + 1)
-    weight = stats.binom.pmf(k, n, 0.5)
+    weight = scipy.stats.binom.pmf(k, n, 0.5)
     k, weight = k[weight > NEGLIGIBLE], weight[weight > NEGLIGIBLE]
     mean: np.ndarray = (f(k.astype(float)) * weight).sum(axis=-1) / weight.sum()
     return mean
@@ -58,7 +57,9 @@ def log_kernel(name: str, widths: Sequence[int], C_W: float, K1: float) -> tuple
             name,
             n,
             1,
-            lambda k: np.stack([special.digamma(k / 2), special.digamma(k / 2) ** 2, special.polygamma(1, k / 2)]),
+            lambda k: np.stack(
+                [scipy.special.digamma(k / 2), scipy.special.digamma(k / 2) ** 2, scipy.special.polygamma(1, k / 2)]
+            ),
         )
         mean += layers * (float(psi) + math.log(2 * C_W * scale**2 / n))
         variance += layers * float(trigamma + psi_squared - psi**2)
@@ -79,7 +80,10 @@ def kernel_law(name: str, widths: Sequence[int], C_W: float, K1: float) -> tuple
     log_phi = 1j * frequency * (math.log(K1) - mean)
     for n, layers in Counter(widths).items():
         phi = _mean_over_active(
-            name, n, 1, lambda k: np.exp(special.loggamma(k / 2 + 1j * frequency[:, None]) - special.gammaln(k / 2))
+            name,
+            n,
+            1,
+            lambda k: np.exp(scipy.special.loggamma(k / 2 + 1j * frequency[:, None]) - scipy.special.gammaln(k / 2)),
         )
         log_phi = log_phi + layers * np.log(np.where(phi == 0, np.finfo(float).tiny, phi))
         log_phi = log_phi + layers * 1j * frequency * math.log(2 * C_W * scale**2 / n)
@@ -103,7 +107,7 @@ def breakdown(deviation: float, statistic: str = "vertex") -> float:
         raise ValueError(f"statistic={statistic!r}: one of {', '.join(ratios)}")
     if not 0 < deviation < 1:
         raise ValueError(f"deviation={deviation}: between 0 and 1")
-    return float(brentq(lambda x: ratios[statistic](x) - 1 + deviation, 1e-12, 100.0, xtol=1e-14))
+    return float(scipy.optimize.brentq(lambda x: ratios[statistic](x) - 1 + deviation, 1e-12, 100.0, xtol=1e-14))
 
 
 @dataclass(frozen=True)
@@ -171,12 +175,16 @@ def alignment(name: str, widths: Sequence[int], n: int) -> float:
     """
     inside = sum(
         layers
-        * float(_mean_over_active(name, width, 2, lambda k: special.digamma((k - 1) / 2) - special.digamma(k / 2)))
+        * float(
+            _mean_over_active(
+                name, width, 2, lambda k: scipy.special.digamma((k - 1) / 2) - scipy.special.digamma(k / 2)
+            )
+        )
         for width, layers in Counter(widths).items()
     )
     if n < 2:
         raise ValueError(f"n={n}: an angle needs two neurons or more")
-    return inside + float(special.digamma((n - 1) / 2) - special.digamma(n / 2))
+    return inside + float(scipy.special.digamma((n - 1) / 2) - scipy.special.digamma(n / 2))
 
 
 def jacobian_moments(name: str, widths: Sequence[int], n: int, C_W: float) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy  # its parts are imported when they are used
 
 from analysis.theory.activations import Array
 
@@ -42,7 +42,7 @@ def limit_law(ratio: float, start: float = math.inf) -> LimitLaw:
     # and so they are of the residue at the pole that crosses the path where k falls below 1/2.
     density = weight * _gamma_squared(p, 0)
     integral = density.sum()
-    slope = (density * 2 * special.digamma(-0.5 + 1j * p).real).sum()
+    slope = (density * 2 * scipy.special.digamma(-0.5 + 1j * p).real).sum()
     start_slope, start_curve = _start_at_zero(start)
     residue_slope = start_slope - np.euler_gamma - ratio
     residue_curve = 2 * (ratio - math.pi**2 / 4) + start_curve + residue_slope**2
@@ -59,13 +59,13 @@ def limit_moments(ratio: float, moments: int, start: float = math.inf) -> list[f
     if not 1 <= moments <= HIGHEST:
         raise ValueError(f"moments={moments}: 1 to {HIGHEST}")
     p, weight = _spectrum(ratio, start)
-    return [float((weight * _gamma_squared(p, k)).sum() / special.gamma(k)) for k in range(1, moments + 1)]
+    return [float((weight * _gamma_squared(p, k)).sum() / scipy.special.gamma(k)) for k in range(1, moments + 1)]
 
 
 def _gamma_squared(p: Array, k: int) -> Array:
     """(2/pi) p sinh(pi p) |Gamma(k - 1/2 + ip)|^2, whose factors overflow where p is large."""
     log_sinh = math.pi * p + np.log1p(-np.exp(-2 * math.pi * p)) - math.log(2)
-    values: Array = 2 / math.pi * p * np.exp(2 * special.loggamma(k - 0.5 + 1j * p).real + log_sinh)
+    values: Array = 2 / math.pi * p * np.exp(2 * scipy.special.loggamma(k - 0.5 + 1j * p).real + log_sinh)
     return values
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from numpy.typing import ArrayLike
-from scipy.stats import norm
 
 from analysis.theory.activations import Array
 from analysis.theory.order_n import TrainedToOrderN
@@ -57,14 +57,14 @@ def wrong_sign(record: TrainedToOrderN, targets: ArrayLike) -> Expansion:
     with np.errstate(divide="ignore", invalid="ignore"):
         sigma = np.sqrt(_diagonal(record.covariance, 2))
         u = -s * record.mean / sigma
-        density = norm.pdf(u)
+        density = scipy.stats.norm.pdf(u)
         parts = {
             "mean": -s * record.mean1 / sigma,
             "variance": -u * _diagonal(record.covariance1, 2) / (2 * sigma**2),
             "third": -s * _diagonal(record.third, 3) * (u**2 - 1) / (6 * sigma**3),
             "fourth": -_diagonal(record.fourth, 4) * (u**3 - 3 * u) / (24 * sigma**4),
         }
-        return Expansion(norm.cdf(u), {name: density * part for name, part in parts.items()})
+        return Expansion(scipy.stats.norm.cdf(u), {name: density * part for name, part in parts.items()})
 
 
 def _joint(targets: ArrayLike) -> Array:

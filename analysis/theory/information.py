@@ -7,7 +7,7 @@ as nodes and weights or as a sample of networks: docs/theory.md (13.1) to (13.4)
 import math
 
 import numpy as np
-from scipy import special
+import scipy  # its parts are imported when they are used
 
 from analysis.theory.activations import Array
 
@@ -41,7 +41,8 @@ def entropies(g: Array, weights: Array, m: int) -> Array:
     # Relative to a Gaussian of the largest g, exponents stay within range.
     exponents = -np.exp(2 * log_v[:, None] - log_g) / 2 - m / 2 * (np.log(2 * math.pi) + log_g)
     density = np.exp(exponents) @ weights.T  # (radii, B)
-    sphere = math.log(2) + m / 2 * math.log(math.pi) - float(special.gammaln(m / 2))  # the area of the unit sphere
+    # The logarithm of the area of the unit sphere.
+    sphere = math.log(2) + m / 2 * math.log(math.pi) - float(scipy.special.gammaln(m / 2))
     measure = STEP * np.exp(sphere + m * log_v)
     surprise = np.log(density, where=density > 0, out=np.zeros_like(density))
     values: Array = -measure @ (density * surprise)

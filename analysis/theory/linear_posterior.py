@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when they are used
 from numpy.typing import ArrayLike
-from scipy.special import gammaln, logsumexp
 
 from analysis.theory.activations import Array
 
@@ -50,7 +50,7 @@ def deep_linear(K: ArrayLike, targets: ArrayLike, noise: float, widths: Sequence
     spread = G * values + noise  # (nodes, N), eigenvalues of G K + noise
     turned = vectors.T @ y
     log_p = -0.5 * (turned**2 / spread + np.log(2 * math.pi * spread)).sum(axis=1) + log_density
-    total = float(logsumexp(log_p))
+    total = float(scipy.special.logsumexp(log_p))
     weight = np.exp(log_p - total)
     onto = kernel[:, :N] @ vectors  # (D, N)
     means = (G * turned / spread) @ onto.T  # (nodes, D)
@@ -76,7 +76,7 @@ def _law(widths: Sequence[int]) -> tuple[Array, Array]:
     for n, deviation in zip(widths, deviations, strict=True):
         half = math.ceil(REACH * max(deviation, math.hypot(*deviations) / 2) / step)
         t = step * np.arange(-half * (4 if n < 8 else 1), half + 1)
-        one = n / 2 * (t + math.log(n / 2) - np.exp(t)) - gammaln(n / 2) + math.log(step)
+        one = n / 2 * (t + math.log(n / 2) - np.exp(t)) - scipy.special.gammaln(n / 2) + math.log(step)
         density = np.convolve(np.exp(log_density), np.exp(one))
         nodes = nodes[0] + t[0] + step * np.arange(len(density))
         kept = density > 0

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, softmax
+import scipy  # its parts are imported when they are used
 
 from analysis.theory.activations import Array
 
@@ -33,25 +33,25 @@ def _square_third(z: Array, y: Array) -> Array:
 def _slope(z: Array, y: Array) -> Array:
     """-y / (1 + exp(y z)) for one output, total softmax(z) - y for several, docs/theory.md (5.37)."""
     if z.shape[-1] == 1:
-        return np.asarray(-y * expit(-y * z))
-    return np.asarray(y.sum(axis=-1, keepdims=True) * softmax(z, axis=-1) - y)
+        return np.asarray(-y * scipy.special.expit(-y * z))
+    return np.asarray(y.sum(axis=-1, keepdims=True) * scipy.special.softmax(z, axis=-1) - y)
 
 
 def _curvature(z: Array, y: Array) -> Array:
     """The derivative of the slope: for several outputs the covariance of the classes."""
     if z.shape[-1] == 1:
-        p = expit(z)
+        p = scipy.special.expit(z)
         return np.asarray((y**2 * p * (1 - p))[..., None])
-    p, total = softmax(z, axis=-1), y.sum(axis=-1)[..., None, None]
+    p, total = scipy.special.softmax(z, axis=-1), y.sum(axis=-1)[..., None, None]
     return np.asarray(total * (p[..., None] * np.eye(z.shape[-1]) - p[..., :, None] * p[..., None, :]))
 
 
 def _third(z: Array, y: Array) -> Array:
     """The derivative of the curvature: for several outputs the third cumulant of the classes."""
     if z.shape[-1] == 1:
-        p = expit(y * z)
+        p = scipy.special.expit(y * z)
         return np.asarray((y**3 * p * (1 - p) * (1 - 2 * p))[..., None, None])
-    p, total, eye = softmax(z, axis=-1), y.sum(axis=-1)[..., None, None, None], np.eye(z.shape[-1])
+    p, total, eye = scipy.special.softmax(z, axis=-1), y.sum(axis=-1)[..., None, None, None], np.eye(z.shape[-1])
     second = p[..., :, None] * p[..., None, :]
     mixed = np.einsum("...ij,jk->...ijk", second, eye)
     third = np.einsum("...i,ij,jk->...ijk", p, eye, eye) + 2 * second[..., None] * p[..., None, None, :]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import erf
+import scipy  # its parts are imported when they are used
 
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
@@ -105,7 +105,8 @@ def kinked_movement(
         raise ValueError(f"flow: K and Theta of two layers and one input are needed, got K of shape {flow.K.shape}")
     (first, size), (Theta_1, Theta) = flow.K[:, 0, 0], flow.Theta[:, 0, 0]
     normal = target / math.sqrt(2 * size)
-    error = math.sqrt(2 * size / math.pi) * math.exp(-(normal**2)) + target * float(erf(normal))  # E |z(0) - y|
+    error = math.sqrt(2 * size / math.pi) * math.exp(-(normal**2))  # E |z(0) - y|, with the next line
+    error += target * float(scipy.special.erf(normal))
     of_unit = -(Theta_1**2) * C_W**1.5 * error * learnt / (Theta * math.pi * math.sqrt(first))
     if not s.kinked or s.slopes is None:
         return 0.0, of_unit

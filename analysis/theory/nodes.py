@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
+import scipy  # its parts are imported when they are used
 
 from analysis.stages import Stage
 from analysis.theory.activations import Array
@@ -55,7 +54,7 @@ def nodes(K: Array, train: Array, count: int, seed: int = 0) -> tuple[Array, Arr
         raise ValueError("inputs: the kernel of the last layer is singular; two inputs may be parallel") from None
     axes = [np.polynomial.hermite_e.hermegauss(n) for n in [count] * len(train) + [POLYNOMIAL] * (P - len(train))]
     if len(train) > MOST_AXES:
-        xi = ndtri(qmc.Sobol(P, seed=seed).random_base2(count))
+        xi = scipy.special.ndtri(scipy.stats.qmc.Sobol(P, seed=seed).random_base2(count))
         xi = np.concatenate([xi, -xi])
         xi = np.linalg.solve(np.linalg.cholesky(xi.T @ xi / len(xi)), xi.T).T
         axes, first, share = [], xi, np.full(len(xi), 1 / len(xi))

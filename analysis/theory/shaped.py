@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import expm_multiply
+import scipy  # its parts are imported when they are used
 
 from analysis.theory.activations import Array
 
@@ -67,12 +66,12 @@ def _moments(ratio: float, start: float, plus: float, minus: float, cells: int) 
     plain = _generator(h, rho / 2 + pull, np.zeros_like(rho))
     # E[sqrt(g_aa g_bb) f(rho)]: its noise is correlated with that of rho, and its own size decays.
     weighted = _generator(h, 3 * rho / 2 + pull, -square / 2)
-    means = expm_multiply(ratio * plain, np.stack([rho, rho**2], axis=1))[place]
-    return np.append(means, expm_multiply(ratio * weighted, rho)[place])
+    means = scipy.sparse.linalg.expm_multiply(ratio * plain, np.stack([rho, rho**2], axis=1))[place]
+    return np.append(means, scipy.sparse.linalg.expm_multiply(ratio * weighted, rho)[place])
 
 
-def _generator(h: float, drift: Array, growth: Array) -> sparse.csr_array:
+def _generator(h: float, drift: Array, growth: Array) -> "scipy.sparse.csr_array":
     """(1/2) d^2 + drift d + growth on a grid of spacing h whose ends reflect."""
     up, down = 0.5 / h**2 + drift / (2 * h), 0.5 / h**2 - drift / (2 * h)
     up[-1] = down[0] = 0.0
-    return sparse.diags_array([down[1:], growth - up - down, up[:-1]], offsets=[-1, 0, 1], format="csr")
+    return scipy.sparse.diags_array([down[1:], growth - up - down, up[:-1]], offsets=[-1, 0, 1], format="csr")
