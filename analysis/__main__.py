@@ -90,6 +90,8 @@ def _main(arguments: list[str]) -> int:
     if not data:
         raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
     if flags.cite:
+        asked = {**shown, "output": output, "layers": layers}
+        _refuse_idle(dict.fromkeys(asked), asked, "a report, a table or a figure, without --cite")
         print(citations.bibtex(find(str(data))))
         return 0
     if unknown := set(config) - {field.name for field in fields(Options)}:

@@ -53,6 +53,8 @@ def test_what_runs_rest_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     keys = re.findall(r"^@\w+\{(\w+),$", printed, re.MULTILINE)
     assert keys == list(dict.fromkeys(keys))
     assert set(keys) == {*of_claim, *of_data}
+    assert main([f"data={tmp_path}", "--cite", "table=V"]) == 2
+    assert "table=V: goes with a report, a table or a figure, without --cite" in capsys.readouterr().err
     assert "% the numbers that reproduce_priors reproduces\n@inproceedings{zavatone2021exact," in printed
 
 
