@@ -108,8 +108,9 @@ def _check_deep_kernels(settings: Settings, samples: inputs.Samples) -> None:
 def _check_activation(settings: Settings) -> None:
     """SettingsError where a derivative that is recorded does not exist, or where an expression is not finite."""
     families = {family.prefix for observable in recorded(settings.observables.record) for family in observable.families}
+    highest = 5 if "DH" in families else 4
     if families & NEEDS_DERIVATIVES:
-        activations.derivatives(settings.activation, 5 if "DH" in families else 4)
+        activations.derivatives(settings.activation, highest)
     text = settings.activation.expression
     if text is None:
         return
@@ -117,7 +118,7 @@ def _check_activation(settings: Settings) -> None:
 
     z = np.linspace(-RANGE, RANGE, 201)
     theory = activation(settings.activation.spec).derivatives
-    for order, function in enumerate(activations.derivatives(settings.activation)):
+    for order, function in enumerate(activations.derivatives(settings.activation, highest)):
         ours, others = function(torch.tensor(z)).numpy(), theory[order](z)
         bad = np.flatnonzero(~(np.isfinite(ours) & np.isfinite(others)))
         if len(bad):
