@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # Importing these registers their recursions.
-from analysis.theory import differentials, next_tensors, ntk, preactivations, residual  # noqa: F401
+from analysis.theory import differentials, next_tensors, ntk, preactivations, residual, residual_inputs  # noqa: F401
 from analysis.theory.activations import Activation, Array
 from analysis.theory.activations import activation as named
 from analysis.theory.arguments import layerwise, stepwise
@@ -153,9 +153,9 @@ def flow(
     G2, V2 and W at any inputs, and W and what needs it at up to four distinct ones without `points`; kinked ones have
     them at one or two distinct inputs whose kernels have correlations up to 0.99, without `points`.
     skip: gamma of a residual network, docs/theory.md (11.1): a number for all steps from one layer to the next, or one
-    for each of the depth - 1 steps. Its hidden layers have one width. K and Theta are known for all inputs, and V, G1,
-    Theta1, A, B, D and F for one input, to 1e-9. branch: alpha, which multiplies W s in the same steps, docs/theory.md
-    (11.2).
+    for each of the depth - 1 steps. Its hidden layers have one width. K, Theta and V are known for all inputs, and G1,
+    Theta1, A, B, D and F for one input, to 1e-9. V of several takes Gaussian means in twice as many variables, for each
+    pair of layers. branch: alpha, which multiplies W s in the same steps, docs/theory.md (11.2).
 
     weights: "gaussian", or "orthogonal" for Haar weights in all layers but the first, docs/theory.md (14.1), which do
     not widen; without skips. K, Theta, V, G1, Theta1, A, B, D and F are known. first_weights="orthogonal": of the first
@@ -212,14 +212,15 @@ def flow(
         refuse_unknown(s, len(x), points)
     if skips.any() and (ratios[1:] != 1).any():
         raise ValueError(f"width_ratios={width_ratios!r}: residual networks have one width in all hidden layers")
-    if of_residual and len(x) > 1:
+    if len(x) > 1 and (refused := sorted(of_residual - {"V"})):
         known = f"known for one input where skip={skip!r}, not for {len(x)} different ones"
-        raise ValueError(f"tensors: {', '.join(sorted(of_residual))} {known}")
+        raise ValueError(f"tensors: {', '.join(refused)} {known}")
     if s.kinked and C_b == 0 and not x.any(axis=1).all():
         raise ValueError(f"inputs: one is zero everywhere, where {s.name} has no slope at C_b=0")
     first = FirstLayer(x, C_b, C_W, float(lambdas_b[0]), float(lambdas_W[0]), first_weights == "orthogonal")
     current, rates_W = {name: _first(name, first) for name in names}, lambdas_W * np.append(1.0, shares)
     layers: list[Tensors] = []
+    between: list[Layer] = []
     for layer in range(depth):
         # Layer l + 1's rates; the last layer has none above it, and only its susceptibilities are still wanted.
         above = min(layer + 1, depth - 1)
@@ -234,6 +235,7 @@ def flow(
         }
         layers.append(current | chi)
         if layer < depth - 1:
+            between.append(here)
             current = _step(here, current, names)
 
     def stack(name: str) -> Array:
@@ -242,8 +244,11 @@ def flow(
             out = np.take(out, which, axis=axis)
         return out
 
+    if of_residual and len(x) > 1:
+        for at, V in zip(layers, residual_inputs.vertex(s, between, points), strict=True):
+            at["V"] = V
     computed = {name: stack(name) for name in layers[0]}
-    if of_residual:
+    if of_residual and len(x) == 1:
         own = zip(C_W * shares, skips, lambdas_b[1:], rates_W[1:], strict=True)
         steps = [residual.Step(C_b, *map(float, numbers)) for numbers in own]
         K, Theta = ([layer[name].item() for layer in layers] for name in ("K", "Theta"))

@@ -10,8 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from simulate.numerics.gram import cross, gram, mix
-from simulate.numerics.gram import factor as factor_of
+from simulate.numerics.gram import cross, factor, gram, mix
 from simulate.numerics.plain import inverse
 
 
@@ -28,7 +27,7 @@ def _orthonormal(square: Tensor, C: Tensor) -> Tensor:
     """The lower triangular coefficients that make vectors with the Gram matrix `square` orthonormal, one after another.
     Those for which C has a column of zeros are left out, and get rows of zeros."""
     live = C.diagonal(dim1=1, dim2=2) != 0
-    return inverse(factor_of(square * (live[:, :, None] & live[:, None, :])))
+    return inverse(factor(square * (live[:, :, None] & live[:, None, :])))
 
 
 def remainder(u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, C_W: float) -> Tensor:
@@ -39,6 +38,6 @@ def remainder(u: Tensor, square: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Te
     """
     n = s.shape[2]
     along = cross(u, xi) / math.sqrt(n)
-    left = factor_of(square - torch.bmm(along, along.mT))
+    left = factor(square - torch.bmm(along, along.mT))
     known = torch.bmm(cross(x, s), inverse(C).mT) * math.sqrt(C_W / n)
     return math.sqrt(C_W) * torch.bmm(left, _orthonormal(gram(x) - torch.bmm(known, known.mT), left))
