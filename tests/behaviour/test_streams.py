@@ -1,5 +1,8 @@
 """Data sets that outgrow memory are measured on one range of their networks after another, with the same estimates."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -215,3 +218,38 @@ def test_all_measures(tmp_path: Path) -> None:
     regressed = {f"{tensor}_controlled" for tensor in "PQRSTU"} | {"D_signs", "F_signs"}
     assert set(names) - {run.name for run in found} == regressed | {"information_exact"}
     assert len(found) > 50
+
+
+MEMORY_CHILD = """
+import json, sys
+from pathlib import Path
+from analysis import streams, visits
+from simulate.store.sets import open_data_set
+
+def status(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+
+visits.visit(visits.Task(open_data_set(sys.argv[1]), ()))  # loads all modules, and makes the theory
+Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+before, data = status("VmRSS"), open_data_set(sys.argv[2])
+visits.visit_in_ranges(visits.Task(data, ()))
+print(json.dumps([status("VmHWM") - before, data.networks * streams.bytes_of_network(data) / 2**20]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from /proc")
+def test_memory_does_not_grow_with_networks(tmp_path: Path) -> None:
+    """The table of estimates takes at most 500 MiB above start, and no more for four times the networks."""
+    network = ["network.width=16", "network.depth=8", "workers=1", "ensemble.device=cpu"]
+    peaks = []
+    for name, networks in (("few", 600), ("some", 200_000), ("many", 800_000)):
+        simulate.run(*network, f"ensemble.networks={networks}", f"output={tmp_path}/{name}")
+    for name in ("some", "many"):
+        command = [sys.executable, "-c", MEMORY_CHILD, str(tmp_path / "few"), str(tmp_path / name)]
+        peaks.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    (some, _), (many, rows) = peaks
+    assert many < 500
+    assert many < rows
+    assert many < 1.3 * some + 20
