@@ -92,17 +92,19 @@ def _sums(x: Array, of: Of) -> Sums:
     x, walk = np.asarray(x, dtype=np.float64), WALK.get()
     if walk is not None:
         found = walk.add(x, of)
-    else:
-        edges, shift = np.linspace(0, len(x), min(BLOCKS, len(x)) + 1).astype(np.intp), _mean(x)
-        found = Sums(in_blocks(x, shift, of, edges), np.diff(edges)[:, None].astype(np.float64), shift)
-    if found.networks < FEWEST:
-        raise ValueError(f"{found.networks.item():.0f} networks: at least {FEWEST} are needed for an error bar")
-    return found
+        _enough(found.networks.item())
+        return found
+    _enough(len(x))
+    edges, shift = np.linspace(0, len(x), min(BLOCKS, len(x)) + 1).astype(np.intp), _mean(x)
+    return Sums(in_blocks(x, shift, of, edges), np.diff(edges)[:, None].astype(np.float64), shift)
+
+
+def _enough(networks: float) -> None:
+    if networks < FEWEST:
+        raise ValueError(f"{networks:.0f} networks: at least {FEWEST} are needed for an error bar")
 
 
 def _mean(x: Array) -> Array:
-    if len(x) < FEWEST:
-        raise ValueError(f"{len(x)} networks: at least {FEWEST} are needed for an error bar")
     return np.asarray(x.mean(axis=0))
 
 

@@ -6,6 +6,7 @@ networks after another. Its estimators then add up what they see, and what they 
 networks were seen. When the measure is run once more they return what the sums of all say.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -87,7 +88,7 @@ class Walk:
     learns: bool = False
     sums: dict[Key, Array] = field(default_factory=dict)
     extremes: dict[Key, Array] = field(default_factory=dict)
-    _scopes: list[list[object]] = field(default_factory=list)
+    _scopes: list[tuple[str, Iterator[int]]] = field(default_factory=list)
 
     @property
     def starts(self) -> NDArray[np.intp]:
@@ -97,17 +98,15 @@ class Walk:
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
         """Sums within have keys of this name."""
-        self._scopes.append([name, 0])
+        self._scopes.append((name, itertools.count()))
         try:
             yield
         finally:
             self._scopes.pop()
 
     def _key(self) -> Key:
-        scope = self._scopes[-1]
-        name, place = str(scope[0]), int(str(scope[1]))
-        scope[1] = place + 1
-        return name, place
+        name, places = self._scopes[-1]
+        return name, next(places)
 
     def add(self, x: Array, of: Of) -> Sums:
         """The sums of x over all networks if they are known, and else NaN, when those of the range are entered."""
