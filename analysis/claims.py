@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.estimators import FEWEST
 from analysis.measures import (  # noqa: F401 each enters its measures
+    against_training,
     algorithms,
     aspect_ratio,
     bayesian,

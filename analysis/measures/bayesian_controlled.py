@@ -81,7 +81,7 @@ def predicted(point: Point) -> theory.Posterior:
     return point.once("posterior", compute)
 
 
-def _vertex(point: Point) -> ExactVertex:
+def vertex_of(point: Point) -> ExactVertex:
     activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
     return exact_vertex(theory.activation(activation), depth, C_b, C_W, np.array(inputs), ratios)
 
@@ -97,7 +97,7 @@ class Controls:
 
     @classmethod
     def of(cls, point: Point) -> "Controls":
-        vertex, pairs = _vertex(point), point.columns("g")
+        vertex, pairs = vertex_of(point), point.columns("g")
         crossed = vertex.crossed(pairs)
         V = [[vertex.V[(layer, *pair, *pair)] for pair in pairs] for layer in range(1, point.depth)]
         return cls(
@@ -138,10 +138,10 @@ def rows_of(point: Point) -> tuple[list[Array], list[Array]]:
     return c, m
 
 
-def _of_networks(point: Point) -> Callable[[int, int], Array]:
+def _of_networks(point: Point, learning: bool) -> Callable[[int, int], Array]:
     """A function of a range of networks that gives, for each, 1 and w times: 1, the deviation d of means (n_L D,),
     covariances of one output less those of infinite width and d d^T ((n_L D)^2,), and g(l) - K(l) at layers 2..L. The
-    weight w is one at infinite width."""
+    weight w is one at infinite width, and everywhere without learning."""
     y, noise, D = targets_of(point), noise_of(point), point.D
     K, pairs, outputs = point.flow(False).K, point.columns("g"), y.shape[1]
     wide = Given.of(K[-1], y, noise)
@@ -152,7 +152,7 @@ def _of_networks(point: Point) -> Callable[[int, int], Array]:
 
     def give(first: int, last: int) -> Array:
         each = processes(kernels.between(first, last), y, noise)
-        w = np.exp(each.log_w - wide.log_evidence)[:, None]
+        w = np.exp(learning * (each.log_w - wide.log_evidence))[:, None]
         d = (each.means - mean.T).reshape(-1, outputs * D)
         second = d[:, :, None] * d[:, None, :]
         apart = each.covariances - wide.S
@@ -191,14 +191,20 @@ def without_noise(point: Point, give: Callable[[int, int], Array]) -> Array:
 
 def controlled(point: Point) -> Controlled:
     """The controlled estimates of a point, computed once. ValueError where too few networks carry the weight."""
-    return point.once("posterior controlled", _controlled)
+    return point.once("posterior controlled", lambda point: _controlled(point, learning=True))
 
 
-def _controlled(point: Point) -> Controlled:
+def unlearned(point: Point) -> Controlled:
+    """The same of networks of the prior, whose last layer alone knows the targets, docs/theory.md (16.4)."""
+    return point.once("readout controlled", lambda point: _controlled(point, learning=False))
+
+
+def _controlled(point: Point, learning: bool) -> Controlled:
     y, noise = targets_of(point), noise_of(point)
     g = point.read("g", point.depth)
-    Weights.of(mixture(Kernels(g, point.columns("g")), y, noise).log_w).check()
-    M, layers, sums = len(g), range(2, point.depth + 1), without_noise(point, _of_networks(point))
+    if learning:
+        Weights.of(mixture(Kernels(g, point.columns("g")), y, noise).log_w).check()
+    M, layers, sums = len(g), range(2, point.depth + 1), without_noise(point, _of_networks(point, learning))
     P, p = y.shape[1] * point.D, g.shape[1]
     parts = np.cumsum([1, 1, P, P**2, *(p for _ in layers)])[:-1]
 

@@ -1,0 +1,43 @@
+"""What inference learns beyond training of the readout, on networks of known averages: docs/theory.md (16.14)."""
+
+import numpy as np
+
+from analysis import theory
+from analysis.measures.measured import MEASURES
+from tests.exact.measures.rows import Rows
+from tests.exact.measures.test_bayesian import NOISE, X, Y, data, plain, wide
+from tests.exact.measures.test_random_features import point, predictors
+
+
+def check(name: str, value: np.ndarray, coefficient: np.ndarray) -> None:
+    """A measure against plain averages, up to the jackknife's correction of order 1/M, and its theory. Negative
+    control: networks with half the signs."""
+    (found,), (half,) = (MEASURES[name](rows.point, None) for rows in (point(), data(0.02)))
+    np.testing.assert_allclose(found.estimate.value, 8 * value, rtol=0.05)
+    assert np.abs(half.estimate.value - 8 * value).max() > 0.3 * np.abs(8 * value).max()
+    np.testing.assert_allclose(found.theory, coefficient, rtol=1e-9)
+
+
+def within(rows: Rows) -> float:
+    """The mean over networks of S at the test sample, by inverses."""
+    g = rows.values["g"][:, 0, 2]
+    known = g[:, [0, 1, 1, 3]].reshape(-1, 2, 2) + NOISE * np.eye(2)  # columns 00, 01, 02, 11, 12, 22
+    cross = g[:, [2, 4]]
+    return float((g[:, 5] - np.einsum("mi,mij,mj->m", cross, np.linalg.inv(known), cross)).mean())
+
+
+def test_learning_mean() -> None:
+    f, exact = predictors(point())[:, :, 2].mean(axis=0), wide()
+    check("learning_mean", plain(data())["mean"][[2, 5]] - f, (exact.mean1 - exact.features_mean1)[2])
+
+
+def test_learning_covariance() -> None:
+    f, V = predictors(point())[:, :, 2], theory.flow("tanh", 3, 0.1, 1.0, X).V
+    assert V is not None
+    after, before = plain(data())["covariance"][[2, 5], [2, 5]], f.var(axis=0) + within(point())
+    K = theory.flow("tanh", 3, 0.1, 1.0, X, tensors=("K",)).K[-1]
+    inverse = np.zeros((3, 3))
+    inverse[:2, :2] = np.linalg.inv(K[:2, :2] + NOISE * np.eye(2))
+    a, r = inverse[:, :2] @ np.array(Y), np.eye(3)[2] - K[2] @ inverse
+    learned = np.einsum("p,pqst,st,q->", r, V[-1], a @ a.T - 2 * inverse, r) / 2
+    check("learning_covariance", after - before, np.full(2, learned))
