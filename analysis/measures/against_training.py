@@ -5,6 +5,7 @@ their evidence and training counts each the same, so that all of the difference 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,14 +30,29 @@ def has_test_samples(point: Point) -> Iterator[str]:
     yield from inferable(point)
 
 
-def _predicted(point: Point) -> tuple[Array, Array]:
-    """The terms (1/2) r_b^T (V Phi) a_i (n_L, D) and (1/2) r_b^T (V Phi) r_c (D, D) of docs/theory.md (16.14)."""
+@dataclass(frozen=True)
+class Learned:
+    """A coefficient of docs/theory.md (16.14), and its size: the sum of those of the two parts of Phi, the one that
+    targets make and that of M^-1, which nearly cancel where targets are of the outputs' size."""
 
-    def compute(point: Point) -> tuple[Array, Array]:
-        vertex = vertex_of(point)
-        given = Given.of(vertex.K[-1], targets_of(point), noise_of(point))
-        V_Phi = vertex.learned(given.Phi)[-1]
-        return given.a @ V_Phi @ given.r.T / 2, given.r @ V_Phi @ given.r.T / 2
+    value: Array
+    size: Array
+
+
+def _predicted(point: Point) -> tuple[Learned, Learned]:
+    """(1/2) r_b^T (V Phi) a_i (n_L, D) and (1/2) r_b^T (V Phi) r_c (D, D) of docs/theory.md (16.14)."""
+
+    def compute(point: Point) -> tuple[Learned, Learned]:
+        y, vertex = targets_of(point), vertex_of(point)
+        given = Given.of(vertex.K[-1], y, noise_of(point))
+        of_targets = vertex.learned(given.a.T @ given.a)[-1]
+        of_inverse = vertex.learned(y.shape[1] * given.roots.T @ given.roots)[-1]
+
+        def learned(side: Array) -> Learned:
+            one, other = (side @ X @ given.r.T / 2 for X in (of_targets, of_inverse))
+            return Learned(one - other, np.abs(one) + np.abs(other))
+
+        return learned(given.a), learned(given.r)
 
     return point.once("learning", compute)
 
@@ -52,14 +68,13 @@ def _predicted(point: Point) -> tuple[Array, Array]:
 )
 def mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times the posterior mean at test samples less that of networks with a trained readout, docs/theory.md
-    (16.14)."""
+    (16.14), relative to its `Learned.size`."""
     want, N = _predicted(point)[0], point.samples[2]
-    places = [(k, place) for k, place in enumerate(np.ndindex(want.shape)) if place[1] >= N]
+    places = [(k, place) for k, place in enumerate(np.ndindex(want.value.shape)) if place[1] >= N]
     apart = (controlled(point).mean - unlearned(point).mean).chosen([k for k, _ in places])
-    values = np.array([want[place] for _, place in places])
-    labels, scale = [label_of(place) for _, place in places], np.full(len(places), np.abs(values).max())
-    estimate = apart.scaled(point.widths[-1])
-    yield Measured("mean by learning", point.depth, 0, labels, estimate, theory=values, scale=scale)
+    values, sizes = (np.array([of[place] for _, place in places]) for of in (want.value, want.size))
+    labels, estimate = [label_of(place) for _, place in places], apart.scaled(point.widths[-1])
+    yield Measured("mean by learning", point.depth, 0, labels, estimate, theory=values, scale=sizes)
 
 
 @measure(
@@ -73,15 +88,12 @@ def mean(point: Point, layers: Layers) -> Iterator[Measured]:
 )
 def covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times the posterior covariance of outputs at test samples less that of networks with a trained readout,
-    docs/theory.md (16.14)."""
+    docs/theory.md (16.14), relative to its `Learned.size`."""
     (of_mean, want), N = _predicted(point), point.samples[2]
-    places = [
-        (k, (i, b, j, c))
-        for k, (i, b, j, c) in enumerate(np.ndindex(*of_mean.shape, *of_mean.shape))
-        if i == j and N <= b <= c
-    ]
+    shape = of_mean.value.shape
+    places = [(k, (i, b, j, c)) for k, (i, b, j, c) in enumerate(np.ndindex(*shape, *shape)) if i == j and N <= b <= c]
     apart = (controlled(point).covariance - unlearned(point).covariance).chosen([k for k, _ in places])
-    values = np.array([want[b, c] for _, (_, b, _, c) in places])
+    values, sizes = (np.array([of[b, c] for _, (_, b, _, c) in places]) for of in (want.value, want.size))
     labels = [label_of((i, b), (j, c)) for _, (i, b, j, c) in places]
-    scale, estimate = np.full(len(places), np.abs(values).max()), apart.scaled(point.widths[-1])
-    yield Measured("covariance by learning", point.depth, 0, labels, estimate, theory=values, scale=scale)
+    estimate = apart.scaled(point.widths[-1])
+    yield Measured("covariance by learning", point.depth, 0, labels, estimate, theory=values, scale=sizes)

@@ -20,6 +20,7 @@ def test_relu_prefers_its_targets_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert apart.max() < 0.5 * np.abs(found.points.value - found.infinite)[there].max()
 
 
+@pytest.mark.long
 def test_tanh_and_criticality() -> None:
     """With biases evidence dies in deep ordered and deep chaotic networks. Without them it is higher at C_W = 0.5 than
     at the critical 1, because the network becomes a linear one that keeps correlations."""
