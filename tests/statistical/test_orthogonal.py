@@ -88,7 +88,7 @@ def test_dense_and_law_are_one_law(
     layers narrow and vectors fill all of their space, with false-alarm rate 1e-4. Negative control: a backward pass
     whose frames are drawn again."""
     case = ["initialization=orthogonal", "initialization.C_b=0.1", "initialization.C_W=1.2",
-            f"network.width={widths}", f"activation={activation}", "ensemble.networks=20000"]  # fmt: skip
+            f"network.width={widths}", f"activation={activation}", "ensemble.networks=12000"]  # fmt: skip
     if activation == "relu":
         case += ["initialization.first=orthogonal", "inputs.dimension=16"]
     largest, limit = two_samplers.apart(run, case), two_samplers.limit(FALSE_ALARM)
