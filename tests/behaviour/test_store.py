@@ -44,7 +44,12 @@ def test_schema_and_metadata(run: Callable[..., DataSet]) -> None:
     assert frame[frame["layer"] == 4]["H_0_0_0_0"].notna().all()
     assert pq.read_table(part).column("H_0_0_0_0").null_count == 10 * 2 * 3
     manifest = json.loads((data.path / "dataset.json").read_text())
-    assert manifest["settings"]["initialization"] == {"C_b": 0.0, "C_W": 1.0, "weights": "gaussian"}
+    assert manifest["settings"]["initialization"] == {
+        "C_b": 0.0,
+        "C_W": 1.0,
+        "weights": "gaussian",
+        "first": "gaussian",
+    }
     assert set(manifest["versions"]) == {"nearly-gaussian", "torch", "numpy", "numba"}
     x, y, train = data.samples()
     assert x.shape == (2, 64)
