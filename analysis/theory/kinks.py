@@ -14,6 +14,7 @@ from analysis.theory.quadrature import REACH, Grid, legendre
 from analysis.theory.special import ndtr
 
 PANEL_NODES = 64  # Gauss-Legendre nodes on each side of a kink
+TOGETHER = 8  # nodes of the first axis of which all others are held at a time
 CLOSE = 0.99  # correlation from which averages over three and four inputs are held against more nodes
 FINER = (96, 144, 216)  # nodes that are tried in turn until two agree
 TOLERANCE = 1e-6  # relative difference at which two of them agree
@@ -137,7 +138,13 @@ def _panels(s: Activation, C: Array, factors: list[tuple[int, int]], panel: int 
         product = weight
         for k in ending:
             product = product * _factor(s, z[k], factors[k])
-        return (product if last else product * inner(level + 1, z)).sum(axis=-1)
+        if last:
+            return product.sum(axis=-1)
+        if level:
+            return (product * inner(level + 1, z)).sum(axis=-1)
+        parts = range(0, len(xi), TOGETHER)  # what is held at a time fits into a cache
+        rest = [inner(1, {k: values[node : node + TOGETHER] for k, values in z.items()}) for node in parts]
+        return (product * np.concatenate(rest)).sum(axis=-1)
 
     return float(inner(0, {k: np.zeros(()) for k in range(size)}))
 
