@@ -12,6 +12,8 @@ from tests.exact.measures.rows import Rows, inputs_of, rows
 
 GRAM = np.array([[1.0, 0.3], [0.3, 0.8]])
 OF_NETWORKS = sorted(name for name, record in claims.tests().items() if not record.quadratic)
+CONDITIONED = [name for name in OF_NETWORKS if claims.tests()[name].conditioned]
+CONDITION = ["ensemble.condition.noise=0.1", "observables.record=[kernel,moments,outputs,ntk,log_w]"]
 KNOWN = ("A", "B", "D", "F", "G1", "K", "Theta1", "V", "V_of_neurons", "cumulant", "ntk_mean", "ntk_variance")
 MEASURED = ("ntk_movement",)  # where no theory has a number
 AT_SKIPS = ("A", "B", "F", "G1", "K", "Theta1", "V", "V_of_neurons", "ntk_mean", "ntk_variance")
@@ -33,13 +35,15 @@ def reasons(name: str, given: Rows, layers: list[int] | None = None) -> list[str
 def test_tests_are_known_for_residual_networks_or_refused(name: str) -> None:
     """Every test that is not known for skips says so. Control: without a skip none does."""
     refusal = f"network.skip=0.5: {name} is known for networks without skips"
-    assert (refusal in reasons(name, data())) == (name not in (*KNOWN, *MEASURED))
-    assert not any("skip" in reason for reason in reasons(name, data(skip=0)))
+    given = CONDITION if name in CONDITIONED else []
+    assert (refusal in reasons(name, data(*given))) == (name not in (*KNOWN, *MEASURED))
+    assert not any("skip" in reason for reason in reasons(name, data(*given, skip=0)))
 
 
-@pytest.mark.parametrize("name", OF_NETWORKS)
+@pytest.mark.parametrize("name", [name for name in OF_NETWORKS if name not in CONDITIONED])
 def test_tests_are_known_for_orthogonal_weights_or_refused(name: str) -> None:
-    """Every test that is not known for orthogonal weights says so; D is none: it reads g for z z."""
+    """Every test that is not known for orthogonal weights says so; D is none: it reads g for z z. Networks that
+    are conditioned on targets have Gaussian weights by their settings."""
     given = data("initialization=orthogonal", "initialization.C_b=0.1", "initialization.C_W=1.0", skip=0)
     refused = f"initialization=orthogonal: {name} is known for Gaussian weights" in reasons(name, given)
     assert refused == (name not in (*KNOWN, *MEASURED) or name == "D")
