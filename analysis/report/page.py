@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from analysis import tails
+from analysis.fits import Fit
 from analysis.report.picked import picked
 from analysis.report.style import Drawn
 from analysis.report.terminal import figures_of, share
@@ -53,6 +54,10 @@ def _cell(name: Hashable, value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
+def _pull(fit: Fit) -> str:
+    return f"{fit.pull:+.2f}" if fit.series.predicted else ""
+
+
 def _fit_rows(result: Result) -> dict[str, list[dict[str, Any]]]:
     scans = iter(result.scans.values())
     out: dict[str, list[dict[str, Any]]] = {}
@@ -66,10 +71,10 @@ def _fit_rows(result: Result) -> dict[str, list[dict[str, Any]]]:
                     "series": fit.series.name,
                     "coefficient": f"{fit.coefficient:.6g}",
                     "error": f"{fit.error:.2g}",
-                    "prediction": f"{fit.series.prediction:.6g}",
-                    "pull": f"{fit.pull:+.2f}",
-                    "half": f"{scan[0.5].pull:+.2f}",
-                    "twice": f"{scan[2.0].pull:+.2f}",
+                    "prediction": f"{fit.series.prediction:.6g}" if fit.series.predicted else "measured",
+                    "pull": _pull(fit),
+                    "half": _pull(scan[0.5]),
+                    "twice": _pull(scan[2.0]),
                     "chi2": f"{fit.chi2 / fit.dof:.2g} [{fit.dof}]",
                     "Q": f"{fit.Q:.2g}",
                     "visible": share(judged.visible),
