@@ -74,7 +74,7 @@ def test_theory_of_other_networks_is_refused() -> None:
     """What the theory of a point does not know is an error, and never the number of the plain network."""
     point = data(x=GRAM).point
     assert point.flow(("K", "Theta")).K[1, 0, 1] != data(skip=0, x=GRAM).point.flow(("K", "Theta")).K[1, 0, 1]
-    with pytest.raises(ValueError, match="V known for one input"):
+    with pytest.raises(ValueError, match="G1 known for one input"):
         point.flow(True)
     with pytest.raises(ValueError, match=r"network.skip=0.5: this theory is known for networks without skips"):
         point.network(point.samples[0])
