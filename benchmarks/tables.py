@@ -3,6 +3,7 @@
 import re
 import statistics
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +167,10 @@ def mutants(rows: Sequence[dict[str, Any]]) -> str:
     """The table of docs/results.md from the rows of `benchmarks.mutants`: which mutants each claim rejects."""
     lines = ["| claim | networks a width | without a mutant | rejects | cannot tell |", "| --- " * 5 + "|"]
     for claim in dict.fromkeys(row["claim"] for row in rows):
-        right, *wrong = (row for row in rows if row["claim"] == claim)
+        right, *wrong = (row | {"name": escape(row["mutant"], quote=False)} for row in rows if row["claim"] == claim)
         told = [row for row in wrong if row["verdict"] == "disagrees"]
-        rejects = "; ".join(f"{row['mutant']}: {row['pull']:+.1f} (`{row['test']}`)" for row in told)
-        passes = "; ".join(row["mutant"] for row in wrong if row not in told)
+        rejects = "; ".join(f"{row['name']}: {row['pull']:+.1f} (`{row['test']}`)" for row in told)
+        passes = "; ".join(row["name"] for row in wrong if row not in told)
         verdict = f"{right['verdict']}, {right['pull']:+.1f}"
         lines.append(f"| `{claim}` | {right['networks']:,} | {verdict} | {rejects} | {passes} |")
     return "\n".join(lines)
