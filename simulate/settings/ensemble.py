@@ -54,10 +54,8 @@ def read_ensemble(
     if initialization.weights == "uniform":
         heavy.append("initialization=uniform")
     if initialization.weights == "orthogonal":
-        observed = recorded(observables.record)
-        heavy += [
-            f"{observable.name} of orthogonal networks" for observable in observed if "response" in observable.needs
-        ]
+        responses = (observable.name for observable in observed if "response" in observable.needs)
+        heavy += [f"{name} of orthogonal networks" for name in responses]
     if sampler == "law" and heavy:
         raise SettingsError("ensemble.sampler", "law", f"{', '.join(heavy)} needs the weights: choose auto or dense")
     out = Ensemble(
