@@ -67,8 +67,8 @@ def _predicted(point: Point) -> tuple[Learned, Learned]:
     any_widths=True,
 )
 def mean(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n times the posterior mean at test samples less that of networks with a trained readout, docs/theory.md
-    (16.14), relative to its `Learned.size`."""
+    """n times the posterior mean at test samples less that of networks with a trained readout, relative to its
+    `Learned.size`: docs/theory.md (16.14)."""
     want, N = _predicted(point)[0], point.samples[2]
     places = [(k, place) for k, place in enumerate(np.ndindex(want.value.shape)) if place[1] >= N]
     apart = (controlled(point).mean - unlearned(point).mean).chosen([k for k, _ in places])
