@@ -13,8 +13,8 @@ from analysis.estimators import Array
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.measures.next_order import beyond
 from analysis.measures.ntk import TENSORS
-from analysis.measures.ntk_controlled import LOWEST, no_scale, of_chains
-from analysis.measures.ntk_controls import FAMILIES, all_layers_below
+from analysis.measures.ntk_controlled import LOWEST, chained, no_scale, of_chains
+from analysis.measures.ntk_controls import FAMILIES
 from analysis.points import Point
 from analysis.theory.ntk_series import OF_ONE_INPUT
 
@@ -34,77 +34,31 @@ def _beyond(point: Point, leading: str, name: str, layers: Layers, groups: int) 
         yield Measured(f"{name} controlled", layer, 0, labels, estimate, theory, np.full(point.D, np.abs(theory).max()))
 
 
-@measure(
-    "Theta2_controlled",
-    tensor="Theta2 controlled",
-    symbol=r"$\Theta^{\{2\}}$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    undefined=no_scale,
-    any_widths=True,
-)
+@chained("Theta2_controlled", tensor="Theta2 controlled", symbol=r"$\Theta^{\{2\}}$", undefined=no_scale)
 def Theta2_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """Theta2 = n ( n (E h - Theta) - Theta1 ), docs/theory.md (17.12), with the controls of docs/theory.md (17.16)."""
     return _beyond(point, "Theta1", "Theta2", layers, 1)
 
 
-@measure(
-    "A2_controlled",
-    tensor="A2 controlled",
-    symbol=r"$A^{\{2\}}$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    any_widths=True,
-)
+@chained("A2_controlled", tensor="A2 controlled", symbol=r"$A^{\{2\}}$")
 def A2_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """A2 = n ( n Var h - A ), docs/theory.md (17.12), with the controls of docs/theory.md (17.16)."""
     return _beyond(point, "A", "A2", layers, 2)
 
 
-@measure(
-    "B2_controlled",
-    tensor="B2 controlled",
-    symbol=r"$B^{\{2\}}$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    any_widths=True,
-)
+@chained("B2_controlled", tensor="B2 controlled", symbol=r"$B^{\{2\}}$")
 def B2_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """B2 = n ( n E b - B ), docs/theory.md (17.12), with the controls of docs/theory.md (17.16)."""
     return _beyond(point, "B", "B2", layers, 2)
 
 
-@measure(
-    "D2_controlled",
-    tensor="D2 controlled",
-    symbol=r"$D^{\{2\}}$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    any_widths=True,
-)
+@chained("D2_controlled", tensor="D2 controlled", symbol=r"$D^{\{2\}}$")
 def D2_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """D2 = n ( n Cov(g, h) - D ), docs/theory.md (17.12), with the controls of docs/theory.md (17.16)."""
     return _beyond(point, "D", "D2", layers, 2)
 
 
-@measure(
-    "F2_controlled",
-    tensor="F2 controlled",
-    symbol=r"$F^{\{2\}}$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    any_widths=True,
-)
+@chained("F2_controlled", tensor="F2 controlled", symbol=r"$F^{\{2\}}$")
 def F2_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """F2 = n ( n E y - F ), docs/theory.md (17.12), with the controls of docs/theory.md (17.16)."""
     return _beyond(point, "F", "F2", layers, 2)

@@ -6,6 +6,7 @@ controls are all there is, so that these measures begin with layer 3.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -87,17 +88,12 @@ def no_scale(point: Point) -> Iterator[str]:
         yield f"activation={point.activation}: E H_ii is Theta at every width, and its control leaves nothing"
 
 
-@measure(
-    "Theta1_controlled",
-    tensor="Theta1",
-    symbol=r"$\Theta^{\{1\}}$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    undefined=no_scale,
-    any_widths=True,
-)
+chained = partial(
+    measure, families=FAMILIES, lowest=LOWEST, partner="ntk_one_step", needs=all_layers_below, any_widths=True
+)  # a measure with the controls of docs/theory.md (17.16)
+
+
+@chained("Theta1_controlled", tensor="Theta1", symbol=r"$\Theta^{\{1\}}$", undefined=no_scale)
 def Theta1_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E H_ii;aa - Theta_aa) is Theta1 of docs/theory.md (2.16), with the controls of docs/theory.md (17.16)."""
     return _measured(point, "Theta1", layers, 1)
@@ -114,32 +110,14 @@ def _controlled_mean(controlled: list[Chain], layer: int, place: int) -> Estimat
     return estimators.mean(np.stack(rest, axis=1))
 
 
-@measure(
-    "F_controlled",
-    tensor="F",
-    symbol="$F$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    any_widths=True,
-)
+@chained("F_controlled", tensor="F", symbol="$F$")
 def F_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E y is F of docs/theory.md (2.13), where y is the mean of z_i z_j H_ij over the last layer's weights,
     docs/theory.md (17.9), with the controls of docs/theory.md (17.16)."""
     return _measured(point, "F", layers, 2)
 
 
-@measure(
-    "B_controlled",
-    tensor="B",
-    symbol="$B$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    any_widths=True,
-)
+@chained("B_controlled", tensor="B", symbol="$B$")
 def B_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E b is B of docs/theory.md (2.12), where b is the mean of H_ij^2 over the last layer's weights, docs/theory.md
     (17.9), with the controls of docs/theory.md (17.16)."""
@@ -164,32 +142,14 @@ def _controlled_covariance(
     return sum(parts, estimators.mean(np.stack(known, axis=1)))
 
 
-@measure(
-    "A_controlled",
-    tensor="A",
-    symbol="$A$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    any_widths=True,
-)
+@chained("A_controlled", tensor="A", symbol="$A$")
 def A_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Var h is A of docs/theory.md (2.15), where h is the mean of H_ii over the last layer's weights, docs/theory.md
     (17.9); the controls of docs/theory.md (17.16) have a variance whose conditional mean is known."""
     return _measured(point, "A", layers, 2)
 
 
-@measure(
-    "D_controlled",
-    tensor="D",
-    symbol="$D$",
-    families=FAMILIES,
-    lowest=LOWEST,
-    partner="ntk_one_step",
-    needs=all_layers_below,
-    any_widths=True,
-)
+@chained("D_controlled", tensor="D", symbol="$D$")
 def D_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(g, h) is D of docs/theory.md (2.14), estimated as `A_controlled` is: docs/theory.md (17.9) and (17.16)."""
     return _measured(point, "D", layers, 2)
