@@ -138,7 +138,7 @@ def _fitting(tasks: Sequence[Task]) -> int:
     sizes = [_bytes(task.data) for task in tasks]
     if sum(sizes) < SMALL:  # starting a process takes longer than measuring
         return 1
-    most = max(RANGE_BYTES, *(COPIES * size for size in sizes if size <= SMALL))
+    most = max([RANGE_BYTES, *(COPIES * size for size in sizes if size <= SMALL)])
     return max(1, min(cores(), available() // most))
 
 

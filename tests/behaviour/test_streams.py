@@ -84,6 +84,16 @@ def test_ranges_are_shared_by_processes(folder: Path, request: pytest.FixtureReq
     assert list(streamed.measured) == list(at_once.measured)
 
 
+def test_large_data_alone_have_as_many_processes_as_fit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no data set is small, the memory of a range decides, and where one is, its rows."""
+    tasks = [visits.Task(open_data_set(folder / "plain"), ())]
+    monkeypatch.setattr(visits, "cores", lambda: 8)
+    for small, room in ((0, visits.RANGE_BYTES), (visits._bytes(tasks[0].data), 2 * visits.RANGE_BYTES)):
+        monkeypatch.setattr(visits, "SMALL", small)
+        monkeypatch.setattr(visits, "available", lambda room=room: 3 * room)
+        assert visits._fitting(tasks) == 3 * room // visits.RANGE_BYTES
+
+
 def work_at(folder: Path, *names: str) -> Work:
     point = Point(open_data_set(folder))
     return Work(point, {}, tuple(Run(name, None, None) for name in names), 1)
