@@ -46,7 +46,7 @@ from analysis.theory.resummation import Resummed, resummed
 from analysis.theory.second_order import NextOrder, next_order
 from analysis.theory.shaped import ShapedLaw, shaped_law
 from analysis.theory.tensors import UNITS
-from analysis.theory.universality import Exponents, bias_share, exponents, iterated
+from analysis.theory.universality import Exponents, bias_share, exponents, iterated, next_coefficients
 
 __all__ = [
     "CLOSED_FORMS",
@@ -88,6 +88,7 @@ __all__ = [
     "limit_moments",
     "linear_model",
     "movement",
+    "next_coefficients",
     "next_order",
     "ntk_chain",
     "ntk_next_order",

@@ -78,7 +78,7 @@ def _A(here: Layer, old: Tensors, new: Tensors) -> Array:
     return source + here.rho * flow
 
 
-@recursion("Theta1", indices=2, orthogonal=True, needs=("Theta", "G1", "V", "D", "F"), same_layer=("G1",))
+@recursion("Theta1", indices=2, orthogonal=True, needs=("Theta", "G1", "V", "D", "F"), same_layer=("G1",), units=(0, 1))
 def _Theta1(here: Layer, old: Tensors, new: Tensors) -> Array:
     """The NTK's mean at the next order, Theta1_ab, follows from docs/theory.md (2.11), which holds G1 of both layers;
     for one input this is docs/theory.md (2.16)."""

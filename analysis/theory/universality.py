@@ -1,4 +1,5 @@
-"""The growth of tensors with depth at criticality, by universality class: docs/theory.md (4.2), (4.3) and (4.4)."""
+"""The growth of tensors with depth at criticality, by universality class: docs/theory.md (4.2), (4.3), (4.4) and
+(17.15)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,8 +35,7 @@ def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
     scale-invariant activations, all but V and G1 for K* = 0 ones that are not odd (p_perp differs from 1).
     Raises ValueError where no critical point exists, or phi is not between 0 and 1.
     """
-    if not 0 <= phi <= 1:
-        raise ValueError(f"phi={phi}: a share between 0 and 1")
+    _refuse_no_share(phi)
     s, point = named(activation), critical(activation)
     if s.slopes is not None:
         A2, A4 = ((s.slopes[0] ** k + s.slopes[1] ** k) / 2 for k in (2, 4))
@@ -78,6 +78,7 @@ def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
     if odd:  # then a1 = b1, so p_perp = 1
         weights = 1 - phi
         coefficient |= {
+            "Theta1": 5 / 18 * phi - 1 / 4,
             "B": 1 / 3,
             "F": 1 / 4,
             "D": -2 / 9 * phi,
@@ -90,6 +91,35 @@ def exponents(activation: str | Activation, phi: float = 0.5) -> Exponents:
             "U": 0.0,
         }
     return Exponents(point.universality_class, 1.0, coefficient)
+
+
+def next_coefficients(phi: float = 0.5) -> dict[str, float]:
+    """The coefficients of l^2 in the tensors of the next order at K* = 0 follow from docs/theory.md (17.8) and (17.15).
+
+    They hold for odd activations, in units of K and Theta of the same layer: K for G2, K^2 for V2, K^3 for W, Theta for
+    Theta2, Theta^2 for A2 and B2, K Theta for D2 and F2, K Theta^2 for Z and Theta^3 for T3.
+
+    phi: as for `exponents`. Raises ValueError where phi is not between 0 and 1.
+    """
+    _refuse_no_share(phi)
+    return {
+        "G2": 1 / 15,
+        "V2": -14 / 45,
+        "W": 16 / 15,
+        "Theta2": 1 / 30 - 47 / 900 * phi,
+        "A2": 1 / 6 - phi / 24 - 2351 / 81000 * phi**2,
+        "B2": -43 / 720 + 11 / 60 * phi + phi**2 / 27,
+        "D2": 1 / 12 + 91 / 900 * phi,
+        "F2": -2 / 15 + 11 / 270 * phi,
+        "Z": 17 / 144,
+        "T3": 1 / 5,
+    }
+
+
+def _refuse_no_share(phi: float) -> None:
+    """Raises ValueError where phi is not between 0 and 1."""
+    if not 0 <= phi <= 1:
+        raise ValueError(f"phi={phi}: a share between 0 and 1")
 
 
 def bias_share(activation: str | Activation, lambda_b: float, lambda_W: float, K: float) -> float:

@@ -132,7 +132,7 @@ def test_every_documented_tensor_is_registered() -> None:
     fields = set(theory.Flow.__dataclass_fields__) - {"chi_parallel", "chi_perp", "others"}
     assert fields == {*RECURSIONS, *OF_ONE_INPUT}
     assert {name for name, entry in RECURSIONS.items() if entry.smooth_only} == set(ALL) - set(KINKED)
-    assert set(UNITS) == set(ALL) - {"K", "Theta", "Theta1"}
+    assert set(UNITS) == set(ALL) - {"K", "Theta"}
 
 
 def test_a_tensor_by_its_name() -> None:
