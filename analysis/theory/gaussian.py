@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.theory.activations import Activation, Array
+from analysis.theory.hermite import Means
 from analysis.theory.kinks import kinked_mean, kinked_pair
 from analysis.theory.quadrature import Grid, calibrate_step, pivoted_cholesky, sine_mean
 
@@ -21,6 +22,9 @@ Key = tuple[tuple[int, tuple[int, ...]], ...]
 
 SMALL = 0.01  # covariances are centred for kernels up to this
 AT_A_TIME = 4096  # points of which products are held in memory
+FEW = 4  # of more samples than so many, means of pairs are summed as series
+TERMS = (128, 512)  # of a series, tried in turn
+TAIL = 1e-16  # relative size of the last terms of a series that has converged
 NEAR = 2e-3  # |z| up to which a function less its value at zero is summed as a Taylor series
 
 
@@ -59,6 +63,12 @@ def gaussian_points(K: Array, count: int) -> Array:
     return z
 
 
+@lru_cache(maxsize=8)
+def _means(K: float, terms: int) -> Means:
+    """Hermite means, which the orders of one kernel K_aa share, docs/theory.md (11.4)."""
+    return Means(K, terms)
+
+
 class Expectations:
     """Means of products of derivatives of s at a kernel K (D, D), docs/theory.md section 0, each computed once.
 
@@ -80,6 +90,7 @@ class Expectations:
         self.cache: dict[Key, float] = {}
         self.tensors: dict[tuple[int, ...], Array] = {}
         self.grids: dict[tuple[int, ...], Grid] = {}
+        self.coefficients: dict[tuple[str, int, int], Array] = {}
 
     def tensor(self, *orders: int) -> Array:
         """The mean <s^(orders[0])_a s^(orders[1])_b ...> has shape (D,) * len(orders), and is read-only.
@@ -96,6 +107,8 @@ class Expectations:
             return self._kinked_pairs(*orders)
         if self.points is not None and len(orders) > 2:
             return self._at_points(orders)[0]
+        if len(orders) == 2 and self.D > FEW and (pairs := self._series(*orders)) is not None:
+            return pairs
         out = np.empty((self.D,) * len(orders))
         for samples in itertools.product(range(self.D), repeat=len(orders)):
             carried: dict[int, list[int]] = {}
@@ -158,6 +171,34 @@ class Expectations:
         shape = (D,) * len(orders)
         count = len(self.z)
         return (total / count).reshape(shape), (first / count).reshape(shape[:2]), (second / count).reshape(shape[2:])
+
+    def _series(self, i: int, j: int) -> Array | None:
+        """<s^(i)_a s^(j)_b> by Mehler's series, docs/theory.md (17.18), for all pairs at once; None where it does not
+        converge."""
+        for terms in TERMS:
+            first, second = (
+                np.array([self._coefficients(float(size), order, terms) for size in self.K.diagonal()])
+                for order in (i, j)
+            )
+            if all((c[:, -16:] ** 2).sum() <= TAIL * (c**2).sum() for c in (first, second)):
+                break
+        else:
+            return None
+        deviations = np.sqrt(self.K.diagonal())
+        rho = np.clip(self.K / np.outer(deviations, deviations), -1.0, 1.0)
+        out = np.zeros_like(rho)
+        for left, right in zip(first.T[::-1], second.T[::-1], strict=True):
+            out *= rho
+            out += np.outer(left, right)
+        return out
+
+    def _coefficients(self, size: float, order: int, terms: int) -> Array:
+        """The Hermite coefficients (terms,) of s^(order) at a kernel K_aa, which is often the same for all samples."""
+        key = (f"{size:.15g}", order, terms)
+        if key not in self.coefficients:
+            means = _means(float(key[0]), terms)
+            self.coefficients[key] = means.coefficients(self.functions[order](means.z))
+        return self.coefficients[key]
 
     def _mean(self, key: Key) -> float:
         support = tuple(sample for sample, _ in key)

@@ -50,9 +50,9 @@ LAYERS = {
 }  # fmt: skip
 # The modules of the theory from the lowest.
 THEORY = (
-    "special", "expression", "activations", "quadrature", "kinks", "gaussian", "layer", "tensors", "criticality",
-    "log_table", "conditional", "kernel_derivatives", "preactivations", "next_tensors", "ntk", "ntk_chain",
-    "differentials", "hermite", "residual", "residual_inputs", "second_order", "jets", "arguments", "ntk_series",
+    "special", "expression", "activations", "quadrature", "kinks", "hermite", "gaussian", "layer", "tensors",
+    "criticality", "log_table", "conditional", "kernel_derivatives", "preactivations", "next_tensors", "ntk",
+    "ntk_chain", "differentials", "residual", "residual_inputs", "second_order", "jets", "arguments", "ntk_series",
     "recursion", "universality", "path", "linear_training", "composite", "movement", "losses", "frozen", "responses",
     "cumulants", "own_kernel",
     "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.theory import quadrature
+from analysis.theory import gaussian, quadrature
 from analysis.theory.activations import Activation, activation
 from analysis.theory.gaussian import Expectations
 from analysis.theory.kinks import _panels
@@ -32,6 +32,25 @@ def test_linear_is_isserlis(D: int) -> None:
     """The means <z z z z> of docs/theory.md section 0 are sums over pairings."""
     K = random_kernel(D, D)
     np.testing.assert_allclose(four_point(activation("linear"), K), isserlis(K), rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu"])
+def test_series_of_pairs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means of pairs of more than four samples, by docs/theory.md (17.18), are those of the quadrature, which is taken
+    where the series does not converge. Negative control: a series that is cut short."""
+    K, orders, s = random_kernel(5, 5), [(0, 0), (1, 1), (2, 0)], activation(name)
+
+    def means(few: int, *terms: int, tail: float = gaussian.TAIL) -> np.ndarray:
+        monkeypatch.setattr(gaussian, "FEW", few)
+        monkeypatch.setattr(gaussian, "TERMS", terms)
+        monkeypatch.setattr(gaussian, "TAIL", tail)
+        averages = Expectations(s, K)
+        return np.array([averages.tensor(*order) for order in orders])
+
+    want = means(5)
+    np.testing.assert_allclose(means(4, 512), want, rtol=1e-13, atol=1e-15)
+    np.testing.assert_array_equal(means(4, 20), want)
+    assert not np.allclose(means(4, 20, tail=math.inf), want, rtol=1e-7)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 4.0])
