@@ -2,10 +2,10 @@
 
 Posterior corrections contain V only between matrices, docs/theory.md (16.7) to (16.11). A matrix at layer L has one
 equivalent at each layer below, so that V is a sum over layers of covariances of quadratic forms, docs/theory.md
-(16.12). D counts samples, L layers, P the numbers that a form is made of.
+(16.12). D counts samples, L layers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,8 +36,8 @@ class Vertex(Protocol):
         """C(l)X of docs/theory.md (16.9) at layers l = 2..L for a symmetric X (D, D), (L - 1, D, D), each in units of
         1/n_{l-1}; the last one is V X."""
 
-    def forms(self, X: Array) -> Array:
-        """Numbers (k, P) of symmetric matrices (k, D, D), whose products f_i . f_j are V_(ab)(cd) X_i,ab X_j,cd,
+    def roots(self) -> Iterator[Array]:
+        """Symmetric matrices J_k (some, D, D), a part of them at a time, with V_(ab)(cd) = sum_k J_k,ab J_k,cd,
         docs/theory.md (16.12)."""
 
 
@@ -50,9 +50,9 @@ class _Averages:
     bends: Array  # <s''_a s_b>
 
     def push(self, X: Array) -> Array:
-        """L_ab[X] of docs/theory.md (1.4), X (D, D)."""
-        diagonal = np.diagonal(X)
-        return self.C_W / 2 * (self.bends * diagonal[:, None] + 2 * self.slopes * X + self.bends.T * diagonal)
+        """L_ab[X] of docs/theory.md (1.4), X (..., D, D)."""
+        of_a = self.bends * np.einsum("...aa->...a", X)[..., None]
+        return self.C_W / 2 * (of_a + 2 * self.slopes * X + of_a.swapaxes(-1, -2))
 
     def pull(self, X: Array) -> Array:
         """The transpose of `push`, of docs/theory.md (16.12), X (..., D, D)."""
@@ -94,11 +94,11 @@ class ExactVertex:
         pulled = _pulled(self.steps, X)
         return np.array([np.einsum("abcd,cd->ab", V, Y) for V, Y in zip(self.V[1:], pulled, strict=True)])
 
-    def forms(self, X: Array) -> Array:
-        """The forms are products with a root of V of layer L, docs/theory.md (16.12)."""
+    def roots(self) -> Iterator[Array]:
+        """The eigenvectors of V of layer L, docs/theory.md (16.12)."""
         D = self.K.shape[1]
         squares, vectors = np.linalg.eigh(self.V[-1].reshape(D**2, D**2))
-        return np.asarray(X.reshape(-1, D**2) @ (vectors * np.sqrt(np.maximum(squares, 0.0))))
+        yield (vectors * np.sqrt(np.maximum(squares, 0.0))).T.reshape(-1, D, D)
 
     def maps(self, pairs: Sequence[tuple[int, ...]]) -> list[Array]:
         """L of docs/theory.md (1.4) as matrices (p, p) on the elements X_ab of p sample pairs, a <= b: of the steps
@@ -138,16 +138,6 @@ class PulledBack:
     signals: Sequence[Array]
     ratios: Sequence[float]
 
-    def _form(self, layer: int, X: Array) -> Array:
-        """C_W s^T X s less its mean, (k, points), for X (k, D, D) at layer index `layer` + 1."""
-        s, C_W = self.signals[layer], self.steps[layer].C_W
-        out = np.empty((len(X), len(s)))
-        size = max(1, AT_A_TIME // s.size)
-        for start in range(0, len(X), size):
-            out[start : start + size] = ((s @ X[start : start + size]) * s).sum(axis=2)
-        out -= out.mean(axis=1, keepdims=True)
-        return C_W * out
-
     def learned(self, X: Array) -> Array:
         """C(l)X: each layer adds the covariance of its own signals with the pulled-back form, docs/theory.md (16.9)
         and (16.12)."""
@@ -155,19 +145,26 @@ class PulledBack:
         total = np.zeros_like(X)
         for layer, Y in enumerate(_pulled(self.steps, X)):
             s, step = self.signals[layer], self.steps[layer]
-            own = step.C_W / len(s) * (s * self._form(layer, Y[None])[0][:, None]).T @ s
+            form = ((s @ Y) * s).sum(axis=1)
+            own = step.C_W**2 / len(s) * (s * (form - form.mean())[:, None]).T @ s
             total = own + self.ratios[layer] * step.push(total)
             out.append(total)
         return np.array(out)
 
-    def forms(self, X: Array) -> Array:
-        """The quadratic forms of all layers at all points, docs/theory.md (16.12)."""
-        parts, weight = [], 1.0
-        pulled = _pulled(self.steps, X)
+    def roots(self) -> Iterator[Array]:
+        """C_W s s^T less its mean at each point of each layer, taken up to layer L, docs/theory.md (16.12)."""
+        weight, D = 1.0, self.K.shape[1]
+        size = max(1, AT_A_TIME // D**2)
         for layer in reversed(range(len(self.steps))):
-            parts.append(self._form(layer, pulled[layer]) * np.sqrt(weight / len(self.signals[layer])))
+            s, C_W = self.signals[layer], self.steps[layer].C_W
+            scale, mean = C_W * np.sqrt(weight / len(s)), s.T @ s / len(s)
+            for start in range(0, len(s), size):
+                part = s[start : start + size]
+                J = scale * (part[:, :, None] * part[:, None, :] - mean)
+                for step in self.steps[layer + 1 :]:
+                    J = step.push(J)
+                yield J
             weight *= self.ratios[layer]
-        return np.concatenate(parts, axis=1) if parts else np.zeros((len(X), 1))
 
 
 def exact_vertex(
