@@ -1,6 +1,6 @@
 """Errors of trained networks on test samples at order 1/n (docs/theory.md (5.41) and (5.42))."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from scipy.stats import norm
 from analysis import estimators
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, measure
-from analysis.measures.solved import order_n, response, targets, with_own_kernels
+from analysis.measures.solved import closed_form, order_n, response, targets, with_own_kernels
 from analysis.measures.trained import linear_in_z, outputs
 from analysis.measures.trained_cumulants import Index, composite, every_step_known, kernels, last_kernels, over_steps
 from analysis.points import Point
@@ -97,17 +97,62 @@ def wrong_sign(point: Point, layers: Layers) -> Iterator[Measured]:
     g(0) of the last layer is added, which is exact at every width. Deviations are in units of the sum of the sizes of
     the four parts of the coefficient.
     """
-    record, y, g = order_n(point), _all_targets(point), last_kernels(point)
-    predicted = generalisation.wrong_sign(record, y)
-    sign, N = np.sign(y).T.ravel(), len(targets(point))
+    predicted, apart = generalisation.wrong_sign(order_n(point), _all_targets(point)), _beyond_frozen(point)
 
     def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
-        columns, u = [p for (p,) in chosen], np.eye(point.D)
-        u[:, :N] -= response(point, step)
-        z, frozen = (composite(point, x)[:, columns] for x in (outputs(point, step), linear_in_z(point, step)))
-        size = np.einsum("ac,Ncd,ad->Na", u, g, u)[:, [p % point.D for p in columns]]
-        of_kernel = norm.cdf(-sign[columns] * record.mean[place][columns] / np.sqrt(size))
-        wrong, of_frozen = (sign[columns] * x < 0 for x in (z, frozen))
-        return estimators.mean(wrong * 1.0 - of_frozen + of_kernel - predicted.value[place][columns])
+        return estimators.mean(apart(step, chosen))
 
     yield from over_steps(point, "n dP", lambda step: _tested(point), estimate, predicted.coefficient, predicted.size)
+
+
+@measure(
+    "wrong_signs",
+    tensor="n dP test",
+    symbol=r"$n\,\Delta\langle P(zy<0)\rangle$",
+    families=("z", "g"),
+    steps="both",
+    smooth=True,
+    needs=signs_known,
+)
+def wrong_signs(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n times the share of test outputs with the wrong sign, less that at infinite width, at every recorded step: the
+    average of docs/theory.md (5.42) over outputs and test samples.
+
+    Training turns the signs of different samples in different networks, so that an average over samples has less noise
+    than `wrong_sign` at one of them. Deviations are in units of the average of its sizes.
+    """
+    y, apart, N = _all_targets(point), _beyond_frozen(point), len(targets(point))
+    alone = [[*range(N), a] for a in range(N, point.D)]
+    predicted = [generalisation.wrong_sign(order_n(point, chosen), y[chosen]) for chosen in alone]
+    coefficient, size = (
+        np.mean([getattr(sample, name)[:, N :: N + 1] for sample in predicted], axis=(0, 2))[:, None]
+        for name in ("coefficient", "size")
+    )
+
+    def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
+        return estimators.mean(apart(step, _tested(point)).mean(axis=1, keepdims=True))
+
+    yield from over_steps(
+        point, "n dP test", lambda step: [(0,)], estimate, coefficient, size, label=lambda *_: "test samples"
+    )
+
+
+def _beyond_frozen(point: Point) -> Callable[[int, list[Index]], Array]:
+    """By step and composite indices, for every network, (M, k): whether z is wrong, less whether the frozen output is,
+    plus the probability of the latter given g(0), less that at infinite width."""
+    sign, g, N = np.sign(_all_targets(point)).T.ravel(), last_kernels(point), len(targets(point))
+
+    def apart(step: int, chosen: list[Index]) -> Array:
+        columns, u = [p for (p,) in chosen], np.eye(point.D)
+        u[:, :N] -= response(point, step)
+        samples, (mean, covariance) = [p % point.D for p in columns], closed_form(point, step)
+        z, frozen = (composite(point, x)[:, columns] for x in (outputs(point, step), linear_in_z(point, step)))
+        size = np.einsum("ac,Ncd,ad->Na", u, g, u)[:, samples]
+        known, infinite = (
+            norm.cdf(-sign[columns] * mean.T.ravel()[columns] / np.sqrt(variance))
+            for variance in (size, covariance.diagonal()[samples])
+        )
+        wrong, of_frozen = (sign[columns] * x < 0 for x in (z, frozen))
+        return np.asarray(wrong * 1.0 - of_frozen + known - infinite)
+
+    return apart

@@ -1,6 +1,6 @@
 """Points whose training has a closed form at infinite width, and needs of their measures (docs/theory.md section 5)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -121,8 +121,9 @@ def _order_n(
     return of_flow(at_start, hidden, np.array(targets), each_eta, steps, algorithm, momentum, loss, batch)
 
 
-def order_n(point: Point) -> TrainedToOrderN:
-    """The distribution of trained networks to order 1/n at every recorded step, docs/theory.md (5.23) to (5.40).
+def order_n(point: Point, samples: Sequence[int] | None = None) -> TrainedToOrderN:
+    """The distribution of trained networks to order 1/n at every recorded step, docs/theory.md (5.23) to (5.40), at all
+    samples or at some, which begin with those of training.
 
     Coefficients are those of 1 / n_{L-1}. Raises ValueError where they are not known."""
     for reason in order_n_known(point):
@@ -131,7 +132,7 @@ def order_n(point: Point) -> TrainedToOrderN:
     rule = point.settings["dynamics"]
     options = {**rule, **rule["options"]}
     return _order_n(
-        point.network(x),
+        point.network(x if samples is None else x[list(samples)]),
         tuple(map(tuple, targets(point).tolist())),
         tuple(etas_of(rule).tolist()),
         tuple(point.data.layout.steps),

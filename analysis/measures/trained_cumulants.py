@@ -75,12 +75,14 @@ def over_steps(
     estimates: Callable[[int, int, list[Index]], Estimate],
     predicted: Array,
     sizes: Array | None = None,
+    label: Callable[[Point, Index], str] | None = None,
 ) -> Iterator[Measured]:
     """n_{L-1} times the estimates at every recorded step of training.
 
     components(step): composite indices. estimates(place, step, components): of the step at this place among those that
     are recorded. predicted (S, P, ..): of the steps. Deviations are in units of the largest size of each component over
-    the steps; sizes are those of the predictions if none are given.
+    the steps; sizes are those of the predictions if none are given. label: what names a component, if not its output
+    and samples.
     """
     at = [(place, step) for place, step in enumerate(point.data.layout.steps) if step]
     chosen = {step: components(step) for _, step in at}
@@ -95,7 +97,7 @@ def over_steps(
                 tensor=tensor,
                 layer=point.depth,
                 step=step,
-                samples=[_label(point, index) for index in chosen[step]],
+                samples=[(label or _label)(point, index) for index in chosen[step]],
                 estimate=estimates(place, step, chosen[step]).scaled(point.last_width),
                 theory=np.array([predicted[place][index] for index in chosen[step]]),
                 scale=np.array([size[index] for index in chosen[step]]),

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from scipy.stats import norm
 
-from analysis.measures.generalisation import squared_error, wrong_sign
+from analysis import theory
+from analysis.measures.generalisation import squared_error, wrong_sign, wrong_signs
 from analysis.theory import generalisation
 from tests.exact.measures.rows import Rows, expect, holds
 from tests.exact.measures.test_trained_cumulants import (
@@ -78,6 +80,29 @@ def test_wrong_sign() -> None:
 
     flipped = replace(GIVEN, values=GIVEN.values | {"z": GIVEN.values["z"] - 0.1})
     holds(check, GIVEN, *WRONG[1:], flipped, GIVEN.scaled("g"))
+
+
+def test_wrong_signs() -> None:
+    """The average of `wrong_sign` over two outputs and two test samples, against the theory of each sample alone."""
+    many, values, predicted = replace(DATA, given=(GIVEN.given[0], ALL, 1)), [], []
+    for m in wrong_sign(many.point, None):
+        values.append({"test samples": m.estimate.value.mean() / DATA.point.last_width})
+    alone = [theory.trained_to_order_n("sin", 2, 0.0, 1.0, DATA.given[0][[0, a]], Y[:1], ETA, STEPS, lambda_b=0.5)
+             for a in (1, 2)]  # fmt: skip
+    found = [generalisation.wrong_sign(engine, ALL[[0, a]]) for a, engine in zip((1, 2), alone, strict=True)]
+    for at in range(len(STEPS)):
+        both = (np.mean([getattr(one, name)[at, [1, 3]] for one in found]) for name in ("coefficient", "size"))
+        predicted.append({"test samples": tuple(both)})
+
+    def check(data: Rows) -> None:
+        expect(list(wrong_signs(data.point, None)), *wanted("n dP test", values, predicted))
+
+    flipped = replace(many, given=(many.given[0], -ALL, 1))
+    shifted = replace(many, values=many.values | {"z": many.values["z"] - 0.1})
+    check(many)
+    for mutant in (many.scaled("g"), flipped, shifted, GIVEN):
+        with pytest.raises(AssertionError):
+            check(mutant)
 
 
 def test_targets_of_test_samples_are_needed() -> None:

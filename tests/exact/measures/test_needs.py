@@ -35,7 +35,8 @@ TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
 CHANGED = [*TRAINED, "observables.record=[kernel,outputs,ntk,change]"]
 FLOW = [*TRAINED, "dynamics=gradient_flow"]
 ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
-ON_TEST_TARGETS = ("squared_error", "wrong_sign", "features_test_error")  # they need the targets of test samples, too
+# They need the targets of test samples, too.
+ON_TEST_TARGETS = ("squared_error", "wrong_sign", "wrong_signs", "features_test_error")
 # Points at which tests of trained networks can be judged: overrides, and the numbers of train samples and samples.
 TRAINABLE = {
     **dict.fromkeys(
@@ -50,7 +51,7 @@ TRAINABLE = {
     "ntk_root_movement": ([*TRAINED, "dynamics.eta=0.1"], 1, 1),
     **dict.fromkeys(("ntk_movement", "kernel_movement", "ntk_change_size", "kernel_change_size"), (TRAINED, 1, 2)),
     **dict.fromkeys(("trained_mean1", "trained_covariance1", "trained_third", "trained_fourth"), (TRAINED, 1, 2)),
-    **dict.fromkeys(ON_TEST_TARGETS[:2], (TRAINED, 1, 2)),
+    **dict.fromkeys(ON_TEST_TARGETS[:3], (TRAINED, 1, 2)),
     **dict.fromkeys(("sgd_mean", "sgd_mean1"), (BATCHES, 1, 2)),
     "taylor_error": (TAYLOR, 1, 2),
     "taylor_mean_error": (TAYLOR, 1, 2),
