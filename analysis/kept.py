@@ -3,21 +3,23 @@
     DIR/sums/FIRST-STAGE.sums   a digest, a header in one line of JSON, and the numbers
 
 A file holds what one range added at one stage of a walk. Its key tells all that this depends on: the parts, as the log
-of commits has them, and their times, the settings, the runs, what was known before, and the source of the analysis. A
-file that has another key, or is damaged, is made again; where none can be written, none is kept.
+of commits has them, and their times, the settings, the runs, what was known before, and the source of the program. A
+file that has another key, or is damaged, is made again; where none can be written, or a record is of no file whose text
+could be told from another, none is kept.
 """
 
 import contextlib
 import hashlib
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import scipy
 
 from analysis.estimators import Array
 from analysis.walks import Found, Work, walked
@@ -30,36 +32,38 @@ from simulate.store.plain import read_plain
 from simulate.store.sets import DataSet
 
 MOST_BYTES = 2**28  # upper bound on the size of a file
-SOURCE = Path(__file__).parent
+VERSIONS = "numpy", "scipy", "pyarrow"
+SOURCES = [Path(__file__).parents[1] / package for package in ("analysis", "simulate")]
 
 Kept = tuple[Path, str]  # the file of a range, and its key
 
 
-def gathered(work: Work, first: int, last: int, kept: Kept | None) -> Found:
-    """What networks [first, last) add: as it is kept, or made now and kept."""
+def gathered(work: Work, kept: Kept | None) -> Found:
+    """What the networks of a work add: as it is kept, or made now and kept."""
     if kept is None:
-        return walked(work, first, last)[1]
+        return walked(work)[1]
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return _read(work, *kept)
-    found = walked(work, first, last)[1]
+    found = walked(work)[1]
     if not found.refused:  # why a run ended is found anew
         with contextlib.suppress(OSError, StoreError):
             _write(work, found, *kept)
     return found
 
 
-def kept_of(work: Work, ranges: Sequence[tuple[int, int]]) -> list[Kept | None]:
-    """The file of each range and its key; None where the log of commits does not know one of its parts."""
-    data = work.point.data
-    assert isinstance(data, DataSet)
-    sets = [data, *(other.data for other in work.references.values())]
+def kept_of(work: Work, ranges: Sequence[tuple[int, int]], pieces: Sequence[Work]) -> list[Kept | None]:
+    """The file of each range and its key; None where the log of commits does not know one of its parts. pieces: the
+    work on each range."""
+    if plugins.of_no_file():
+        return [None] * len(ranges)
     parts, given = _Parts(), _given(work)
     found: list[Kept | None] = []
-    for first, last in ranges:
-        tokens = [parts.token(each.within(first, last)) for each in sets if isinstance(each, DataSet)]
+    for (first, last), piece in zip(ranges, pieces, strict=True):
+        sets = [point.data for point in (piece.point, *piece.references.values())]
+        tokens = [parts.token(each) for each in sets if isinstance(each, DataSet)]
         key = _digest([given, first, last, tokens])
         known = all(token is not None for token in tokens)
-        found.append((data.path / SUMS / f"{first:012d}-{work.stage}.sums", key) if known else None)
+        found.append((sets[0].path / SUMS / f"{first:012d}-{work.stage}.sums", key) if known else None)
     return found
 
 
@@ -104,9 +108,9 @@ def _arrays(known: Any) -> list[Any]:
 
 @cache
 def _source() -> str:
-    """A digest of the source of the analysis and of the versions of what it computes with."""
-    texts = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())
-    for path in sorted(SOURCE.rglob("*.py")):
+    """A digest of the source of the program and of the versions of what it reads and computes with."""
+    texts = hashlib.sha256(" ".join([sys.version, *map(version, VERSIONS)]).encode())
+    for path in sorted(path for source in SOURCES for path in source.rglob("*.py")):
         texts.update(path.read_bytes())
     return texts.hexdigest()
 
@@ -122,10 +126,8 @@ def _write(work: Work, found: Found, path: Path, key: str) -> None:
         "cell": work.cell,
         "cells": len(found.cells),
         "sums": [[*name, sums.shape[1]] for name, sums in found.sums.items()],
-        "extremes": [
-            [*name, [[x.hex() for x in row] for row in ends.tolist()]] for name, ends in found.extremes.items()
-        ],
-        "unfinished": [place for place, run in enumerate(work.runs) if run in found.unfinished],
+        "extremes": [[*name, _hex(ends)] for name, ends in found.extremes.items()],
+        "ended": [place for place, run in enumerate(work.runs) if run in found.ended],
     }
     columns = [found.cells[:, None].astype(np.float64), found.counts[:, None], *found.sums.values()]
     content = json.dumps(header).encode() + b"\n" + np.concatenate(columns, axis=1).tobytes()
@@ -151,22 +153,22 @@ def _read(work: Work, path: Path, key: str) -> Found:
     header = json.loads(line)
     if header["key"] != key or work.cell % header["cell"]:
         raise ValueError(f"{path}: of other networks or another analysis")
-    table = np.frombuffer(numbers).reshape(header["cells"], -1)
-    ends = itertools.accumulate((width for *_, width in header["sums"]), initial=2)
+    ends = list(itertools.accumulate((width for *_, width in header["sums"]), initial=2))
+    table = np.frombuffer(numbers).reshape(header["cells"], ends[-1])
     sums = {(s, k): table[:, end : end + width] for (s, k, width), end in zip(header["sums"], ends, strict=False)}
     extremes = {
         (s, k): np.array([[float.fromhex(x) for x in row] for row in rows]) for s, k, rows in header["extremes"]
     }
     cells = table[:, 0].astype(np.int64) * header["cell"] // work.cell
-    unfinished = frozenset(work.runs[place] for place in header["unfinished"])
-    return Found(cells, table[:, 1], sums, extremes, unfinished, {})
+    ended = frozenset(work.runs[place] for place in header["ended"])
+    return Found(cells, table[:, 1], sums, extremes, ended, {})
 
 
 def gather_with(map_ranges: Callable[..., Iterable[Found]] = map) -> Callable[..., Iterable[Found]]:
     """A `analysis.walks.Gather` that keeps what it makes. map_ranges: as `map`, of the functions above."""
 
     def gather(work: Work, ranges: Sequence[tuple[int, int]]) -> Iterable[Found]:
-        firsts, lasts = zip(*ranges, strict=True)
-        return map_ranges(gathered, [work] * len(ranges), firsts, lasts, kept_of(work, ranges))
+        pieces = [work.within(*each) for each in ranges]  # a process is sent no more than its own range
+        return map_ranges(gathered, pieces, kept_of(work, ranges, pieces))
 
     return gather

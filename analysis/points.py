@@ -123,8 +123,8 @@ class Point:
 
     def once(self, name: str, compute: Callable[["Point"], T]) -> T:
         """What `compute` returns for this point, computed when it is first asked for under this name."""
-        if name not in self._computed:
-            with sums.scope(name):
+        with sums.scope(f"{self.data.path.name}: {name}"):  # whether or not it is computed: a walk asks who used it
+            if name not in self._computed:
                 self._computed[name] = compute(self)
         return cast(T, self._computed[name])
 

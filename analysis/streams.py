@@ -29,16 +29,11 @@ COPIES = 8  # of rows in the memory of a process that measures
 SAME = 1e-9  # relative error within which what is measured in both ways is the same
 
 
-def bytes_of_network(data: DataSet) -> int:
-    layout = data.layout
-    return len(data.manifest["columns"]) * 4 * len(layout.steps) * len(layout.layers)
-
-
 def ranges_of(data: DataSet | Planned) -> list[tuple[int, int]]:
     """Ranges of the networks of whole parts, which are read one after another. Each begins where it does whatever
     networks are added behind it."""
     assert isinstance(data, DataSet)
-    most = max(2 * FEWEST, RANGE // bytes_of_network(data))
+    most = max(2 * FEWEST, RANGE // data.layout.row_bytes())
     found: list[tuple[int, int]] = []
     for piece in data.parts():
         if found and piece.high - found[-1][0] <= most:
@@ -52,17 +47,16 @@ def streamed(work: Work) -> list[Run]:
     """The runs that can be run on ranges: at the first networks they yield the same as from all rows at once."""
     (first, high), *_ = ranges_of(work.point.data)
     last = min(high, first + TRIED)
-    head = work.point.within(first, last)
-    references = {path: other.within(first, last) for path, other in work.references.items()}
-    at_once = {run: outcome(run, head, references) for run in work.runs}
+    head = replace(work.within(first, last), cell=1)
+    at_once = {run: outcome(run, head.point, head.references) for run in work.runs}
     cuts = np.linspace(first, last, 4).astype(int).tolist()
-    trial, _ = in_ranges(replace(work, cell=1), list(itertools.pairwise(cuts)))
+    trial, _ = in_ranges(head, list(itertools.pairwise(cuts)))
     return [run for run in work.runs if same(at_once[run], trial[run])]
 
 
 def same(one: Outcome, other: Outcome) -> bool:
-    """Whether two runs yield the same but for rounding, and nothing is raised."""
-    if one.error or other.error or len(one.measured) != len(other.measured):
+    """Whether two runs yield the same but for rounding, and end with the same error or with none."""
+    if repr(one.error) != repr(other.error) or len(one.measured) != len(other.measured):
         return False
     return all(_same(a, b) for a, b in zip(one.measured, other.measured, strict=True))
 
@@ -91,8 +85,9 @@ def outcomes(
 def _at_once(run: Run, point: Point, references: Mapping[Path, Point]) -> Outcome:
     """A run that reads all rows at once."""
     columns = [len(point.columns(family)) for family in claims.tests()[run.name].families if point.records(family)]
-    steps, layers = len(point.data.layout.steps), len(point.data.layout.layers)
-    need, free = point.networks * sum(columns) * 4 * steps * layers * COPIES, available()
+    layout = point.data.layout
+    cells = point.networks * len(layout.steps) * len(layout.layers)
+    need, free = cells * sum(columns) * np.dtype(layout.dtype).itemsize * COPIES, available()
     if need > free:
         reason = f"{need / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
         return Outcome([], ValueError(f"{run.name} reads the rows of all networks at once: {reason}"))
@@ -101,7 +96,7 @@ def _at_once(run: Run, point: Point, references: Mapping[Path, Point]) -> Outcom
 
 def is_small(data: DataSet) -> bool:
     """Whether a data set is read at once."""
-    return data.networks * bytes_of_network(data) <= SMALL
+    return data.networks * data.layout.row_bytes() <= SMALL
 
 
 def measuring_of(point: Point) -> Measuring:
@@ -123,4 +118,4 @@ def head_of(point: Point) -> Point:
     if is_small(point.data):
         return point
     first, last = ranges_of(point.data)[0]
-    return point.within(first, max(last, first + SMALL // bytes_of_network(point.data)))
+    return point.within(first, max(last, first + SMALL // point.data.layout.row_bytes()))

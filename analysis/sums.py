@@ -79,7 +79,7 @@ class Walk:
 
     cells: (rows,) the cell of each of its finite networks, which rise. shifts: of each sum, by key; learns: whether new
     ones are taken from the rows. known: sums and extremes over all networks. sums: (cells, k) of this range; extremes:
-    (2, k) of it.
+    (2, k) of it. used: the scopes that were entered within each outermost one.
     """
 
     cells: NDArray[np.int64]
@@ -88,6 +88,7 @@ class Walk:
     learns: bool = False
     sums: dict[Key, Array] = field(default_factory=dict)
     extremes: dict[Key, Array] = field(default_factory=dict)
+    used: dict[str, set[str]] = field(default_factory=dict)
     _scopes: list[tuple[str, Iterator[int]]] = field(default_factory=list)
 
     @property
@@ -99,10 +100,20 @@ class Walk:
     def scope(self, name: str) -> Iterator[None]:
         """Sums within have keys of this name."""
         self._scopes.append((name, itertools.count()))
+        self.used.setdefault(self._scopes[0][0], set()).add(name)
         try:
             yield
         finally:
             self._scopes.pop()
+
+    @property
+    def new(self) -> set[Key]:
+        """What was asked for and is not known."""
+        return {*self.sums, *self.extremes}
+
+    def among(self, name: str, keys: set[Key]) -> bool:
+        """Whether any of these keys is of a scope that was entered within the outermost one of this name."""
+        return any(scope in self.used.get(name, ()) for scope, _ in keys)
 
     def _key(self) -> Key:
         name, places = self._scopes[-1]

@@ -113,11 +113,12 @@ def _result(outcome: Outcome) -> list[Measured] | Exception:
 
 def visit_all(tasks: Sequence[Task], workers: int | None = None) -> Visits:
     """Visit all data sets. workers: processes; None takes one for small data, and else one a core, as far as memory
-    goes. What is measured does not depend on their number, but for rounding."""
+    goes. It is one where a record is of no file that another process could load. What is measured does not depend on
+    their number, but for rounding."""
     at_once = [task for task in tasks if streams.is_small(task.data)]
     large = [task for task in tasks if not streams.is_small(task.data)]
     count = min(workers or _fitting(tasks), max(len(at_once), sum(len(streams.ranges_of(t.data)) for t in large)))
-    if count <= 1:
+    if count <= 1 or plugins.of_no_file():
         return Visits({task.data.path: (visit if task in at_once else visit_in_ranges)(task) for task in tasks})
     with _one_thread_in_children(), worker_pool(count, _start_worker, plugins.sources(plugins.loaded())) as pool:
         found = {task.data.path: visit_in_ranges(task, gather_with(pool.map)) for task in large}
@@ -131,7 +132,7 @@ def _start_worker(to_load: Sequence[tuple[str, str]]) -> None:
 
 
 def _bytes(data: DataSet) -> int:
-    return data.networks * streams.bytes_of_network(data)
+    return data.networks * data.layout.row_bytes()
 
 
 def _fitting(tasks: Sequence[Task]) -> int:

@@ -19,6 +19,7 @@ from analysis.points import OUT_OF_RANGE, Point
 from analysis.sums import Key, NotStreamedError, Sums, UnfinishedError, Walk, scope, walking
 
 CELLS = 32  # lower bound on the cells of a jackknife block, whose ends they round
+STAGES = 8  # upper bound on how often all networks are walked
 TRIED = 1024  # networks on which it is tried whether a measure can be run on ranges, and which tell the shifts
 
 
@@ -68,49 +69,50 @@ class Work:
     known: Mapping[Key, Sums | Array] = field(default_factory=dict)
     stage: int = 0
 
+    def within(self, first: int, last: int) -> "Work":
+        """The same on networks [first, last) alone."""
+        references = {path: other.within(first, last) for path, other in self.references.items()}
+        return replace(self, point=self.point.within(first, last), references=references)
+
 
 @dataclass(frozen=True)
 class Found:
     """What a range of networks adds. cells: numbers of cells (c,), counts (c,) of their finite networks, and sums
-    (c, k) by key; extremes (2, k) by key. unfinished: runs that need what is known only after this walk; refused: runs
-    that ended, and why."""
+    (c, k) by key; extremes (2, k) by key. ended: runs that ended with an error; refused: runs that cannot be run on
+    ranges, and why."""
 
     cells: NDArray[np.int64]
     counts: Array
     sums: dict[Key, Array]
     extremes: dict[Key, Array]
-    unfinished: frozenset[Run]
-    refused: dict[Run, Exception]
+    ended: frozenset[Run]
+    refused: dict[Run, NotStreamedError]
 
 
-def walked(work: Work, first: int, last: int, learns: bool = False) -> tuple[Walk, Found, dict[Run, Outcome]]:
-    """Run all on networks [first, last): what was added up, and what the runs yield where everything is known."""
-    point = work.point.within(first, last)
-    references = {path: other.within(first, last) for path, other in work.references.items()}
+def walked(work: Work, learns: bool = False) -> tuple[Walk, Found, dict[Run, Outcome]]:
+    """Run all on the networks of a work: what was added up, and what the runs yield where everything is known. Nothing
+    is run where no network is finite."""
+    point = work.point
     addresses = np.concatenate([np.arange(low, high) for low, high in point.addresses[1]])
     walk = Walk(addresses[point.finite] // work.cell, dict(work.shifts), work.known, learns)
-    unfinished: set[Run] = set()
-    refused: dict[Run, Exception] = {}
+    refused: dict[Run, NotStreamedError] = {}
     outcomes: dict[Run, Outcome] = {}
     with walking(walk), np.errstate(invalid="ignore"):
-        for run in work.runs:
+        for run in work.runs if len(walk.cells) else ():
             try:
-                outcomes[run] = outcome(run, point, references)
+                outcomes[run] = outcome(run, point, work.references)
             except UnfinishedError:
-                unfinished.add(run)
+                continue
             except NotStreamedError as error:
                 refused[run] = error.with_traceback(None)
-            else:
-                if (error_of_run := outcomes[run].error) is not None:
-                    refused[run] = error_of_run
+    ended = frozenset(run for run, found in outcomes.items() if found.error)
     cells, counts = np.unique(walk.cells, return_counts=True)
-    found = Found(cells, counts.astype(float), walk.sums, walk.extremes, frozenset(unfinished), refused)
-    return walk, found, outcomes
+    return walk, Found(cells, counts.astype(float), walk.sums, walk.extremes, ended, refused), outcomes
 
 
-def gathered(work: Work, first: int, last: int) -> Found:
-    """What networks [first, last) add, for a worker process."""
-    return walked(work, first, last)[1]
+def gathered(work: Work) -> Found:
+    """What the networks of a work add, for a worker process."""
+    return walked(work)[1]
 
 
 Gather = Callable[[Work, Sequence[tuple[int, int]]], Iterable[Found]]  # what each range adds, in their order
@@ -118,7 +120,7 @@ Gather = Callable[[Work, Sequence[tuple[int, int]]], Iterable[Found]]  # what ea
 
 def gather_here(work: Work, ranges: Sequence[tuple[int, int]]) -> Iterator[Found]:
     """Gather in this process."""
-    return (gathered(work, *each) for each in ranges)
+    return (gathered(work.within(*each)) for each in ranges)
 
 
 class Blocks:
@@ -144,23 +146,24 @@ def cell_of(networks: int) -> int:
 
 @dataclass
 class Merged:
-    """What ranges have added so far, by block."""
+    """What ranges have added so far, by block. head: the walk of the first networks, and ended the runs that ended
+    there with an error: what another range does not do in the same way is no sum."""
 
     blocks: Blocks
-    counts: Array
+    runs: tuple[Run, ...]
+    head: Walk
+    ended: frozenset[Run]
+    counts: Array = field(init=False)
     sums: dict[Key, Array] = field(default_factory=dict)
     extremes: dict[Key, Array] = field(default_factory=dict)
-    unfinished: set[Run] = field(default_factory=set)
-    refused: dict[Run, Exception] = field(default_factory=dict)
+    refused: dict[Run, NotStreamedError] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, blocks: Blocks, ranges: Iterable[Found]) -> "Merged":
-        merged = cls(blocks, np.zeros(len(blocks)))
-        for found in ranges:
-            merged.add(found)
-        return merged
+    def __post_init__(self) -> None:
+        self.counts = np.zeros(len(self.blocks))
 
     def add(self, found: Found) -> None:
+        if not len(found.cells):
+            return
         place = self.blocks.of(found.cells)
         np.add.at(self.counts, place, found.counts)
         for key, sums in found.sums.items():
@@ -169,13 +172,16 @@ class Merged:
         for key, (low, high) in found.extremes.items():
             before = self.extremes.get(key, np.array([low, high]))
             self.extremes[key] = np.array([np.minimum(before[0], low), np.maximum(before[1], high)])
-        self.unfinished |= found.unfinished
-        self.refused = found.refused | self.refused
+        lacking = self.head.new - {*found.sums, *found.extremes}
+        for run in self.runs:
+            if self.head.among(repr(run), lacking) or (run in found.ended) != (run in self.ended):
+                self.refused[run] = NotStreamedError(f"{run.name}: some networks are treated in another way")
+        self.refused |= found.refused
 
-    def known(self, shifts: Mapping[Key, Array]) -> dict[Key, Sums | Array]:
+    def known(self) -> dict[Key, Sums | Array]:
         """By key, what estimators are to return."""
         some = self.counts > 0
-        counts = self.counts[some, None]
+        counts, shifts = self.counts[some, None], self.head.shifts
         found: dict[Key, Sums | Array] = {k: Sums(x[some], counts, shifts[k]) for k, x in self.sums.items()}
         return found | self.extremes
 
@@ -184,26 +190,30 @@ def in_ranges(
     work: Work, ranges: Sequence[tuple[int, int]], gather: Gather = gather_here
 ) -> tuple[dict[Run, Outcome], int]:
     """What runs yield over all networks of the ranges, and how many of these are finite everywhere. Of a run that
-    cannot be run on ranges NotStreamedError is the error."""
-    low, high = ranges[0]
-    head = low, min(high, low + TRIED)
-    blocks = Blocks([each for r in ranges for each in work.point.within(*r).addresses[1]], work.cell)
-    refused: dict[Run, Exception] = {}
-    todo, first = work, True
-    while todo.runs or first:
-        walk, learnt, _ = walked(todo, *head, learns=True)
-        refused |= learnt.refused
-        todo = replace(todo, shifts=walk.shifts, runs=tuple(run for run in todo.runs if run not in refused))
-        merged = Merged.of(blocks, gather(todo, ranges))
-        first, refused = False, refused | merged.refused
-        pending = tuple(run for run in todo.runs if run in merged.unfinished and run not in refused)
-        known = {**todo.known, **merged.known(walk.shifts)}
-        if pending and len(known) == len(todo.known):
-            raise AssertionError(f"{pending}: nothing new was found")
-        todo = replace(todo, known=known, runs=pending, stage=todo.stage + 1)
-    done = replace(todo, runs=tuple(run for run in work.runs if run not in refused))
-    walk, found, outcomes = walked(done, *head)
-    assert not walk.sums
-    assert not found.unfinished
-    found_of_run = {run: outcomes[run] if run in outcomes else Outcome([], refused[run]) for run in work.runs}
-    return found_of_run, int(merged.counts.sum())
+    cannot be run on ranges NotStreamedError is the error.
+
+    The first networks are run again and again: what they ask for and is not known is gathered from all."""
+    (low, high), (_, last) = ranges[0], ranges[-1]
+    head = work.within(low, min(high, low + TRIED))
+    blocks = Blocks(work.point.within(low, last).addresses[1], work.cell)
+    refused: dict[Run, NotStreamedError] = {}
+    while True:
+        walk, at_head, outcomes = walked(head, learns=True)
+        refused |= at_head.refused
+        asking = tuple(run for run in head.runs if run not in refused and walk.among(repr(run), walk.new))
+        if head.stage == STAGES:
+            refused |= {run: NotStreamedError(f"{run.name}: it asks for more and more") for run in asking}
+        if head.stage and not set(asking) - set(refused):
+            break
+        todo = replace(head, point=work.point, references=work.references, runs=asking, shifts=walk.shifts)
+        merged = Merged(blocks, asking, walk, at_head.ended)
+        for each in gather(todo, ranges):
+            merged.add(each)
+        refused |= merged.refused
+        runs = tuple(run for run in head.runs if run not in refused)
+        known = {**head.known, **merged.known()}
+        head = replace(head, runs=runs, shifts=walk.shifts, known=known, stage=head.stage + 1)
+    finite = int(merged.counts.sum())
+    none = NotStreamedError("none of the first networks is finite")
+    found_of_run = {run: outcomes.get(run, Outcome([], none)) for run in work.runs}
+    return found_of_run | {run: Outcome([], error) for run, error in refused.items()}, finite

@@ -23,7 +23,8 @@ from simulate.registry import REGISTRIES, Registry
 from simulate.settings.plugin import Plugin, differences, recorded_plugins
 from simulate.settings.reader import SettingsError, is_list, nonempty
 
-__all__ = ["Plugin", "deciding_rows", "hidden_but", "in_words", "load", "load_in_worker", "loaded", "sources", "unmet"]
+__all__ = ["Plugin", "deciding_rows", "hidden_but", "in_words", "load", "load_in_worker", "loaded", "of_no_file"]
+__all__ += ["sources", "unmet"]
 
 PREFIX = "nearly_gaussian_plugin_"  # begins the module names of plugins
 PACKAGES = ("simulate", "analysis", "configs")
@@ -188,6 +189,17 @@ def in_words(plugin: Plugin) -> str:
 def loaded() -> tuple[Plugin, ...]:
     """The plugins of this process."""
     return tuple(sorted(entry.plugin for entry in _loaded.values()))
+
+
+def of_no_file() -> list[str]:
+    """The records that neither the package nor a plugin has registered, but a notebook or a program: no other process
+    has them, and nothing tells one text of them from another."""
+    return [
+        f"{registry.kind} {name}"
+        for registry in REGISTRIES
+        for name in registry
+        if not (origin := registry.origin[name]).startswith(PREFIX) and origin.partition(".")[0] not in PACKAGES
+    ]
 
 
 def unmet(settings: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -91,7 +92,9 @@ class DataSet:
 
     def within(self, first: int, last: int) -> "DataSet":
         """The data set with those of its networks alone that are among [first, last)."""
-        cut = (replace(piece, low=max(piece.low, first), high=min(piece.high, last)) for piece in self.parts())
+        held = self.parts()
+        start, end = bisect_right(held, first, key=lambda p: p.high), bisect_left(held, last, key=lambda p: p.low)
+        cut = (replace(piece, low=max(piece.low, first), high=min(piece.high, last)) for piece in held[start:end])
         return replace(self, chosen=tuple(piece for piece in cut if piece.low < piece.high))
 
     @property

@@ -137,9 +137,9 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The first networks of the ranges whose rows are read to add them up."""
     seen: list[int] = []
 
-    def watched(work: Work, first: int, last: int) -> tuple[object, ...]:
-        seen.append(first)
-        return walks.walked(work, first, last)
+    def watched(work: Work) -> tuple[object, ...]:
+        seen.append(work.point.addresses[1][0][0])
+        return walks.walked(work)
 
     monkeypatch.setattr(kept, "walked", watched)
     return seen
@@ -244,7 +244,7 @@ visits.visit(visits.Task(open_data_set(sys.argv[1]), ()))  # loads all modules, 
 Path("/proc/self/clear_refs").write_text("5")  # resets the peak
 before, data = status("VmRSS"), open_data_set(sys.argv[2])
 visits.visit_in_ranges(visits.Task(data, ()))
-print(json.dumps([status("VmHWM") - before, data.networks * streams.bytes_of_network(data) / 2**20]))
+print(json.dumps([status("VmHWM") - before, data.networks * data.layout.row_bytes() / 2**20]))
 """
 
 
