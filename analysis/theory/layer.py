@@ -90,6 +90,11 @@ class Layer:
         """L_ab[X] of docs/theory.md (1.4), the first-order change of K' under K -> K + X, acts on the last two axes."""
         return self.C_W / 2 * self.second(0, X)
 
+    def slopes(self) -> Array:
+        """The mean <d_p (s_a s'_c)> of docs/theory.md (2.8), (D, D, D) with p last, which is a or c."""
+        own = np.eye(self.expectations.D)
+        return np.einsum("ac,ap->acp", self.M(1, 1), own) + np.einsum("ac,cp->acp", self.M(0, 2), own)
+
     def Omega(self, Theta: Array) -> Array:
         """The mean <Omega_ab> = lambda_W <s_a s_b> + C_W Theta_ab <s'_a s'_b> of docs/theory.md (2.4)."""
         return self.lambda_W * self.M(0, 0) + self.C_W * Theta * self.M(1, 1)
@@ -108,5 +113,6 @@ class Layer:
 
     @staticmethod
     def on_first(operator: Callable[[Array], Array], X: Array) -> Array:
-        """A linear map acts on the first sample pair of X_(ab)(cd), as L_ab does in docs/theory.md (1.5)."""
-        return operator(X.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1)
+        """A linear map acts on the first sample pair of X_(ab)(cd), as L_ab does in docs/theory.md (1.5), whatever axes
+        come after it."""
+        return np.moveaxis(operator(np.moveaxis(X, (0, 1), (-2, -1))), (-2, -1), (0, 1))

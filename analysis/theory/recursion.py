@@ -153,9 +153,9 @@ def flow(
     G2, V2 and W at any inputs, and W and what needs it at up to four distinct ones without `points`; kinked ones have
     them at one or two distinct inputs whose kernels have correlations up to 0.99, without `points`.
     skip: gamma of a residual network, docs/theory.md (11.1): a number for all steps from one layer to the next, or one
-    for each of the depth - 1 steps. Its hidden layers have one width. K, Theta and V are known for all inputs, and G1,
-    Theta1, A, B, D and F for one input, to 1e-9. V of several takes Gaussian means in twice as many variables, for each
-    pair of layers. branch: alpha, which multiplies W s in the same steps, docs/theory.md (11.2).
+    for each of the depth - 1 steps. Its hidden layers have one width. K, Theta, V, G1, Theta1, A, B, D and F are known,
+    G1 and Theta1 where no two different inputs are parallel, to 1e-9. branch: alpha, which multiplies W s in the same
+    steps, docs/theory.md (11.2).
 
     weights: "gaussian", or "orthogonal" for Haar weights in all layers but the first, docs/theory.md (14.1), which do
     not widen; without skips. K, Theta, V, G1, Theta1, A, B, D and F are known. first_weights="orthogonal": of the first
@@ -212,9 +212,6 @@ def flow(
         refuse_unknown(s, len(x), points)
     if skips.any() and (ratios[1:] != 1).any():
         raise ValueError(f"width_ratios={width_ratios!r}: residual networks have one width in all hidden layers")
-    if len(x) > 1 and (refused := sorted(of_residual - {"V"})):
-        known = f"known for one input where skip={skip!r}, not for {len(x)} different ones"
-        raise ValueError(f"tensors: {', '.join(refused)} {known}")
     if s.kinked and C_b == 0 and not x.any(axis=1).all():
         raise ValueError(f"inputs: one is zero everywhere, where {s.name} has no slope at C_b=0")
     first = FirstLayer(x, C_b, C_W, float(lambdas_b[0]), float(lambdas_W[0]), first_weights == "orthogonal")
@@ -244,16 +241,14 @@ def flow(
             out = np.take(out, which, axis=axis)
         return out
 
-    if of_residual and len(x) > 1:
-        for at, V in zip(layers, residual_inputs.vertex(s, between, points), strict=True):
-            at["V"] = V
+    if of_residual:
+        K, Theta = ([at[name] for at in layers] for name in ("K", "Theta"))
+        found = residual_inputs.order_n(s, between, K, Theta)
+        for name in sorted(of_residual):
+            if not np.all(np.isfinite(found[name])):
+                raise ValueError(f"{name} of residual networks is not known where two different inputs are parallel")
+        layers = [at | {name: found[name][l] for name in of_residual} for l, at in enumerate(layers)]
     computed = {name: stack(name) for name in layers[0]}
-    if of_residual and len(x) == 1:
-        own = zip(C_W * shares, skips, lambdas_b[1:], rates_W[1:], strict=True)
-        steps = [residual.Step(C_b, *map(float, numbers)) for numbers in own]
-        K, Theta = ([layer[name].item() for layer in layers] for name in ("K", "Theta"))
-        found = residual.order_n(s, K, Theta, steps)
-        computed |= {name: of_copies(found[name], len(which), RECURSIONS[name].indices) for name in of_residual}
     if alone:
         K1 = float(computed["K"][0, 0, 0])
         series = ntk_next_order(s, depth, C_b, C_W, K1, lambdas_b, lambdas_W, ratios.tolist())

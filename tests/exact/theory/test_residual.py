@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import theory
-from analysis.theory import residual, residual_inputs
+from analysis.theory import residual
 from analysis.theory.hermite import check, rule
 
 TENSORS = ("K", "Theta", *residual.ORDER_N)
@@ -157,7 +157,8 @@ def test_kernels_of_several_inputs() -> None:
         ({"skip": 0.0, "branch": 0.5}, "branch=0.5: numbers > 0, and 1 where there is no skip"),
         ({"tensors": ("P", "V", "six")}, "unknown"),
         ({"tensors": ("P", "V", "T")}, "P, T not known for skip=0.5"),
-        ({"inputs": [[1.0], [0.5]]}, "G1 known for one input where skip=0.5, not for 2 different ones"),
+        ({"inputs": [[1.0], [-1.0]]}, "G1 of residual networks is not known where two different inputs are parallel"),
+        ({"inputs": [[1.0], [0.0]]}, "kernels above zero"),
         ({"width_ratios": (1.0, 1.0, 2.0)}, "one width in all hidden layers"),
         ({"inputs": [[0.0]]}, "kernels above zero"),
         ({"skip": 1.0, "C_W": 1e-8}, "too near one"),
@@ -178,32 +179,3 @@ def test_means_of_one_variable() -> None:
         np.testing.assert_allclose(w @ np.maximum(x, 0) ** 4, 1.5, rtol=1e-12)
     with pytest.raises(ValueError, match=r"averages at a kernel of 1e\+06 do not converge"):
         check(theory.activation("sin").derivatives[:2], 1e6)
-
-
-# V of layer 3 of ReLU networks for the pairs (00)(00), (00)(01), (00)(11), (01)(01), (01)(11), (11)(11): by another
-# program, whose quadrature is good to half a percent, and by its 80,000 networks of widths 32 and 64, with errors.
-TWO_INPUTS = (12.343577103, 6.924513786, 4.939775221, 7.534976992, 10.325389104, 27.357808549)
-SIMULATED = (12.46606060, 7.00908882, 5.04880627, 7.55655165, 10.35091238, 27.34921065)
-ERRORS = (0.200677246, 0.144885601, 0.172722200, 0.136659625, 0.186049092, 0.425382164)
-
-
-def test_vertex_of_two_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """V of docs/theory.md (11.6) by another program, and within 4 errors of its networks. Each input alone has the V of
-    docs/theory.md (11.5), which other code integrates, and so have equal inputs. Negative control: without the towers
-    V is 10 errors off."""
-    x = np.linalg.cholesky((np.array([[1, 0.4], [0.4, 1.5]]) - 0.05) * 2 / 1.65)
-    given = {"tensors": ("V",), "skip": 0.5}
-    places = [(0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 1), (0, 1, 0, 1), (0, 1, 1, 1), (1, 1, 1, 1)]
-
-    def pulls(V: np.ndarray) -> np.ndarray:
-        return np.subtract([V[2][place] for place in places], SIMULATED) / ERRORS
-
-    V = theory.flow("relu", 3, 0.05, 1.65, [*x, x[0]], **given).V
-    np.testing.assert_allclose([V[2][place] for place in places], TWO_INPUTS, rtol=5e-3)
-    assert np.abs(pulls(V)).max() < 4
-    for a in range(2):
-        one = theory.flow("relu", 3, 0.05, 1.65, x[a : a + 1], **given).V
-        np.testing.assert_allclose(V[:, a, a, a, a], one.ravel(), rtol=1e-7)
-    np.testing.assert_array_equal(V[:, 2, 2, 2, 2], V[:, 0, 0, 0, 0])
-    monkeypatch.setattr(residual_inputs, "_tower", lambda s, layers, points: np.zeros((2, 2, 2, 2)))
-    assert np.abs(pulls(theory.flow("relu", 3, 0.05, 1.65, x, **given).V)).max() > 10
