@@ -6,8 +6,10 @@ has mean zero at every width and nearly all of the noise of g(l). The plain esti
 also tests their own means by `layer_law`.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -131,10 +133,23 @@ def controlled(point: Point, layer: int) -> Controlled:
     return point.once("controls", _controlled)[layer]
 
 
+def components_of(pairs: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """The components of the covariance of pairs: the places of both pairs."""
+    return list(itertools.combinations_with_replacement(range(len(pairs)), 2))
+
+
+def of_samples(point: Point, layer: int) -> Controlled:
+    """The controlled estimates of g_aa alone, all three (samples)."""
+    found, pairs = controlled(point, layer), point.columns("g")
+    diagonal = [p for p, (a, b) in enumerate(pairs) if a == b]
+    variances = [k for k, (p, q) in enumerate(components_of(pairs)) if p == q and p in diagonal]
+    return Controlled(found.mean.chosen(diagonal), found.covariance.chosen(variances), found.third)
+
+
 def _controlled(point: Point) -> dict[int, Controlled]:
     pairs, K = point.columns("g"), point.flow(False).K
     diagonal = [k for k, (a, b) in enumerate(pairs) if a == b]
-    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
+    components = components_of(pairs)
     found = {}
     steps = steps_of(point)
     for layer in range(2, len(steps) + 2):
@@ -166,18 +181,11 @@ def all_layers_of_two_inputs(point: Point) -> Iterator[str]:
         yield f"activation={point.activation}: controls of two samples need a smooth activation"
 
 
-@measure(
-    "G1_controlled",
-    tensor="G1 controlled",
-    symbol="$G^{\\{1\\}}$",
-    families=("g",),
-    table="start",
-    table_samples=2,
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-    any_widths=True,
-)
+with_controls = partial(measure, families=("g",), lowest=LOWEST, partner="layer_law", needs=all_layers_of_two_inputs)
+_at_order_one = partial(with_controls, table="start", table_samples=2, any_widths=True)
+
+
+@_at_order_one("G1_controlled", tensor="G1 controlled", symbol="$G^{\\{1\\}}$")
 def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """G1_ab = n (E g_ab - K_ab), docs/theory.md (1.6), with the controls of docs/theory.md (7.12)."""
     flow, pairs = point.flow(True), point.columns("g")
@@ -198,23 +206,12 @@ def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@measure(
-    "V_controlled",
-    tensor="V controlled",
-    symbol="$V$",
-    families=("g",),
-    table="start",
-    table_samples=2,
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-    any_widths=True,
-)
+@_at_order_one("V_controlled", tensor="V controlled", symbol="$V$")
 def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """V_(ab)(cd) = n Cov(g_ab, g_cd), docs/theory.md (1.11), with the controls of docs/theory.md (7.13)."""
     pairs, V = point.columns("g"), point.flow(True).V
     assert V is not None
-    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
+    components = components_of(pairs)
     for layer in _noisy(point, layers):
         predicted = np.array([[V[(layer - 1, *a, *b)] for b in pairs] for a in pairs])
         size = np.sqrt(predicted.diagonal())
@@ -230,48 +227,28 @@ def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@measure(
-    "V_collapse_controlled",
-    tensor="V / theory controlled",
-    symbol=r"$V/V_{\mathrm{theory}}$",
-    model="collapse",
-    families=("g",),
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
+@with_controls(
+    "V_collapse_controlled", tensor="V / theory controlled", symbol=r"$V/V_{\mathrm{theory}}$", model="collapse"
 )
 def vertex_over_theory_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """V_(aa)(aa) over its prediction at the same layer, docs/theory.md (1.5), with controls: one at leading order, and
     for all layers a function of l/n."""
-    pairs, V = point.columns("g"), point.flow(True).V
+    V, one = point.flow(True).V, np.ones(point.D)
     assert V is not None
-    components = [(p, q) for p in range(len(pairs)) for q in range(p, len(pairs))]
-    chosen = [k for k, (p, q) in enumerate(components) if p == q and pairs[p][0] == pairs[p][1]]
-    samples = [pairs[components[k][0]][0] for k in chosen]
-    one = np.ones(len(chosen))
     for layer in _noisy(point, layers):
-        unit = np.array([V[layer - 1, a, a, a, a] for a in samples])
-        covariance = controlled(point, layer).covariance
+        unit = np.array([V[layer - 1, a, a, a, a] for a in range(point.D)])
         yield Measured(
             tensor="V / theory controlled",
             layer=layer,
             step=0,
-            samples=[label_of((a, a), (a, a)) for a in samples],
-            estimate=covariance.chosen(chosen).scaled(point.n / unit),
+            samples=[label_of((a, a), (a, a)) for a in range(point.D)],
+            estimate=of_samples(point, layer).covariance.scaled(point.n / unit),
             theory=one,
             scale=one,
         )
 
 
-@measure(
-    "six_point_controlled",
-    tensor="six-point controlled",
-    symbol=r"$n^2\kappa_3(g)$",
-    families=("g",),
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-)
+@with_controls("six_point_controlled", tensor="six-point controlled", symbol=r"$n^2\kappa_3(g)$")
 def six_point_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n^2 kappa_3(g_aa) is W of docs/theory.md (1.12), with the controls of docs/theory.md (7.14)."""
     start, K1 = point.settings["initialization"], np.diagonal(point.flow(False).K[0])

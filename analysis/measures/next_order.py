@@ -6,16 +6,23 @@ input has beyond the next order, and measure the same number at every width.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 
 from analysis import theory
 from analysis.estimators import Array, Estimate
-from analysis.measures.controls import LOWEST, all_layers_of_two_inputs, controlled
+from analysis.measures.controls import (
+    LOWEST,
+    all_layers_of_two_inputs,
+    components_of,
+    controlled,
+    of_samples,
+    with_controls,
+)
 from analysis.measures.exact import fluctuating, laws_of
-from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
+from analysis.measures.measured import Layers, Measured, chosen_layers, label_of
 from analysis.points import Point
 from analysis.theory import KernelSeries
 
@@ -40,6 +47,9 @@ def controls_and_law(point: Point) -> Iterator[str]:
     yield from fluctuating(point)
 
 
+_with_law = partial(with_controls, model="constant", needs=controls_and_law)
+
+
 def _layers(point: Point, layers: Layers) -> list[int]:
     return [layer for layer in chosen_layers(point, "g", layers) if layer >= LOWEST]
 
@@ -60,15 +70,7 @@ def _size_of_G2(G2: Array, V2: Array, K: Array) -> Array:
     return np.where(np.abs(G2) > ZERO * natural, np.abs(G2), natural)
 
 
-@measure(
-    "G2_controlled",
-    tensor="G2 controlled",
-    symbol="$G^{\\{2\\}}$",
-    families=("g",),
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-)
+@with_controls("G2_controlled", tensor="G2 controlled", symbol="$G^{\\{2\\}}$")
 def metric_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
     """G2_ab = n ( n (E g_ab - K_ab) - G1_ab ), docs/theory.md (17.3), with the controls of docs/theory.md (7.12)."""
     flow, pairs = point.flow(TENSORS), point.columns("g")
@@ -81,20 +83,12 @@ def metric_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
         yield Measured("G2 controlled", layer, 0, labels, estimate, theory=G2, scale=np.full(len(pairs), size))
 
 
-@measure(
-    "V2_controlled",
-    tensor="V2 controlled",
-    symbol="$V^{\\{2\\}}$",
-    families=("g",),
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-)
+@with_controls("V2_controlled", tensor="V2 controlled", symbol="$V^{\\{2\\}}$")
 def vertex_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
     """V2_(ab)(cd) = n ( n Cov(g_ab, g_cd) - V_(ab)(cd) ), docs/theory.md (17.3), with the controls of docs/theory.md
     (7.13)."""
     flow, pairs = point.flow(TENSORS), point.columns("g")
-    components = [(*a, *b) for p, a in enumerate(pairs) for b in pairs[p:]]
+    components = [(*pairs[p], *pairs[q]) for p, q in components_of(pairs)]
     for layer in _layers(point, layers):
         V, V2 = (np.array([flow[name][(layer - 1, *c)] for c in components]) for name in ("V", "V2"))
         estimate = beyond(controlled(point, layer).covariance, 1, point.n, V)
@@ -103,15 +97,7 @@ def vertex_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
         yield Measured("V2 controlled", layer, 0, labels, estimate, theory=V2, scale=scale)
 
 
-@measure(
-    "W2_controlled",
-    tensor="W2 controlled",
-    symbol="$W^{\\{2\\}}$",
-    families=("g",),
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=all_layers_of_two_inputs,
-)
+@with_controls("W2_controlled", tensor="W2 controlled", symbol="$W^{\\{2\\}}$")
 def third_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
     """W2 = n ( n^2 kappa_3(g_aa) - W ), docs/theory.md (17.4), with the controls of docs/theory.md (7.14)."""
     series = _all_series(point)
@@ -122,77 +108,51 @@ def third_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
         yield Measured("W2 controlled", layer, 0, labels, estimate, theory=W2, scale=np.abs(W2))
 
 
-def _diagonal(point: Point) -> list[int]:
-    return [k for k, (a, b) in enumerate(point.columns("g")) if a == b]
+@dataclass(frozen=True)
+class Cumulant:
+    """A cumulant of g_aa of which docs/theory.md (17.4) has two orders and docs/theory.md (17.5) all.
+
+    estimate: its name among the controlled estimates. exact: its name in the exact law. order: the power of 1/n of its
+    next order. groups: how often each group of its label names the sample.
+    """
+
+    estimate: str
+    exact: str
+    order: int
+    groups: tuple[int, ...]
 
 
-@measure(
-    "G2_corrected",
-    tensor="G2 corrected",
-    symbol="$G^{\\{2\\}}$",
-    model="constant",
-    families=("g",),
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=controls_and_law,
-)
+def _corrected(point: Point, layers: Layers, name: str, of: Cumulant) -> Iterator[Measured]:
+    """The next order of a cumulant of each sample: what is measured, less what the exact law has beyond it."""
+    series, laws = _all_series(point), laws_of(point)
+    labels = [label_of(*((a,) * times for times in of.groups)) for a in range(len(laws))]
+    for layer in _layers(point, layers):
+        K, V2, theory = (np.array([each[letter][layer - 1] for each in series]) for letter in ("K", "V2", name))
+        exact = np.array([getattr(law, of.exact)[layer - 1] for law in laws])
+        estimate = _plus(getattr(of_samples(point, layer), of.estimate), -exact).scaled(point.n**of.order)
+        scale = _size_of_G2(theory, V2, K) if name == "G2" else np.abs(theory)
+        yield Measured(f"{name} corrected", layer, 0, labels, _plus(estimate, theory), theory, scale)
+
+
+@_with_law("G2_corrected", tensor="G2 corrected", symbol="$G^{\\{2\\}}$")
 def metric_corrected(point: Point, layers: Layers) -> Iterator[Measured]:
     """G2 of each sample, as in `metric_beyond`, less what docs/theory.md (17.5) has beyond docs/theory.md (17.4) at
     order 1/n^2."""
-    series, laws, diagonal, n = _all_series(point), laws_of(point), _diagonal(point), point.n
-    for layer in _layers(point, layers):
-        K, G2, V2 = (np.array([of[name][layer - 1] for of in series]) for name in ("K", "G2", "V2"))
-        shift = np.array([law.shift[layer - 1] for law in laws])
-        estimate = _plus(controlled(point, layer).mean.chosen(diagonal), -shift).scaled(n**2)
-        labels = [label_of((a, a)) for a in range(len(laws))]
-        yield Measured("G2 corrected", layer, 0, labels, _plus(estimate, G2), G2, _size_of_G2(G2, V2, K))
+    return _corrected(point, layers, "G2", Cumulant("mean", "shift", 2, (2,)))
 
 
-@measure(
-    "V2_corrected",
-    tensor="V2 corrected",
-    symbol="$V^{\\{2\\}}$",
-    model="constant",
-    families=("g",),
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=controls_and_law,
-)
+@_with_law("V2_corrected", tensor="V2 corrected", symbol="$V^{\\{2\\}}$")
 def vertex_corrected(point: Point, layers: Layers) -> Iterator[Measured]:
     """V2 of each sample, as in `vertex_beyond`, less what docs/theory.md (17.5) has beyond docs/theory.md (17.4) at
     order 1/n^2."""
-    series, laws, n = _all_series(point), laws_of(point), point.n
-    pairs = len(point.columns("g"))
-    own = [k for k, (p, q) in enumerate((p, q) for p in range(pairs) for q in range(p, pairs)) if p == q]
-    chosen = [own[p] for p in _diagonal(point)]
-    for layer in _layers(point, layers):
-        V2 = np.array([of["V2"][layer - 1] for of in series])
-        exact = np.array([law.variance[layer - 1] for law in laws])
-        estimate = _plus(controlled(point, layer).covariance.chosen(chosen), -exact).scaled(n**2)
-        labels = [label_of((a, a), (a, a)) for a in range(len(laws))]
-        yield Measured("V2 corrected", layer, 0, labels, _plus(estimate, V2), V2, np.abs(V2))
+    return _corrected(point, layers, "V2", Cumulant("covariance", "variance", 2, (2, 2)))
 
 
-@measure(
-    "W2_corrected",
-    tensor="W2 corrected",
-    symbol="$W^{\\{2\\}}$",
-    model="constant",
-    families=("g",),
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=controls_and_law,
-)
+@_with_law("W2_corrected", tensor="W2 corrected", symbol="$W^{\\{2\\}}$")
 def third_corrected(point: Point, layers: Layers) -> Iterator[Measured]:
     """W2 of each sample, as in `third_beyond`, less what docs/theory.md (17.5) has beyond docs/theory.md (17.4) at
     order 1/n^3."""
-    series, laws, n = _all_series(point), laws_of(point), point.n
-    for layer in _layers(point, layers):
-        W2 = np.array([of["W2"][layer - 1] for of in series])
-        exact = np.array([law.third[layer - 1] for law in laws])
-        estimate = _plus(controlled(point, layer).third, -exact).scaled(n**3)
-        labels = [label_of((a,) * 6) for a in range(len(laws))]
-        yield Measured("W2 corrected", layer, 0, labels, _plus(estimate, W2), W2, np.abs(W2))
+    return _corrected(point, layers, "W2", Cumulant("third", "third", 3, (6,)))
 
 
 def same_sign_at_order_one(point: Point) -> Iterator[str]:
@@ -208,24 +168,16 @@ def same_sign_at_order_one(point: Point) -> Iterator[str]:
             )
 
 
-@measure(
-    "sign_of_G2",
-    tensor="(E g - K) / exact",
-    symbol=r"$(\mathrm{E}\,g-K)/(G_n-K)$",
-    model="constant",
-    families=("g",),
-    lowest=LOWEST,
-    partner="layer_law",
-    needs=controls_and_law,
-    undefined=same_sign_at_order_one,
+@_with_law(
+    "sign_of_G2", tensor="(E g - K) / exact", symbol=r"$(\mathrm{E}\,g-K)/(G_n-K)$", undefined=same_sign_at_order_one
 )
 def sign_of_metric(point: Point, layers: Layers) -> Iterator[Measured]:
     """E g - K of layer L over its exact value, docs/theory.md (17.5), is one where G1/n of docs/theory.md (1.6) has the
     other sign and G1/n + G2/n^2 of docs/theory.md (17.2) has this one. A ratio below zero is what order 1/n says."""
-    laws, diagonal, layer = laws_of(point), _diagonal(point), point.depth
+    laws, layer = laws_of(point), point.depth
     if layer not in _layers(point, layers):
         return
     exact = np.array([law.shift[-1] for law in laws])
-    estimate = controlled(point, layer).mean.chosen(diagonal).scaled(1 / exact)
+    estimate = of_samples(point, layer).mean.scaled(1 / exact)
     labels, one = [label_of((a, a)) for a in range(len(laws))], np.ones(len(laws))
     yield Measured("(E g - K) / exact", layer, 0, labels, estimate, theory=one, scale=one)
