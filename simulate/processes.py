@@ -2,6 +2,7 @@
 them."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import resource
@@ -39,8 +40,11 @@ def worker_pool(count: int, start: Callable[..., None], *arguments: Any) -> Iter
 
 def follow_parent() -> None:
     """Leave it to the parent of this worker process to end it, by Ctrl-C or by ending itself: the parent holds the
-    other end of a pipe."""
+    other end of a pipe. Linux itself ends this process, too, because a compiled loop does not let a thread run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    PR_SET_PDEATHSIG = 1
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another system
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -5,12 +5,14 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -153,3 +155,33 @@ def test_a_sweep_that_may_not_open_enough_files(tmp_path: Path, monkeypatch: pyt
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 120, "the control"
     finally:
         raise_limit(resource.RLIMIT_NOFILE, before)
+
+
+# A worker that, as a compiled loop does, lets no other thread of its process run.
+BUSY = """
+import ctypes, multiprocessing, os, time
+from simulate.processes import follow_parent
+
+def work(pipe):
+    follow_parent()
+    pipe.send(os.getpid())
+    ctypes.PyDLL(None).sleep(20)
+
+if __name__ == "__main__":
+    ours, theirs = multiprocessing.Pipe()
+    multiprocessing.get_context("spawn").Process(target=work, args=(theirs,)).start()
+    print(ours.recv(), flush=True)
+    time.sleep(20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a process with its parent")
+def test_a_worker_within_a_loop_leaves_with_its_parent(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(BUSY)
+    command, where = [sys.executable, tmp_path / "busy.py"], os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=where) as parent:
+        assert parent.stdout
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    _, alive = psutil.wait_procs([worker], timeout=2)
+    assert [process.pid for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
