@@ -30,15 +30,21 @@ def critical(activation: str | Activation, skip: float = 0.0, branch: float = 1.
     docs/theory.md (11.2).
 
     Raises ValueError for an unknown activation, for one that has no critical initialisation (sigmoid and softplus,
-    docs/theory.md (4.6)), for a skip that is not below 1 and for a branch that is not above 0.
+    docs/theory.md (4.6)), for a skip that is not below 1, for a branch that is not above 0 and where C_W overflows.
     """
     if not 0 <= skip < 1:
         raise ValueError(f"skip={skip:g}: a number from 0 to below 1 has a critical initialisation")
     if not branch > 0:
         raise ValueError(f"branch={branch:g}: a number above 0 has a critical initialisation")
-    point, share = _critical(named(activation)), 1 - skip**2
-    plain = skip == 0 and branch == 1
-    return point if plain else replace(point, C_b=share * point.C_b, C_W=share / branch**2 * point.C_W)
+    s, plain = named(activation), skip == 0 and branch == 1
+    try:
+        point, share = _critical(s), 1 - skip**2
+        point = point if plain else replace(point, C_b=share * point.C_b, C_W=share / branch**2 * point.C_W)
+    except ArithmeticError:
+        point = Critical(math.nan, math.nan, math.nan, "")
+    if not 0 < point.C_W < math.inf:
+        raise ValueError(f"{s.name}: at branch={branch:g} the critical C_W is beyond the range of float64")
+    return point
 
 
 @lru_cache(maxsize=256)

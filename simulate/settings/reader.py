@@ -38,13 +38,14 @@ class Reader:
     def __init__(self, config: Mapping[str, Any], prefix: str):
         if not isinstance(config, Mapping):
             raise SettingsError(prefix, config, "a group of settings, not a single value")
-        self.config, self.prefix, self.known = config, prefix, []  # type: ignore[var-annotated]
+        self.config, self.prefix = config, prefix
+        self.known: dict[str, None] = {}
 
     def key(self, name: str) -> str:
         return f"{self.prefix}.{name}" if self.prefix else name
 
     def raw(self, name: str) -> Any:
-        self.known.append(name)
+        self.known[name] = None
         if name not in self.config:
             raise SettingsError(self.key(name), None, "this setting is missing")
         return self.config[name]

@@ -161,6 +161,8 @@ WRONG = [
     (["initialization=gaussian", "initialization.C_W=-1"], "initialization.C_W=-1", "> 0"),
     (["initialization=gaussian", "initialization.C_W=inf"], "initialization.C_W=inf", "finite"),
     (["initialization=gaussian", "initialization.C_b=-0.1"], "initialization.C_b=-0.1", ">= 0"),
+    (["initialization=uniform", "+initialization.zzz=1"], "initialization.zzz=1", "known here: scheme, C_b, C_W\n"),
+    (["network=residual", "network.branch=1e-300"], "branch=1e-300", "beyond the range of float64"),
     (["inputs=file"], "inputs.path", "mandatory"),
     (["inputs=file", "inputs.path=nowhere.npy"], "inputs.path='nowhere.npy'", "No such file"),
     (["inputs.count=0"], "inputs.count=0", "from 1"),

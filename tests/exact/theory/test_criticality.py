@@ -42,6 +42,12 @@ def test_critical(name: str, C_b: float, C_W: float, K_star: float | None, kind:
         assert susceptibilities(fixed + 0.5) != pytest.approx([1, 1], abs=1e-4)
 
 
+@pytest.mark.parametrize(("name", "branch"), [("tanh", 1e-300), ("tanh", 1e300), ("leaky_relu(slope=1e200)", 1.0)])
+def test_a_critical_point_beyond_all_numbers(name: str, branch: float) -> None:
+    with pytest.raises(ValueError, match="the critical C_W is beyond the range of float64"):
+        theory.critical(name, 0.5, branch)
+
+
 @pytest.mark.parametrize("name", ["sigmoid", "softplus"])
 def test_no_critical_point(name: str) -> None:
     """Softplus and sigmoid are not critical anywhere, docs/theory.md (4.6)."""
