@@ -25,6 +25,7 @@ import analysis
 import simulate
 from analysis import points
 from analysis.estimators import Array
+from analysis.measures import solved
 from analysis.theory import layer, recursion
 from analysis.theory.layer import Layer, Tensors
 from analysis.theory.tensors import RECURSIONS
@@ -157,8 +158,9 @@ def mutated(name: str) -> Iterator[None]:
     with ExitStack() as stack:
         for entry in {"none": (), **THEORIES, **SIMULATIONS}[name]:
             stack.callback(exchange(*entry))
-        stack.callback(points.flow_of.cache_clear)
-        points.flow_of.cache_clear()
+        for cached in (points.flow_of, solved._order_n):
+            stack.callback(cached.cache_clear)
+            cached.cache_clear()
         yield
 
 
@@ -169,6 +171,7 @@ _ONLY_KERNELS = [f"~claim.tests.{name}" for name in ("Theta1_controlled", "A_con
 _UNTRAINED = ("one training step too few",)
 # Mutants that have no part in what a claim measures.
 APART = {"general": _UNTRAINED, "ntk": _UNTRAINED, "general_controlled": (*_UNTRAINED, "fan-out rates")}
+ROUGH = "network.width=32,48,64,96"
 NARROW = "network.width=[16,32,16],[24,48,24],[32,64,32],[64,128,64]"
 CLAIMS: dict[str, tuple[str, ...]] = {
     "general": ("experiment=general", NARROW),
@@ -182,6 +185,11 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "exact_laws": ("experiment=exact_laws",),
     "general_differentials": ("experiment=general_differentials", NARROW),
     "trained_cumulants": ("experiment=trained_cumulants",),
+    "reach": ("experiment=reach", "activation=relu,tanh", "network.width=16,32,64"),
+    "relu_movement": ("experiment=relu_movement", "network.width=64,128,256,512"),
+    "representation_coefficients": ("experiment=representation_coefficients", "network.depth=3", ROUGH),
+    "sgd_over_steps": ("experiment=sgd_over_steps", "dynamics.steps=4", "observables.steps=[0,2,4]", ROUGH),
+    "posterior_ntk": ("experiment=posterior_ntk", "network.width=32,64,128", "~sweep.zip", "activation=tanh"),
 }
 
 
