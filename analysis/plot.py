@@ -16,9 +16,18 @@ from matplotlib.figure import Figure
 
 from analysis.points import Point
 from analysis.report.band import draw_band
+from analysis.report.ntk import frozen_ntk, ntk_variance
+from analysis.report.panels import fit, pulls
+from analysis.report.preactivations import classes, collapse, density, depths
 from analysis.report.scaling import Y, draw_heat, draw_scaling
-from analysis.report.style import STYLE
+from analysis.report.style import STYLE, axes_of
+from analysis.report.trained import trained
 from analysis.tables import sets_of, table
+
+__all__ = [
+    "band", "classes", "collapse", "density", "depths", "fit", "frozen_ntk", "heat", "ntk_variance", "pulls", "save",
+    "scaling", "trained",
+]  # fmt: skip
 
 FORMATS = (".svg", ".png", ".pdf")
 
@@ -42,7 +51,7 @@ def scaling(
     one where it is known, between points that are measured. All axes are dimensionless. ValueError for what the data do
     not have.
     """
-    return draw_scaling(table(data, tensor, layers), x, y, samples, _axes(ax))
+    return draw_scaling(table(data, tensor, layers), x, y, samples, axes_of(ax))
 
 
 def heat(
@@ -59,7 +68,7 @@ def heat(
     data, tensor, x, y, layers, samples: as of `scaling`; cells are as large for every value of a setting. ValueError
     where a cell would hold several estimates, with the columns in which they differ.
     """
-    return draw_heat(table(data, tensor, layers), x, y, samples, _axes(ax))
+    return draw_heat(table(data, tensor, layers), x, y, samples, axes_of(ax))
 
 
 def band(data: Any, x: Any = None, step: int | None = None, output: int = 0, ax: Axes | None = None) -> Axes:
@@ -71,7 +80,7 @@ def band(data: Any, x: Any = None, step: int | None = None, output: int = 0, ax:
     samples are drawn with their targets. step: a recorded step; None: the last one. output: which output of a network.
     ValueError for what the data do not have.
     """
-    return draw_band([Point(entry) for entry in sets_of(data)], x, step, output, _axes(ax))
+    return draw_band([Point(entry) for entry in sets_of(data)], x, step, output, axes_of(ax))
 
 
 def save(
@@ -104,12 +113,3 @@ def save(
         undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
         figure.savefig(path, metadata=undated)
     return path
-
-
-def _axes(ax: Axes | None) -> Axes:
-    """The axes that are given, or those of a new figure."""
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt  # late: it chooses a backend, which only a caller without axes wants
-
-    return plt.subplots()[1]

@@ -1,54 +1,95 @@
 """The figures of a claim and their files."""
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import tails
-from analysis.points import OUT_OF_RANGE
-from analysis.report.ntk import frozen_ntk
+from analysis.points import OUT_OF_RANGE, Point, Variant
+from analysis.report.ntk import frozen_ntk, lacks_ntk, ntk_variance
 from analysis.report.panels import PANELS, fit_panels, shows_asked
 from analysis.report.plain import plain
-from analysis.report.preactivations import classes, collapse, density, depths
+from analysis.report.preactivations import (
+    classes,
+    collapse,
+    density,
+    depths,
+    lacks_classes,
+    lacks_depths,
+    lacks_outputs,
+    lacks_vertex,
+)  # fmt: skip
 from analysis.report.style import STYLE, Drawn
-from analysis.report.trained import trained
+from analysis.report.trained import lacks_training, trained
 from analysis.result import Claim, Result
 from analysis.streams import head_of
 from analysis.verdicts import Judged
 
+Panel = Callable[..., Axes]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A figure of a claim. lacks: what points miss for it, empty where nothing. panels: what draws each of its axes,
+    with their relative heights if they share the horizontal one, else they stand in a row."""
+
+    caption: str
+    size: tuple[float, float]
+    lacks: Callable[[Sequence[Point]], str]
+    panels: tuple[Panel, ...]
+    heights: tuple[float, ...] = ()
+
+    def draw(self, variants: Sequence[Variant]) -> Figure:
+        figure = Figure(figsize=self.size)
+        if self.heights:
+            axes = figure.subplots(len(self.panels), 1, squeeze=False, sharex=True, height_ratios=self.heights)
+        else:
+            axes = figure.subplots(1, len(self.panels), squeeze=False)
+        for panel, ax in zip(self.panels, axes.flat, strict=True):
+            panel(variants, ax)
+            if self.heights:
+                ax.label_outer()
+        return figure
+
+
 # Figures of claims whose points differ in width alone; OF_VARIANTS holds those of claims with several variants.
-FIGURES: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
-    "collapse": (
-        collapse,
-        "Four-point vertex of sample 0 over the square of the kernel against the aspect ratio, all widths. "
-        "Line: theory at order 1/n.",
+FIGURES = {
+    "collapse": Kind(
+        "Four-point vertex of sample 0 over the square of the kernel against the aspect ratio, all widths. Lines: "
+        "theory at order 1/n, and dashed with order 1/n².",
+        (5.4, 5.2), lacks_vertex, (collapse, partial(collapse, ratio=True)), (3, 1),
     ),
-    "density": (
-        density,
+    "density": Kind(
         "Density of output 0 at sample 0 over networks of the narrowest width, and its ratio to the Gaussian.",
+        (5.4, 5.2), lacks_outputs, (density, partial(density, ratio=True)), (2, 1.4),
     ),
-    "frozen_ntk": (
-        frozen_ntk,
+    "frozen_ntk": Kind(
         "Neural tangent kernel against the frozen NTK (left), and its variance against width (right).",
+        (8.6, 3.8), lacks_ntk, (frozen_ntk, ntk_variance),
     ),
-    "trained": (
-        trained,
+    "trained": Kind(
         "Outputs after training on train and test samples: networks of each width against the closed form and its "
         "one-standard-deviation band.",
+        (6.4, 3.8), lacks_training, (trained,),
     ),
-}
-OF_VARIANTS: dict[str, tuple[Callable[[Claim, Result], Figure | None], str]] = {
-    "classes": (
-        classes,
+}  # fmt: skip
+OF_VARIANTS = {
+    "classes": Kind(
         "Four-point vertex over the square of the kernel against the aspect ratio, and over its prediction. Lines: "
-        "theory at order 1/n.",
+        "theory at order 1/n. Colours are universality classes, markers activations.",
+        (6.4, 6.4), lacks_classes, (classes, partial(classes, ratio=True)), (2, 1),
     ),
-    "depths": (depths, "Kernels of all samples against depth at the largest width. Lines: infinite width."),
-}
+    "depths": Kind(
+        "Kernels of all samples against depth at the largest width. Lines: infinite width.",
+        (6.0, 4.4), lacks_depths, (depths,),
+    ),
+}  # fmt: skip
 
 
 def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
@@ -66,7 +107,7 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
             # The file holds no date, so that the same data give the same bytes.
             undated = {"Date": None} if kind == "svg" else None
             figure.savefig(folder / f"{_file(claim, name)}.{kind}", metadata=undated)
-        out.append(Drawn(claim, caption, folder / f"{_file(claim, name)}.svg"))
+        out.append(Drawn(claim, caption, folder / f"{_file(claim, name)}.svg", figure.get_figwidth()))
 
     with matplotlib.style.context(STYLE):
         for name, caption, drawn in plain(result) if not result.claims else ():
@@ -74,14 +115,13 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
         for whole, verdict in zip(result.claims, result.verdicts, strict=True):
             claim, note = _of_first(whole)
             left_out += note
-            for name, (draw, caption) in (OF_VARIANTS if len(claim.variants) > 1 else FIGURES).items():
+            for name, kind in (OF_VARIANTS if len(claim.variants) > 1 else FIGURES).items():
+                if kind.lacks(claim.points):
+                    continue
                 try:
-                    figure = draw(claim, result)
+                    save(kind.draw(claim.variants), claim.name, name, kind.caption)
                 except OUT_OF_RANGE as error:
                     left_out.append(f"{claim.name}: the figure {name} is left out: {error}")
-                    continue
-                if figure is not None:
-                    save(figure, claim.name, name, caption)
             for test in claim.tests:
                 fits = [j.fit for j in sorted(verdict.of_test(test), key=decides)]
                 if fits:

@@ -1,38 +1,59 @@
 """Figures of the neural tangent kernel."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from analysis import estimators
-from analysis.report.style import colours, width_axis, with_bars
-from analysis.result import Claim, Result
+from analysis.points import Point
+from analysis.report.style import axes_of, colours, drawable, ink, name_ends, points_of, width_axis, with_bars
+
+SHOWN = 10  # pairs of samples
 
 
-def frozen_ntk(claim: Claim, result: Result) -> Figure | None:
-    """H against Theta: mean and spread over networks for each sample pair, by width."""
-    points = claim.points
-    if not all(p.records("H") for p in points):
-        return None
-    shown = [(k, c) for k, c in enumerate(points[0].columns("H")) if c[0] == c[1] == 0][:10]
-    figure = Figure(figsize=(8.6, 3.8))
-    (left, right) = figure.subplots(1, 2)
+def lacks_ntk(points: Sequence[Point]) -> str:
+    """What a figure of the NTK misses; empty where there is one."""
+    return "" if all(point.records("H", point.depth) for point in points) else "observables.record=[ntk] is needed"
+
+
+def frozen_ntk(data: Any, ax: Axes | None = None) -> Axes:
+    """Draw the NTK of output 0 for pairs of samples, its mean and standard deviation over networks of each width, on
+    Theta, docs/theory.md (2.3).
+
+    data: as of `analysis.table`; data sets differ in width alone. ValueError where they lack the NTK.
+    """
+    points, ax = points_of(drawable(data, lacks_ntk)), axes_of(ax)
+    shown = [(k, c) for k, c in enumerate(points[0].columns("H")) if c[0] == c[1] == 0][:SHOWN]
     for at, (point, colour) in enumerate(zip(points, colours(points), strict=True)):
         H = point.read("H", point.depth)[:, [k for k, _ in shown]]
         x = np.arange(len(shown)) + 0.12 * (at - (len(points) - 1) / 2)
-        left.errorbar(x, H.mean(axis=0), H.std(axis=0), fmt="o", color=colour, label=f"$n={point.n}$")
-        variance = estimators.covariance(H[:, :1], [(0, 0)])
-        with_bars(right, np.array([point.n]), variance, colour)
+        ax.errorbar(x, H.mean(axis=0), H.std(axis=0), fmt="o", color=colour, label=f"$n={point.n:g}$")
     Theta = points[0].flow().Theta
     assert Theta is not None
     for k, (_, (_, _, a, b)) in enumerate(shown):
-        left.hlines(Theta[-1, a, b], k - 0.4, k + 0.4, color="black", zorder=0, label=r"$\Theta$" if k == 0 else None)
-    left.set_xticks(range(len(shown)), [f"{a}{b}" for _, (_, _, a, b) in shown])
-    left.set(xlabel="samples $ab$", ylabel=r"$H_{ab}$, mean and standard deviation")
-    left.legend()
-    n = np.array([float(p.n) for p in points])
-    last = estimators.covariance(points[-1].read("H", points[-1].depth)[:, :1], [(0, 0)]).value[0]
-    right.plot(n, last * n[-1] / n, color="black", linewidth=0.9, zorder=0, label=r"$\propto 1/n$")
-    width_axis(right, n.tolist())
-    right.set(yscale="log", xlabel="$n$", ylabel=r"$\mathrm{Var}\,H_{00}$")
-    right.legend()
-    return figure
+        ax.hlines(Theta[-1, a, b], k - 0.4, k + 0.4, color=ink(), zorder=0, label=r"$\Theta$" if k == 0 else "")
+    ax.set_xticks(range(len(shown)), [f"{a}{b}" for _, (_, _, a, b) in shown])
+    ax.set(xlabel="samples $ab$", ylabel=r"$H_{ab}$, mean and standard deviation")
+    ax.legend()
+    return ax
+
+
+def ntk_variance(data: Any, ax: Axes | None = None) -> Axes:
+    """Draw the variance over networks of the NTK of output 0 and sample 0 against the width, on a line that falls as
+    1/n through the largest width, docs/theory.md (2.5).
+
+    data: as of `analysis.table`; data sets differ in width alone. ValueError where they lack the NTK.
+    """
+    points, ax = points_of(drawable(data, lacks_ntk)), axes_of(ax)
+    variances = [estimators.covariance(point.read("H", point.depth)[:, :1], [(0, 0)]) for point in points]
+    for point, variance, colour in zip(points, variances, colours(points), strict=True):
+        with_bars(ax, np.array([point.n]), variance, colour)
+    n = np.array([float(point.n) for point in points])
+    line = variances[-1].value[0] * n[-1] / n
+    ax.plot(n, line, color=ink(), linewidth=0.9, zorder=0)
+    width_axis(ax, n.tolist())
+    ax.set(yscale="log", xlabel="$n$", ylabel=r"$\mathrm{Var}\,H_{00}$")
+    name_ends(ax, [(n[-1], line[-1], r"$\propto 1/n$", ink())])
+    return ax

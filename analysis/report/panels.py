@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import claims
+from analysis.estimators import Array
 from analysis.fits import Fit
 from analysis.models import MODELS, Series
-from analysis.report.style import open_circles, width_axis
+from analysis.report.style import THIN, axes_of, colours, cycle, ink, name_ends, open_circles, width_axis
+from analysis.result import Result
 
 EXPONENTS = ("exponent", "network_exponent")
 DEPTHS = ("power_law", "exponential")
@@ -18,22 +19,51 @@ PANELS = 12  # series of one test that are drawn; the table holds all
 
 
 def fit_panels(fits: Sequence[Fit]) -> Figure:
-    """Each series against l/n with its fit, the prediction on a grey band of the deviation that is asked, and residual
-    pulls below."""
+    """`fit` and `pulls` of the first fits."""
     shown = fits[:PANELS]
     columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3.6 * columns, 3.1 * rows))
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
-    for k, fit in enumerate(shown):
+    for k, one in enumerate(shown):
         row, column = divmod(k, columns)
         top = figure.add_subplot(grid[2 * row, column])
         bottom = figure.add_subplot(grid[2 * row + 1, column], sharex=top)
-        _one_fit(fit, top, bottom)
+        _draw_pulls(one, bottom)
+        _draw_fit(one, top)
         top.tick_params(labelbottom=False)
-        if column == 0:
-            bottom.set_ylabel("pull")
+        top.set_xlabel("")
+        if column:
+            bottom.set_ylabel("")
     return figure
+
+
+def fit(result: Result, series: str, ax: Axes | None = None) -> Axes:
+    """Draw one fit of a result: measured values, the fitted curve with its band of one standard deviation, its leading
+    coefficient as a diamond, and the prediction on a grey band of the deviation that is asked.
+
+    series: the name of a fit as reports and verdicts.json have it (`V l=4 [00,00]`). Against n for powers of n, 1/n at
+    a fixed l/n, l for flows with depth, else l/n. Theory with its next order is dashed, over a band of what this order
+    changes. ValueError for another name, with those that there are.
+    """
+    return _draw_fit(fit_of(result, series), axes_of(ax))
+
+
+def pulls(result: Result, series: str, ax: Axes | None = None) -> Axes:
+    """Draw the deviations of measured values from the curve of one fit in their errors, against what `fit` has.
+
+    ValueError as of `fit`.
+    """
+    return _draw_pulls(fit_of(result, series), axes_of(ax))
+
+
+def fit_of(result: Result, series: str) -> Fit:
+    """The fit of this series, which its key in `Result.scans` names where several tests have it. ValueError where there
+    is none or several, with those that there are."""
+    found = [scan[1.0] for key, scan in result.scans.items() if series in (key, scan[1.0].series.name)]
+    if len(found) != 1:
+        raise ValueError(f"series={series}: {len(found)} such fits; there are {'; '.join(result.scans)}")
+    return found[0]
 
 
 def shows_asked(fit: Fit) -> bool:
@@ -41,60 +71,88 @@ def shows_asked(fit: Fit) -> bool:
     return fit.series.model not in (*EXPONENTS, *DEPTHS)
 
 
-def _one_fit(fit: Fit, top: Axes, bottom: Axes) -> None:
-    """Against n for exponents in n, 1/n at a fixed l/n, else l/n; against l for flows with depth, one curve a
-    width. Theory with its next order is dashed, over a band of what this order changes."""
-    series = fit.series
-    colour = matplotlib.colormaps["viridis"](0.35)
-    error = np.sqrt(series.covariance.diagonal())
-    exponent, deep = series.model in EXPONENTS, series.model in DEPTHS
-    apart = series.model == "fixed_ratio"  # l/n is the same at all widths
-    out_n, out_l, out_value = series.left_out.T
-    x, out, label = (
-        (series.n, out_n, "$n$") if exponent
-        else (series.l, out_l, r"$\ell$") if deep
-        else (1 / series.n, 1 / out_n, "$1/n$") if apart
-        else (series.l / series.n, out_l / out_n, r"$\ell/n$")
-    )  # fmt: skip
-    top.errorbar(x, series.value, error, fmt="o", color=colour)
-    open_circles(top, out, out_value, colour)
+def _across(model: str, n: Array, layers: Array) -> tuple[Array, str]:
+    """Where values stand on the axis, and its label."""
+    if model in EXPONENTS:
+        return n, "$n$"
+    if model in DEPTHS:
+        return layers, r"$\ell$"
+    return (1 / n, "$1/n$") if model == "fixed_ratio" else (layers / n, r"$\ell/n$")
+
+
+def _curves(fit: Fit) -> list[tuple[Array, Array]]:
+    """Widths and layers of each curve that is drawn, within the range of what is fitted: one a width for models of
+    several layers, and up to infinite width for an expansion in 1/n."""
+    series, share = fit.series, np.linspace(0, 1, 60)
     if MODELS[series.model].joint:
-        for n in sorted(set(series.n.tolist())) if deep else []:
-            layers = np.linspace(series.l.min(), series.l.max(), 60)
-            top.plot(layers, fit.curve(np.full(60, n), layers)[0], color=colour, linewidth=0.8)
-    else:
-        unit = 1.0 if apart else series.l[0]
-        n = np.geomspace(series.n.min(), series.n.max(), 60) if exponent else unit / np.linspace(1e-6, x.max(), 60)
-        mean, deviation = fit.curve(n, n * series.l[-1] / series.n[-1] if apart else np.full(60, series.l[0]))
-        at = n if exponent else unit / n
-        top.plot(at, mean, color=colour)
-        top.fill_between(at, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
-    if exponent:
-        width_axis(top, series.n.tolist())
-        slope = series.value[-1] - series.prediction * np.log(series.n / series.n[-1])
-        top.plot(series.n, slope, color="black", linewidth=0.9, zorder=0)
-    elif deep:
-        last = np.argmax(series.l)
-        steps = np.log(series.l / series.l[last]) if series.model == "power_law" else series.l - series.l[last]
-        order = np.argsort(series.l)
-        top.plot(series.l[order], (series.value[last] - series.prediction * steps)[order], color="black", linewidth=0.9)
-        top.set_xscale("log" if series.model == "power_law" else "linear")
-    else:
-        if series.predicted:
-            asked = series.precision * series.scale
-            top.axhspan(series.prediction - asked, series.prediction + asked, color="0.9", zorder=-1)
-            top.axhline(series.prediction, color="black", linewidth=0.9, zorder=0)
-        if np.isfinite(series.following):
-            r = np.array([0.0, x.max()])
-            second = series.prediction + series.following * r
-            top.plot(r, second, color="black", linewidth=0.9, linestyle="--", zorder=0)
-            top.fill_between(r, series.prediction, second, color="black", alpha=0.06, linewidth=0, zorder=0)
-        top.errorbar([0], [fit.coefficient], [fit.error], fmt="D", color="#d55e00", clip_on=False)
-    top.set_title(f"{series.variant} {_symbol(series)}, pull {fit.pull:+.1f}".strip())
-    bottom.bar(x, fit.residual_pulls, width=0.06 * x if exponent or deep else 0.03 * x.max(), color=colour)
-    bottom.axhline(0, color="black", linewidth=0.8)
-    bottom.set_ylim(-3.5, 3.5)
-    bottom.set_xlabel(label)
+        of_width = [(n, series.l[series.n == n]) for n in np.unique(series.n)]
+        return [(np.full(60, n), layers.min() + share * np.ptp(layers)) for n, layers in of_width if len(layers) > 1]
+    if series.model in EXPONENTS:
+        n = np.geomspace(series.n.min(), series.n.max(), 60)
+        return [(n, np.full(60, series.l[0]))]
+    n = series.n.min() / np.maximum(share, 1e-9)
+    fixed = series.model == "fixed_ratio"
+    return [(n, n * series.l[-1] / series.n[-1] if fixed else np.full(60, series.l[0]))]
+
+
+def _draw_fit(fit: Fit, ax: Axes) -> Axes:
+    series, widths = fit.series, np.unique(fit.series.n)
+    x, label = _across(series.model, series.n, series.l)
+    by_width = dict(zip(widths, colours(widths.tolist()), strict=True)) if MODELS[series.model].joint else {}
+    plain = colours(range(3))[1]
+    error = np.sqrt(series.covariance.diagonal())
+    for n in by_width or [None]:
+        here = series.n == n if by_width else np.full(len(x), True)
+        ax.errorbar(x[here], series.value[here], error[here], fmt="o", color=by_width.get(n, plain))
+    out_n, out_l, out_value = series.left_out.T
+    open_circles(ax, _across(series.model, out_n, out_l)[0], out_value, plain)
+    for n, layers in _curves(fit):
+        mean, deviation = fit.curve(n, layers)
+        at, colour = _across(series.model, n, layers)[0], by_width.get(n[0], plain)
+        ax.plot(at, mean, color=colour, linewidth=0.9 if by_width else None)
+        ax.fill_between(at, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
+    ax.set(title=f"{series.variant} {_symbol(series)}, pull {fit.pull:+.1f}".strip(), xlabel=label)
+    name_ends(ax, _draw_theory(fit, ax, x))
+    return ax
+
+
+def _draw_theory(fit: Fit, ax: Axes, x: Array) -> list[tuple[float, float, str, str]]:
+    """The prediction; the end of each line, its name and its colour."""
+    series = fit.series
+    if series.model in (*EXPONENTS, *DEPTHS):
+        if series.model in EXPONENTS:
+            width_axis(ax, series.n.tolist())
+        logarithmic = series.model != "exponential"
+        if series.model == "power_law":
+            ax.set_xscale("log")
+        order = np.argsort(x, kind="stable")
+        steps = np.log(x / x[order[-1]]) if logarithmic else x - x[order[-1]]
+        line = (series.value[order[-1]] - series.prediction * steps)[order]
+        ax.plot(x[order], line, color=ink(), **THIN)
+        return [(x[order[-1]], line[-1], "theory", ink())]
+    ends, end = [], float(x.max())
+    if series.predicted:
+        asked = series.precision * series.scale
+        ax.axhspan(series.prediction - asked, series.prediction + asked, color=ink(), alpha=0.1, linewidth=0, zorder=-1)
+        ax.plot([0.0, end], [series.prediction] * 2, color=ink(), **THIN)
+        ends.append((end, series.prediction, "theory", ink()))
+    if np.isfinite(series.following):
+        r = np.array([0.0, end])
+        second = series.prediction + series.following * r
+        ax.plot(r, second, color=ink(), linestyle="--", **THIN)
+        ax.fill_between(r, series.prediction, second, color=ink(), alpha=0.06, linewidth=0, zorder=0)
+        ends.append((end, second[-1], "next order", ink()))
+    ax.errorbar([0], [fit.coefficient], [fit.error], fmt="D", color=cycle()[1], clip_on=False)
+    return ends
+
+
+def _draw_pulls(fit: Fit, ax: Axes) -> Axes:
+    x, label = _across(fit.series.model, fit.series.n, fit.series.l)
+    wide = fit.series.model in (*EXPONENTS, *DEPTHS)
+    ax.bar(x, fit.residual_pulls, width=0.06 * x if wide else 0.03 * x.max(), color=colours(range(3))[1])
+    ax.axhline(0, color=ink(), linewidth=0.8)
+    ax.set(ylim=(-3.5, 3.5), xlabel=label, ylabel="pull")
+    return ax
 
 
 def _symbol(series: Series) -> str:

@@ -1,136 +1,189 @@
 """Figures of preactivations: the vertex over the aspect ratio, densities, classes, kernels over depth."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from analysis import estimators
-from analysis.estimators import Array
+from analysis.estimators import Array, Estimate
 from analysis.measures.preactivations import vertex
-from analysis.points import FOUR_POINT_SAMPLES
-from analysis.report.style import colours, looks, with_bars
-from analysis.result import Claim, Result
+from analysis.points import FOUR_POINT_SAMPLES, Point
+from analysis.report.style import (
+    THIN,
+    axes_of,
+    class_of,
+    colours,
+    drawable,
+    ink,
+    looks,
+    name_ends,
+    points_of,
+    with_bars,
+)  # fmt: skip
+
+SEEN = 20  # networks in a bin whose share of the Gaussian is drawn, within FAR standard deviations,
+FAR = 4.0  # further out, order 1/n^2 shows
 
 
-def collapse(claim: Claim, result: Result) -> Figure | None:
-    """V/(n K^2) against L/n, the diagonal component of the first sample."""
-    points = claim.points
-    if not all(p.plain and p.records("g") and len(p.layers("g")) > 2 and p.D <= FOUR_POINT_SAMPLES for p in points):
-        return None
-    figure = Figure(figsize=(5.4, 5.2))
-    (top, bottom) = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
+def lacks_vertex(points: Sequence[Point]) -> str:
+    """What the figure of the vertex misses; empty where there is one."""
+    deep = all(point.plain and point.records("g") and len(point.layers("g")) > 2 for point in points)
+    few = all(point.D <= FOUR_POINT_SAMPLES for point in points)
+    return "" if deep and few else "kernels of three layers and at most four samples of plain networks are needed"
+
+
+def lacks_classes(points: Sequence[Point]) -> str:
+    """What the figure of classes misses; empty where there is one."""
+    return lacks_vertex(points) or ("" if all(point.critical for point in points) else "initialization=critical")
+
+
+def lacks_outputs(points: Sequence[Point]) -> str:
+    """What the density of an output misses; empty where there is one."""
+    point = points[0]
+    there = point.records("z", point.depth) and point.D <= FOUR_POINT_SAMPLES and not point.trained
+    return "" if there else "outputs of networks that were not trained, at most four samples, are needed"
+
+
+def lacks_depths(points: Sequence[Point]) -> str:
+    """What kernels over depth miss; empty where there are some."""
+    there = all(point.plain and point.records("g") and len(point.layers("g")) > 2 for point in points)
+    return "" if there else "kernels of three layers of plain networks are needed"
+
+
+def collapse(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
+    """Draw V/(n K^2) of sample 0 against l/n at each width, on theory at order 1/n and dashed with the next one,
+    docs/theory.md (1.10) and (17.3); or, with ratio, V over theory at order 1/n.
+
+    data: as of `analysis.table`; data sets differ in width alone. ValueError where they lack kernels of several layers.
+    """
+    points, ax = points_of(drawable(data, lacks_vertex)), axes_of(ax)
     for point, colour in zip(points, colours(points), strict=True):
+        layers, V, unit, measured = _vertex(point)
+        if ratio:
+            with_bars(ax, layers / point.n, measured.scaled(1 / V), colour)
+            continue
+        with_bars(ax, layers / point.n, measured.scaled(1 / unit), colour, label=f"$n={point.n:g}$")
+        every = np.arange(2, point.depth + 1)
         flow = point.flow(True)
         assert flow.V is not None
-        layers = np.array([layer for layer in point.layers("g") if layer > 1])
-        K, V = flow.K[layers - 1, 0, 0], flow.V[layers - 1, 0, 0, 0, 0]
-        unit = point.n * K**2
-        measured = estimators.join([m.estimate.chosen([0]) for m in vertex(point, None)])
-        with_bars(top, layers / point.n, measured.scaled(1 / unit), colour, label=f"$n={point.n}$")
-        every = np.arange(2, point.depth + 1)
-        line = flow.V[every - 1, 0, 0, 0, 0] / (point.n * flow.K[every - 1, 0, 0] ** 2)
-        top.plot(every / point.n, line, color="black", linewidth=0.9, zorder=0)
-        V2 = point.flow(("V2",), 0)["V2"][every - 1, 0, 0, 0, 0]
-        second = line + V2 / (point.n * flow.K[every - 1, 0, 0]) ** 2
-        top.plot(every / point.n, second, color="black", linewidth=0.9, linestyle="--", zorder=0)
-        with_bars(bottom, layers / point.n, measured.scaled(1 / V), colour)
-    top.plot([], [], color="black", linewidth=0.9, label="theory, order $1/n$")
-    top.plot([], [], color="black", linewidth=0.9, linestyle="--", label="theory, order $1/n^2$")
-    top.set(ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
-    top.legend(ncols=2)
-    bottom.axhline(1, color="black", linewidth=0.9, zorder=0)
-    bottom.set(xlabel=r"$\ell/n$", ylabel="measured / theory")
-    return figure
+        K = point.n * flow.K[every - 1, 0, 0]
+        line = point.n * flow.V[every - 1, 0, 0, 0, 0] / K**2
+        ax.plot(every / point.n, line, color=ink(), **THIN)
+        second = line + point.flow(("V2",), 0)["V2"][every - 1, 0, 0, 0, 0] / K**2
+        ax.plot(every / point.n, second, color=ink(), linestyle="--", **THIN)
+        if point is points[0]:
+            at = every[-1] / point.n
+            ends = [(at, line[-1], "order 1/n", ink()), (at, second[-1], "order 1/n²", ink())]
+    if ratio:
+        ax.axhline(1, color=ink(), **THIN)
+        ax.set(xlabel=r"$\ell/n$", ylabel="measured / theory", xscale="log")
+        return ax
+    ax.set(xlabel=r"$\ell/n$", ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
+    name_ends(ax, ends)
+    ax.legend()
+    return ax
 
 
-def density(claim: Claim, result: Result) -> Figure | None:
-    """The output's density over networks against the Gaussian and the nearly Gaussian one."""
-    point = claim.points[0]
-    if not point.records("z", point.depth) or point.D > FOUR_POINT_SAMPLES or point.trained:
-        return None
+def density(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
+    """Draw the density of output 0 at sample 0 over networks of the first data set, beside the Gaussian and the nearly
+    Gaussian one (PDLT ch. 1); or, with ratio, both over the Gaussian.
+
+    data: as of `analysis.table`. ValueError where it lacks outputs. Curves end where networks do.
+    """
+    points = points_of(drawable(data, lacks_outputs))
+    ax, point = axes_of(ax), points[0]
     flow, L = point.flow(True), point.depth
     assert flow.V is not None
     assert flow.G1 is not None
     K, G1, V, n = flow.K[-1, 0, 0], flow.G1[-1, 0, 0], flow.V[-1, 0, 0, 0, 0], [point.n, *point.widths][-1]
     z = point.read("z", L)[:, 0]
-    unit = np.sqrt(K)
     edges = np.linspace(-5, 5, 51)
-    count, _ = np.histogram(z / unit, edges)
+    count, _ = np.histogram(z / np.sqrt(K), edges)
+    per_bin = len(z) * np.diff(edges)
     middle = (edges[1:] + edges[:-1]) / 2
-    p = count / len(z) / np.diff(edges)
-    error = np.sqrt(np.maximum(count, 1)) / len(z) / np.diff(edges)
-    fine = np.linspace(-5, 5, 401)
-
-    def gaussian(u: np.ndarray) -> np.ndarray:
-        return np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
-
-    def nearly(u: np.ndarray) -> np.ndarray:
-        return nearly_gaussian(u * unit, K, G1, V, n) * unit
-
-    figure = Figure(figsize=(5.4, 5.2))
-    (top, bottom) = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 1.4]})
-    colour = colours(claim.points)[0]
-    top.errorbar(middle, p, error, fmt="o", color=colour, label=f"{len(z):,} networks, $n={n}$, $L={L}$")
-    top.plot(fine, gaussian(fine), color="0.55", linestyle="--", label=r"Gaussian, $n=\infty$")
-    top.plot(fine, nearly(fine), color="black", label="nearly Gaussian, order $1/n$")
-    top.set(ylabel=r"$\sqrt{K}\,p(z)$", yscale="log", ylim=(max(p[p > 0].min() / 3, 1e-7), 1))
-    top.legend(loc="lower center")
-    seen = (count > 20) & (np.abs(middle) < 4)  # further out, order 1/n^2 shows in the ratio
-    g = gaussian(middle)
-    bottom.errorbar(middle[seen], p[seen] / g[seen], error[seen] / g[seen], fmt="o", color=colour)
-    bottom.axhline(1, color="0.55", linestyle="--")
-    bottom.plot(fine, nearly(fine) / gaussian(fine), color="black")
-    bottom.set(
-        xlabel=r"$z/\sqrt{K}$", ylabel=r"$p\,/\,p_{\mathrm{Gaussian}}$", ylim=(0.7, max(1.8, (p / g)[seen].max()))
-    )
-    return figure
+    seen = (count > min(SEEN, count.max() - 1)) & (np.abs(middle) < FAR) if ratio else count > 0
+    fine = np.linspace(edges[:-1][seen].min(), edges[1:][seen].max(), 401)
+    g, on_fine = (_gaussian(u) if ratio else np.ones(len(u)) for u in (middle[seen], fine))
+    gauss, nearly = _gaussian(fine), nearly_gaussian(fine * np.sqrt(K), K, G1, V, n) * np.sqrt(K)
+    p, error = count[seen] / per_bin[seen] / g, np.sqrt(count[seen]) / per_bin[seen] / g
+    ax.errorbar(middle[seen], p, error, fmt="o", color=colours(points)[0], label=f"{len(z):,} networks, $n={n}$")
+    lines = {"Gaussian": (gauss / on_fine, "--"), "order 1/n": (nearly / on_fine, "-")}
+    for name, (y, dashes) in lines.items():
+        ax.plot(fine, y, dashes, color=ink(), label=name if ratio else None)
+    if ratio:
+        ax.set(xlabel=r"$z/\sqrt{K}$", ylabel=r"$p\,/\,p_{\mathrm{Gaussian}}$")
+    else:
+        lowest = min(p.min(), gauss.min(), nearly[nearly > 0].min())
+        ax.set(xlabel=r"$z/\sqrt{K}$", ylabel=r"$\sqrt{K}\,p(z)$", yscale="log", ylim=(lowest / 3, 1))
+        name_ends(ax, [(fine[-1], y[-1], name, ink()) for name, (y, _) in lines.items() if y[-1] > 0])
+    ax.legend(loc="upper center" if ratio else "lower center")
+    return ax
 
 
-def classes(claim: Claim, result: Result) -> Figure | None:
-    """V/(nK^2) of each variant against l/n with its prediction: one curve a universality class."""
-    if not all(p.plain and p.critical and p.records("g") and p.D <= FOUR_POINT_SAMPLES for p in claim.points):
-        return None
-    figure = Figure(figsize=(6.0, 6.4))
-    (top, bottom) = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    for variant, (colour, marker) in zip(claim.variants, looks(claim.variants), strict=True):
+def classes(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
+    """Draw V/(n K^2) of sample 0 against l/n for each activation, on theory at order 1/n, docs/theory.md (1.10); or,
+    with ratio, V over theory. Colours are universality classes, and markers activations.
+
+    data: as of `analysis.table`, at criticality. ValueError where they are not, or lack kernels of several layers.
+    """
+    parts, ax = drawable(data, lacks_classes), axes_of(ax)
+    ends = []
+    for variant, (colour, marker) in zip(parts, looks(parts), strict=True):
         for point in variant.points:
-            flow = point.flow(True)
-            assert flow.V is not None
-            layers = np.array([layer for layer in point.layers("g") if layer > 1])
-            V = flow.V[layers - 1, 0, 0, 0, 0]
-            unit = point.n * flow.K[layers - 1, 0, 0] ** 2
-            measured = estimators.join([m.estimate.chosen([0]) for m in vertex(point, None)])
-            with_bars(top, layers / point.n, measured.scaled(1 / unit), colour, marker, markersize=3.5)
-            top.plot(layers / point.n, V / unit, color=colour, linewidth=0.8)
-            with_bars(bottom, layers / point.n, measured.scaled(1 / V), colour, marker, markersize=3.5)
-        top.plot([], [], color=colour, marker=marker, markersize=3.5, label=variant.label)
-    bottom.axhline(1, color="black", linewidth=0.9, zorder=0)
-    top.set(ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
-    bottom.set(xlabel=r"$\ell/n$", ylabel=r"$V/V_{\mathrm{theory}}$")
-    top.legend(ncols=2)
-    return figure
+            layers, V, unit, measured = _vertex(point)
+            shown = measured.scaled(1 / (V if ratio else unit))
+            with_bars(ax, layers / point.n, shown, colour, marker, markersize=3.5)
+            if not ratio:
+                ax.plot(layers / point.n, V / unit, color=colour, linewidth=0.8)
+                ends.append((layers[-1] / point.n, V[-1] / unit[-1], variant.label, colour))
+    if ratio:
+        ax.axhline(1, color=ink(), **THIN)
+        ax.set(xlabel=r"$\ell/n$", ylabel=r"$V/V_{\mathrm{theory}}$", xscale="log")
+        return ax
+    for colour, name in {colour: class_of(v) for v, (colour, _) in zip(parts, looks(parts), strict=True)}.items():
+        ax.plot([], [], color=colour, label=name)
+    ax.set(xlabel=r"$\ell/n$", ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
+    name_ends(ax, list({name: (x, y, name, colour) for x, y, name, colour in sorted(ends)}.values()))
+    ax.legend()
+    return ax
 
 
-def depths(claim: Claim, result: Result) -> Figure | None:
-    """E g of each sample of each variant against depth at the largest width, with the infinite-width kernel."""
-    points = [variant.points[-1] for variant in claim.variants]
-    if not all(p.records("g") and len(p.layers("g")) > 2 and p.plain for p in points):
-        return None
-    figure = Figure(figsize=(6.0, 4.4))
-    axes = figure.subplots()
-    for variant, point, (colour, marker) in zip(claim.variants, points, looks(claim.variants), strict=True):
-        layers, all_layers = point.layers("g"), np.arange(1, point.depth + 1)
-        K = point.flow(False).K
+def depths(data: Any, ax: Axes | None = None) -> Axes:
+    """Draw E g of each sample against depth at the largest width of each variant, on the kernel of infinite width,
+    docs/theory.md (1.3).
+
+    data: as of `analysis.table`. ValueError where they lack kernels of several layers.
+    """
+    parts, ax = drawable(data, lacks_depths), axes_of(ax)
+    ends = []
+    for variant, (colour, marker) in zip(parts, looks(parts), strict=True):
+        point = variant.points[-1]
+        layers, K = point.layers("g"), point.flow(False).K
         for a in range(point.D):
             column = point.columns("g").index((a, a))
             mean = estimators.join([estimators.mean(point.read("g", layer)[:, [column]]) for layer in layers])
-            label = f"{variant.label}, $n={point.n}$" if a == 0 else None
-            with_bars(axes, np.array(layers), mean, colour, marker, label=label)
-            axes.plot(all_layers, K[:, a, a], color=colour, linewidth=0.9)
-    axes.set(xlabel=r"$\ell$", ylabel=r"$\mathrm{E}\,g_{aa}$", xscale="log", yscale="log")
-    axes.legend()
-    return figure
+            with_bars(ax, np.array(layers), mean, colour, marker)
+            ax.plot(np.arange(1, point.depth + 1), K[:, a, a], color=colour, linewidth=0.9)
+        ends.append((point.depth, K[-1, 0, 0], f"{variant.label}, $n={point.n:g}$", colour))
+    ax.set(xlabel=r"$\ell$", ylabel=r"$\mathrm{E}\,g_{aa}$", xscale="log", yscale="log")
+    name_ends(ax, ends)
+    return ax
+
+
+def _vertex(point: Point) -> tuple[Array, Array, Array, Estimate]:
+    """Layers from 2 on (k,), V of sample 0 in theory (k,), n K^2 (k,), and V as measured."""
+    flow = point.flow(True)
+    assert flow.V is not None
+    layers = np.array([layer for layer in point.layers("g") if layer > 1])
+    measured = estimators.join([found.estimate.chosen([0]) for found in vertex(point, None)])
+    return layers, flow.V[layers - 1, 0, 0, 0, 0], point.n * flow.K[layers - 1, 0, 0] ** 2, measured
+
+
+def _gaussian(u: Array) -> Array:
+    return np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
 
 
 def nearly_gaussian(z: Array, K: float, G1: float, V: float, n: float) -> Array:
@@ -138,5 +191,4 @@ def nearly_gaussian(z: Array, K: float, G1: float, V: float, n: float) -> Array:
     variance = K + G1 / n
     u = z / math.sqrt(variance)
     kurtosis = 3 * V / (n * K**2)
-    gaussian = np.exp(-(u**2) / 2) / math.sqrt(2 * math.pi * variance)
-    return gaussian * (1 + kurtosis / 24 * (u**4 - 6 * u**2 + 3))
+    return _gaussian(u) / math.sqrt(variance) * (1 + kurtosis / 24 * (u**4 - 6 * u**2 + 3))
