@@ -131,6 +131,8 @@ def edge_of_chaos(C_b: float, C_W: float) -> tuple[float, float]:
     return q, C_W * float(weight @ np.cosh(np.sqrt(q) * u) ** -4.0)
 
 
+# The diagonal NTK of figure 2 of arXiv:2508.11522 is c + c'/n; c and c' were read off the curve of its vector graphics.
+GELU = (1.74926, 1.4144)
 # Of C_W and C_b: the published fixed point q*, where chi is one (arXiv:1711.04735).
 EDGES = {(1.05, 2.01e-5): 0.0259, (2.0, 0.104): 0.8214}
 NU = {"linear": 2, "relu": 5}  # log norms have the variance nu r and the mean -nu r/2 (arXiv:1812.05994)
@@ -145,6 +147,13 @@ def of_ntk_diagonal(sets: Sequence[Any]) -> Iterator[Row]:
         value, error = jackknife(lambda H: H.mean(), data.read("H")[:, 0, -1])
         frozen = ntk_of_one_input(s["network"]["depth"], K, C_W, *given)
         yield Row("ntk_diagonal", name, "E H / Theta", 1.0, value / frozen, error / frozen)
+
+
+def of_ntk_gelu(sets: Sequence[Any]) -> Iterator[Row]:
+    for data, name in named(sets):
+        n = data.settings["network"]["widths"][0]
+        value, error = jackknife(lambda H: H.mean(), data.read("H")[:, 0, -1])
+        yield Row("ntk_gelu", name, "E H", GELU[0] + GELU[1] / n, value, error)
 
 
 def of_priors(sets: Sequence[Any]) -> Iterator[Row]:

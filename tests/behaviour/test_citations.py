@@ -32,7 +32,7 @@ def test_every_source_of_a_claim_has_its_entry() -> None:
     for name in configs.options("experiment"):
         if name.startswith("reproduce/"):
             sources[name] = citations.by_source(configs.compose("simulate", [f"experiment={name}"])["claim"]["source"])
-    assert len(set(sources.values())) == len(sources) >= 7
+    assert len(sources) > len(set(sources.values())) >= 7, "one paper has two experiments"
     with pytest.raises(ValueError, match=r"claim\.source='arXiv:0000\.00000': no such entry"):
         citations.by_source("arXiv:0000.00000")
 

@@ -62,6 +62,16 @@ def test_the_ntk_of_one_input() -> None:
     assert flow.Theta[-1, 0, 0] == pytest.approx(published.ntk_of_one_input(5, 2.0, 2.0, 1.0, 3.0), rel=1e-12)
 
 
+def test_the_ntk_of_gelu() -> None:
+    """At the setting of the figure the numbers that were read off it are Theta and Theta1; at C_W = 2 they are not."""
+    s = configs.compose("simulate", ["experiment=reproduce/ntk_gelu"])
+    x, rates = np.sqrt([s["inputs"]["squares"]]), (s["dynamics"]["lambda_b"], s["dynamics"]["lambda_W"])
+    for C_W, right in ((s["initialization"]["C_W"], True), (2.0, False)):
+        flow = theory.flow("gelu", s["network"]["depth"], 0.0, C_W, x, *rates, tensors=("Theta", "Theta1"))
+        found = flow["Theta"][-1].item(), flow["Theta1"][-1].item()
+        assert (found == pytest.approx(published.GELU, rel=1e-4)) is right
+
+
 def test_the_second_moment_of_the_ntk_is_bounded() -> None:
     """Over its squared mean and (1 + 5/n)^(L-1) it stays within the bounds that docs/reproduce.md states."""
     n, factors = 128, []
