@@ -15,6 +15,7 @@ from analysis.report.terminal import figures_of, share
 from analysis.result import Result
 from simulate.store.sets import DataSet
 
+LEAST = 62  # pixels for an inch of a figure, at which its text is read; a narrower window scrolls it
 ROWS = 400  # the page shows so many estimates; the parquet file holds all
 
 
@@ -37,7 +38,12 @@ def render(result: Result, figures: Sequence[Drawn]) -> str:
         table=result.table.to_dict("records"),
         fits=_fit_rows(result),
         figures=[
-            {"claim": f.claim, "caption": f.caption, "data": base64.b64encode(f.svg.read_bytes()).decode()}
+            {
+                "claim": f.claim,
+                "caption": f.caption,
+                "data": base64.b64encode(f.svg.read_bytes()).decode(),
+                "least": round(f.inches * LEAST),
+            }
             for f in figures
         ],
         estimates=[

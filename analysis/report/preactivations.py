@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
@@ -80,6 +81,7 @@ def collapse(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
     if ratio:
         ax.axhline(1, color=ink(), **THIN)
         ax.set(xlabel=r"$\ell/n$", ylabel="measured / theory", xscale="log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         return ax
     ax.set(xlabel=r"$\ell/n$", ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
     name_ends(ax, ends)
@@ -142,6 +144,7 @@ def classes(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
     if ratio:
         ax.axhline(1, color=ink(), **THIN)
         ax.set(xlabel=r"$\ell/n$", ylabel=r"$V/V_{\mathrm{theory}}$", xscale="log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         return ax
     for colour, name in {colour: class_of(v) for v, (colour, _) in zip(parts, looks(parts), strict=True)}.items():
         ax.plot([], [], color=colour, label=name)

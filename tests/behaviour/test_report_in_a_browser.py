@@ -32,6 +32,8 @@ const found = { width: innerWidth, content: document.documentElement.scrollWidth
 try {
   const circles = () => [...document.querySelectorAll("#chart circle")];
   found.first = circles().length;
+  const shown = [...document.querySelectorAll("#picker label")].filter((label) => label.offsetParent !== null);
+  found.one = shown.filter((label) => label.querySelector("select").length < 2).length;
   pick("tensor", "V");
   pick("samples", "11,11");
   pick("shown", "value");
@@ -85,6 +87,7 @@ def test_the_report_loads_nothing_and_says_the_verdict_first(report: str) -> Non
     data = json.loads(report.partition('id="estimates">')[2].partition("</script>")[0])
     assert {"V", "G1"} <= {row["tensor"] for row in data["rows"]}
     assert data["asked"]["preactivations V"] == 0.03
+    assert "<i>[00,00]</i> names a component" in report
 
 
 @needs_browser
@@ -95,6 +98,7 @@ def test_the_report_in_a_browser(width: int, report: str, tmp_path: Path) -> Non
     assert found["width"] == width
     assert found["content"] <= width
     assert found["first"] == len(found["titles"]) == 4, "a circle for each width"
+    assert found["one"] == 0, "what has one value is not to be picked"
     assert found["focused"] == found["titles"][0]
     assert re.match(r"n = 16: [\d.]+ ± [\d.]+, theory [\d.]+.*, pull -?[\d.]+$", found["focused"])
     assert (found["band"], found["bandOverTheory"]) == (0, 1)
