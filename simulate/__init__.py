@@ -11,9 +11,20 @@ layer, and `data.to_xarray()` has named dimensions.
 
 from simulate import system  # noqa: F401 first, since it refuses systems that cannot run the rest
 from simulate.api import run, sweep
+from simulate.inference import particle_filter
 from simulate.settings.reader import SettingsError
 from simulate.store.files import StoreError
 from simulate.store.frames import table
 from simulate.store.sets import DataSet, find, open_data_set
 
-__all__ = ["DataSet", "SettingsError", "StoreError", "find", "open_data_set", "run", "sweep", "table"]
+__all__ = [
+    "DataSet",
+    "SettingsError",
+    "StoreError",
+    "find",
+    "open_data_set",
+    "particle_filter",
+    "run",
+    "sweep",
+    "table",
+]

@@ -266,10 +266,10 @@ def _read(
     """The settings and the cluster of a call simulate.NAME(...), and the call as a manifest holds it."""
     overrides = overrides_of(given, f"simulate.{name}")
     command = _call(name, overrides, config_dir, (inputs, test))
-    return *read_all(_with_arrays(overrides, inputs, test), True, config_dir), command
+    return *read_all(with_arrays(overrides, inputs, test), True, config_dir), command
 
 
-def _with_arrays(overrides: Sequence[str], inputs: Any, test: Any) -> Sequence[str]:
+def with_arrays(overrides: Sequence[str], inputs: Any, test: Any) -> Sequence[str]:
     """The overrides with the option of arrays where some are given. SettingsError where another option is, too."""
     if inputs is None:
         if test is not None:

@@ -35,6 +35,14 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
     given: the arrays of inputs=arrays. Raises SettingsError for a setting that the machine or the inputs do not allow,
     StoreError where the output holds another data set.
     """
+    job = resolved(settings, given)
+    _check_output(job)
+    continued = check(job.path, job.manifest())
+    return replace(job, recorded=continued["identity"] if continued else None)
+
+
+def resolved(settings: Settings, given: inputs.Given | None = None) -> Job:
+    """`prepare` without a look at the output, for networks of which nothing is stored."""
     settings = replace(settings, ensemble=replace(settings.ensemble, device=_device(settings.ensemble)))
     samples = inputs.load(settings.inputs, given)
     settings = replace(settings, inputs=inputs.resolved(settings.inputs, samples))
@@ -70,9 +78,7 @@ def prepare(settings: Settings, given: inputs.Given | None = None) -> Job:
             drawn = (training_of(job, stream_of(job, k, few)) for k in range(0, AUTO, few))
             eta = stable_eta(drawn)
         job = replace(job, settings=replace(settings, dynamics=replace(settings.dynamics, eta=eta)))
-    _check_output(job)
-    continued = check(job.path, job.manifest())
-    return replace(job, recorded=continued["identity"] if continued else None)
+    return job
 
 
 LONGEST_NAME = 255  # bytes of a file's name on common systems

@@ -33,7 +33,7 @@ LAYERS = {
         "simulate.observables.family", "simulate.observables.refusals", "simulate.observables.record",
         "simulate.observables.columns", "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
         "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
-        "simulate.api", "simulate.status", "simulate", "simulate.__main__",
+        "simulate.api", "simulate.inference", "simulate.status", "simulate", "simulate.__main__",
     ),
     "analysis": (
         "analysis.stages",
@@ -76,6 +76,7 @@ ALLOWED = {
     "simulate.__main__": {"configs"},
     "simulate.status": {"configs"},  # it takes plugins as the command line does
     "simulate.api": {"configs", "analysis.claims", "analysis.points"},  # a claim is checked before anything is drawn
+    "simulate.inference": {"configs.arguments"},
     "analysis": {
         "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",
         "simulate.store", "simulate.observables.columns",  # the data format and its reader
