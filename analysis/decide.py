@@ -16,10 +16,11 @@ from analysis.claims import tests
 from analysis.estimators import FEWEST
 from analysis.fits import Fit
 from analysis.looks import Look, Record, Start
-from analysis.points import OUT_OF_RANGE, Point, Variant, variants
+from analysis.points import OUT_OF_RANGE, Point, variants
 from analysis.result import Options
-from analysis.series import NotTested, judgeable, series
+from analysis.series import Judgeable, Measuring, NotTested, judgeable, series
 from analysis.verdicts import Judged, Verdict
+from analysis.visits import tasks_of, visit_all
 from simulate import api
 from simulate.settings import Settings, SettingsError
 from simulate.store import locks
@@ -54,18 +55,18 @@ class Taken:
     tails: bool
 
 
-def fitted(claim: Mapping[str, Any], sweep: Sequence[Variant], prior_width: float) -> tuple[list[Fit], list[NotTested]]:
-    """The fits of all series of a claim, and what could not be fitted."""
+def fitted(tested: Sequence[Judgeable], measuring: Measuring, prior_width: float) -> tuple[list[Fit], list[NotTested]]:
+    """The fits of all series of the tests of a claim, and what could not be fitted."""
     found: list[Fit] = []
     refused: list[NotTested] = []
-    for test, given in claim["tests"].items():
-        entries, not_tested = series(judgeable(test, given, sweep))
+    for test in tested:
+        entries, not_tested = series(test, measuring)
         refused += not_tested
         for entry in entries:
             try:
                 found.append(fits.fit(entry, prior_width))
             except OUT_OF_RANGE as error:
-                refused.append(NotTested(test, entry.name, str(error)))
+                refused.append(NotTested(test.name, entry.name, str(error)))
     return found, refused
 
 
@@ -151,11 +152,14 @@ def decide(
             points = [Point(data) for data in sets]
             now = {point.data.path.name: point.networks for point in points}
             seen = bool(record.looks) and now == dict(record.looks[-1].networks)
-            found, refused = fitted(claim, variants(points), options.prior_width)
+            sweep = variants(points)
+            tested = [judgeable(name, given, sweep) for name, given in claim["tests"].items()]
+            visits = visit_all(tasks_of(sets, tested, tabled=False))
+            found, refused = fitted(tested, visits.measuring, options.prior_width)
             total = sum(now.values())
             about = {
                 "claim": claim["name"], "statement": claim["statement"], "networks": total, "not_tested": refused,
-                "diverged": sum(int((~point.finite).sum()) for point in points) / total,
+                "diverged": (total - sum(visit.finite for visit in visits.by_path.values())) / total,
             }  # fmt: skip
             history = replace(record, looks=record.looks[:-1]) if seen else record
             taken = look_at(history, found, options, about)

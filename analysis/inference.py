@@ -14,7 +14,8 @@ from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import label_of
 from analysis.points import FOUR_POINT_SAMPLES, OUT_OF_RANGE, Point
-from analysis.weights import Kernels, Mixture, Weights, mixture, moments
+from analysis.weights import AT_A_TIME, Kernels, Mixture, Weights, mixture, moments
+from simulate.processes import check_memory
 from simulate.store.sets import DataSet, open_data_set
 
 
@@ -90,14 +91,15 @@ def posterior(data: str | Path | DataSet, targets: ArrayLike | None = None, nois
 
     targets: (N, n_L) or (N,) for the first N samples; None takes those that the data set has for its train samples, one
     set of rows serves all. noise: the variance >= 0 of a target about its output. The cost is a Cholesky factor of an
-    N x N matrix a network.
+    N x N matrix a network. The memory grows with the number of networks (`bytes_of`), because each has its own weight.
 
     Raises ValueError where targets or noise make no sense or the kernels were not recorded, and where the weighted
     networks cannot carry an estimate: fewer than 100 effective ones, one with more than 5 % of the weight, or no noise
-    where a hidden layer has at most N + n_L - 1 neurons.
+    where a hidden layer has at most N + n_L - 1 neurons; and where the memory is not there.
     """
     point = Point(data if isinstance(data, DataSet) else open_data_set(data))
-    y, kernels = targets_of(point, targets), kernels_of(point)
+    y = targets_of(point, targets)
+    kernels = kernels_of(point, y)
     check(point, y, noise)
     each = mixture(kernels, y, noise)
     weights = Weights.of(each.log_w)
@@ -123,6 +125,15 @@ def posterior(data: str | Path | DataSet, targets: ArrayLike | None = None, nois
     )
 
 
+def bytes_of(point: Point, targets: Array) -> int:
+    """An upper bound on the memory that the posterior of these networks takes: rows as they are read and put together,
+    numbers of each network, and kernels that are factorised together."""
+    layout, pairs, D = point.data.layout, len(point.columns("g")), point.D
+    rows = 2 * np.dtype(layout.dtype).itemsize * pairs * len(layout.steps) * len(layout.layers)
+    numbers = 8 * (3 * pairs + D * (targets.shape[1] + 2) + 8)
+    return point.networks * (rows + numbers) + 64 * min(point.networks * D**2, AT_A_TIME)
+
+
 def _errors(estimate: Estimate) -> Array:
     """The errors of very many numbers, without their covariance."""
     B, apart = len(estimate.replicates), estimate.replicates - estimate.replicates.mean(axis=0)
@@ -143,8 +154,9 @@ def targets_of(point: Point, targets: ArrayLike | None) -> Array:
     return y
 
 
-def kernels_of(point: Point) -> Kernels:
-    """The kernels of layer L at step 0. ValueError where they were not recorded."""
+def kernels_of(point: Point, targets: Array) -> Kernels:
+    """The kernels of layer L at step 0. ValueError where they were not recorded, or where there is no memory for the
+    posterior given these targets."""
     if point.quadratic:
         raise ValueError(f"{point.data.path}: quadratic models have no kernel of a last layer")
     if not point.records("g", point.depth) or 0 not in point.data.layout.steps:
@@ -152,6 +164,7 @@ def kernels_of(point: Point) -> Kernels:
             f"{point.data.path}: the kernel of layer {point.depth} at step 0 is needed: observables.record with kernel "
             f"and observables.layers with {point.depth}"
         )
+    check_memory(bytes_of(point, targets), f"{point.data.path}: the weights of {point.networks:,} networks")
     return Kernels(point.read("g", point.depth), point.columns("g"))
 
 

@@ -20,7 +20,7 @@ from analysis.planned import Planned
 from analysis.points import Point
 from analysis.sums import NotStreamedError
 from analysis.walks import TRIED, Gather, Outcome, Run, Work, cell_of, gather_here, in_ranges, outcome
-from simulate.processes import available
+from simulate.processes import check_memory
 from simulate.store.sets import DataSet
 
 SMALL = 64 * 2**20  # bytes of rows up to which a data set is read at once
@@ -87,10 +87,11 @@ def _at_once(run: Run, point: Point, references: Mapping[Path, Point]) -> Outcom
     columns = [len(point.columns(family)) for family in claims.tests()[run.name].families if point.records(family)]
     layout = point.data.layout
     cells = point.networks * len(layout.steps) * len(layout.layers)
-    need, free = cells * sum(columns) * np.dtype(layout.dtype).itemsize * COPIES, available()
-    if need > free:
-        reason = f"{need / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
-        return Outcome([], ValueError(f"{run.name} reads the rows of all networks at once: {reason}"))
+    need = cells * sum(columns) * np.dtype(layout.dtype).itemsize * COPIES
+    try:
+        check_memory(need, f"{run.name} reads the rows of all networks at once")
+    except ValueError as error:
+        return Outcome([], error.with_traceback(None))
     return outcome(run, point, references)
 
 

@@ -40,10 +40,12 @@ class Visit:
 
 @dataclass(frozen=True)
 class Task:
-    """A data set, and the tests with their layers and references that are measured there."""
+    """A data set, and the tests with their layers and references that are measured there. tabled: whether its table of
+    estimates is made."""
 
     data: DataSet
     tests: tuple[tuple[str, Layers, DataSet | None], ...]
+    tabled: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Visits:
         return found
 
 
-def tasks_of(sets: Sequence[DataSet], tests: Sequence[Judgeable]) -> list[Task]:
-    """A task for each data set, the largest first."""
+def tasks_of(sets: Sequence[DataSet], tests: Sequence[Judgeable], tabled: bool = True) -> list[Task]:
+    """A task for each data set, the largest first. tabled: as of `Task`."""
     asked: dict[Path, list[tuple[str, Layers, DataSet | None]]] = {data.path: [] for data in sets}
     for test in tests:
         for point, other in test.points():
@@ -70,7 +72,7 @@ def tasks_of(sets: Sequence[DataSet], tests: Sequence[Judgeable]) -> list[Task]:
             assert not isinstance(reference, Planned)
             asked[point.data.path].append((test.name, test.options.get("layers"), reference))
     by_size = sorted(sets, key=lambda data: -_bytes(data))
-    return [Task(data, tuple(asked[data.path])) for data in by_size]
+    return [Task(data, tuple(asked[data.path]), tabled) for data in by_size]
 
 
 def visit(task: Task) -> Visit:
@@ -85,14 +87,16 @@ def visit(task: Task) -> Visit:
         except OUT_OF_RANGE as error:
             found = error.with_traceback(None)  # whose frames would hold the rows
         measured[name, reference.path if reference else None] = found
-    return Visit(measured, list(table(point)), int(point.finite.sum()), len(point.finite))
+    rows = list(table(point)) if task.tabled else []
+    return Visit(measured, rows, int(point.finite.sum()), len(point.finite))
 
 
 def visit_in_ranges(task: Task, gather: Gather | None = None) -> Visit:
     """Measure at one data set, with a range of its networks in memory at a time."""
     point = Point(task.data)
     runs = [_run(name, layers, reference) for name, layers, reference in task.tests]
-    every = dict.fromkeys([*runs, *(_run(measure.name, None, None) for measure in measures_of(point))])
+    of_table = measures_of(point) if task.tabled else []
+    every = dict.fromkeys([*runs, *(_run(measure.name, None, None) for measure in of_table)])
     references = {data.path: Point(data) for _, _, data in task.tests if data}
     found, finite = streams.outcomes(point, references, list(every), gather or gather_with())
     measured = {(run.name, run.reference): _result(found[run]) for run in runs}
@@ -100,7 +104,8 @@ def visit_in_ranges(task: Task, gather: Gather | None = None) -> Visit:
     def measuring(measure: Measure, point: Point, layers: Layers) -> Outcome:
         return found[_run(measure.name, layers, None)]
 
-    return Visit(measured, list(table(point, measuring)), finite, task.data.networks)
+    rows = list(table(point, measuring)) if task.tabled else []
+    return Visit(measured, rows, finite, task.data.networks)
 
 
 def _run(name: str, layers: Layers, reference: DataSet | None) -> Run:

@@ -194,18 +194,18 @@ def in_ranges(
 
     The first networks are run again and again: what they ask for and is not known is gathered from all."""
     (low, high), (_, last) = ranges[0], ranges[-1]
-    head = work.within(low, min(high, low + TRIED))
+    first, head = (low, min(high, low + TRIED)), work
     blocks = Blocks(work.point.within(low, last).addresses[1], work.cell)
     refused: dict[Run, NotStreamedError] = {}
     while True:
-        walk, at_head, outcomes = walked(head, learns=True)
+        walk, at_head, outcomes = walked(head.within(*first), learns=True)  # points keep what they have computed
         refused |= at_head.refused
         asking = tuple(run for run in head.runs if run not in refused and walk.among(repr(run), walk.new))
         if head.stage == STAGES:
             refused |= {run: NotStreamedError(f"{run.name}: it asks for more and more") for run in asking}
         if head.stage and not set(asking) - set(refused):
             break
-        todo = replace(head, point=work.point, references=work.references, runs=asking, shifts=walk.shifts)
+        todo = replace(head, runs=asking, shifts=walk.shifts)
         merged = Merged(blocks, asking, walk, at_head.ended)
         for each in gather(todo, ranges):
             merged.add(each)

@@ -81,6 +81,12 @@ def available() -> int:
     return max(min(limits), 0)
 
 
+def check_memory(need: float, what: str) -> None:
+    """ValueError where fewer than `need` bytes are available, with what they are needed for."""
+    if need > (free := available()):
+        raise ValueError(f"{what}: {need / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free")
+
+
 def _texts(paths: dict[str, Path]) -> dict[str, str]:
     """The contents of those files that can be read."""
     out = {}

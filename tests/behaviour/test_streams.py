@@ -13,11 +13,13 @@ import pytest
 
 import analysis
 import simulate
-from analysis import claims, estimators, kept, streams, visits, walks
+from analysis import claims, decide, estimators, kept, looks, streams, visits, walks
+from analysis.inference import posterior
 from analysis.measures.measured import MEASURES
 from analysis.points import Point
+from analysis.until import main as until
 from analysis.walks import Run, Work
-from simulate import plugins
+from simulate import plugins, processes
 from simulate.store.sets import open_data_set
 
 # A measure that subtracts the mean of the rows that it is given, which is not that of all networks.
@@ -94,6 +96,35 @@ def test_large_data_alone_have_as_many_processes_as_fit(folder: Path, monkeypatc
         assert visits._fitting(tasks) == 3 * room // visits.RANGE_BYTES
 
 
+@pytest.mark.long
+def test_a_claim_is_decided_in_ranges(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks at data sets that outgrow memory are those at rows that are read at once."""
+    monkeypatch.setattr(decide, "_costs", lambda sets, *_: {data.path.name: 1e-4 for data in sets})
+    claim = ["experiment=demo/ntk_mean", "~claim.tests.ntk_variance", "network.width=32,64,128,256", *QUICK[1:]]
+    claim += ["claim.tests.ntk_mean.precision=0.02", "ensemble.networks=4800"]
+
+    def looks_in(name: str) -> list[dict[str, float]]:
+        folder = tmp_path / name
+        assert until(["--no-figures", "--most=600", *claim, f"output={folder}"]) == 0
+        record = looks.read(folder)
+        assert record is not None
+        return [{key: entry["information"] for key, entry in look.series.items()} for look in record.looks]
+
+    at_once = looks_in("at_once")
+    request.getfixturevalue("in_ranges")
+    assert looks_in("in_ranges") == [pytest.approx(look, rel=1e-6) for look in at_once]
+
+
+def test_a_posterior_takes_no_more_memory_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = simulate.run("network.width=16", "network.depth=2", "inputs.count=2", *QUICK, f"output={tmp_path}/a")
+    assert posterior(data, [0.1, 0.2], 1.0).effective > 100
+    monkeypatch.setattr(processes, "available", lambda: 1000)
+    with pytest.raises(ValueError, match=r"a: the weights of 600 networks: .* GiB of memory, and .* GiB are free"):
+        posterior(data, [0.1, 0.2], 1.0)
+
+
 def work_at(folder: Path, *names: str) -> Work:
     point = Point(open_data_set(folder))
     return Work(point, {}, tuple(Run(name, None, None) for name in names), 1)
@@ -102,8 +133,8 @@ def work_at(folder: Path, *names: str) -> Work:
 def test_what_reads_all_rows_is_found(folder: Path) -> None:
     """Only what is the same in both ways is run on ranges; the rest is found by trying it."""
     plugins.load([folder / "of_all_rows.py"])
-    work = work_at(folder / "plain", "V", "G1", "of_all_rows")
-    assert [run.name for run in streams.streamed(work)] == ["V", "G1"]
+    work = work_at(folder / "plain", "V", "V_controlled", "kurtosis_exact", "of_all_rows")
+    assert [run.name for run in streams.streamed(work)] == ["V", "V_controlled", "kurtosis_exact"]
 
 
 def test_rows_that_a_measure_leaves_out_are_seen(
@@ -123,7 +154,7 @@ def test_rows_that_a_measure_leaves_out_are_seen(
 
 
 def test_what_does_not_fit_is_not_tested(folder: Path, in_ranges: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "available", lambda: 1000)
+    monkeypatch.setattr(processes, "available", lambda: 1000)
     plugins.load([folder / "of_all_rows.py"])
     work = work_at(folder / "plain", "of_all_rows", "V")
     found = streams.outcomes(work.point, {}, work.runs)[0]
