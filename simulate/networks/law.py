@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from simulate.networks import haar, streams
-from simulate.networks.activations import Function, Slope
+from simulate.networks.activations import Function, Slope, tanh_slope
 from simulate.networks.dense import kernel
 from simulate.networks.posterior import condition_drawn
 from simulate.networks.streams import Stream
@@ -135,13 +135,15 @@ def ntk(
         if layer == 1:
             break
         below = layers[layer - 2]
-        slopes, own = slope(below.z, below.s), u
+        own = u
         gamma = settings.network.skips[layer - 1] if settings.network.skips else 0.0
         if layer not in at:  # all rows belong to outputs above, with one row a sample
+            slopes = None if slope is tanh_slope else slope(below.z, below.s)  # the loops have that of tanh
             u = _pull_back(u, square, above, below.s, C_b, settings.C_W(layer), layer, stream, slopes)
             if gamma:
                 u.add_(own, alpha=gamma)
             continue
+        slopes = slope(below.z, below.s)
         ones = torch.ones_like(slopes[:, :1])
         u = _pull_back(u, square, above, below.s, C_b, settings.C_W(layer), layer, stream, ones)
         parts = [u[:, :split].unflatten(1, (-1, D)).mul_(slopes[:, None])] if begun else []
@@ -164,7 +166,7 @@ def _pull_back(
     C_W: float,
     layer: int,
     stream: Stream,
-    slopes: Tensor,
+    slopes: Tensor | None,
 ) -> Tensor:
     """Pull u back through the weights that took the activations s to above.z."""
     k, n = u.shape[1], s.shape[2]

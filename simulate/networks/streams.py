@@ -47,6 +47,8 @@ class Stream:
 
         kind: WEIGHTS, BIASES, ...; layer: from 1, or the step for BATCHES.
         """
+        if not scale:  # biases at C_b = 0, which most networks have
+            return torch.zeros(self.M, *shape, dtype=self.dtype, device=self.device)
         N, out = math.prod(shape), None
         if self.arrays is not None and kind == WEIGHTS and self.device.type == "cpu":
             out = self.arrays.get(layer)

@@ -37,22 +37,10 @@ def _dots(u: Any, s: Any, m: int, out: Any, slot: int, k: int, a: int) -> None:
         x2, x3 = float64(u[m, k + 2, j]), float64(u[m, k + 3, j])
         y0, y1 = float64(s[m, a, j]), float64(s[m, a + 1, j])
         y2, y3 = float64(s[m, a + 2, j]), float64(s[m, a + 3, j])
-        t00 += x0 * y0
-        t01 += x0 * y1
-        t02 += x0 * y2
-        t03 += x0 * y3
-        t10 += x1 * y0
-        t11 += x1 * y1
-        t12 += x1 * y2
-        t13 += x1 * y3
-        t20 += x2 * y0
-        t21 += x2 * y1
-        t22 += x2 * y2
-        t23 += x2 * y3
-        t30 += x3 * y0
-        t31 += x3 * y1
-        t32 += x3 * y2
-        t33 += x3 * y3
+        t00, t01, t02, t03 = t00 + x0 * y0, t01 + x0 * y1, t02 + x0 * y2, t03 + x0 * y3
+        t10, t11, t12, t13 = t10 + x1 * y0, t11 + x1 * y1, t12 + x1 * y2, t13 + x1 * y3
+        t20, t21, t22, t23 = t20 + x2 * y0, t21 + x2 * y1, t22 + x2 * y2, t23 + x2 * y3
+        t30, t31, t32, t33 = t30 + x3 * y0, t31 + x3 * y1, t32 + x3 * y2, t33 + x3 * y3
     out[slot, k, a], out[slot, k, a + 1], out[slot, k, a + 2], out[slot, k, a + 3] = t00, t01, t02, t03
     out[slot, k + 1, a], out[slot, k + 1, a + 1], out[slot, k + 1, a + 2], out[slot, k + 1, a + 3] = t10, t11, t12, t13
     out[slot, k + 2, a], out[slot, k + 2, a + 1], out[slot, k + 2, a + 2], out[slot, k + 2, a + 3] = t20, t21, t22, t23
@@ -82,14 +70,30 @@ def _crosses(u: Any, s: Any, out: Any) -> None:
         _cross(u, s, m, out[m : m + 1])
 
 
+@_vectorized_inline
+def _squares(s: Any, m: int, out: Any, a: int) -> None:
+    """Set the lower triangle of out[m, a:a+4, a:a+4] to that of s[m, a:a+4] s[m, a:a+4]^T."""
+    t00 = t10 = t11 = t20 = t21 = t22 = t30 = t31 = t32 = t33 = 0.0
+    for j in range(s.shape[2]):
+        x0, x1 = float64(s[m, a, j]), float64(s[m, a + 1, j])
+        x2, x3 = float64(s[m, a + 2, j]), float64(s[m, a + 3, j])
+        t00, t10, t11 = t00 + x0 * x0, t10 + x1 * x0, t11 + x1 * x1
+        t20, t21, t22 = t20 + x2 * x0, t21 + x2 * x1, t22 + x2 * x2
+        t30, t31, t32, t33 = t30 + x3 * x0, t31 + x3 * x1, t32 + x3 * x2, t33 + x3 * x3
+    out[m, a, a], out[m, a + 1, a], out[m, a + 1, a + 1] = t00, t10, t11
+    out[m, a + 2, a], out[m, a + 2, a + 1], out[m, a + 2, a + 2] = t20, t21, t22
+    out[m, a + 3, a], out[m, a + 3, a + 1], out[m, a + 3, a + 2], out[m, a + 3, a + 3] = t30, t31, t32, t33
+
+
 @_vectorized
 def _gram(s: Any, out: Any, scale: Any, shift: Any) -> None:
     M, D, n = s.shape
     rest = D - D % 4
     for m in range(M):
         for a in range(0, rest, 4):
-            for b in range(0, a + 4, 4):
+            for b in range(0, a, 4):
                 _dots(s, s, m, out, m, a, b)
+            _squares(s, m, out, a)
         for a in range(rest, D):
             for b in range(a + 1):
                 total = 0.0
@@ -199,33 +203,38 @@ def mix(C: Tensor, x: Tensor) -> Tensor:
     return out
 
 
+# UNROLLED: up to so many samples and vectors, sums over them are written out. Loops over as many as this are inlined
+# with the number, so that the compiler writes them out.
+UNROLLED = 4
 # ROUNDING: a pivot below this fraction of the diagonal is rounding error; its sample depends linearly on earlier ones.
 ROUNDING = 1e-13
 
 
 @njit(forceinline=True, error_model="numpy")
-def _factor(g: Any, m: int, C: Any, slot: int) -> None:
-    """Set C[slot] (D, D) to the factor of g[m] that `factor` defines."""
-    D = g.shape[1]
+def _factor(D: int, g: Any, m: int, C: Any) -> None:
+    """Set C[m] (D, D) to the factor of g[m] that `factor` defines."""
     for j in range(D):
         pivot = g[m, j, j]
         for k in range(j):
-            pivot -= C[slot, j, k] ** 2
+            pivot -= C[m, j, k] ** 2
         # The comparison is not "pivot > ...", so that a NaN stays one.
         root = 0.0 if pivot <= ROUNDING * g[m, j, j] else math.sqrt(pivot)
         for i in range(j, D):
             total = g[m, i, j]
             for k in range(j):
-                total -= C[slot, i, k] * C[slot, j, k]
-            C[slot, i, j] = total / root if root != 0.0 else 0.0
+                total -= C[m, i, k] * C[m, j, k]
+            C[m, i, j] = total / root if root != 0.0 else 0.0
         for i in range(j):
-            C[slot, i, j] = 0.0
+            C[m, i, j] = 0.0
 
 
 @njit(cache=True, error_model="numpy")
 def _factors(g: Any, C: Any) -> None:
     for m in range(len(g)):
-        _factor(g, m, C, m)
+        if g.shape[1] == UNROLLED:
+            _factor(UNROLLED, g, m, C)
+        else:
+            _factor(g.shape[1], g, m, C)
 
 
 def factor(g: Tensor) -> Tensor:
@@ -243,12 +252,11 @@ def factor(g: Tensor) -> Tensor:
 
 
 @njit(forceinline=True, error_model="numpy")
-def _inverse(C: Any, m: int, P: Any) -> None:
+def _inverse(D: int, C: Any, m: int, P: Any) -> None:
     """Set P (D, D) such that the rows of P phi are orthonormal, where the Gram matrix of phi has the factor C[m].
 
     Rows of P are zero where C[m] has zero columns.
     """
-    D = len(P)
     for j in range(D):
         for i in range(D):
             if i < j or C[m, i, i] == 0.0:
@@ -260,13 +268,16 @@ def _inverse(C: Any, m: int, P: Any) -> None:
             P[i, j] = total / C[m, i, i]
 
 
-# UNROLLED: up to so many samples and vectors, sums over them are written out.
-UNROLLED = 4
+@_vectorized_inline
+def _slope(t: Any, bend: Any) -> Any:
+    """The slope c0 + c1 t + c2 t^2 for bend = (c0, c1, c2), in float64."""
+    wide = float64(t)
+    return bend[0] + wide * (bend[1] + wide * bend[2])
 
 
 @_vectorized_inline
-def _blend_four(f: Any, s: Any, g: Any, x: Any, slopes: Any, out: Any, m: int) -> None:
-    """Set out_k = (sum_a f_ka s_a + sum_q g_kq x_q) slopes_k of network m for four vectors.
+def _blend_four(f: Any, s: Any, g: Any, x: Any, slopes: Any, bend: Any, out: Any, m: int) -> None:
+    """Set out_k = (sum_a f_ka s_a + sum_q g_kq x_q) slope_k of network m for four vectors, with the slopes of `_slope`.
 
     There are up to four rows of s; missing rows alias the last one with coefficient zero.
     """
@@ -285,26 +296,26 @@ def _blend_four(f: Any, s: Any, g: Any, x: Any, slopes: Any, out: Any, m: int) -
         z1 = f10 * y0 + f11 * y1 + f12 * y2 + f13 * y3 + (g10 * x0 + g11 * x1)
         z2 = f20 * y0 + f21 * y1 + f22 * y2 + f23 * y3 + (g20 * x0 + g21 * x1 + g22 * x2)
         z3 = f30 * y0 + f31 * y1 + f32 * y2 + f33 * y3 + (g30 * x0 + g31 * x1 + g32 * x2 + g33 * x3)
-        out[m, 0, j] = z0 * float64(slopes[m, 0, j])
-        out[m, 1, j] = z1 * float64(slopes[m, t1, j])
-        out[m, 2, j] = z2 * float64(slopes[m, t2, j])
-        out[m, 3, j] = z3 * float64(slopes[m, t3, j])
+        out[m, 0, j] = z0 * _slope(slopes[m, 0, j], bend)
+        out[m, 1, j] = z1 * _slope(slopes[m, t1, j], bend)
+        out[m, 2, j] = z2 * _slope(slopes[m, t2, j], bend)
+        out[m, 3, j] = z3 * _slope(slopes[m, t3, j], bend)
 
 
 @_vectorized_inline
-def _blend_two(f: Any, s: Any, g: Any, x: Any, slopes: Any, out: Any, m: int) -> None:
+def _blend_two(f: Any, s: Any, g: Any, x: Any, slopes: Any, bend: Any, out: Any, m: int) -> None:
     """Do what `_blend_four` does for two vectors and up to two rows of s."""
     b, t1 = s.shape[1] - 1, 1 % slopes.shape[1]
     f00, f01, f10, f11 = f[0, 0, 0], f[0, 0, 1], f[0, 1, 0], f[0, 1, 1]
     g00, g10, g11 = g[0, 0, 0], g[0, 1, 0], g[0, 1, 1]
     for j in range(s.shape[2]):
         y0, y1, x0, x1 = float64(s[m, 0, j]), float64(s[m, b, j]), float64(x[m, 0, j]), float64(x[m, 1, j])
-        out[m, 0, j] = (f00 * y0 + f01 * y1 + g00 * x0) * float64(slopes[m, 0, j])
-        out[m, 1, j] = (f10 * y0 + f11 * y1 + (g10 * x0 + g11 * x1)) * float64(slopes[m, t1, j])
+        out[m, 0, j] = (f00 * y0 + f01 * y1 + g00 * x0) * _slope(slopes[m, 0, j], bend)
+        out[m, 1, j] = (f10 * y0 + f11 * y1 + (g10 * x0 + g11 * x1)) * _slope(slopes[m, t1, j], bend)
 
 
 @_vectorized_inline
-def _blend_few(f: Any, s: Any, g: Any, x: Any, slopes: Any, out: Any, m: int) -> None:
+def _blend_few(f: Any, s: Any, g: Any, x: Any, slopes: Any, bend: Any, out: Any, m: int) -> None:
     """Do what `_blend_four` does for up to UNROLLED vectors."""
     D, Q, T = s.shape[1], x.shape[1], slopes.shape[1]
     b, c, d, q, r, t = min(1, D - 1), min(2, D - 1), D - 1, min(1, Q - 1), min(2, Q - 1), Q - 1
@@ -317,7 +328,7 @@ def _blend_few(f: Any, s: Any, g: Any, x: Any, slopes: Any, out: Any, m: int) ->
             x0, x1, x2, x3 = float64(x[m, 0, j]), float64(x[m, q, j]), float64(x[m, r, j]), float64(x[m, t, j])
             known = f0 * y0 + f1 * y1 + f2 * y2 + f3 * y3
             fresh = g0 * x0 + g1 * x1 + g2 * x2 + g3 * x3
-            out[m, k, j] = (known + fresh) * float64(slopes[m, row, j])
+            out[m, k, j] = (known + fresh) * _slope(slopes[m, row, j], bend)
 
 
 @_vectorized_inline
@@ -343,14 +354,13 @@ def _along(K: int, D: int, R: Any, overlap: Any, known: Any, P: Any, scale: Any,
 
 @_vectorized
 def _pull_back(
-    u: Any, factors: Any, C: Any, xi: Any, s: Any, x: Any, bias: Any, scale: Any, slopes: Any, out: Any
+    u: Any, factors: Any, C: Any, xi: Any, s: Any, x: Any, bias: Any, scale: Any, slopes: Any, bend: Any, out: Any
 ) -> None:
     M, K, _ = u.shape
     D, n = s.shape[1:]
     P, overlap, known, wide = np.empty((D, D)), np.empty((1, K, D)), np.empty((1, K, D)), np.empty(n)
     R, A = np.zeros((1, K, max(K, UNROLLED))), np.zeros((1, K, max(D, UNROLLED)))
     for m in range(M):
-        _inverse(C, m, P)
         R[0, :, :K] = factors[m]
         _cross(x, s, m, overlap)
         _cross(u, xi, m, known)
@@ -358,15 +368,17 @@ def _pull_back(
             for a in range(D):
                 overlap[0, k, a] += bias[m, k, 0]
         if K == D == UNROLLED:  # the compiler knows the sizes here, and writes the loops out
+            _inverse(UNROLLED, C, m, P)
             _along(UNROLLED, UNROLLED, R, overlap, known, P, scale, A)
         else:
+            _inverse(D, C, m, P)
             _along(K, D, R, overlap, known, P, scale, A)
         if D <= UNROLLED and K == UNROLLED:
-            _blend_four(A, s, R, x, slopes, out, m)
+            _blend_four(A, s, R, x, slopes, bend, out, m)
         elif D <= 2 and K == 2:
-            _blend_two(A, s, R, x, slopes, out, m)
+            _blend_two(A, s, R, x, slopes, bend, out, m)
         elif D <= UNROLLED and K < UNROLLED:
-            _blend_few(A, s, R, x, slopes, out, m)
+            _blend_few(A, s, R, x, slopes, bend, out, m)
         else:
             for k in range(K):
                 wide[:] = 0.0
@@ -374,18 +386,18 @@ def _pull_back(
                 _add(wide, R, 0, k, x, m, k + 1)
                 row = k % slopes.shape[1]
                 for j in range(n):
-                    out[m, k, j] = wide[j] * slopes[m, row, j]
+                    out[m, k, j] = wide[j] * _slope(slopes[m, row, j], bend)
 
 
 def pull_back(
-    u: Tensor, R: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor
+    u: Tensor, R: Tensor, C: Tensor, xi: Tensor, s: Tensor, x: Tensor, bias: Tensor, scale: float, slopes: Tensor | None
 ) -> Tensor:
     """The vectors W^T u times slopes (M, K, n) for weights W that took the activations s (M, D, n) to C xi.
 
     W is unknown otherwise, docs/theory.md (10.3). u: (M, K, n_above). R: (M, K, K) float64, lower triangular, the
     factor of their Gram matrix, or for orthogonal weights that of `simulate.networks.haar.remainder`. x: (M, K, n) and
     bias: (M, K, 1), or of length 0 without biases, are fresh normals of variance scale^2 and C_b. slopes: (M, T, n),
-    of rows k = 0..T-1 and again of the next T. The result has the dtype of s.
+    of rows k = 0..T-1 and again of the next T; None for 1 - s^2, which is tanh's. The result has the dtype of s.
 
     With Q = scale P s for the inverse P of C, known and unknown part together are R x + A s, where A (K, D) needs
     products over neurons only: no direction is ever formed. Sums are in float64 and rounded once at the end, so that
@@ -393,8 +405,10 @@ def pull_back(
     """
     if not s.is_cpu:
         kernels = _kernels(u, s) or plain
+        slopes = torch.addcmul(s.new_ones(()), s, s, value=-1) if slopes is None else slopes
         return kernels.pull_back(u, R, C, xi, s, x, bias, scale, slopes)
+    slopes, bend = (s, (1.0, 0.0, -1.0)) if slopes is None else (slopes, (0.0, 1.0, 0.0))
     out = torch.empty(*u.shape[:2], s.shape[2], dtype=s.dtype)
     forward = C.numpy(), xi.numpy(), s.numpy()
-    _pull_back(u.numpy(), R.numpy(), *forward, x.numpy(), bias.numpy(), scale, slopes.numpy(), out.numpy())
+    _pull_back(u.numpy(), R.numpy(), *forward, x.numpy(), bias.numpy(), scale, slopes.numpy(), bend, out.numpy())
     return out
