@@ -23,6 +23,17 @@ def frame(C: Tensor, normals: Tensor, first: int) -> Tensor:
     return mix(_orthonormal(gram(normals), C) * math.sqrt(normals.shape[2]), normals)[..., :first].contiguous()
 
 
+def frame_across(C: Tensor, across: Tensor, normals: Tensor, fresh: Tensor, first: int) -> Tensor:
+    """The first components of sqrt(n) times a uniform frame at right angles to that of `frame`, (M, D', first),
+    docs/theory.md (12.5).
+
+    C, normals, first: those of `frame`. across: (M, D', D'), the factor of the Gram matrix of the vectors that this
+    frame stands for; fresh: (M, D', n) more standard normals.
+    """
+    live = torch.cat([square.diagonal(dim1=1, dim2=2) for square in (C, across)], dim=1)
+    return frame(torch.diag_embed(live), torch.cat([normals, fresh], dim=1), first)[:, C.shape[1] :]
+
+
 def _orthonormal(square: Tensor, C: Tensor) -> Tensor:
     """The lower triangular coefficients that make vectors with the Gram matrix `square` orthonormal, one after another.
     Those for which C has a column of zeros are left out, and get rows of zeros."""

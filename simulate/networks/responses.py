@@ -6,7 +6,7 @@ M counts networks, D samples, n neurons of a layer. Each sample has one directio
 import torch
 from torch import Tensor
 
-from simulate.networks import streams
+from simulate.networks import haar, streams
 from simulate.networks.dense import Parameters
 from simulate.networks.streams import Stream
 from simulate.numerics.gram import factor, gram, mix
@@ -42,14 +42,24 @@ def responses(parameters: Parameters, x: Tensor, slopes: list[Tensor]) -> list[T
 
 
 def drawn_response(
-    change: Tensor, s: Tensor, C: Tensor, xi: Tensor, C_b: float, C_W: float, layer: int, stream: Stream
+    change: Tensor,
+    s: Tensor,
+    C: Tensor,
+    xi: Tensor,
+    C_b: float,
+    C_W: float,
+    layer: int,
+    stream: Stream,
+    orthogonal: bool,
 ) -> Tensor:
     """The response v of layer `layer`, (M, D, n), given its preactivations z = C xi, without weights.
 
-    change, s: the change of the activations of the layer below, and these, (M, D, n') each; C, xi: those of
+    change, s: the change of the activations of the layer below, and these, (M, D, n') each; C, xi, orthogonal: those of
     `simulate.networks.law.Drawn`. It is exact in law jointly with z, docs/theory.md (12.5): the part of a change along
     the activations and the bias meets the weights that z has revealed, and the rest meets others, which are drawn here.
+    Orthogonal weights reveal nothing of their bias, and take the rest to a frame at right angles to that of xi.
     """
+    C_b = 0.0 if orthogonal else C_b
     D, n = s.shape[1:]
     share = C_W / n
     q = gram(torch.cat([s, change], dim=1), share)[:, D:, :D]  # change_b . s_a
@@ -64,8 +74,11 @@ def drawn_response(
     across = change - torch.bmm(along.to(s.dtype), s)
     bias = along.sum(dim=2)
     p = gram(across, share) + C_b * bias[:, :, None] * bias[:, None, :]
-    fresh = stream.normal(streams.TANGENTS, layer, D, xi.shape[2])
-    return torch.bmm(A.to(xi.dtype), xi) + mix(factor(p), fresh)
+    rest, outputs = factor(p), xi.shape[2]
+    fresh = stream.normal(streams.TANGENTS, layer, D, n if orthogonal else outputs)
+    if orthogonal:
+        fresh = haar.frame_across(C, rest, stream.normal(streams.WEIGHTS, layer, D, n), fresh, outputs)
+    return torch.bmm(A.to(xi.dtype), xi) + mix(rest, fresh)
 
 
 def squared_sines(u: Tensor, v: Tensor) -> Tensor:

@@ -158,7 +158,8 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     change, signals, v = directions(x[0]).expand_as(x) if responds else x, x, None
     for layer, entry in enumerate(drawn, start=1):
         if responds:
-            v = drawn_response(change, signals, entry.C, entry.xi, start.C_b, start.C_W, layer, stream)
+            given = entry.C, entry.xi, start.C_b, start.C_W, layer, stream, entry.orthogonal
+            v = drawn_response(change, signals, *given)
             if layer < settings.network.depth:
                 change, signals = slope(entry.z, entry.s) * v, entry.s
         if layer in layout.layers:

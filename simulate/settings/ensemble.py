@@ -53,9 +53,6 @@ def read_ensemble(
         heavy.append("network=quadratic")
     if initialization.weights == "uniform":
         heavy.append("initialization=uniform")
-    if initialization.weights == "orthogonal":
-        responses = (observable.name for observable in observed if "response" in observable.needs)
-        heavy += [f"{name} of orthogonal networks" for name in responses]
     if sampler == "law" and heavy:
         raise SettingsError("ensemble.sampler", "law", f"{', '.join(heavy)} needs the weights: choose auto or dense")
     out = Ensemble(

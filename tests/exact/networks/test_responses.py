@@ -20,9 +20,9 @@ from simulate.store.sets import DataSet
 FALSE_ALARM = 1e-4  # of each statistical test in this file
 SMALL = 1e-24  # sin^2 below this is rounding
 RUN = ("workers=1", "ensemble.device=cpu", "inputs=sphere", "inputs.dimension=3", "ensemble.dtype=float64")
-LAW = (*RUN, "network.width=6", "network.depth=4", "network.outputs=6", "inputs.count=2", "initialization=gaussian",
-       "initialization.C_b=0.2", "initialization.C_W=1.4", "observables.record=[kernel,response,angles]",
-       "observables.layers=[2,3,4]", "ensemble.networks=6000")  # fmt: skip
+LAW = (*RUN, "network.depth=4", "network.outputs=6", "inputs.count=2", "initialization.C_b=0.2",
+       "initialization.C_W=1.4", "observables.record=[kernel,response,angles]", "observables.layers=[2,3,4]",
+       "ensemble.networks=6000")  # fmt: skip
 
 
 def drawn(name: str) -> tuple[dense.Parameters, torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
@@ -108,15 +108,21 @@ def statistics(data: DataSet) -> np.ndarray:
     return np.concatenate(found, axis=1)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_responses_without_weights(activation: str, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+CASES = [("tanh", "gaussian", "6"), ("relu", "gaussian", "6"), ("tanh", "orthogonal", "6"),
+         ("relu", "orthogonal", "[8,7,6]")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("activation", "weights", "widths"), CASES)
+def test_responses_without_weights(
+    activation: str, weights: str, widths: str, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """docs/theory.md (12.5) is exact in law: both samplers agree in 24 statistics at width 6 with biases and two
-    inputs. False alarms: FALSE_ALARM. Negative control: responses that meet fresh weights alone."""
+    inputs, and so where orthogonal weights narrow. False alarms: FALSE_ALARM. Negative control: responses that meet
+    fresh weights alone."""
+    case = *LAW, f"activation={activation}", f"initialization={weights}", f"network.width={widths}"
 
     def z(sampler: str, name: str) -> np.ndarray:
-        data = simulate.run(
-            *LAW, f"activation={activation}", f"ensemble.sampler={sampler}", f"output={tmp_path}/{name}"
-        )
+        data = simulate.run(*case, f"ensemble.sampler={sampler}", f"output={tmp_path}/{name}")
         values = statistics(data)
         return np.stack([values.mean(axis=0), values.var(axis=0) / len(values)])
 
