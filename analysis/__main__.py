@@ -112,7 +112,7 @@ def _main(arguments: list[str]) -> int:
     folder = Path(output or Path(str(data)) / "analysis")
     posteriors = inference.infer(find(str(data)), wanted) if wanted else None
     result = analyze(str(data), **config)
-    report = write(result, folder)
+    report = write(result, folder, posteriors[0] if posteriors else None)
     from analysis.report.terminal import fit_reports, print_table
 
     for verdict in result.verdicts if verbose else ():

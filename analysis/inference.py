@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Inferred:
         ]
         return np.array(flat).reshape(points.shape)
 
-    @property
+    @cached_property
     def table(self) -> pd.DataFrame:
         """One row for each number: quantity, layer, samples (output and sample of outputs), estimate, error, the same
         before inference as `prior`, at infinite width as `infinite_width`, and by theory to order 1/n as `theory`, for

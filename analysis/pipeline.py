@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import fits, looks, verdicts
 from analysis.estimates import skipped
 from analysis.fits import Fit
+from analysis.inference import Inferred
 from analysis.points import OUT_OF_RANGE, Point, variants
 from analysis.remedy import remedies
 from analysis.result import Claim, Options, Result, computations, verdict_json
@@ -129,8 +130,9 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     )
 
 
-def write(result: Result, folder: Path) -> Path:
-    """verdicts.json, estimates.parquet, figures and report.html into `folder`; returns the report's path."""
+def write(result: Result, folder: Path, posteriors: Mapping[str, Inferred] | None = None) -> Path:
+    """verdicts.json, estimates.parquet, figures and report.html into `folder`; returns the report's path. posteriors:
+    of data sets by name, which the report draws."""
     from analysis.report.draw import write_all  # late: matplotlib takes a second
     from analysis.report.page import render
 
@@ -140,7 +142,8 @@ def write(result: Result, folder: Path) -> Path:
             raise ValueError(f"output={folder}: {path} is a link, and a report is not written through links")
     (folder / "verdicts.json").write_text(json.dumps(verdict_json(result), indent=1, allow_nan=False) + "\n")
     result.estimates.to_parquet(folder / "estimates.parquet", index=False)
-    figures, left_out = write_all(result, folder / "figures") if result.options.figures else ([], [])
+    drawn = result.options.figures
+    figures, left_out = write_all(result, folder / "figures", posteriors) if drawn else ([], [])
     path = folder / "report.html"
     path.write_text(render(replace(result, notes=(*result.notes, *left_out)), figures))
     return path

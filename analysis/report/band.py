@@ -25,7 +25,7 @@ def draw_band(points: Sequence[Point], grid: Any, step: int | None, output: int,
         if (output, shown[0]) not in columns:
             raise ValueError(f"output={output}: the networks have outputs 0 to {max(i for i, _ in columns)}")
         z = point.read("z", point.depth, at)[:, [columns.index((output, a)) for a in shown]]
-        _fill(ax, x, z.mean(axis=0), z.std(axis=0), colour, f"$n = {point.n:g}$")
+        fill(ax, x, z.mean(axis=0), DEVIATIONS * z.std(axis=0), colour, f"$n = {point.n:g}$")
     point = points[0]
     x, shown = _places(point, grid)
     if solved(point) and all(other.shape == point.shape for other in points):
@@ -57,6 +57,7 @@ def _places(point: Point, grid: Any) -> tuple[Array, list[int]]:
     return places[order], [train + int(k) for k in order]
 
 
-def _fill(ax: Axes, x: Array, mean: Array, spread: Array, colour: Any, label: str) -> None:
+def fill(ax: Axes, x: Array, mean: Array, spread: Array, colour: Any, label: str) -> None:
+    """A line at mean in a band of this spread to both sides."""
     ax.plot(x, mean, color=colour, label=label)
-    ax.fill_between(x, mean - DEVIATIONS * spread, mean + DEVIATIONS * spread, color=colour, alpha=0.25, linewidth=0)
+    ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)

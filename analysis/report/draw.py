@@ -1,7 +1,7 @@
 """The figures of a claim and their files."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import tails
+from analysis.inference import Inferred
 from analysis.points import OUT_OF_RANGE, Point, Variant
 from analysis.report.ntk import frozen_ntk, lacks_ntk, ntk_variance
 from analysis.report.panels import PANELS, fit_panels, shows_asked
 from analysis.report.plain import plain
+from analysis.report.posterior_figures import figures as of_posteriors
 from analysis.report.preactivations import (
     classes,
     collapse,
@@ -92,9 +94,14 @@ OF_VARIANTS = {
 }  # fmt: skip
 
 
-def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
-    """Write every figure for which the claims have data, as SVG and PNG. Returns them, and a line for each that is left
-    out because its theory cannot be computed."""
+POSTERIOR = "posterior"  # in the place of a claim's name, of figures of inference
+
+
+def write_all(
+    result: Result, folder: Path, posteriors: Mapping[str, Inferred] | None = None
+) -> tuple[list[Drawn], list[str]]:
+    """Write every figure for which the claims have data, and those of posteriors by data set, as SVG and PNG. Returns
+    them, and a line for each that is left out because its theory cannot be computed."""
     folder.mkdir(parents=True, exist_ok=True)
     out: list[Drawn] = []
     left_out: list[str] = []
@@ -112,6 +119,8 @@ def write_all(result: Result, folder: Path) -> tuple[list[Drawn], list[str]]:
     with matplotlib.style.context(STYLE):
         for name, caption, drawn in plain(result) if not result.claims else ():
             save(drawn, "", name, caption)
+        for name, caption, drawn in of_posteriors(posteriors or {}):
+            save(drawn, POSTERIOR, name, caption)
         for whole, verdict in zip(result.claims, result.verdicts, strict=True):
             claim, note = _of_first(whole)
             left_out += note

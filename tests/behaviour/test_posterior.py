@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 import analysis
 import analysis.inference
 import simulate
 from analysis.__main__ import main
+from analysis.report import posterior_figures
 from simulate.store.sets import DataSet
 
 Run = Callable[..., DataSet]
@@ -110,3 +112,41 @@ def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     mean = found.mean[4:, 0]
     assert -0.9 < mean[0] < mean[1] < mean[2] < 1.0
     assert found.covariance[0, 7, 0, 7] > 1.5 * found.covariance[0, 5, 0, 5], "beyond the train samples it is wider"
+
+
+def test_figures_hold_the_numbers(run: Run) -> None:
+    """Kernels before and after, outputs, and the evidence of two depths are those of the posteriors. Negative control:
+    another noise."""
+    sets = {f"depth {depth}": run(*FEW, f"network.depth={depth}") for depth in (2, 3)}
+    found = {name: analysis.posterior(data, noise=0.2) for name, data in sets.items()}
+    drawn = {name: figure for name, _, figure in posterior_figures.figures(found)}
+    assert list(drawn) == ["evidence", *(f"{kind}-{name}" for name in sets for kind in ("outputs", "kernels"))]
+
+    def evidence(figure: Figure) -> np.ndarray:
+        return np.array([container.lines[0].get_xydata() for container in figure.axes[0].containers])[0]
+
+    want = [[depth, each.log_evidence] for depth, each in zip((2, 3), found.values(), strict=True)]
+    np.testing.assert_allclose(evidence(drawn["evidence"]), want)
+    other = {name: analysis.posterior(data, noise=0.3) for name, data in sets.items()}
+    assert not np.allclose(evidence(next(posterior_figures.figures(other))[2]), want)
+
+    one = found["depth 3"]
+    _, posterior, _ = (container.lines[0].get_ydata() for container in drawn["outputs-depth 3"].axes[0].containers)
+    np.testing.assert_allclose(posterior, one.mean[:, 0])
+    images = [np.asarray(axes.images[0].get_array()) for axes in drawn["kernels-depth 3"].axes if axes.images]
+    upper = np.triu_indices(3)
+    for layer, (before, after, change) in zip((2, 3), (images[:3], images[3:]), strict=True):
+        g = one.point.read("g", layer)
+        np.testing.assert_allclose(before[upper], g.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(after[upper], one.average(g)[0])
+        np.testing.assert_allclose(change, after - before)
+
+
+def test_the_report_draws_posteriors(run: Run, tmp_path: Path) -> None:
+    """The report of a data set has them where a posterior is asked for."""
+    data = run(*FEW, "inputs.count=1", "network.depth=2")
+    for more in ([], ["posterior.noise=0.2"]):
+        assert main([f"data={data.path}", f"output={tmp_path}/out", *more]) == 0
+        page = (tmp_path / "out" / "report.html").read_text()
+        assert ("<h2>Posterior</h2>" in page, page.count("before and after inference")) == (bool(more), 2 * bool(more))
+    assert (tmp_path / "out" / "figures" / f"posterior-outputs-{data.path.name}.png").exists()
