@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 Folder = str | Path | None
+OPEN = ("sweep", "cluster.options")  # empty mappings, to which anything may be added
 FORMULA = "activation.expression"  # its value has parentheses, which Hydra's grammar takes in quotes only
 
 
@@ -170,7 +171,7 @@ def _given(overrides: Sequence[str], folders: Folders) -> _Given:
             key, override = "output", output_of(group, override)
         elif is_hydras(group):
             raise refusal(typed, group)
-        if group == "sweep" or group.startswith("sweep."):  # an empty mapping, to which anything may be added
+        if any(group == name or group.startswith(f"{name}.") for name in OPEN):
             override = "++" + override.lstrip("+") if not override.startswith("~") else override
             if key == "sweep" and not isinstance(parsed.value(), dict | None):
                 raise ConfigError(f"{typed}: {FORM}")

@@ -80,6 +80,12 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize("given", ["cluster.options={mail-type: END}", "cluster.options.mail-type=END"])
+def test_any_option_of_a_site_can_be_given(given: str) -> None:
+    (point,) = configs.points("simulate", [given, "cluster=slurm"])
+    assert point.config["cluster"]["options"] == {"mail-type": "END"}
+
+
 @pytest.mark.parametrize(("arguments", "named", "hint"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
 def test_wrong_settings(
     arguments: list[str], named: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
