@@ -55,6 +55,8 @@ def _read(path: Any) -> Array:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # numpy only warns of an empty file and of imaginary parts
+            if file.exists() and not file.is_file():
+                raise ValueError("not a plain file")  # a pipe would be waited for
             npy = file.suffix == ".npy"
             values = np.load(file, allow_pickle=False) if npy else np.loadtxt(file, delimiter=",", ndmin=2)
             return np.asarray(values, dtype=np.float64)

@@ -1,5 +1,6 @@
 """The command line of Bayesian inference: its files, its table, and what it refuses."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
         (["posterior.noise=0.1", "posterior.targets=y.txt"], "a .npy or .csv file"),
         (["posterior.noise=0.1", "posterior.targets=complex.npy"], "posterior.targets=complex.npy: a .npy or"),
         (["posterior.noise=0.1", "posterior.targets=empty.csv"], "posterior.targets=empty.csv: a .npy or .csv file"),
+        (["posterior.noise=0.1", "posterior.targets=pipe.csv"], "posterior.targets=pipe.csv: a .npy or .csv file"),
         (["posterior=3"], "posterior=3: settings of a posterior"),
         (["posterior=null"], "posterior=None: settings of a posterior"),
         (["posterior.noise=1e-6"], "underpowered"),
@@ -81,6 +83,7 @@ def test_refusals(
     monkeypatch.chdir(tmp_path)
     np.save("complex.npy", np.zeros((2, 1), complex))
     Path("empty.csv").touch()
+    os.mkfifo("pipe.csv")
     assert main([f"data={narrow.path}", f"output={tmp_path}/out", *overrides]) == 2
     stderr = capsys.readouterr().err
     assert words in stderr
