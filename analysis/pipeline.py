@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import fits, looks, verdicts
+from analysis import fits, looks, outputs, verdicts
 from analysis.estimates import skipped
 from analysis.fits import Fit
 from analysis.inference import Inferred
@@ -136,10 +136,10 @@ def write(result: Result, folder: Path, posteriors: Mapping[str, Inferred] | Non
     from analysis.report.draw import write_all  # late: matplotlib takes a second
     from analysis.report.page import render
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (folder, *folder.rglob("*")):
-        if path.is_symlink():
-            raise ValueError(f"output={folder}: {path} is a link, and a report is not written through links")
+    outputs.folder_for(folder, folder)
+    files = [folder / name for name in ("verdicts.json", "estimates.parquet", "report.html")]
+    for path in (*files, *(path for path in (folder, *folder.rglob("*")) if path.is_symlink() or not path.is_dir())):
+        outputs.check(path, folder)
     (folder / "verdicts.json").write_text(json.dumps(verdict_json(result), indent=1, allow_nan=False) + "\n")
     result.estimates.to_parquet(folder / "estimates.parquet", index=False)
     drawn = result.options.figures

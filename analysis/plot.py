@@ -14,6 +14,7 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.outputs import file_for
 from analysis.points import Point
 from analysis.report.band import draw_band
 from analysis.report.ntk import frozen_ntk, ntk_variance
@@ -95,7 +96,7 @@ def save(
     """Write the figure of `scaling`, or that of `heat` where y is a setting, n, l or step, in the style of the report.
 
     The file is an SVG, PNG or PDF by the ending of its name; it holds no date, so that the same data give the same
-    bytes. ValueError for another ending.
+    bytes. ValueError for another ending, or where the file cannot be.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"output={path}: a figure is written as {', '.join(FORMATS)}")
@@ -109,7 +110,6 @@ def save(
             draw_heat(frame, x, y, samples, ax)
         else:
             raise ValueError(f"samples={samples}: one component, because each cell has one colour")
-        path.parent.mkdir(parents=True, exist_ok=True)
         undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
-        figure.savefig(path, metadata=undated)
+        figure.savefig(file_for(path), metadata=undated)
     return path

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis import claims, theory
 from analysis.estimates import rows_of
 from analysis.measures.measured import Measure
+from analysis.outputs import file_for
 from analysis.points import OUT_OF_RANGE, Point
 from analysis.streams import measuring_of
 from simulate import plugins
@@ -86,14 +87,13 @@ def frame_of(points: Sequence[Point], tensor: str, layers: Sequence[int] | None 
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
-    """Write a frame as csv or parquet, by the ending of the name. ValueError for another ending."""
+    """Write a frame as csv or parquet, by the ending of the name. ValueError where it cannot be."""
     if path.suffix not in FORMATS:
         raise ValueError(f"output={path}: a table is written as {' or '.join(FORMATS)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
-        frame.to_csv(path, index=False)
+        frame.to_csv(file_for(path), index=False)
     else:
-        frame.to_parquet(path, index=False)
+        frame.to_parquet(file_for(path), index=False)
 
 
 def tensors(data: Any) -> list[str]:

@@ -57,7 +57,7 @@ def processes(g: Array, targets: Array, noise: float) -> Mixture:
     """The Gaussian process with each kernel g (M, D, D), given targets (N, n_L) with noise of this variance at the
     first N samples: docs/theory.md (16.1) and (16.2).
 
-    Raises ValueError where a kernel with the noise has no Cholesky factor.
+    Raises ValueError where a kernel with the noise has no Cholesky factor, or the evidence overflows.
     """
     N, outputs = targets.shape
     try:
@@ -70,7 +70,10 @@ def processes(g: Array, targets: Array, noise: float) -> Mixture:
     solved = np.linalg.solve(C, sides)  # C^-1 y and C^-1 g_A., of which all that follows is made
     of_y, of_g = solved[:, :, :outputs], solved[:, :, outputs:]
     log_det = 2 * np.log(np.diagonal(C, axis1=1, axis2=2)).sum(axis=1)
-    log_w = -0.5 * (of_y**2).sum(axis=(1, 2)) - outputs / 2 * (log_det + N * math.log(2 * math.pi))
+    with np.errstate(over="ignore"):
+        log_w = -0.5 * (of_y**2).sum(axis=(1, 2)) - outputs / 2 * (log_det + N * math.log(2 * math.pi))
+    if not np.isfinite(log_w).all():
+        raise ValueError(f"targets: as large as {np.abs(targets).max():.3g}: the evidence is beyond all numbers")
     turned = of_g.swapaxes(1, 2)
     return Mixture(log_w, (turned @ of_y).swapaxes(1, 2), g - turned @ of_g)
 

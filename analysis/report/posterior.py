@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.estimators import Array
 from analysis.inference import Inferred, posterior
+from analysis.outputs import file_for
 from simulate.settings import printable
 from simulate.store.sets import DataSet
 
@@ -57,9 +58,9 @@ def _read(path: Any) -> Array:
             warnings.simplefilter("error")  # numpy only warns of an empty file and of imaginary parts
             if file.exists() and not file.is_file():
                 raise ValueError("not a plain file")  # a pipe would be waited for
-            npy = file.suffix == ".npy"
-            values = np.load(file, allow_pickle=False) if npy else np.loadtxt(file, delimiter=",", ndmin=2)
-            return np.asarray(values, dtype=np.float64)
+            if file.suffix == ".npy":
+                return np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
+            return np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig")  # perhaps with a byte order mark
     except (OSError, ValueError, TypeError, Warning) as error:
         raise ValueError(f"posterior.targets={path}: {right}; {error}") from None
 
@@ -83,14 +84,11 @@ def infer(sets: Sequence[DataSet], asked: Asked) -> tuple[dict[str, Inferred], d
 def write(found: Mapping[str, Inferred], folder: Path, weights: bool) -> list[Path]:
     """posterior.parquet, the tables of all data sets, and if wanted posterior_weights.parquet, the log evidence of each
     network. Returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     frames = {TABLE: [inferred.table.assign(data=name) for name, inferred in found.items()]}
     if weights:
         frames[WEIGHTS] = [inferred.log_weights().assign(data=name) for name, inferred in found.items()]
     for name, parts in frames.items():
-        if (folder / name).is_symlink():
-            raise ValueError(f"output={folder}: {name} is a link, and nothing is written through links")
-        pd.concat(parts, ignore_index=True).to_parquet(folder / name, index=False)
+        pd.concat(parts, ignore_index=True).to_parquet(file_for(folder / name), index=False)
     return [folder / name for name in frames]
 
 

@@ -1,6 +1,7 @@
 """Malicious claims: text stays text in the report, and no link leads out of its folder."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,27 @@ def test_a_report_is_not_written_through_links(
         assert "is a link" in capsys.readouterr().err
         link.unlink()
     assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("asked", ["table=G", "plot=G", "figures=false"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link", "below a file"])
+def test_nothing_but_a_plain_file_is_replaced(
+    asked: str, kind: str, claimed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table, a figure and a report are refused in one line, and nothing else is written."""
+    place = tmp_path / "out" / {"table=G": "t.csv", "plot=G": "f.svg", "figures=false": "report.html"}[asked]
+    output = place.parent if asked == "figures=false" else place
+    if kind == "below a file":
+        (tmp_path / "out").touch()
+    else:
+        (tmp_path / "out").mkdir()
+        {"pipe": os.mkfifo, "folder": Path.mkdir, "link": lambda path: path.symlink_to("/dev/null")}[kind](place)
+    before = sorted(tmp_path.rglob("*"))
+    assert analysis_main([f"data={claimed}/width-8", asked, f"output={output}"]) == 2
+    error = capsys.readouterr().err
+    assert f"error: output={output}: " in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_claim_of_another_kind(claimed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

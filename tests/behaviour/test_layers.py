@@ -36,7 +36,7 @@ LAYERS = {
         "simulate.api", "simulate.inference", "simulate.status", "simulate", "simulate.__main__",
     ),
     "analysis": (
-        "analysis.stages",
+        "analysis.stages", "analysis.outputs",
         "analysis.theory", "analysis.tails", "analysis.sums", "analysis.estimators", "analysis.weights",
         "analysis.models", "analysis.planned", "analysis.points", "analysis.measures", "analysis.inference",
         "analysis.claims", "analysis.citations", "analysis.series", "analysis.fits", "analysis.verdicts",

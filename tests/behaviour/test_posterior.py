@@ -27,7 +27,7 @@ def test_files_and_table(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture
     for name in ("y.csv", "y.npy"):
         file = tmp_path / name
         if name == "y.csv":
-            file.write_text("0.5\n-0.7\n")
+            file.write_text("0.5\n-0.7\n", encoding="utf-8-sig")
         else:
             np.save(file, np.array([[0.5], [-0.7]]))
         command = [f"data={data.path}", "posterior.noise=0.2", f"posterior.targets={file}", "posterior.weights=true"]
@@ -66,6 +66,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
         (["posterior.noise=0.1", "posterior.targets=complex.npy"], "posterior.targets=complex.npy: a .npy or"),
         (["posterior.noise=0.1", "posterior.targets=empty.csv"], "posterior.targets=empty.csv: a .npy or .csv file"),
         (["posterior.noise=0.1", "posterior.targets=pipe.csv"], "posterior.targets=pipe.csv: a .npy or .csv file"),
+        (["posterior.noise=0.1", "posterior.targets=huge.csv"], "targets: as large as 1e+200: the evidence is"),
         (["posterior=3"], "posterior=3: settings of a posterior"),
         (["posterior=null"], "posterior=None: settings of a posterior"),
         (["posterior.noise=1e-6"], "underpowered"),
@@ -83,6 +84,7 @@ def test_refusals(
     monkeypatch.chdir(tmp_path)
     np.save("complex.npy", np.zeros((2, 1), complex))
     Path("empty.csv").touch()
+    Path("huge.csv").write_text("1e200\n-1e200\n")
     os.mkfifo("pipe.csv")
     assert main([f"data={narrow.path}", f"output={tmp_path}/out", *overrides]) == 2
     stderr = capsys.readouterr().err
