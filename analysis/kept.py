@@ -42,7 +42,7 @@ def gathered(work: Work, kept: Kept | None) -> Found:
     """What the networks of a work add: as it is kept, or made now and kept."""
     if kept is None:
         return walked(work)[1]
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(Exception):  # what somebody wrote there may end in errors of any kind
         return _read(work, *kept)
     found = walked(work)[1]
     if not found.refused:  # why a run ended is found anew

@@ -1,5 +1,6 @@
 """Data sets that outgrow memory are measured on one range of their networks after another, with the same estimates."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -196,10 +197,13 @@ def test_sums_are_kept(tmp_path: Path, in_ranges: None, walked: list[int], monke
     simulate.run(*settings, "ensemble.networks=1000")
     assert found() == [600, 800]
     (file,) = (tmp_path / "a" / "sums").glob(f"{400:012d}*")
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert found() == [400]
-    assert file.read_bytes() == whole
+    _, header, numbers = (whole := file.read_bytes()).split(b"\n", 2)
+    lines = header.replace(b'"cell": 1,', b'"cell": 0,'), b"[" * 100_000, b"[1]"
+    forged = [f"{hashlib.sha256(c).hexdigest()}\n".encode() + c for c in (b"\n".join([x, numbers]) for x in lines)]
+    for content in (whole[:-1] + bytes([whole[-1] ^ 1]), b"", *forged):
+        file.write_bytes(content)
+        assert found() == [400]
+        assert file.read_bytes() == whole
     work = replace(work_at(tmp_path / "a", "V", "G1", "kurtosis_exact"), cell=4)
     larger, anew = (walks.in_ranges(work, streams.ranges_of(work.point.data), *g) for g in ([kept.gather_with()], []))
     assert walked == [], "larger cells are made of smaller ones"
