@@ -18,6 +18,7 @@ from simulate.store.files import StoreError
 from simulate.store.sets import find
 
 OF_PLOTS = {"x": "L/n", "y": None, "samples": None}  # settings of figures, and their values in configs/analysis.yaml
+OF_REPORTS = ("alpha", "power", "prior_width", "diverged", "strict", "verbose")
 PROGRAM = Program("analysis", "ng-analyze", switches=(("--cite",),))
 USAGE = """usage: python -m analysis data=DIR [flags] [key=value ...]
 
@@ -92,17 +93,20 @@ def _main(arguments: list[str]) -> int:
     if flags.cite:
         asked = {**shown, "output": output, "layers": layers}
         _refuse_idle(dict.fromkeys(asked), asked, "a report, a table or a figure, without --cite")
+        _refuse_idle({}, _of_reports(flags.rest), "a report, without --cite")
         print(citations.bibtex(find(str(data))))
         return 0
     if unknown := set(config) - {field.name for field in fields(Options)}:
         raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
+    if not isinstance(output, str | None):
+        raise ValueError(f"output={output!r}: the name of a folder or file, in quotes where it is a number, as '\"5\"'")
     if not (layers is None or (isinstance(layers, list) and all(type(layer) is int for layer in layers))):
         raise ValueError(f"layers={layers!r}: a list of layers, as layers=[4,8], or null")
     if None not in shown.values():
         raise ValueError(f"table={shown['table']}, plot={shown['plot']}: one of them at a time")
-    of_reports = {} if wanted is None else {"posterior.noise": wanted.noise}
     _refuse_idle(OF_PLOTS, drawn if shown["plot"] is None else OF_PLOTS, "plot=")
-    _refuse_idle({}, of_reports if any(shown.values()) else {}, "a report, without table= and plot=")
+    if any(shown.values()):
+        _refuse_idle({}, _of_reports(flags.rest), "a report, without table= and plot=")
     if shown["table"] is not None:
         return _table(str(data), str(shown["table"]), layers, output)
     if shown["plot"] is not None:
@@ -125,6 +129,12 @@ def _main(arguments: list[str]) -> int:
             print(f"posterior: {path}")
     print(f"\nreport: {report}")
     return 3 if strict and result.disagrees else 0
+
+
+def _of_reports(overrides: list[str]) -> dict[str, str]:
+    """The typed settings that only a report heeds."""
+    typed = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    return {key: value for key, value in typed.items() if key.partition(".")[0] in (*OF_REPORTS, "posterior")}
 
 
 def _refuse_idle(defaults: Mapping[str, Any], given: Mapping[str, Any], partner: str) -> None:

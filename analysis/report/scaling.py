@@ -64,7 +64,7 @@ def draw_heat(frame: pd.DataFrame, x: str, y: str, samples: str | None, ax: Axes
     """Draw a table of estimates over x and y as colours, as `analysis.plot.heat` describes it."""
     frame = _chosen(frame, samples, prefer_unit=False)
     frame["x"], across, of_x = _horizontal(frame, x)
-    frame["y"], up, of_y = _horizontal(frame, y)
+    frame["y"], up, of_y = _horizontal(frame, y, "y")
     if (several := frame.groupby(["x", "y"]).size()).max() > 1:
         differ = [name for name in _parting(frame, x, y) if frame[name].nunique() > 1]
         raise ValueError(
@@ -97,20 +97,20 @@ def _chosen(frame: pd.DataFrame, samples: str | Sequence[str] | None, prefer_uni
         wanted = (with_unit or labels)[:1]
     else:
         wanted = [samples] if isinstance(samples, str) else list(samples)
-    for label in wanted:
+    for label in wanted or [""]:
         if label not in labels:
             raise ValueError(f"samples={label}: no such component; there are {'; '.join(labels)}")
     return frame[frame["samples"].isin(wanted)].copy()
 
 
-def _horizontal(frame: pd.DataFrame, x: str) -> tuple[Any, str, list[str]]:
+def _horizontal(frame: pd.DataFrame, x: str, axis: str = "x") -> tuple[Any, str, list[str]]:
     """The values of an axis, its label, and the names of its ticks where the values have no order."""
     ratio = {"L/n": "layer", "l/n": "layer"}.get(x)
     if ratio or x in X:
         column = RUNS_OVER[x]
         values = frame[column] / frame["width"] if ratio else frame[column]
         return (1 / values if x == "1/n" else values), X[x], []
-    name = setting_of(frame, x)
+    name = setting_of(frame, x, axis)
     short = name.removesuffix(".name").rpartition(".")[2]
     if pd.api.types.is_numeric_dtype(frame[name]):
         return frame[name], short, []
@@ -118,19 +118,19 @@ def _horizontal(frame: pd.DataFrame, x: str) -> tuple[Any, str, list[str]]:
     return frame[name].astype(str).map(texts.index), short, texts
 
 
-def setting_of(frame: pd.DataFrame, name: str) -> str:
+def setting_of(frame: pd.DataFrame, name: str, axis: str) -> str:
     """The column of a swept setting, which may be named without its group. ValueError where there is none."""
     there = tables.swept(frame)
     found = [column for column in there if name in (column, column.rpartition(".")[2], column.removesuffix(".name"))]
     if len(found) != 1:
-        known = ", ".join([*X, *there])
-        raise ValueError(f"x={name}: neither an axis nor a setting in which these data sets differ; there are {known}")
+        right = f"neither an axis nor a setting in which these data sets differ; there are {', '.join([*X, *there])}"
+        raise ValueError(f"{axis}={name}: {right}")
     return found[0]
 
 
 def _parting(frame: pd.DataFrame, *axes: str) -> list[str]:
     """The columns by which points are parted into groups: all that the axes do not run over and do not determine."""
-    over = {RUNS_OVER.get(x) or setting_of(frame, x) for x in axes}
+    over = {RUNS_OVER.get(x) or setting_of(frame, x, "x") for x in axes}
     settings = sorted(tables.swept(frame), key=lambda name: not name.endswith(".name"))
     determined = {
         name

@@ -173,6 +173,9 @@ def test_figures_may_be_left_out(data: Path, tmp_path: Path) -> None:
         (["data=nowhere", "x=n"], "x=n: goes with plot="),
         (["data=nowhere", "table=V", "samples='\"00,00\"'"], 'samples="00,00": goes with plot='),
         (["data=nowhere", "table=V", "posterior.noise=0.1"], "posterior.noise=0.1: goes with a report"),
+        (["data=nowhere", "plot=V", "alpha=2"], "alpha=2: goes with a report"),
+        (["data=nowhere", "--cite", "strict=true"], "strict=true: goes with a report"),
+        (["data=nowhere", "table=V", "output=5"], "output=5: the name of a folder or file"),
         (["data=nowhere", "plugins={a: 1}"], "plugins={a: 1}: the files have a value of another kind there"),
     ],
 )

@@ -120,8 +120,9 @@ def test_files(ending: str, data: Path, tmp_path: Path) -> None:
     [
         (["plot=W"], "no such tensor"),
         (["plot=V", "x=C_W"], "x=C_W: neither an axis nor a setting in which these data sets differ; there are L/n, "),
-        (["plot=V", "y=twice"], "twice: neither an axis nor a setting"),
+        (["plot=V", "y=twice"], "error: y=twice: neither an axis nor a setting"),
         (["plot=V", "output=v.gif"], "output=v.gif: a figure is written as .svg, .png, .pdf"),
+        (["plot=V", "samples=[]"], "samples=: no such component; there are 00,00; 00,01"),
         (["plot=V", "samples='22,22'"], "samples=22,22: no such component; there are 00,00; 00,01"),
         (["plot=V", "table=V"], "one of them at a time"),
         (["plot=G", "y=unit"], "y=unit: G has no unit"),
