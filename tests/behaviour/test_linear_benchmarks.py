@@ -1,10 +1,11 @@
 """The benchmarks of linear and quadratic models run on tiny cases."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import breakdown, inversions
+from benchmarks import breakdown, inversions, steps
 
 
 def test_inversions(tmp_path: Path) -> None:
@@ -31,3 +32,18 @@ def test_breakdown(tmp_path: Path) -> None:
     assert table[:, 3].tolist() == [0, 0, 1]
     breakdown.draw(epsilons, table, tmp_path / "breakdown.png")
     assert (tmp_path / "breakdown.png").stat().st_size > 1000
+
+
+def test_moments_over_batches() -> None:
+    """Those of the linear model's test error after two steps, from all four sequences of batches of one. Negative
+    control: the square of the mean, which leaves out the spread over batches."""
+    rng, eta, N = np.random.default_rng(0), 0.2, 2
+    H, e = rng.standard_normal((5, 3, 3)), rng.standard_normal((5, 3))
+    ends = []
+    for first, second in itertools.product(range(N), repeat=2):
+        one = e - eta * N * H[:, :, first] * e[:, [first]]
+        ends.append((one - eta * N * H[:, :, second] * one[:, [second]])[:, steps.TEST])
+    mean, moment = steps.over_batches(H, e, e[:, :, None] * e[:, None], eta, N)[2]
+    np.testing.assert_allclose(mean, np.mean(ends, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(moment, np.mean(np.square(ends), axis=0), rtol=1e-12)
+    assert not np.allclose(moment, np.mean(ends, axis=0) ** 2, rtol=1e-2)
