@@ -194,6 +194,26 @@ def test_training_of_the_readout_by_the_other_theory() -> None:
     assert abs(end[1].mean1[0, 2] - found.features_mean1[2, 0]) > 0.01
 
 
+@pytest.mark.parametrize("depth", [2, 4])
+def test_training_of_all_layers(depth: int) -> None:
+    """Gradient flow of all layers of deep linear networks ends with half of what Bayesian inference and training of the
+    readout, change of the test variance at order 1/n, and none of the mean: docs/theory.md (16.14), to 1e-4, which is
+    the error of its steps. Negative control: tanh."""
+    case = CASES["tanh_L3_2+1"]
+
+    def both(activation: str) -> tuple[float, float, float]:
+        common = [activation, depth, 0.0, 1.0, case["x"], case["y"]]
+        end = theory.trained_to_order_n(*common, 0.05, [500], "gradient_flow")
+        return end.covariance1[0, 2, 2], theory.posterior(*common, 0.0).covariance1[0, 2, 0, 2], end.mean1[0, 2]
+
+    trained, inferred, mean1 = both("linear")
+    assert inferred == pytest.approx(REFERENCE["training"][f"linear {depth}"]["bayes"], rel=1e-10)
+    assert trained == pytest.approx(inferred / 2, rel=1e-4)
+    assert abs(mean1) < 1e-9
+    trained, inferred, _ = both("tanh")
+    assert abs(trained / inferred - 1 / 2) > 0.1
+
+
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_pull_back(activation: str) -> None:
     """Averages over points, docs/theory.md (16.12), approach V of the quadrature in forms, in what kernels learn,
