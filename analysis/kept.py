@@ -51,14 +51,14 @@ def gathered(work: Work, kept: Kept | None) -> Found:
     return found
 
 
-def kept_of(work: Work, ranges: Sequence[tuple[int, int]], pieces: Sequence[Work]) -> list[Kept | None]:
-    """The file of each range and its key; None where the log of commits does not know one of its parts. pieces: the
-    work on each range."""
+def kept_of(work: Work, ranges: Sequence[tuple[int, int]]) -> list[Kept | None]:
+    """The file of each range and its key; None where the log of commits does not know one of its parts."""
     if plugins.of_no_file():
         return [None] * len(ranges)
     parts, given = _Parts(), _given(work)
     found: list[Kept | None] = []
-    for (first, last), piece in zip(ranges, pieces, strict=True):
+    for first, last in ranges:
+        piece = work.within(first, last)
         sets = [point.data for point in (piece.point, *piece.references.values())]
         tokens = [parts.token(each) for each in sets if isinstance(each, DataSet)]
         key = _digest([given, first, last, tokens])
@@ -168,7 +168,7 @@ def gather_with(map_ranges: Callable[..., Iterable[Found]] = map) -> Callable[..
     """A `analysis.walks.Gather` that keeps what it makes. map_ranges: as `map`, of the functions above."""
 
     def gather(work: Work, ranges: Sequence[tuple[int, int]]) -> Iterable[Found]:
-        pieces = [work.within(*each) for each in ranges]  # a process is sent no more than its own range
-        return map_ranges(gathered, pieces, kept_of(work, ranges, pieces))
+        # A process is sent no more than its own range, and here one is made after the other: a point keeps its rows.
+        return map_ranges(gathered, (work.within(*each) for each in ranges), kept_of(work, ranges))
 
     return gather

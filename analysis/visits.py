@@ -2,6 +2,7 @@
 sets that are being visited are in memory, and of a data set that outgrows it only those of one range a process."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from analysis.planned import Planned
 from analysis.points import OUT_OF_RANGE, Point
 from analysis.series import Judgeable, measured_here
 from analysis.streams import COPIES, SMALL
-from analysis.walks import Gather, Outcome, Run
+from analysis.walks import Found, Gather, Outcome, Run, Work
 from simulate import plugins
 from simulate.processes import available, follow_parent, worker_pool
+from simulate.running.progress import Progress, in_notebook
 from simulate.store.sets import DataSet
 from simulate.system import cores
 
@@ -120,14 +122,32 @@ def visit_all(tasks: Sequence[Task], workers: int | None = None) -> Visits:
     """Visit all data sets. workers: processes; None takes one for small data, and else one a core, as far as memory
     goes. It is one where a record is of no file that another process could load. What is measured does not depend on
     their number, but for rounding."""
+    progress = Progress(quiet=not (sys.stderr.isatty() or in_notebook()))
     at_once = [task for task in tasks if streams.is_small(task.data)]
     large = [task for task in tasks if not streams.is_small(task.data)]
     count = min(workers or _fitting(tasks), max(len(at_once), sum(len(streams.ranges_of(t.data)) for t in large)))
+    for task in large:
+        progress.start(str(task.data.path), task.data.networks, task.data.networks, task.data.layout.row_bytes())
     if count <= 1 or plugins.of_no_file():
-        return Visits({task.data.path: (visit if task in at_once else visit_in_ranges)(task) for task in tasks})
+        with progress:
+            found = {task.data.path: visit_in_ranges(task, _told(gather_with(), progress)) for task in large}
+        return Visits(found | {task.data.path: visit(task) for task in at_once})
     with _one_thread_in_children(), worker_pool(count, _start_worker, plugins.sources(plugins.loaded())) as pool:
-        found = {task.data.path: visit_in_ranges(task, gather_with(pool.map)) for task in large}
+        with progress:
+            found = {task.data.path: visit_in_ranges(task, _told(gather_with(pool.map), progress)) for task in large}
         return Visits(found | dict(zip((t.data.path for t in at_once), pool.map(visit, at_once), strict=True)))
+
+
+def _told(gather: Gather, progress: Progress) -> Gather:
+    """The same, and the progress counts networks when all that is asked of them first is added."""
+
+    def gather_and_tell(work: Work, ranges: Sequence[tuple[int, int]]) -> Iterator[Found]:
+        for each, found in zip(ranges, gather(work, ranges), strict=True):
+            yield found
+            if work.stage == 0:
+                progress.advance(str(work.point.data.path), work.within(*each).point.networks)
+
+    return gather_and_tell
 
 
 def _start_worker(to_load: Sequence[tuple[str, str]]) -> None:

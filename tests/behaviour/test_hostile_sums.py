@@ -1,6 +1,10 @@
 """Sums over ranges of networks where measures, networks and files are not as one would wish."""
 
+import gc
+import io
 import pickle
+import sys
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +127,40 @@ def test_ranges_without_finite_networks(folder: Path, monkeypatch: pytest.Monkey
                 np.testing.assert_allclose(other.estimate.error, one.estimate.error, rtol=0.1)
 
 
+def test_a_range_is_forgotten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When rows of a range are read, the point of the range before is gone."""
+    points: list[weakref.ref[Point]] = []
+    walked = walks.walked
+
+    def watched(work: Work) -> tuple[object, ...]:
+        gc.collect()
+        assert not any(ref() for ref in points)
+        points.append(weakref.ref(work.point))
+        return walked(work)
+
+    monkeypatch.setattr(kept, "walked", watched)
+    monkeypatch.setattr(kept, "_read", lambda *_: (_ for _ in ()).throw(ValueError))
+    work = work_at(folder / "a", "V")
+    streams.outcomes(work.point, {}, work.runs, kept.gather_with())
+    assert len(points) == 3
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_long_analyses_tell_how_far_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar with the time left on a terminal, and nothing in a pipe."""
+    task = visits.Task(open_data_set(folder / "a"), (("V", None, None),), tabled=False)
+    for stream, told in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        visits.visit_all([task], 1)
+        assert ("600 of 600 networks" in stream.getvalue()) == told
+        assert ("s left" in stream.getvalue()) == told
+        assert bool(stream.getvalue()) == told
+
+
 def _layers(work: Work) -> Work:
     return replace(work, runs=(work.runs[0]._replace(layers=(2,)),))
 
@@ -165,7 +203,7 @@ def test_parts_that_were_made_again_have_another_key(folder: Path) -> None:
     ranges = streams.ranges_of(work.point.data)
 
     def keys() -> list[str | None]:
-        return [entry and entry[1] for entry in kept.kept_of(work, ranges, [work.within(*each) for each in ranges])]
+        return [entry and entry[1] for entry in kept.kept_of(work, ranges)]
 
     before, (part,) = keys(), (folder / "a" / "networks").iterdir()
     assert keys() == before, "the control"
@@ -178,12 +216,11 @@ def test_measures_of_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     has it: nothing is kept, and one process measures."""
     work = work_at(folder / "a", "V")
     ranges = streams.ranges_of(work.point.data)
-    pieces = [work.within(*each) for each in ranges]
-    assert None not in kept.kept_of(work, ranges, pieces), "the control"
+    assert None not in kept.kept_of(work, ranges), "the control"
     measure("of_a_notebook", symbol="$x$", families=("g",))(MEASURES["V"].function)
     try:
         assert plugins.of_no_file() == ["measure of_a_notebook"]
-        assert kept.kept_of(work, ranges, pieces) == [None] * 3
+        assert kept.kept_of(work, ranges) == [None] * 3
         task = visits.Task(open_data_set(folder / "a"), (("of_a_notebook", None, None),))
         monkeypatch.setattr(visits, "worker_pool", lambda *_: pytest.fail("another process"))
         measured = visits.visit_all([task], 2).by_path[task.data.path].measured
@@ -198,7 +235,7 @@ def test_a_process_is_sent_its_own_range(folder: Path) -> None:
     many = tuple(Piece(100 * k, 100 * k + 100, data.path, 100 * k, 100 * k + 100, "") for k in range(10_000))
     sent: list[int] = []
 
-    def few(gathered: object, pieces: list[Work], *more: object) -> Iterator[walks.Found]:
+    def few(gathered: object, pieces: Iterator[Work], *more: object) -> Iterator[walks.Found]:
         sent.extend(len(pickle.dumps(piece)) for piece in pieces)
         return iter(())
 

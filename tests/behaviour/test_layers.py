@@ -81,6 +81,7 @@ ALLOWED = {
         "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",
         "simulate.store", "simulate.observables.columns",  # the data format and its reader
         "simulate.system", "simulate.processes",
+        "simulate.running.progress",  # the bar of a run is that of a long analysis
         "simulate.settings.reader.SettingsError",
         "simulate.settings.schedules.etas",  # of each step, as the networks had them
     },

@@ -14,7 +14,7 @@ import pytest
 
 import analysis
 import simulate
-from analysis import claims, decide, estimators, kept, looks, streams, visits, walks
+from analysis import decide, estimators, kept, looks, streams, visits, walks
 from analysis.inference import posterior
 from analysis.measures.measured import MEASURES
 from analysis.points import Point
@@ -247,22 +247,6 @@ def test_a_large_mean_costs_no_digits(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(b.error, a.error, rtol=1e-8)
     monkeypatch.setattr(estimators, "_mean", lambda x: np.zeros(x.shape[1]))
     assert abs(estimators.third_cumulant(x + 2.0**20).value[0] / near[0].value[0] - 1) > 1e-3
-
-
-@pytest.mark.long
-def test_all_measures(tmp_path: Path) -> None:
-    """Of all measures that a point can have, these read all rows at once, and the others yield the same in ranges."""
-    record = "kernel,moments,outputs,ntk,ntk_sums,response,jacobian,dntk,ddntk,ntk_signs,ddntk_signs,fourth"
-    simulate.run(
-        "network.width=16", "network.depth=3", "network.outputs=2", "inputs.count=2", "ensemble.networks=1500",
-        "workers=1", "ensemble.device=cpu", f"observables.record=[{record}]", f"output={tmp_path}/a",
-    )  # fmt: skip
-    point = Point(open_data_set(tmp_path / "a"))
-    names = [name for name, test in claims.tests().items() if not test.paired and not list(test.missing(point))]
-    found = streams.streamed(work_at(tmp_path / "a", *names))
-    regressed = {f"{tensor}_controlled" for tensor in "PQRSTU"} | {"D_signs", "F_signs"}
-    assert set(names) - {run.name for run in found} == regressed | {"information_exact"}
-    assert len(found) > 50
 
 
 MEMORY_CHILD = """
