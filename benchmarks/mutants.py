@@ -189,7 +189,6 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "relu_movement": ("experiment=relu_movement", "network.width=64,128,256,512"),
     "representation_coefficients": ("experiment=representation_coefficients", "network.depth=3", ROUGH),
     "sgd_over_steps": ("experiment=sgd_over_steps", "dynamics.steps=4", "observables.steps=[0,2,4]", ROUGH),
-    "posterior_ntk": ("experiment=posterior_ntk", "network.width=32,48,64,128", "~sweep.zip", "activation=tanh"),
 }
 
 
