@@ -1,7 +1,8 @@
 # make demo: install and run the three claims on real digits.   make test: install and run the tests.
 # make venv TORCH=cuda takes the newest CUDA build instead of the CPU one. An environment (VENV=DIR) that already
 # has a torch keeps it.   make bench: the race of docs/performance.md; make bench-peers: with JAX and neural-tangents,
-# in a second environment.   make test-oldest: the tests with every dependency at its lower bound in pyproject.toml.
+# and the newest JAX, in two more environments.
+# make test-oldest: the tests with every dependency at its lower bound in pyproject.toml.
 # make test-newest: make test in a fresh environment, which takes the newest of everything but torch (TORCH=cuda: of all).
 # make docs: the site, in site/; the tutorials are run by python docs/notebooks.py.
 # make dist: the sdist and the wheel, checked as a package index would.
@@ -9,6 +10,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PEERS ?= .venv-peers
+NEWEST_JAX ?= .venv-jax
 OLDEST ?= .venv-oldest
 NEWEST ?= .venv-newest
 SITE ?= .venv-docs
@@ -111,8 +113,13 @@ $(PEERS)/.installed:
 	$(PEERS)/bin/python -m pip install -q -r benchmarks/peers.txt
 	touch $@
 
-bench-peers: venv $(PEERS)/.installed
-	$(BIN)/python -m benchmarks.race --history $(BENCH) --jax $(PEERS)/bin/python
+$(NEWEST_JAX)/.installed:
+	test -x $(NEWEST_JAX)/bin/python || $(PYTHON) -m venv $(NEWEST_JAX)
+	$(NEWEST_JAX)/bin/python -m pip install -q --upgrade jax
+	touch $@
+
+bench-peers: venv $(PEERS)/.installed $(NEWEST_JAX)/.installed
+	$(BIN)/python -m benchmarks.race --history $(BENCH) --jax $(PEERS)/bin/python --newest-jax $(NEWEST_JAX)/bin/python
 
 clean:
 	rm -rf $(DEMO) build dist *.egg-info

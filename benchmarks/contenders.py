@@ -203,9 +203,11 @@ def modules(case: Case) -> Contender:
 
 
 class Jax:
-    """A process that runs benchmarks/peers_jax.py in its own environment and answers over a pipe."""
+    """A process that runs benchmarks/peers_jax.py in its own environment, with JAX `version`, over a pipe."""
 
     def __init__(self, python: str):
+        asked = [python, "-c", "import importlib.metadata; print(importlib.metadata.version('jax'))"]
+        self.version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
         script = str(Path(__file__).with_name("peers_jax.py"))
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         self.process = subprocess.Popen(

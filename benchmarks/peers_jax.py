@@ -1,4 +1,4 @@
-"""The JAX contenders of the race, which run in an environment of their own (`make bench-peers`).
+"""The JAX contenders of the race, which run in environments of their own (`make bench-peers`).
 
 neural-tangents computes the NTK at initialisation; vmap and scan train networks. The process reads cases as JSON lines
 from stdin and writes rates and values to stdout. The code is what a user of the libraries would write: one network,

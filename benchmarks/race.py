@@ -1,8 +1,9 @@
 """The race compares this project with the libraries that a user would pick instead, and with the machine's limits.
 
-    python -m benchmarks.race [--rounds 5] [--seconds 0.5] [--jax PYTHON] [--write] [--history]
+    python -m benchmarks.race [--rounds 5] [--seconds 0.5] [--jax PYTHON] [--newest-jax PYTHON] [--write] [--history]
 
-`make bench` runs it. `make bench-peers` also makes the environment with JAX and neural-tangents, and includes them.
+`make bench` runs it. `make bench-peers` also makes an environment with JAX and neural-tangents, and one with the newest
+JAX, which only trains because neural-tangents does not import with it, and includes them.
 Rounds are interleaved (A B C A B C ...), each contender has one thread, and medians are quoted. Machines are shared and
 noisy, so ratios are more reliable than rates. --write puts tables, JSON and a figure into docs/, and --history a row
 into benchmarks/history.jsonl.
@@ -39,8 +40,8 @@ FALSE_ALARM = 1e-4  # the probability that a row is void although its statistics
 COMPARED_FROM = 30  # with fewer values a contender's statistics are not compared
 
 
-def contenders(case: Case, jax: Jax | None) -> dict[str, Contender]:
-    """The contenders of a case by name. Ours come first."""
+def contenders(case: Case, jax: Jax | None, newest: Jax | None = None) -> dict[str, Contender]:
+    """The contenders of a case by name. Ours come first. newest: the newest JAX, which trains only."""
     batch = BATCH[case.n]
     found: dict[str, Contender] = {}
     if case.work == "ntk":
@@ -49,6 +50,8 @@ def contenders(case: Case, jax: Jax | None) -> dict[str, Contender]:
         found["ours"] = ours(case)
     if jax:
         found["neural-tangents" if case.work == "ntk" else "JAX vmap + scan"] = jax.contender(case, batch)
+    if newest and case.work == "train":
+        found[f"JAX {newest.version} vmap + scan"] = newest.contender(case, batch)
     return found | {"torch.func": torch_func(case, batch), "loop of nn.Module": modules(case)}
 
 
@@ -70,9 +73,9 @@ def disagreement(values: dict[str, Array]) -> dict[str, float]:
     return largest
 
 
-def race(case: Case, jax: Jax | None, rounds: int, seconds: float) -> dict[str, Any]:
+def race(case: Case, jax: Jax | None, rounds: int, seconds: float, newest: Jax | None = None) -> dict[str, Any]:
     """The rates of all contenders of a case in interleaved rounds, and how far their values agree."""
-    runs = contenders(case, jax)
+    runs = contenders(case, jax, newest)
     for run in runs.values():
         run(0.0)  # warms it up for the first round
     rates: dict[str, list[float]] = {name: [] for name in runs}
@@ -236,12 +239,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="seconds of each contender in each round")
     parser.add_argument("--jax", help="the Python of an environment with jax and neural-tangents")
+    parser.add_argument("--newest-jax", help="the Python of an environment with the newest jax, which trains only")
     parser.add_argument("--write", action="store_true", help="put tables, JSON and figure into docs/")
     parser.add_argument("--history", action="store_true", help="add a row to benchmarks/history.jsonl, and draw all")
     options = parser.parse_args()
     at = history.commit() if options.history else None
     torch.set_num_threads(1)
-    jax = Jax(options.jax) if options.jax else None
+    jax, newest = (Jax(python) if python else None for python in (options.jax, options.newest_jax))
     if not jax:
         print("JAX and neural-tangents are left out; `make bench-peers` includes them", flush=True)
     actions = ceilings()
@@ -250,7 +254,7 @@ def main() -> None:
     for case in (*INIT, *TRAIN):
         for name, action in actions.items():
             measured[name].append(rate(action))
-        races.append(race(case, jax, options.rounds, options.seconds))
+        races.append(race(case, jax, options.rounds, options.seconds, newest))
         print(
             f"{case.work} {case.name}: "
             + ", ".join(f"{r['contender']} {r['networks/s']:,.1f}" for r in races[-1]["rows"]),
