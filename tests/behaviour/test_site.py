@@ -112,6 +112,15 @@ def test_the_site_has_every_page_once() -> None:
     assert set(listed) == kept | notebooks | {"letters.md", "api/theory.md"}
 
 
+def test_blocks_with_the_name_of_a_file_are_blocks() -> None:
+    """The site's markdown takes no bare word after the language of a block. Control: the pages have such blocks."""
+    bare = re.compile(r"^```\w+ [^\n=]+$", re.MULTILINE)
+    text = (ROOT / "docs" / "extending.md").read_text()
+    shown = script("hooks").on_page_markdown(text)
+    assert len(bare.findall(text)) == shown.count(' title="') > 8
+    assert not bare.findall(shown)
+
+
 def test_the_map_of_letters_is_whole() -> None:
     """Each tensor, test and family of columns has its row; a test has its unit test, and cites where its docstring
     does."""
