@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from analysis import plot
     from analysis.inference import posterior
     from analysis.pipeline import analyze
+    from analysis.recorded import recorded_posterior
     from analysis.tables import table
 
-__all__ = ["analyze", "plot", "posterior", "table"]
+__all__ = ["analyze", "plot", "posterior", "recorded_posterior", "table"]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,6 +32,10 @@ def __getattr__(name: str) -> Any:
         from analysis.inference import posterior
 
         return posterior
+    if name == "recorded_posterior":
+        from analysis.recorded import recorded_posterior
+
+        return recorded_posterior
     if name == "plot":
         import importlib
 

@@ -160,6 +160,8 @@ def kernels_of(point: Point, targets: Array) -> Kernels:
     posterior given these targets."""
     if point.quadratic:
         raise ValueError(f"{point.data.path}: quadratic models have no kernel of a last layer")
+    if point.records("lw") and not point.records("g", point.depth):
+        raise ValueError(f"{point.data.path}: it records weights instead of kernels: analysis.recorded_posterior")
     if not point.records("g", point.depth) or 0 not in point.data.layout.steps:
         raise ValueError(
             f"{point.data.path}: the kernel of layer {point.depth} at step 0 is needed: observables.record with kernel "

@@ -90,7 +90,7 @@ class Expectations:
         self.cache: dict[Key, float] = {}
         self.tensors: dict[tuple[int, ...], Array] = {}
         self.grids: dict[tuple[int, ...], Grid] = {}
-        self.coefficients: dict[tuple[str, int, int], Array] = {}
+        self.coefficients: dict[tuple[int, int], Array] = {}
 
     def tensor(self, *orders: int) -> Array:
         """The mean <s^(orders[0])_a s^(orders[1])_b ...> has shape (D,) * len(orders), and is read-only.
@@ -107,8 +107,10 @@ class Expectations:
             return self._kinked_pairs(*orders)
         if self.points is not None and len(orders) > 2:
             return self._at_points(orders)[0]
-        if len(orders) == 2 and self.D > FEW and (pairs := self._series(*orders)) is not None:
-            return pairs
+        if len(orders) == 2 and self.D > FEW and self.K.diagonal().min() > 0:
+            pairs = self._series(*orders)
+            if pairs is not None:
+                return pairs
         out = np.empty((self.D,) * len(orders))
         for samples in itertools.product(range(self.D), repeat=len(orders)):
             carried: dict[int, list[int]] = {}
@@ -176,29 +178,26 @@ class Expectations:
         """<s^(i)_a s^(j)_b> by Mehler's series, docs/theory.md (17.18), for all pairs at once; None where it does not
         converge."""
         for terms in TERMS:
-            first, second = (
-                np.array([self._coefficients(float(size), order, terms) for size in self.K.diagonal()])
-                for order in (i, j)
-            )
-            if all((c[:, -16:] ** 2).sum() <= TAIL * (c**2).sum() for c in (first, second)):
+            first, second = (self._coefficients(order, terms) for order in (i, j))
+            if all((c[-16:] ** 2).sum() <= TAIL * (c**2).sum() for c in (first, second)):
                 break
         else:
             return None
         deviations = np.sqrt(self.K.diagonal())
         rho = np.clip(self.K / np.outer(deviations, deviations), -1.0, 1.0)
         out = np.zeros_like(rho)
-        for left, right in zip(first.T[::-1], second.T[::-1], strict=True):
+        for left, right in zip(first[::-1], second[::-1], strict=True):
             out *= rho
             out += np.outer(left, right)
         return out
 
-    def _coefficients(self, size: float, order: int, terms: int) -> Array:
-        """The Hermite coefficients (terms,) of s^(order) at a kernel K_aa, which is often the same for all samples."""
-        key = (f"{size:.15g}", order, terms)
-        if key not in self.coefficients:
-            means = _means(float(key[0]), terms)
-            self.coefficients[key] = means.coefficients(self.functions[order](means.z))
-        return self.coefficients[key]
+    def _coefficients(self, order: int, terms: int) -> Array:
+        """The Hermite coefficients (terms, D) of s^(order) at each K_aa."""
+        if (order, terms) not in self.coefficients:
+            means = _means(self.top, terms)
+            z = np.outer(means.z, np.sqrt(self.K.diagonal() / self.top))
+            self.coefficients[order, terms] = means.coefficients(self.functions[order](z))
+        return self.coefficients[order, terms]
 
     def _mean(self, key: Key) -> float:
         support = tuple(sample for sample, _ in key)

@@ -42,7 +42,7 @@ class Vertex(Protocol):
 
 
 @dataclass(frozen=True)
-class _Averages:
+class Averages:
     """The pair averages of one step from layer l to l + 1 at all samples, (D, D)."""
 
     C_W: float
@@ -62,17 +62,17 @@ class _Averages:
         return out
 
 
-def _averages(s: Activation, K: Array, C_W: float, which: Indices) -> list[_Averages]:
+def _averages(s: Activation, K: Array, C_W: float, which: Indices) -> list[Averages]:
     """Those of the steps to layers 2..L, from the kernels K (L, distinct, distinct)."""
     at = np.ix_(which, which)
     found = []
     for kernel in K[:-1]:
         expectations = Expectations(s, kernel)
-        found.append(_Averages(C_W, expectations.tensor(1, 1)[at], expectations.tensor(2, 0)[at]))
+        found.append(Averages(C_W, expectations.tensor(1, 1)[at], expectations.tensor(2, 0)[at]))
     return found
 
 
-def _pulled(steps: Sequence[_Averages], X: Array) -> list[Array]:
+def _pulled(steps: Sequence[Averages], X: Array) -> list[Array]:
     """The equivalents at layers 2..L of a matrix at layer L, docs/theory.md (16.12)."""
     out = [X]
     for step in reversed(steps[1:]):
@@ -87,7 +87,7 @@ class ExactVertex:
     K: Array
     G1: Array
     V: Array
-    steps: Sequence[_Averages]
+    steps: Sequence[Averages]
 
     def learned(self, X: Array) -> Array:
         """C(l)X, docs/theory.md (16.9)."""
@@ -134,7 +134,7 @@ class PulledBack:
 
     K: Array
     G1: Array
-    steps: Sequence[_Averages]
+    steps: Sequence[Averages]
     signals: Sequence[Array]
     ratios: Sequence[float]
 

@@ -33,6 +33,7 @@ def sample(
     last: bool,
     z_of: Container[int],
     y: Tensor | None = None,
+    tilt: None = None,
 ) -> Iterator[Drawn]:
     """The kernels of layers 1, ..., L, and the first neurons of layers where outputs are recorded, docs/theory.md
     (10.5). The arguments and what is yielded are those of `simulate.networks.law.sample`; z has these neurons alone.

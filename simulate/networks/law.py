@@ -17,6 +17,7 @@ from simulate.networks.activations import Function, Slope, tanh_slope
 from simulate.networks.dense import kernel
 from simulate.networks.posterior import condition_drawn
 from simulate.networks.streams import Stream
+from simulate.networks.tilt import Tilt
 from simulate.numerics.gram import factor, gram, mix, pull_back
 from simulate.settings import Settings
 
@@ -33,6 +34,7 @@ class Drawn:
     s: Tensor  # (M, D, n_l), the activations; empty at layer L
     orthogonal: bool  # whether the layer's weights are
     prior: Tensor | None = None  # xi as it was before layer L was drawn given targets
+    log_ratio: Tensor | float = 0.0  # (M,) float64, log prior over proposal of the layers below
 
 
 def sample(
@@ -43,14 +45,17 @@ def sample(
     last: bool,
     z_of: Container[int],
     y: Tensor | None = None,
+    tilt: Tilt | None = None,
 ) -> Iterator[Drawn]:
     """Draw layers 1, ..., L one after the other, docs/theory.md (10.1) and (10.2); with skips docs/theory.md (11.9) and
     with orthogonal weights docs/theory.md (14.4).
 
     x: (D, n_0). last: whether xi and z of layer L are drawn, too. z_of: hidden layers whose z is kept; the others hold
     s in its place, which saves an array per layer. y: targets (N, n_L), given which layer L is drawn where
-    `ensemble.condition` says so, docs/theory.md (16.3).
+    `ensemble.condition` says so, docs/theory.md (16.3). tilt: what hidden layers are drawn from instead of the prior,
+    docs/theory.md (16.21).
     """
+    log_ratio: Tensor | float = 0.0
     start, skips, below, z = settings.initialization, settings.network.skips, x[None].expand(stream.M, -1, -1), x[:0]
     sizes, empty = settings.network.sizes(x.shape[1]), x[:0]
     for layer, n in enumerate(sizes[1:], start=1):
@@ -61,12 +66,15 @@ def sample(
             g = g + start.C_b
         top = layer == settings.network.depth
         if top and not last:
-            yield Drawn(g, C, empty, empty, empty, orthogonal)
+            yield Drawn(g, C, empty, empty, empty, orthogonal, log_ratio=log_ratio)
             return
         xi = stream.normal(streams.WEIGHTS, layer, len(x), sizes[layer - 1] if orthogonal else n)
         if orthogonal:
             xi = haar.frame(C, xi, n)
-        prior = xi
+        prior, of_layers_below = xi, log_ratio
+        if tilt is not None and not top:
+            xi, ratio = tilt.draw(layer, C, xi, stream.first)
+            log_ratio = log_ratio + ratio
         if top and settings.ensemble.condition is not None:
             assert y is not None
             xi = condition_drawn(settings, g, C, xi, y, stream)
@@ -76,10 +84,10 @@ def sample(
         if skips and skips[layer - 1]:
             z.add_(under, alpha=skips[layer - 1])
         if top:
-            yield Drawn(g, C, xi, z, empty, orthogonal, prior)
+            yield Drawn(g, C, xi, z, empty, orthogonal, prior, of_layers_below)
             return
         below = s(z)
-        yield Drawn(g, C, xi, z if layer in z_of else below, below, orthogonal)
+        yield Drawn(g, C, xi, z if layer in z_of else below, below, orthogonal, log_ratio=of_layers_below)
 
 
 def controls(settings: Settings, K: Tensor, layer: int, below: Drawn, s: Function) -> Tensor:

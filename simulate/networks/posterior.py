@@ -23,13 +23,31 @@ def _factor(g: Tensor, noise: float, N: int) -> Tensor:
     return C.masked_fill((failed != 0)[:, None, None], math.nan)
 
 
+def processes(g: Tensor, y: Tensor, noise: float, log_ratio: Tensor | float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """log w (M,), and the means (M, n_L, D) and the variance (M, D) of outputs given targets y (N, n_L) and the kernel
+    g (M, D, D), float64: docs/theory.md (16.1) and (16.2). log_ratio: log prior over proposal, which log w holds, too.
+    """
+    (N, outputs), y = y.shape, y.double()
+    C = _factor(g, noise, N)
+    sides = torch.cat([y.expand(len(C), N, outputs), g[:, :N]], dim=2)
+    of_y, of_g = torch.linalg.solve_triangular(C, sides, upper=False).split([outputs, g.shape[1]], dim=2)
+    variances = g.diagonal(dim1=1, dim2=2) - of_g.square().sum(dim=1)
+    return _log_w(C, of_y) + log_ratio, of_y.mT @ of_g, variances
+
+
+def _log_w(C: Tensor, of_y: Tensor) -> Tensor:
+    """psi of docs/theory.md (16.1), (M,), from the factor C of M and C^-1 y (M, N, n_L)."""
+    N, outputs = of_y.shape[1:]
+    log_det = 2 * C.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+    return -of_y.square().sum(dim=(1, 2)) / 2 - outputs / 2 * (log_det + N * math.log(2 * math.pi))
+
+
 def log_evidence(g: Tensor, y: Tensor, noise: float) -> Tensor:
     """log w = psi(g) of docs/theory.md (16.1), (M,) float64, of targets y (N, n_L) under the kernel g (M, D, D)."""
     (N, outputs), y = y.shape, y.double()
     C = _factor(g, noise, N)
     of_y = torch.linalg.solve_triangular(C, y.expand(len(C), N, outputs), upper=False)
-    log_det = 2 * C.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-    return -of_y.square().sum(dim=(1, 2)) / 2 - outputs / 2 * (log_det + N * math.log(2 * math.pi))
+    return _log_w(C, of_y)
 
 
 def predicted(g: Tensor, y: Tensor, noise: float) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from simulate.observables.refusals import (
     conditioned,
     conditioned_by_law,
     no_model,
+    of_prior,
     two_neurons,
     without_weights,
 )
@@ -25,14 +26,11 @@ HESSIANS = ((0, 2), (1, 3))  # of ddII, each with its direction; in z_a z_b H_cd
 OBSERVABLES.add(
     Observable(
         "kernel",
-        (
-            Family(
-                "g", "layers", "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT ch. 4", 2, symmetry=PAIR
-            ),
-        ),
+        (Family("g", "layers", "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT ch. 4", 2,
+                symmetry=PAIR),),
         residual=True,
     )
-)
+)  # fmt: skip
 OBSERVABLES.add(
     Observable(
         "kernel_controls",
@@ -51,6 +49,17 @@ OBSERVABLES.add(
         residual=True,
     )
 )
+OBSERVABLES.add(
+    Observable(
+        "posterior",
+        (Family("lw", "end", "log evidence of the targets with noise k, the network's weight", by_noise=True),
+         Family("mu", "end", "mean of output z_i;a given the targets with noise k, and g", 1, "output", by_noise=True),
+         Family("var", "end", "variance of an output at sample a given the targets with noise k, and g", 1,
+                by_noise=True)),
+        needs=("posterior",),
+        refusals=of_prior,
+    )
+)  # fmt: skip
 OBSERVABLES.add(
     Observable(
         "moments",
@@ -263,22 +272,14 @@ OBSERVABLES.add(
 OBSERVABLES.add(
     Observable(
         "taylor",
-        (
-            Family(
-                "taylor",
-                "end",
-                "output z_i;a of the Taylor model of order k, trained beside the network (columns k, i, a)",
-                1,
-                "output",
-                labels=(1, 2, 3),
-            ),
-        ),
+        (Family("taylor", "end", "output z_i;a of the Taylor model of order k, trained beside the network "
+                "(columns k, i, a)", 1, "output", labels=(1, 2, 3)),),
         needs=("training", "models"),
         refusals=no_model("taylor"),
         pulled_once=lambda D, outputs: 4 * (outputs * D) ** 3,
         tangents=3,
     )
-)
+)  # fmt: skip
 OBSERVABLES.add(
     Observable(
         "linear",

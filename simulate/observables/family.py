@@ -26,7 +26,8 @@ class Family:
     slots: how many indices the tensor has; of: whether an index is a "sample" or an "output" (i, a), which not every
     one of the `layers` is wide enough for.
     symmetry: groups of slots that may be exchanged with each other; components that this makes equal have one column.
-    labels: values of an index that comes first, if there is one.
+    labels: values of an index that comes first, if there is one. by_noise: whether it is the place of a variance in
+    `observables.noises`, of which a data set has its own.
     """
 
     prefix: str
@@ -36,6 +37,7 @@ class Family:
     of: str = "sample"
     symmetry: tuple[tuple[int, ...], ...] = ()
     labels: tuple[int, ...] = ()
+    by_noise: bool = False
 
     def __post_init__(self) -> None:
         bound = list(chain.from_iterable(self.symmetry))

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from simulate.networks import activations
 from simulate.networks.dense import forward
-from simulate.networks.posterior import log_evidence
+from simulate.networks.posterior import log_evidence, processes
 from simulate.networks.responses import squared_sines
 from simulate.numerics.gram import gram
 from simulate.observables.columns import Observable
 from simulate.observables.family import Family, Index
-from simulate.observables.snapshot import Snapshot, Weighted
+from simulate.observables.snapshot import Snapshot, Weighted, once
 from simulate.registry import Registry
 from simulate.settings.reader import SettingsError
 from simulate.store.layout import Layout
@@ -122,6 +122,23 @@ def log_weight(snapshot: Snapshot) -> Tensor:
     assert snapshot.y is not None
     assert condition is not None
     return log_evidence(snapshot.kernel(), snapshot.y[: snapshot.train], condition.noise)
+
+
+@once
+def _posterior(snapshot: Snapshot) -> tuple[Tensor, ...]:
+    """log w, means and variances of outputs by noise, (M, noises, ...) float64 (docs/theory.md (16.1), (16.2))"""
+    assert snapshot.y is not None
+    g, y, ratio = snapshot.kernel(), snapshot.y[: snapshot.train], snapshot.log_ratio()
+    by_noise = [processes(g, y, noise, ratio) for noise in snapshot.settings.observables.noises]
+    return tuple(torch.stack(columns, dim=1) for columns in zip(*by_noise, strict=True))
+
+
+def entry(of: Callable[[Any], Any], place: int) -> Function:
+    return lambda snapshot: of(snapshot)[place]
+
+
+for place, prefix in enumerate(("lw", "mu", "var")):
+    whole(prefix)(entry(_posterior, place))
 
 
 def moments(snapshot: Snapshot, indices: Sequence[Index]) -> Tensor:
@@ -235,12 +252,8 @@ def ntk_of_signs(snapshot: Weighted) -> Tensor:
     return snapshot.ntk_signs()[1]
 
 
-def of_signs(place: int) -> Function:
-    return lambda snapshot: snapshot.signs()[place]
-
-
 for place, prefix in enumerate("PQRSTU"):
-    whole(prefix)(of_signs(place))
+    whole(prefix)(entry(lambda snapshot: snapshot.signs(), place))
 
 
 @whole("d4")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simulate.observables.family import Family
@@ -21,6 +21,7 @@ NEEDS = {
     "ntk": "`ntk()`",
     "prior": "`prior_ntk()`, of networks without weights alone",
     "controls": "`controls()`, of networks without weights alone",
+    "posterior": "targets, with the variances `settings.observables.noises`",
     "response": "`response()`",
     "jacobian": "`jacobian()`",
     "ddntk": "`ddntk()`",
@@ -28,7 +29,7 @@ NEEDS = {
     "models": "`taylor()`",
     "linear": "`linear()`",
 }
-WITHOUT_WEIGHTS = {"ntk", "prior", "controls", "response"}
+WITHOUT_WEIGHTS = {"ntk", "prior", "controls", "posterior", "response"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,12 @@ class Observable:
         ):
             if wrong:
                 raise ValueError(f"observable {self.name!r}: {right}")
+
+    def of_noises(self, noises: int) -> "Observable":
+        """The same with the columns of so many variances of targets."""
+        labels = tuple(range(noises))
+        families = tuple(replace(f, labels=labels) if f.by_noise else f for f in self.families)
+        return replace(self, families=families)
 
     @property
     def needs_weights(self) -> bool:

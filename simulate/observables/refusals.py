@@ -56,6 +56,16 @@ def without_weights(settings: Any) -> Iterable[Refusal]:
         yield "initialization", settings.initialization.weights, "kernel_controls is known for Gaussian weights"
 
 
+def of_prior(settings: Any) -> Iterable[Refusal]:
+    """Refusals of Bayesian inference with networks of the prior, docs/theory.md (16.1)."""
+    if not settings.observables.noises:
+        yield "observables.noises", [], "the variances of targets about outputs that posterior is for, as [0.1, 0.01]"
+    if settings.initialization.weights != "gaussian":
+        yield "initialization", settings.initialization.weights, "posterior is known for Gaussian weights"
+    if settings.dynamics.name != "none":
+        yield "dynamics", settings.dynamics.name, "posterior is that of networks that are not trained: dynamics=none"
+
+
 def conditioned(settings: Any) -> Iterable[Refusal]:
     """Refusals of what belongs to networks whose last layer is drawn given targets, docs/theory.md (16.3)."""
     if settings.ensemble.condition is None:

@@ -11,12 +11,38 @@ float64 is not stated. Functions must not change a tensor in place, and must not
 `.cpu()` or a condition on a number do).
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from functools import wraps
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
 from simulate.networks.dense import Parameters
 from simulate.settings import Settings
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def once(method: Callable[[S], T]) -> Callable[[S], T]:
+    """A method without arguments whose value is kept: several columns may ask for it."""
+
+    @wraps(method)
+    def kept(snapshot: S) -> T:
+        values = vars(snapshot).setdefault("_values", {})
+        if method.__name__ not in values:
+            values[method.__name__] = method(snapshot)
+        value: T = values[method.__name__]
+        return value
+
+    return kept
+
+
+def declared(value: T | None, need: str) -> T:
+    """RuntimeError where nothing that is recorded has declared that it needs the value."""
+    if value is None:
+        raise RuntimeError(f"an observable that uses this declares it: needs=({need!r},)")
+    return value
 
 
 class Snapshot(Protocol):
@@ -59,6 +85,10 @@ class Snapshot(Protocol):
     def kernel(self) -> Tensor:
         """g(l), the covariance of the layer's neurons given the layer below, (M, D, D) float64
         (docs/theory.md (1.11))"""
+
+    def log_ratio(self) -> Tensor | float:
+        """Log prior over proposal of the layers below, (M,) float64; zero where they are drawn from the prior
+        (docs/theory.md (16.21))"""
 
     def ntk(self) -> Tensor:
         """H_ij;ab of the layer's first n_L neurons, (M, n_L, D, n_L, D) float64 (docs/theory.md (2.1)); an observable

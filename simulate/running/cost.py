@@ -119,6 +119,10 @@ def counts(job: Job) -> Counts:
         return Counts(QUANTILE * numbers, numbers, touched_bytes(job), rows)
     if s.ensemble.sampler == "law":
         operations, normals = 4.0 * D * D * hidden * (1 + controlled(s)), float(D * (hidden + outputs))
+        N = job.samples.train  # a factor of the kernel for each noise, and its solutions
+        operations += len(s.observables.noises) * N * N * (N / 3 + 2.0 * D)
+        if s.ensemble.tilt is not None:  # eigenvectors of each layer, and two products with its normals
+            operations += (s.network.depth - 1) * 20.0 * N**3 + 8.0 * N * N * hidden
         if s.initialization.weights == "orthogonal":  # each layer's normals are made orthonormal
             operations *= 2
         if responds(s):

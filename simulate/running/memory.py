@@ -43,6 +43,10 @@ def _law_bytes(job: Job) -> int:
     widest = max(s.network.outputs, *s.network.widths, 1)
     array = item * D * widest  # of one layer and network
     one_layer = 5 * array * vectors(s) + 8 * (D + 2) * widest  # deviates, copies, and products in float64
+    if s.observables.noises:  # kernels, factors, and solutions with their copies, after the layers
+        one_layer += 8 * D * D * 5
+    if s.ensemble.tilt is not None:  # eigenvectors, and normals in float64
+        one_layer += 8 * D * (3 * D + 3 * widest)
     if not pulls_back(s):
         return (one_layer + (3 * array if controlled(s) else 0)) * job.block
     # The layers' xi and s, and z where it is recorded or the slope does not follow from s; g and C in float64.

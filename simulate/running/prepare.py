@@ -53,7 +53,9 @@ def resolved(settings: Settings, given: inputs.Given | None = None) -> Job:
     if settings.dynamics.name != "none":
         _check_training(settings, samples)
     if settings.ensemble.condition is not None:
-        _check_condition(settings, samples)
+        _check_targets("ensemble.condition.noise", settings.ensemble.condition.noise, settings, samples)
+    if settings.observables.noises:
+        _check_targets("observables.noises", list(settings.observables.noises), settings, samples)
     if settings.ensemble.sampler == "closed":
         _check_closed(settings, D)
     _check_activation(settings)
@@ -151,11 +153,9 @@ def _check_training(settings: Settings, samples: inputs.Samples) -> None:
     _check_outputs(settings, samples)
 
 
-def _check_condition(settings: Settings, samples: inputs.Samples) -> None:
-    assert settings.ensemble.condition is not None
+def _check_targets(key: str, value: object, settings: Settings, samples: inputs.Samples) -> None:
     if samples.y is None:
-        right = f"inputs={settings.inputs.source} has no targets to condition the last layer on"
-        raise SettingsError("ensemble.condition.noise", settings.ensemble.condition.noise, right)
+        raise SettingsError(key, value, f"inputs={settings.inputs.source} has no targets to infer from")
     _check_outputs(settings, samples)
 
 

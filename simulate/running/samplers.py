@@ -5,8 +5,8 @@ Each sampler has its own class; what a sampler cannot give is a method that its 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, wraps
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from simulate.networks.differentials import differentials, fourth
 from simulate.networks.gradient_series import along_gradient
 from simulate.networks.responses import directions, drawn_response
 from simulate.networks.signs import ntk_signs, signs
-from simulate.running.controls import Controls
+from simulate.observables.snapshot import declared, once
+from simulate.running.controls import Controls, tilt_of
 from simulate.running.drawn import stream_of, training_of
 from simulate.running.jobs import Job
 from simulate.running.models import Models
@@ -24,30 +25,6 @@ from simulate.running.upward import Upward
 from simulate.settings import Settings
 from simulate.training.algorithms import Training
 from simulate.training.trajectory import trajectory
-
-S = TypeVar("S")
-T = TypeVar("T")
-
-
-def once(method: Callable[[S], T]) -> Callable[[S], T]:
-    """A method without arguments whose value is kept: several columns may ask for it."""
-
-    @wraps(method)
-    def kept(snapshot: S) -> T:
-        values = vars(snapshot).setdefault("_values", {})
-        if method.__name__ not in values:
-            values[method.__name__] = method(snapshot)
-        value: T = values[method.__name__]
-        return value
-
-    return kept
-
-
-def _declared(value: T | None, need: str) -> T:
-    """RuntimeError where nothing that is recorded has declared that it needs the value."""
-    if value is None:
-        raise RuntimeError(f"an observable that uses this declares it: needs=({need!r},)")
-    return value
 
 
 def snapshots(job: Job, index: int, arrays: streams.Arrays | None) -> "Iterator[LawSnapshot] | Iterator[DenseSnapshot]":
@@ -92,7 +69,7 @@ class _Backward:
     def prior_ntk(self) -> dict[int, Tensor]:
         """That of the same networks before their last layer was drawn given targets, docs/theory.md (16.3)."""
         *hidden, last = self.layers
-        layers = [*hidden, replace(last, xi=_declared(last.prior, "prior"))]
+        layers = [*hidden, replace(last, xi=declared(last.prior, "prior"))]
         return law.ntk(self.job.settings, layers, self.job.layout.output_layers, self.stream, self.slope)
 
 
@@ -124,16 +101,19 @@ class LawSnapshot:
         return self.drawn.g
 
     def ntk(self) -> Tensor:
-        return _declared(self.backward, "ntk").ntk[self.layer]
+        return declared(self.backward, "ntk").ntk[self.layer]
 
     def prior_ntk(self) -> Tensor:
-        return _declared(self.backward, "ntk").prior_ntk[self.layer]
+        return declared(self.backward, "ntk").prior_ntk[self.layer]
+
+    def log_ratio(self) -> Tensor | float:
+        return self.drawn.log_ratio
 
     def controls(self) -> Tensor:
-        return _declared(self.of_layer, "controls")()
+        return declared(self.of_layer, "controls")()
 
     def response(self) -> Tensor:
-        return _declared(self.responding, "response")
+        return declared(self.responding, "response")
 
 
 def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
@@ -142,7 +122,7 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     # The z of layers that are not recorded need not be kept where the slope follows from s.
     z_of = layout.layers if activations.slope_of_s(settings.activation) else range(settings.network.depth)
     # These need no neuron of layer L.
-    last = any(family.prefix not in ("g", "c", "logw") for family in layout.families())
+    last = any(family.prefix not in ("g", "c", "logw", "lw", "mu", "var") for family in layout.families())
     controls = Controls(job, s) if _needed(job, "controls") else None
     pulls, responds = _needed(job, "ntk"), _needed(job, "response")  # a layer's numbers are held to pull back alone
     stream = stream if pulls and settings.initialization.weights == "gaussian" else replace(stream, arrays=None)
@@ -150,7 +130,7 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     draw = law.sample
     if settings.ensemble.sampler == "closed":
         from simulate.networks.closed import sample as draw  # late: most runs need no scipy
-    drawn, backward = draw(settings, common["x"], stream, s, last, z_of, y), None
+    drawn, backward = draw(settings, common["x"], stream, s, last, z_of, y, tilt_of(job)), None
     if pulls:  # the backward pass starts when all layers are there
         backward = _Backward(job, stream, list(drawn), slope)
         drawn = iter(backward.layers)
@@ -224,6 +204,9 @@ class DenseSnapshot:
     def ntk(self) -> Tensor:
         return dense.ntk(*self._ending(), self.training.slope, *self._rates)
 
+    def log_ratio(self) -> float:
+        return 0.0
+
     def sums(self) -> Tensor:
         return self.upward.sums[self.layer - 1]
 
@@ -234,7 +217,7 @@ class DenseSnapshot:
         return self.upward.jacobians[self.layer]
 
     def start(self) -> dense.Parameters:
-        return _declared(self.initial, "start")
+        return declared(self.initial, "start")
 
     @once
     def _differentials(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -246,7 +229,7 @@ class DenseSnapshot:
 
     def ddntk(self) -> tuple[Tensor, Tensor]:
         _, ddI, ddII = self._differentials() if self.second else (None, None, None)
-        return _declared(ddI, "ddntk"), _declared(ddII, "ddntk")
+        return declared(ddI, "ddntk"), declared(ddII, "ddntk")
 
     @once
     def ntk_signs(self) -> tuple[Tensor, Tensor]:
@@ -267,10 +250,10 @@ class DenseSnapshot:
         return along_gradient(*self._ending(), activations.derivatives(self.settings.activation, 5), *self._rates, 4)
 
     def taylor(self) -> Tensor:
-        return _declared(self.models, "models")
+        return declared(self.models, "models")
 
     def linear(self) -> Tensor:
-        return _declared(self.linear_model, "linear")
+        return declared(self.linear_model, "linear")
 
 
 def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:

@@ -22,12 +22,21 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Tilt:
+    """Hidden layers are drawn from a law that explains the targets, docs/theory.md (16.21). noise: the variance of a
+    target for which it is made. control: every so manieth network is one of the prior; 0 for none."""
+
+    noise: float
+    control: int = 0
+
+
+@dataclass(frozen=True)
 class Ensemble:
     """The networks with numbers first .. first + networks - 1 of a seed.
 
     sampler: dense, law or closed. block: networks that are computed at a time; None leaves it to the plan. tf32:
-    whether a CUDA device multiplies with 10 bits of mantissa, at a relative error of 5e-4 a product. condition: None
-    for networks of the prior.
+    whether a CUDA device multiplies with 10 bits of mantissa, at a relative error of 5e-4 a product. condition, tilt:
+    None for networks of the prior.
     """
 
     networks: int
@@ -39,6 +48,7 @@ class Ensemble:
     block: int | None
     tf32: bool = False
     condition: Condition | None = None
+    tilt: Tilt | None = None
 
 
 def read_ensemble(
@@ -65,6 +75,7 @@ def read_ensemble(
         block=r.get("block", lambda v: None if v == "auto" else integer(v, 1, 2**20), "auto, or a number >= 1"),
         tf32=r.get("tf32", boolean, "true or false"),
         condition=_read_condition(Reader(r.raw("condition"), r.key("condition"))),
+        tilt=_read_tilt(Reader(r.raw("tilt"), r.key("tilt"))) if "tilt" in r.config else None,
     )
     r.close()
     if out.first + out.networks >= MOST_NETWORKS:
@@ -72,7 +83,28 @@ def read_ensemble(
         raise SettingsError(r.key("networks"), out.networks, right)
     if out.condition is not None:
         _check_condition(r.key("condition.noise"), out.condition, network, observables, dynamics, initialization)
+    if out.tilt is not None:
+        _check_tilt(r.key("tilt.noise"), out, observables)
     return out
+
+
+def _read_tilt(r: Reader) -> Tilt | None:
+    noise, control = None if r.raw("noise") is None else r.real("noise", 0.0, strict=True), r.integer("control", 0)
+    r.close()
+    return None if noise is None else Tilt(noise, control)
+
+
+def _check_tilt(key: str, ensemble: Ensemble, observables: Observables) -> None:
+    """SettingsError where hidden layers cannot be drawn so, or where what undoes it would be lost."""
+    assert ensemble.tilt is not None
+    for wrong, right in (
+        ("posterior" not in observables.record, "networks count by weights: observables.record with posterior"),
+        (set(observables.record) - {"posterior", "kernel"}, "a tilted law has observables posterior and kernel alone"),
+        (ensemble.sampler != "law", f"hidden layers are tilted without weights, not with sampler={ensemble.sampler}"),
+        (ensemble.condition is not None, "networks are tilted or conditioned, not both"),
+    ):
+        if wrong:
+            raise SettingsError(key, ensemble.tilt.noise, right)
 
 
 def _read_condition(r: Reader) -> Condition | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from simulate.observables.columns import OBSERVABLES, recorded
 from simulate.settings.network import Network
-from simulate.settings.reader import Reader, SettingsError, choice, integer, is_list
+from simulate.settings.reader import Reader, SettingsError, choice, integer, is_list, real
 from simulate.settings.training import Dynamics
 
 
@@ -18,7 +18,8 @@ class Observables:
 
     layers: those at which kernel, moments, ntk_sums, response, angles and jacobian are recorded. output_layers: those
     at which outputs, ntk, dntk, ddntk and fourth are. tuples: the tuples of samples by observable; an observable that
-    is not named has all. steps: of training.
+    is not named has all. steps: of training. noises: variances of targets about outputs, of each of which posterior
+    is recorded.
     """
 
     record: tuple[str, ...]
@@ -26,6 +27,7 @@ class Observables:
     output_layers: tuple[int, ...]
     tuples: Mapping[str, tuple[tuple[int, ...], ...]]
     steps: tuple[int, ...]
+    noises: tuple[float, ...] = ()
 
 
 def read_observables(r: Reader, network: Network, dynamics: Dynamics) -> Observables:
@@ -69,12 +71,23 @@ def read_observables(r: Reader, network: Network, dynamics: Dynamics) -> Observa
         lambda v: ((0, dynamics.steps) if dynamics.steps else (0,)) if v == "ends" else chosen(0, dynamics.steps)(v),
         f"ends, or rising step numbers from 0 to dynamics.steps = {dynamics.steps}",
     )
+    noises = r.get("noises", _noises, "different variances > 0, as [0.1, 0.01]") if "noises" in r.config else ()
     r.close()
+    if noises and not any("posterior" in observable.needs for observable in recorded(record)):
+        right = f"none where posterior is not recorded: observables.record={list(record)}"
+        raise SettingsError(r.key("noises"), list(noises), right)
     untrained = [observable.name for observable in recorded(record) if "training" in observable.needs]
     if dynamics.name == "none" and untrained:
         right = f"{', '.join(untrained)} needs training: choose dynamics=gradient_descent"
         raise SettingsError("observables.record", list(record), right)
-    return Observables(record, layers, output_layers, tuples, steps)
+    return Observables(record, layers, output_layers, tuples, steps, noises)
+
+
+def _noises(value: Any) -> tuple[float, ...]:
+    out = tuple(real(v, 0.0, strict=True) for v in (value if is_list(value) else [value]))
+    if len(set(out)) != len(out):
+        raise ValueError
+    return out
 
 
 def _tuples(value: Any) -> Mapping[str, tuple[tuple[int, ...], ...]]:

@@ -45,6 +45,7 @@ class Layout:
     record: tuple[str, ...]
     tuples: Mapping[str, Sequence[Sequence[int]]]  # the chosen samples of observables that do not record all
     dtype: str
+    noises: int = 0  # variances of targets, of each of which a family by noise has columns
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Layout:
@@ -53,7 +54,7 @@ class Layout:
         return cls(**fields)
 
     def observables(self) -> list[Observable]:
-        return recorded(self.record)
+        return [observable.of_noises(self.noises) for observable in recorded(self.record)]
 
     def families(self) -> list[Family]:
         return [family for observable in self.observables() for family in observable.families]
@@ -124,4 +125,5 @@ def layout_of(settings: Settings, samples: int) -> Layout:
         o.record,
         o.tuples,
         settings.ensemble.dtype,
+        len(o.noises),
     )

@@ -38,8 +38,9 @@ LAYERS = {
     "analysis": (
         "analysis.stages", "analysis.outputs",
         "analysis.theory", "analysis.tails", "analysis.sums", "analysis.estimators", "analysis.weights",
-        "analysis.models", "analysis.planned", "analysis.points", "analysis.measures", "analysis.inference",
-        "analysis.claims", "analysis.citations", "analysis.series", "analysis.fits", "analysis.verdicts",
+        "analysis.models", "analysis.planned", "analysis.points", "analysis.recorded", "analysis.measures",
+        "analysis.inference", "analysis.claims", "analysis.citations", "analysis.series", "analysis.fits",
+        "analysis.verdicts",
         "analysis.remedy", "analysis.answers", "analysis.sequential", "analysis.growth", "analysis.estimates",
         "analysis.walks", "analysis.kept", "analysis.streams", "analysis.tables", "analysis.visits",
         "analysis.result", "analysis.looks", "analysis.report", "analysis.plot",
@@ -56,7 +57,7 @@ THEORY = (
     "ntk_series", "recursion", "universality", "path", "linear_training", "composite", "movement", "losses", "frozen",
     "responses", "cumulants", "own_kernel",
     "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
-    "kernel_chain", "vertex", "bayes", "linear_posterior", "kernel_series", "resummation",
+    "kernel_chain", "vertex", "bayes", "saddle", "linear_posterior", "kernel_series", "resummation",
     "aspect_ratio", "class_limit", "shaped", "information", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
@@ -72,7 +73,10 @@ ALLOWED = {
         "analysis.theory.activations",  # both sides of an expression are compared
         "analysis.theory.recursion.flow",  # kernels below the precision are refused
     },
-    "simulate.running.controls": {"analysis.theory.recursion.flow"},  # controls are taken at the kernels of theory
+    "simulate.running.controls": {
+        "analysis.theory.recursion.flow",  # controls are taken at the kernels of theory
+        "analysis.theory.saddle.tilts",
+    },
     "simulate.__main__": {"configs"},
     "simulate.status": {"configs"},  # it takes plugins as the command line does
     "simulate.api": {"configs", "analysis.claims", "analysis.points"},  # a claim is checked before anything is drawn

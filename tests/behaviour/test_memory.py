@@ -48,6 +48,7 @@ print(json.dumps([expected, next(int(line.split()[1]) * 1024 for line in status 
         ["network.width=2048", "network.depth=6", "dynamics=momentum", "dynamics.eta=0.01", "dynamics.steps=2",
          "observables.record=[outputs,moved]", "ensemble.networks=3"],
         ["network.width=32", "network.depth=3", "observables=kernel", "inputs.count=100", "ensemble.networks=200"],
+        ["network.width=32", "network.depth=3", "observables=posterior", "inputs.count=100", "ensemble.networks=2000"],
         ["network.width=256", "network.depth=4", "observables=ntk_sums", "ensemble.block=256", "ensemble.networks=256"],
         ["network.width=256", "network.depth=4", "observables.record=[jacobian]", "ensemble.block=256",
          "ensemble.networks=256"],
