@@ -21,6 +21,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     laws,
     linear_models,
     losses,
+    many_samples,
     models,
     next_order,
     next_order_ntk,

@@ -177,6 +177,9 @@ def check(point: Point, targets: Array, noise: float) -> None:
     if not point.plain:
         given = f"network.skip={point.settings['network']['skip']}, initialization={point.weights}"
         raise ValueError(f"{given}: inference is known for networks without skips and with Gaussian weights")
+    if (tilt := point.settings["ensemble"]["tilt"]) is not None:
+        right = "networks of a tilted law count by weights that they record: analysis.recorded_posterior"
+        raise ValueError(f"ensemble.tilt.noise={tilt['noise']}: {right}")
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise={noise!r}: a variance, zero or larger")
     fewest = len(targets) + targets.shape[1]

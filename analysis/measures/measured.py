@@ -59,8 +59,8 @@ class Measure:
     prefixes of what it reads at the layer below as well, where a skip leads to its layer; None where it is not known at
     such a layer. orthogonal: whether it is known for orthogonal weights. width_scaling: whether it is known for trained
     networks whose targets grow with the width (docs/theory.md (15.2)). conditioned: whether it is one of networks whose
-    last layer is drawn given targets, which have no other tests. says: what the judged coefficient is, in words
-    with {name} and {value}; if empty, those of the model.
+    last layer is drawn given targets, and tilted: whose hidden layers are, which have no other tests. says: what the
+    judged coefficient is, in words with {name} and {value}; if empty, those of the model.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Measure:
     orthogonal: bool = False
     width_scaling: bool = False
     conditioned: bool = False
+    tilted: bool = False
     needs: Needs = _no_more
     undefined: Undefined = _no_more
     says: str = ""
@@ -119,6 +120,12 @@ class Measure:
             given = "null" if noise is None else noise
             right = "whose last layer is drawn given targets" if self.conditioned else "of the prior"
             yield f"ensemble.condition.noise={given}: {self.name} is a test of networks {right}"
+            return
+        tilt = point.settings["ensemble"]["tilt"]
+        if (tilt is not None) != self.tilted:
+            given = "null" if tilt is None else tilt["noise"]
+            right = "whose hidden layers are tilted" if self.tilted else "whose hidden layers are those of the prior"
+            yield f"ensemble.tilt.noise={given}: {self.name} is a test of networks {right}"
             return
         if len(set(point.widths)) > 1 and not self.any_widths:
             yield f"network.width={point.widths}: {self.name} is known for one width in all layers"
@@ -202,6 +209,7 @@ def measure(
     orthogonal: bool = False,
     width_scaling: bool = False,
     conditioned: bool = False,
+    tilted: bool = False,
     needs: Needs = _no_more,
     undefined: Undefined = _no_more,
     says: str = "",
@@ -238,6 +246,7 @@ def measure(
             orthogonal=orthogonal,
             width_scaling=width_scaling,
             conditioned=conditioned,
+            tilted=tilted,
             needs=needs,
             undefined=undefined,
             says=says,

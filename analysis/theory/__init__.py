@@ -30,7 +30,7 @@ from analysis.theory import (
     quadratic_model,
 )
 from analysis.theory.activations import activation
-from analysis.theory.bayes import Posterior, posterior
+from analysis.theory.bayes import Posterior, posterior, weight_variance
 from analysis.theory.class_limit import LimitLaw, limit_law, limit_moments
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
@@ -43,6 +43,7 @@ from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
 from analysis.theory.resummation import Resummed, resummed
+from analysis.theory.saddle import tilts
 from analysis.theory.second_order import NextOrder, next_order
 from analysis.theory.shaped import ShapedLaw, shaped_law
 from analysis.theory.tensors import UNITS
@@ -99,7 +100,9 @@ __all__ = [
     "resummed",
     "shaped_law",
     "six_point",
+    "tilts",
     "trained",
     "trained_to_order_n",
     "universal_moments",
+    "weight_variance",
 ]

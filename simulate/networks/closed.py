@@ -19,6 +19,7 @@ from simulate.networks.activations import Function
 from simulate.networks.dense import kernel
 from simulate.networks.law import Drawn
 from simulate.networks.streams import Stream
+from simulate.networks.tilt import Tilt
 from simulate.numerics.gram import factor, gram, mix
 from simulate.settings import Settings
 
@@ -33,7 +34,7 @@ def sample(
     last: bool,
     z_of: Container[int],
     y: Tensor | None = None,
-    tilt: None = None,
+    tilt: Tilt | None = None,
 ) -> Iterator[Drawn]:
     """The kernels of layers 1, ..., L, and the first neurons of layers where outputs are recorded, docs/theory.md
     (10.5). The arguments and what is yielded are those of `simulate.networks.law.sample`; z has these neurons alone.

@@ -56,6 +56,7 @@ def resolved(settings: Settings, given: inputs.Given | None = None) -> Job:
         _check_targets("ensemble.condition.noise", settings.ensemble.condition.noise, settings, samples)
     if settings.observables.noises:
         _check_targets("observables.noises", list(settings.observables.noises), settings, samples)
+        _check_weights(settings, samples)
     if settings.ensemble.sampler == "closed":
         _check_closed(settings, D)
     _check_activation(settings)
@@ -83,6 +84,7 @@ def resolved(settings: Settings, given: inputs.Given | None = None) -> Job:
     return job
 
 
+HOPELESS = 30.0  # of v1/n; 35 and 57 left less than a fiftieth of 10^2 networks, 14 a tenth (docs/bayes.md)
 LONGEST_NAME = 255  # bytes of a file's name on common systems
 NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "DH", "taylor", *"PQRSTU"}  # families of columns
 RANGE = 10.0  # |z| up to which both sides of an expression are compared
@@ -157,6 +159,30 @@ def _check_targets(key: str, value: object, settings: Settings, samples: inputs.
     if samples.y is None:
         raise SettingsError(key, value, f"inputs={settings.inputs.source} has no targets to infer from")
     _check_outputs(settings, samples)
+
+
+def _check_weights(settings: Settings, samples: inputs.Samples) -> None:
+    """SettingsError where weights of networks are hopeless by the forecast of docs/theory.md (16.5). Nothing is refused
+    where the theory does not know the activation."""
+    from analysis.theory.bayes import weight_variance
+
+    network, start, N = settings.network, settings.initialization, samples.train
+    assert samples.y is not None
+    widths = np.array(network.widths)
+    ratios = (widths / np.array([*widths[:1], *widths[:-1]])).tolist()
+    at = settings.activation.spec, network.depth, start.C_b, start.C_W, samples.x[:N], samples.y[:N]
+    for noise in settings.observables.noises:
+        try:
+            spread = weight_variance(*at, noise, ratios) / network.sizes(1)[-2]
+        except (ValueError, ArithmeticError):
+            return
+        if spread > HOPELESS:
+            right = (
+                f"with {N} train samples and n={network.widths[-1]} the log evidence of a network varies by "
+                f"v1/n = {spread:.3g} (at most {HOPELESS:g}), and neither weights nor tilts leave networks enough: "
+                "more noise, wider layers or fewer train samples"
+            )
+            raise SettingsError("observables.noises", noise, right)
 
 
 def _check_outputs(settings: Settings, samples: inputs.Samples) -> None:

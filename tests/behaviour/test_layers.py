@@ -72,6 +72,7 @@ ALLOWED = {
     "simulate.running.prepare": {
         "analysis.theory.activations",  # both sides of an expression are compared
         "analysis.theory.recursion.flow",  # kernels below the precision are refused
+        "analysis.theory.bayes.weight_variance",  # and noises at which weights are hopeless
     },
     "simulate.running.controls": {
         "analysis.theory.recursion.flow",  # controls are taken at the kernels of theory

@@ -70,6 +70,15 @@ OFF, DEEP = ["initialization=gaussian", "initialization.C_W=1.5"], ["network.dep
 CONDITIONED = ["observables.record=[ntk,prior_ntk,log_w]", "ensemble.condition.noise=0.1"]
 
 
+TILTED = ["observables=posterior", "ensemble.tilt.noise=0.1", "ensemble.tilt.control=2"]
+
+
+def tilted(*changes: str, noise: float = 0.1) -> Rows:
+    """A point of tilted networks with one train sample and two outputs."""
+    data = rows(*BASE, *TILTED, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
+    return replace(data, settings=data.settings | {"claim": {"noise": noise}})
+
+
 def inferred(*changes: str, noise: float | None = 0.1) -> Rows:
     """A point of Bayesian inference with one train sample and two outputs."""
     own = ["network.depth=3", "observables.record=[kernel,kernel_controls]", "observables.layers=all"]
@@ -81,6 +90,8 @@ def sufficient(name: str, *changes: str) -> Rows:
     """A point that has everything that a test needs, with these changes."""
     if claims.tests()[name].conditioned:
         return rows(*BASE, *CONDITIONED, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
+    if claims.tests()[name].tilted:
+        return tilted(*changes)
     if "c" in claims.tests()[name].families:
         data = inferred(*changes)
         return replace(data, given=(data.given[0], np.ones((2, 2)), 1)) if name in ON_TEST_TARGETS else data
@@ -127,7 +138,7 @@ def test_nothing_is_missing_where_a_test_can_be_judged(name: str) -> None:
     assert reasons(name, sufficient(name)) == []
 
 
-UNTRAINED = [name for name in OF_NETWORKS if name not in TRAINABLE]
+UNTRAINED = [name for name in OF_NETWORKS if name not in TRAINABLE and not claims.tests()[name].tilted]
 PAIRS = [name for name, record in MEASURES.items() if record.outputs == 2]
 SMOOTH = [name for name, record in MEASURES.items() if record.smooth]
 
@@ -249,6 +260,20 @@ def test_posterior_networks(name: str) -> None:
     else:
         of_prior = [f"ensemble.condition.noise=0.1: {name} is a test of networks of the prior"]
         assert reasons(name, rows(*BASE, *CONDITIONED, x=inputs_of(GRAM), y=[[1.0, -0.5]])) == of_prior
+
+
+@pytest.mark.parametrize("name", OF_NETWORKS)
+def test_tilted_networks(name: str) -> None:
+    """Where hidden layers are tilted, nothing else is tested than what is made for it, and that needs a control."""
+    if not claims.tests()[name].tilted:
+        of_prior = [f"ensemble.tilt.noise=0.1: {name} is a test of networks whose hidden layers are those of the prior"]
+        if not claims.tests()[name].conditioned:
+            assert reasons(name, tilted()) == of_prior
+        return
+    (untilted,) = reasons(name, rows(*BASE, "observables=ntk", x=inputs_of(GRAM), y=[[1.0, -0.5]]))
+    assert untilted == f"ensemble.tilt.noise=null: {name} is a test of networks whose hidden layers are tilted"
+    assert "networks of the prior, too" in reasons(name, tilted("ensemble.tilt.control=0"))[0]
+    assert reasons(name, tilted(noise=0.2)) == ["claim.noise=0.2: one of observables.noises=[0.1]"]
 
 
 def test_layers_are_recorded() -> None:

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from analysis import theory
-from analysis.theory.bayes import Given
-from analysis.theory.vertex import pulled_back
 
 REFERENCE = json.loads((Path(__file__).parents[2] / "data" / "bayes_reference.json").read_text())
 
@@ -61,11 +59,9 @@ def test_many_samples(N: int, noise: float) -> None:
     """v1 of docs/theory.md (16.5) of 50 and 100 digits, by the pull-back of docs/theory.md (16.12), is that of another
     average over points. Negative control: twice the noise."""
     x, y = digits(N)
-    vertex = pulled_back(theory.activation("tanh"), 3, 0.0, 1.0, x[:N], None, 2**10)
 
     def v1(noise: float) -> float:
-        Phi = Given.of(vertex.K[-1], y, noise).Phi
-        return float(np.sum(Phi * vertex.learned(Phi)[-1])) / 4
+        return theory.weight_variance("tanh", 3, 0.0, 1.0, x[:N], y, noise)
 
     want = next(row["v1"] for row in REFERENCE["forecast"] if row["N"] == N and row["noise"] == noise)
     assert v1(noise) == pytest.approx(want, rel=0.05)

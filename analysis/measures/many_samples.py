@@ -1,0 +1,85 @@
+"""Bayesian inference with many train samples: two proposals for the same posterior, docs/theory.md (16.21).
+
+Some networks of a data set are drawn from the prior and some from the tilted law. Both estimate one log evidence.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis import estimators, theory
+from analysis.estimators import Array, Estimate
+from analysis.measures.bayesian_controlled import noise_of, targets_of
+from analysis.measures.measured import Layers, Measured, measure
+from analysis.points import Point
+from analysis.recorded import weights_of
+from analysis.weights import Weights, block_edges, jackknife
+
+
+def with_control(point: Point) -> Iterator[str]:
+    """Needs of all measures here: networks of the prior among tilted ones, and weights at the noise of the claim."""
+    claim, settings = point.settings["claim"] or {}, point.settings
+    if settings["ensemble"]["tilt"]["control"] < 2:
+        yield f"ensemble.tilt.control={settings['ensemble']['tilt']['control']}: networks of the prior, too, as with 2"
+    if claim.get("noise") not in settings["observables"]["noises"]:
+        yield f"claim.noise={claim.get('noise')}: one of observables.noises={settings['observables']['noises']}"
+
+
+def _log_w(point: Point) -> tuple[Array, NDArray[np.bool_]]:
+    """Log weights (M,), and which networks are of the prior. ValueError where either kind cannot carry an estimate."""
+    log_w = weights_of(point, noise_of(point)).log_w
+    addresses = np.concatenate([np.arange(first, last) for first, last in point.addresses[1]])[point.finite]
+    of_prior = addresses % point.settings["ensemble"]["tilt"]["control"] == 0
+    for kind in (of_prior, ~of_prior):
+        Weights.of(log_w[kind]).check()
+    return log_w, of_prior
+
+
+@measure(
+    "evidence_by_tilt",
+    tensor="log evidence, tilted less prior",
+    symbol=r"$\log p(y)$, tilted less prior",
+    model="constant",
+    families=("lw",),
+    needs=with_control,
+    any_widths=True,
+    tilted=True,
+)
+def evidence(point: Point, layers: Layers) -> Iterator[Measured]:
+    """log p(y) of docs/theory.md (16.1) from tilted networks less that from networks of the prior, in nats, which is
+    zero at every width."""
+    log_w, of_prior = _log_w(point)
+    w = np.exp(log_w - log_w.max())
+    columns = np.stack([kind * x for kind in (~of_prior, of_prior) for x in (w, np.ones_like(w))], axis=1)
+    sums = np.add.reduceat(columns, block_edges(len(w))[:-1], axis=0)
+    apart = jackknife(sums, lambda s: np.log(s[:, :1] * s[:, 3:] / (s[:, 1:2] * s[:, 2:3])), len(w))
+    yield _nothing_but("log evidence, tilted less prior", point, apart)
+
+
+def _nothing_but(tensor: str, point: Point, estimate: Estimate) -> Measured:
+    """One number of the outputs, in its own unit, that is zero or is bounded."""
+    return Measured(tensor, point.depth, 0, ["y"], estimate, theory=np.zeros(1), scale=np.ones(1))
+
+
+@measure(
+    "share_forecast",
+    tensor="log share over forecast",
+    symbol=r"$-n\,\log\,$share$/v_1$",
+    model="tolerance",
+    families=("lw",),
+    needs=with_control,
+    any_widths=True,
+    tilted=True,
+)
+def share(point: Point, layers: Layers) -> Iterator[Measured]:
+    """The logarithm of the effective share of networks of the prior over its forecast -v1/n, docs/theory.md (16.5):
+    one where v1/n is small, and less beyond."""
+    log_w, of_prior = _log_w(point)
+    activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
+    y, own = targets_of(point), Weights.of(log_w[of_prior])
+    train = np.array(inputs)[: len(y)]
+    v1 = theory.weight_variance(activation, depth, C_b, C_W, train, y, noise_of(point), width_ratios=ratios)
+    ratio = np.array([-np.log(own.effective / of_prior.sum()) * point.widths[-1] / v1])
+    estimate = Estimate(ratio, np.tile(ratio, (estimators.BLOCKS, 1)))  # the share is that of these networks
+    yield _nothing_but("log share over forecast", point, estimate)

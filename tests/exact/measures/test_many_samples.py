@@ -1,0 +1,58 @@
+"""Measures of tilted networks with some of the prior, on weights whose averages are known."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis import theory
+from analysis.measures.measured import MEASURES, Measured
+from tests.exact.measures.rows import NETWORKS, Rows, inputs_of, rows
+
+X, Y = inputs_of([[1.0, 0.3], [0.3, 0.8]]), [[0.7]]
+SIZE = 0.1  # log w of the prior is this times a sign, so that its mean weight is cosh SIZE
+
+
+def data(shift: float) -> Rows:
+    """Networks of even address are of the prior, and the tilted ones have the weight of their mean times exp shift."""
+    given = ["activation=tanh", "network.depth=3", "network.width=8", "initialization=gaussian",
+             "observables=posterior", "ensemble.tilt.noise=0.1", "ensemble.tilt.control=2"]  # fmt: skip
+    found = rows(*given, x=X, y=Y)
+    found = replace(found, settings=found.settings | {"claim": {"noise": 0.1}})
+    signs = np.where(np.arange(NETWORKS) // 2 % 2, 1.0, -1.0)
+    log_w = np.where(np.arange(NETWORKS) % 2, math.log(math.cosh(SIZE)) + shift, SIZE * signs)
+    for prefix in ("mu", "var"):
+        found.fill(prefix, 3, lambda *index: np.ones(NETWORKS))
+    return found.fill("lw", 3, lambda k: log_w - 5)
+
+
+def repeated(found: Rows) -> Rows:
+    """The same networks three times, so that a hundred of each kind count."""
+    values = {prefix: np.tile(x, (3, 1, 1, 1)) for prefix, x in found.values.items()}
+    return replace(found, values=values, states=np.tile(found.states, (3, 1)))
+
+
+def measured(name: str, shift: float) -> Measured:
+    (found,) = MEASURES[name](repeated(data(shift)).point, None)
+    return found
+
+
+def test_evidence_by_tilt() -> None:
+    """The difference of log mean weights, docs/theory.md (16.1), up to the jackknife's correction of order 1/M, is
+    zero. Negative control: weights that are not corrected."""
+    found = measured("evidence_by_tilt", 0.0)
+    assert abs(found.estimate.value[0]) < SIZE / NETWORKS
+    assert measured("evidence_by_tilt", 0.3).estimate.value[0] == pytest.approx(0.3, abs=SIZE / NETWORKS)
+    assert found.theory[0] == 0
+    with pytest.raises(ValueError, match="underpowered"):
+        list(MEASURES["evidence_by_tilt"](data(0.0).point, None))
+
+
+def test_share_forecast() -> None:
+    """-n log share over v1, docs/theory.md (16.5), of weights exp(+-SIZE): their share is cosh^2 SIZE/cosh 2 SIZE."""
+    found = measured("share_forecast", 0.0)
+    v1 = theory.weight_variance("tanh", 3, 0.0, 1.0, X[:1], Y, 0.1)
+    want = -math.log(math.cosh(SIZE) ** 2 / math.cosh(2 * SIZE)) * 8 / v1
+    assert found.estimate.value[0] == pytest.approx(want, rel=1e-9)
+    assert not found.estimate.error.any()
