@@ -50,15 +50,6 @@ def log_evidence(g: Tensor, y: Tensor, noise: float) -> Tensor:
     return _log_w(C, of_y)
 
 
-def predicted(g: Tensor, y: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-    """Means (M, D, n_L) and variances (M, D) of outputs given targets y (N, n_L), for kernels g (M, D, D), of
-    docs/theory.md (16.2)."""
-    C, N = _factor(g, noise, len(y)), len(y)
-    sides = torch.cat([y.expand(len(g), -1, -1), g[:, :N]], dim=2)
-    of_y, of_g = torch.linalg.solve_triangular(C, sides, upper=False).split([y.shape[1], g.shape[1]], dim=2)
-    return of_g.mT @ of_y, g.diagonal(dim1=1, dim2=2) - of_g.square().sum(dim=1)
-
-
 def moves(settings: Settings, g: Tensor, z: Tensor, y: Tensor, stream: Stream) -> Tensor:
     """M^-1 (y_i - z_iA - eps_i) of docs/theory.md (16.3), (M, N, n_L) float64, for outputs z (M, N, n_L) of the prior
     and fresh noise eps."""

@@ -13,7 +13,7 @@ from simulate import inputs
 from simulate.networks import activations, streams
 from simulate.networks.dense import kernel
 from simulate.networks.particles import Particles, Target, particles
-from simulate.networks.posterior import predicted
+from simulate.networks.posterior import processes
 from simulate.networks.wide import Wide
 from simulate.running.drawn import stream_of
 from simulate.running.jobs import Job
@@ -122,7 +122,8 @@ def _found(job: Job, y: Tensor, noise: float, per_filter: int, groups: int) -> F
 
 def _moments(one: Particles, target: Target) -> Array:
     """The mean, and the mean of the square, of outputs over the particles of a filter, (2, D, n_L)."""
-    means, variances = predicted(one.g, target.y, target.noise)
+    _, of_outputs, variances = processes(one.g, target.y, target.noise)
+    means = of_outputs.mT
     both = torch.stack([means, means.square() + variances[:, :, None]], dim=1)
     return np.asarray(torch.einsum("m,mkbi->kbi", torch.softmax(one.log_w, 0), both).numpy())
 

@@ -35,7 +35,7 @@ def test_exact_law(run: Callable[..., DataSet]) -> None:
     """Log evidence of deep linear networks of width 8 is that of docs/theory.md (16.18) within four standard errors, a
     false alarm in 16,000, at the noise of the tilt and at another one. Negative control: the same networks without the
     correction."""
-    data = run(*DIGITS, "inputs.count=5", "activation=linear", "network.width=8", "ensemble.networks=8000",
+    data = run(*DIGITS, "inputs.count=5", "activation=linear", "network.width=8", "ensemble.networks=4000",
                "observables.record=[posterior,kernel]", "observables.noises=[0.1,0.3]", "ensemble.tilt.noise=0.1",
                "ensemble.dtype=float64")  # fmt: skip
     x, y, train = data.samples()

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis import theory
+from analysis import claims, theory
 from analysis.measures.measured import MEASURES, Measured
 from tests.exact.measures.rows import NETWORKS, Rows, inputs_of, rows
+from tests.exact.measures.test_needs import BASE, GRAM, OF_NETWORKS, reasons, tilted
 
 X, Y = inputs_of([[1.0, 0.3], [0.3, 0.8]]), [[0.7]]
 SIZE = 0.1  # log w of the prior is this times a sign, so that its mean weight is cosh SIZE
@@ -55,4 +56,19 @@ def test_share_forecast() -> None:
     v1 = theory.weight_variance("tanh", 3, 0.0, 1.0, X[:1], Y, 0.1)
     want = -math.log(math.cosh(SIZE) ** 2 / math.cosh(2 * SIZE)) * 8 / v1
     assert found.estimate.value[0] == pytest.approx(want, rel=1e-9)
-    assert not found.estimate.error.any()
+    other = theory.weight_variance("tanh", 3, 0.0, 1.0, X[:1], Y, 0.2)
+    assert found.estimate.value[0] != pytest.approx(want * v1 / other, rel=0.1), "negative control: twice the noise"
+
+
+@pytest.mark.parametrize("name", OF_NETWORKS)
+def test_tilted_networks(name: str) -> None:
+    """Where hidden layers are tilted, nothing else is tested than what is made for it, and that needs a control."""
+    if not claims.tests()[name].tilted:
+        of_prior = [f"ensemble.tilt.noise=0.1: {name} is a test of networks whose hidden layers are those of the prior"]
+        if not claims.tests()[name].conditioned:
+            assert reasons(name, tilted()) == of_prior
+        return
+    (untilted,) = reasons(name, rows(*BASE, "observables=ntk", x=inputs_of(GRAM), y=[[1.0, -0.5]]))
+    assert untilted == f"ensemble.tilt.noise=null: {name} is a test of networks whose hidden layers are tilted"
+    assert "networks of the prior, too" in reasons(name, tilted("ensemble.tilt.control=0"))[0]
+    assert reasons(name, tilted(noise=0.2)) == ["claim.noise=0.2: one of observables.noises=[0.1]"]

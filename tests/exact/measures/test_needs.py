@@ -21,14 +21,8 @@ SUMS = ["network.depth=3", "network.width=[8,8]", "observables.record=[kernel,nt
 SIGNS = ["observables.record=[kernel,ntk_signs,ddntk_signs]", "observables.layers=all"]
 SIGNED = [("Hs", "g"), *((tensor,) for tensor in "FPQRSTU")]
 SCALED = ["dynamics.lambda_b=1.0", "dynamics.scaling=critical"]
-TRAINED = [
-    "network.outputs=1",
-    "dynamics=gradient_descent",
-    "dynamics.eta=0.3",
-    "dynamics.steps=60",
-    "observables.record=[kernel,outputs,ntk]",
-    "observables.steps=[0,1,60]",
-]
+TRAINED = ["network.outputs=1", "dynamics=gradient_descent", "dynamics.eta=0.3", "dynamics.steps=60",
+           "observables.record=[kernel,outputs,ntk]", "observables.steps=[0,1,60]"]  # fmt: skip
 CROSS = [*TRAINED, "dynamics.loss=cross_entropy"]
 BATCHES = [*TRAINED, "observables.record=[outputs,linear]"]
 TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
@@ -70,12 +64,10 @@ OFF, DEEP = ["initialization=gaussian", "initialization.C_W=1.5"], ["network.dep
 CONDITIONED = ["observables.record=[ntk,prior_ntk,log_w]", "ensemble.condition.noise=0.1"]
 
 
-TILTED = ["observables=posterior", "ensemble.tilt.noise=0.1", "ensemble.tilt.control=2"]
-
-
 def tilted(*changes: str, noise: float = 0.1) -> Rows:
     """A point of tilted networks with one train sample and two outputs."""
-    data = rows(*BASE, *TILTED, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
+    own = ["observables=posterior", "ensemble.tilt.noise=0.1", "ensemble.tilt.control=2"]
+    data = rows(*BASE, *own, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
     return replace(data, settings=data.settings | {"claim": {"noise": noise}})
 
 
@@ -260,20 +252,6 @@ def test_posterior_networks(name: str) -> None:
     else:
         of_prior = [f"ensemble.condition.noise=0.1: {name} is a test of networks of the prior"]
         assert reasons(name, rows(*BASE, *CONDITIONED, x=inputs_of(GRAM), y=[[1.0, -0.5]])) == of_prior
-
-
-@pytest.mark.parametrize("name", OF_NETWORKS)
-def test_tilted_networks(name: str) -> None:
-    """Where hidden layers are tilted, nothing else is tested than what is made for it, and that needs a control."""
-    if not claims.tests()[name].tilted:
-        of_prior = [f"ensemble.tilt.noise=0.1: {name} is a test of networks whose hidden layers are those of the prior"]
-        if not claims.tests()[name].conditioned:
-            assert reasons(name, tilted()) == of_prior
-        return
-    (untilted,) = reasons(name, rows(*BASE, "observables=ntk", x=inputs_of(GRAM), y=[[1.0, -0.5]]))
-    assert untilted == f"ensemble.tilt.noise=null: {name} is a test of networks whose hidden layers are tilted"
-    assert "networks of the prior, too" in reasons(name, tilted("ensemble.tilt.control=0"))[0]
-    assert reasons(name, tilted(noise=0.2)) == ["claim.noise=0.2: one of observables.noises=[0.1]"]
 
 
 def test_layers_are_recorded() -> None:
