@@ -92,9 +92,14 @@ def binomial(normal: Array, n: int) -> Array:
     """How many of n fair coins fall on one side, with the rank of a normal: the quantile function, exactly, from the
     side of the tail that the normal lies in."""
     tail = special.ndtr(-np.abs(normal))
-    k = np.clip(np.floor(n / 2 - np.abs(normal) * np.sqrt(n) / 2), 0, n)
-    while (low := special.bdtr(k, n, 0.5) < tail).any():
+    k = np.clip(np.floor(n / 2 - np.abs(normal) * np.sqrt(n) / 2), 0, max(n - 1, 0))
+    while (low := _at_most(k, n) < tail).any():
         k += low
-    while (high := (k > 0) & (special.bdtr(np.maximum(k - 1, 0), n, 0.5) >= tail)).any():
+    while (high := (k > 0) & (_at_most(np.maximum(k - 1, 0), n) >= tail)).any():
         k -= high
     return np.where(normal < 0, k, n - k)
+
+
+def _at_most(k: Array, n: int) -> Array:
+    """The probability that at most k of n fair coins fall on one side: bdtr of scipy is off by 1e-7 at n = 10^7."""
+    return np.asarray(special.betainc(n - k, k + 1, 0.5))

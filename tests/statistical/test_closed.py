@@ -3,11 +3,13 @@
 Seeds are fixed, false-alarm rates are stated, and comparisons have negative controls.
 """
 
+import math
 from collections.abc import Callable
 
+import mpmath as mp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 from scipy.special import polygamma, psi
 
 from simulate.api import read_one
@@ -32,6 +34,16 @@ def test_quantiles(n: int) -> None:
     np.testing.assert_array_equal(k[low], stats.binom.ppf(tail[low], n, 0.5))
     np.testing.assert_array_equal(k[~low], n - stats.binom.ppf(tail[~low], n, 0.5))
     np.testing.assert_array_equal(closed.chi_squared(normal, np.zeros(141)), 0.0)
+
+
+def test_many_coins() -> None:
+    """Of ten million coins the quantile changes at the exact probability to 1e-9, which scipy's bdtr misses by 1e-7."""
+    n, k = 10**7, 4_999_525
+    neighbours = np.cumprod([j / (n - j + 1) for j in range(k, k - 40_000, -1)])  # over the probability of k
+    exact = float(mp.binomial(n, k) / mp.mpf(2) ** n) * (1 + math.fsum(neighbours))
+    rank = stats.norm.ppf(exact * np.array([1 - 1e-9, 1 + 1e-9]))
+    np.testing.assert_array_equal(closed.binomial(rank, n), [k, k + 1])
+    assert abs(special.bdtr(k, n, 0.5) / exact - 1) > 1e-8
 
 
 CASE = ("network.depth=4", "network.outputs=2", "network.width=8", "inputs=sphere", "inputs.dimension=3",
