@@ -1,11 +1,11 @@
 """Sums of ranges of networks, kept beside the parts, so that an ensemble that has grown is read where it is new.
 
-    DIR/sums/FIRST-STAGE.sums   a digest, a header in one line of JSON, and the numbers
+    DIR/sums/FIRST-STAGE-RUNS.sums   a digest, a header in one line of JSON, and the numbers
 
-A file holds what one range added at one stage of a walk. Its key tells all that this depends on: the parts, as the log
-of commits has them, and their times, the settings, the runs, what was known before, and the source of the program. A
-file that has another key, or is damaged, is made again; where none can be written, or a record is of no file whose text
-could be told from another, none is kept.
+A file holds what one range added at one stage of a walk to what some runs ask. Its key tells all that this depends on:
+the parts, as the log of commits has them, and their times, the settings, the runs, what was known before, and the
+source of the program. A file that has another key, or is damaged, is made again; where none can be written, or a record
+is of no file whose text could be told from another, none is kept.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ def kept_of(work: Work, ranges: Sequence[tuple[int, int]]) -> list[Kept | None]:
     """The file of each range and its key; None where the log of commits does not know one of its parts."""
     if plugins.of_no_file():
         return [None] * len(ranges)
-    parts, given = _Parts(), _given(work)
+    parts, given, runs = _Parts(), _given(work), _digest(list(map(repr, work.runs)))[:8]
     found: list[Kept | None] = []
     for first, last in ranges:
         piece = work.within(first, last)
@@ -63,7 +63,8 @@ def kept_of(work: Work, ranges: Sequence[tuple[int, int]]) -> list[Kept | None]:
         tokens = [parts.token(each) for each in sets if isinstance(each, DataSet)]
         key = _digest([given, first, last, tokens])
         known = all(token is not None for token in tokens)
-        found.append((sets[0].path / SUMS / f"{first:012d}-{work.stage}.sums", key) if known else None)
+        path = sets[0].path / SUMS / f"{first:012d}-{work.stage}-{runs}.sums"
+        found.append((path, key) if known else None)
     return found
 
 

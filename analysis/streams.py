@@ -15,6 +15,7 @@ import numpy as np
 from analysis import claims
 from analysis.estimates import Measuring, measured_here
 from analysis.estimators import FEWEST
+from analysis.kept import gather_with
 from analysis.measures.measured import Layers, Measure, Measured
 from analysis.planned import Planned
 from analysis.points import Point
@@ -108,7 +109,7 @@ def measuring_of(point: Point) -> Measuring:
 
     def measuring(measure: Measure, point: Point, layers: Layers) -> Iterable[Measured]:
         run = Run(measure.name, None if layers is None else tuple(layers), None)
-        return outcomes(point, {}, [run])[0][run]
+        return outcomes(point, {}, [run], gather_with())[0][run]
 
     return measuring
 

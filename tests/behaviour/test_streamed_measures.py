@@ -1,4 +1,4 @@
-"""Every measure is run on ranges with the same estimates, but for those that are known to read all rows at once."""
+"""Measures of untrained and trained networks yield the same on ranges, but for those that read all rows at once."""
 
 from pathlib import Path
 
