@@ -107,7 +107,8 @@ def rows(entry: dict[str, Any], asked_since: dict[tuple[str, str], str]) -> Iter
         judged = [series for series in entry["tests"] if series["test"] == test]
         worst = max(judged, key=lambda series: abs(series["pull"] or 0.0))
         visible = max(series["visible_deviation"] for series in judged)
-        ratio = "" if not worst["prediction"] else f"{worst['coefficient'] / worst['prediction']:.4g}"
+        told = abs(worst["prediction"]) > worst["error"]  # a ratio to less, or to nothing, would say nothing
+        ratio = f"{worst['coefficient'] / worst['prediction']:.4g}" if told else ""
         smallest = min(series["Q"] for series in judged if series["Q"] is not None)
         yield (
             f"| {first} | {verdict} | `{test}` | {len(judged)} | {_percent(worst['asked'])} | "
