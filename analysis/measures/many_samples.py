@@ -64,8 +64,8 @@ def _nothing_but(tensor: str, point: Point, estimate: Estimate) -> Measured:
 
 @measure(
     "share_forecast",
-    tensor="log share over forecast",
-    symbol=r"$-n\,\log\,$share$/v_1$",
+    tensor="log share beyond forecast",
+    symbol=r"$-n\,\log\,$share$/v_1-1$",
     model="tolerance",
     families=("lw",),
     needs=with_control,
@@ -73,13 +73,13 @@ def _nothing_but(tensor: str, point: Point, estimate: Estimate) -> Measured:
     tilted=True,
 )
 def share(point: Point, layers: Layers) -> Iterator[Measured]:
-    """The logarithm of the effective share of networks of the prior over its forecast -v1/n, docs/theory.md (16.5):
-    one where v1/n is small, and less beyond."""
+    """By how much of its forecast -v1/n the logarithm of the effective share of networks of the prior is below it, zero
+    at every width: the forecast is right where v1/n is small, and a lower bound beyond, docs/theory.md (16.5)."""
     log_w, of_prior = _log_w(point)
     activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
     y, own = targets_of(point), Weights.of(log_w[of_prior])
     train = np.array(inputs)[: len(y)]
     v1 = theory.weight_variance(activation, depth, C_b, C_W, train, y, noise_of(point), width_ratios=ratios)
-    ratio = np.array([-np.log(own.effective / of_prior.sum()) * point.widths[-1] / v1])
-    estimate = Estimate(ratio, np.tile(ratio, (estimators.BLOCKS, 1)))  # the share is that of these networks
-    yield _nothing_but("log share over forecast", point, estimate)
+    below = np.array([max(-np.log(own.effective / of_prior.sum()) * point.widths[-1] / v1 - 1, 0.0)])
+    estimate = Estimate(below, np.tile(below, (estimators.BLOCKS, 1)))  # the share is that of these networks
+    yield _nothing_but("log share beyond forecast", point, estimate)
