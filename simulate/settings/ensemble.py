@@ -24,7 +24,7 @@ class Condition:
 @dataclass(frozen=True)
 class Tilt:
     """Hidden layers are drawn from a law that explains the targets, docs/theory.md (16.21). noise: the variance of a
-    target for which it is made. control: every so manieth network is one of the prior; 0 for none."""
+    target for which it is made. control: k keeps networks 0, k, 2k, ... of the prior; 0, none."""
 
     noise: float
     control: int = 0
