@@ -13,7 +13,7 @@ LOWEST = 0.25  # of the eigenvalues of B, at which they are cut: no neuron gets 
 
 @dataclass(frozen=True)
 class Tilt:
-    """Phi: (L - 1, N, N) float64 of the hidden layers. control: k keeps networks 0, k, 2k, ... of the prior; 0, none."""
+    """Phi: (L - 1, N, N) float64 of hidden layers. control: k keeps networks 0, k, 2k, ... of the prior; 0, none."""
 
     Phi: Tensor
     control: int
