@@ -89,12 +89,13 @@ def _check(job: Job, noise: float, per_filter: int, groups: int) -> None:
             raise SettingsError(name, count, f"a number >= {lowest}")
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 < noise < math.inf:
         raise SettingsError("noise", noise, "the variance of a target, above zero")
-    plain = not s.network.skips and s.initialization.weights == s.initialization.first == "gaussian"
+    laws = {"initialization": s.initialization.weights, "initialization.first": s.initialization.first}
     whole = f"{FEWEST} filters or more of {per_filter} particles each, all whole"
     checks: tuple[tuple[object, str, object, str], ...] = (
         (networks % per_filter or networks < FEWEST * per_filter, "ensemble.networks", networks, whole),
         (first % per_filter, "ensemble.first", first, f"a multiple of the {per_filter} particles of a filter"),
-        (not plain, "network.skip", s.network.skip, "filters are known without skips and with Gaussian weights"),
+        (s.network.skips, "network.skip", s.network.skip, "filters are known for networks without skips"),
+        *((law != "gaussian", key, law, "filters draw neurons of Gaussian weights") for key, law in laws.items()),
         (s.ensemble.sampler != "law", "ensemble.sampler", s.ensemble.sampler, "law: filters draw no weights"),
     )
     for wrong, key, value, right in checks:
