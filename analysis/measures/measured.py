@@ -131,7 +131,8 @@ class Measure:
             yield f"network.width={point.widths}: {self.name} is known for one width in all layers"
         yield from self._skips(point, layers)
         if point.weights != "gaussian" and not (self.orthogonal and point.weights == "orthogonal"):
-            yield f"initialization={point.weights}: {self.name} is known for Gaussian weights"
+            why = f"{point.weights} ones have other moments"
+            yield f"initialization={point.weights}: {self.name} is known for Gaussian weights: {why}"
         if outputs < self.outputs:
             yield f"network.outputs={outputs}: {self.name} needs {self.outputs} outputs"
         for layer in layers or ():
@@ -160,7 +161,7 @@ class Measure:
         """What it lacks at a point with skips."""
         given = f"network.skip={point.settings['network']['skip']}"
         if point.skips and not self.residual:
-            yield f"{given}: {self.name} is known for networks without skips"
+            yield f"{given}: {self.name} is known for networks without skips: with one, neurons remember their past"
             return
         for layer in filter(point.skip_into, self.layers(point, layers)):
             if self.below is None:

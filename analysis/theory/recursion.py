@@ -105,7 +105,10 @@ def _orthogonal(weights: str, asked: set[str], skips: bool) -> bool:
     if skips:
         raise ValueError("weights='orthogonal': not known with skips")
     if refused := sorted(name for name in asked if not all(RECURSIONS[other].orthogonal for other in closure([name]))):
-        raise ValueError(f"tensors: {', '.join(refused)} not known for weights='orthogonal', but for Gaussian ones")
+        why = "frames are not Gaussian, and no recursion is derived for them"
+        raise ValueError(
+            f"tensors: {', '.join(refused)} not known for weights='orthogonal', but for Gaussian ones: {why}"
+        )
     return True
 
 
@@ -197,7 +200,8 @@ def flow(
         raise ValueError(f"branch={branch!r}: numbers > 0, and 1 where there is no skip: C_W scales the weights there")
     of_residual = asked & set(residual.ORDER_N) if skips.any() else set()
     if skips.any() and (refused := sorted(asked - of_residual - {"K", "Theta"})):
-        raise ValueError(f"tensors: {', '.join(refused)} not known for skip={skip!r}, but for plain networks")
+        why = "each neuron remembers its past, and no recursion is derived for that"
+        raise ValueError(f"tensors: {', '.join(refused)} not known for skip={skip!r}, but for plain networks: {why}")
     orthogonal = _orthogonal(weights, asked, bool(skips.any()))
     if first_weights != "gaussian" and not (orthogonal and first_weights == "orthogonal"):
         raise ValueError(f"first_weights={first_weights!r}: gaussian, or orthogonal where weights='orthogonal'")

@@ -53,7 +53,8 @@ def without_weights(settings: Any) -> Iterable[Refusal]:
         right = "kernel_controls takes the normals of networks without weights: it goes with ensemble.sampler=law alone"
         yield "observables.record", list(settings.observables.record), right
     if settings.initialization.weights != "gaussian":
-        yield "initialization", settings.initialization.weights, "kernel_controls is known for Gaussian weights"
+        right = "kernel_controls is known for Gaussian weights: frames are not Gaussian, and no control has mean zero"
+        yield "initialization", settings.initialization.weights, right
 
 
 def of_prior(settings: Any) -> Iterable[Refusal]:

@@ -35,7 +35,7 @@ def reasons(name: str, given: Rows, layers: list[int] | None = None) -> list[str
 @pytest.mark.parametrize("name", OF_NETWORKS)
 def test_tests_are_known_for_residual_networks_or_refused(name: str) -> None:
     """Every test that is not known for skips says so. Control: without a skip none does."""
-    refusal = f"network.skip=0.5: {name} is known for networks without skips"
+    refusal = f"network.skip=0.5: {name} is known for networks without skips: with one, neurons remember their past"
     given = CONDITION if name in CONDITIONED else []
     assert (refusal in reasons(name, data(*given))) == (name not in (*KNOWN, *MEASURED))
     assert not any("skip" in reason for reason in reasons(name, data(*given, skip=0)))
@@ -46,8 +46,8 @@ def test_tests_are_known_for_orthogonal_weights_or_refused(name: str) -> None:
     """Every test that is not known for orthogonal weights says so; D is none: it reads g for z z. Networks that
     are conditioned on targets have Gaussian weights by their settings."""
     given = data("initialization=orthogonal", "initialization.C_b=0.1", "initialization.C_W=1.0", skip=0)
-    refused = f"initialization=orthogonal: {name} is known for Gaussian weights" in reasons(name, given)
-    assert refused == (name not in (*KNOWN, *MEASURED) or name == "D")
+    refusal = f"initialization=orthogonal: {name} is known for Gaussian weights: orthogonal ones have other moments"
+    assert (refusal in reasons(name, given)) == (name not in (*KNOWN, *MEASURED) or name == "D")
     with pytest.raises(ValueError, match="initialization=orthogonal: this theory is known for Gaussian weights"):
         given.point.network(given.point.samples[0])
 
