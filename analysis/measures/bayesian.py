@@ -5,7 +5,6 @@ Networks are weighted by their evidence, with controls (`analysis.measures.bayes
 zero has mean zero in every network, and is left out where nothing else fluctuates.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -167,21 +166,8 @@ def kernel(point: Point, layers: Layers) -> Iterator[Measured]:
 def means_of_controls(point: Point, layers: Layers) -> Iterator[Measured]:
     """The means of Y(l), of Y(l)Y(L) - C(l,L)/n and of m(l), docs/theory.md (16.6), which are zero at every width, in
     standard deviations of Y of one network."""
-    pairs, controls = point.columns("g"), Controls.of(point)
-    x = controls.all(*rows_of(point))
-    start = 0
-    for layer in range(2, point.depth + 1):
-        p = len(pairs)
-        top = layer == point.depth
-        every = itertools.product(range(p), repeat=2)
-        both = list(itertools.combinations_with_replacement(range(p), 2) if top else every)
-        parts = [("Y", [label_of(pair) for pair in pairs])]
-        parts.append(("Y Y - C/n", [label_of(pairs[a], pairs[b]) for a, b in both]))
-        if layer > 2:
-            parts.append(("m", [label_of(pair) for pair in pairs]))
-        for tensor, labels in parts:
-            values = x[:, start : start + len(labels)]
-            start += len(labels)
-            zero = np.zeros(len(labels))
-            if layers is None or layer in layers:
-                yield Measured(tensor, layer, 0, labels, estimators.mean(values), theory=zero, scale=zero + 1)
+    pairs = point.columns("g")
+    for tensor, layer, places, values in Controls.of(point).parts(*rows_of(point)):
+        if layers is None or layer in layers:
+            labels, zero = [label_of(*(pairs[k] for k in place)) for place in places], np.zeros(len(places))
+            yield Measured(tensor, layer, 0, labels, estimators.mean(values), theory=zero, scale=zero + 1)

@@ -113,18 +113,23 @@ class Controls:
             Y.append(own + Y[-1] @ step.T)
         return Y
 
+    def parts(self, c: list[Array], m: list[Array]) -> Iterator[tuple[str, int, list[tuple[int, ...]], Array]]:
+        """All controls in their units, by layer from 2 on: Y(l), Y(l)Y(L) less its mean, of which each product of L
+        once, and from layer 3 on m(l). Each comes with its name, its layer, the places of the pairs of each column, and
+        values (M, columns)."""
+        Y, p, top = self.linear(c), len(self.units[0]), len(c) + 1
+        each = [(k,) for k in range(p)]
+        for layer, (y, unit, mean) in enumerate(zip(Y, self.units, self.expected, strict=True), start=2):
+            yield "Y", layer, each, y / unit
+            i, j = np.triu_indices(p) if layer == top else np.indices((p, p)).reshape(2, -1)
+            products = (y[:, i] * Y[-1][:, j] - mean[i, j]) / (unit[i] * self.units[-1][j])
+            yield "Y Y - C/n", layer, list(zip(i.tolist(), j.tolist(), strict=True)), products
+            if layer > 2:
+                yield "m", layer, each, m[layer - 2] / unit
+
     def all(self, c: list[Array], m: list[Array]) -> Array:
-        """All controls (M, k) in their units: by layer Y(l), Y(l)Y(L) less its mean, of which each product of L once,
-        and from layer 3 on m(l)."""
-        Y, found, top = self.linear(c), [], len(c) - 1
-        for layer, (y, unit, mean) in enumerate(zip(Y, self.units, self.expected, strict=True)):
-            found.append(y / unit)
-            product = (y[:, :, None] * Y[-1][:, None, :] - mean) / np.multiply.outer(unit, self.units[-1])
-            upper = np.triu_indices(len(unit)) if layer == top else np.indices(mean.shape).reshape(2, -1)
-            found.append(product[:, upper[0], upper[1]])
-            if layer:
-                found.append(m[layer] / unit)
-        return np.concatenate(found, axis=1)
+        """All controls (M, k) in their units."""
+        return np.concatenate([values for *_, values in self.parts(c, m)], axis=1)
 
 
 def rows_of(point: Point) -> tuple[list[Array], list[Array]]:

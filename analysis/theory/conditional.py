@@ -7,7 +7,7 @@ input from a table in log g, with two from tables of Hermite coefficients.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -132,10 +132,15 @@ class Conditional:
                     total[rows] += of_order[k]
         return found
 
-    def coefficients(self, g: Array) -> Array:
-        """c_k[s] of docs/theory.md (17.18) at kernels g (M,), shape (M, terms)."""
+    @cached_property
+    def terms_that_count(self) -> tuple[list[int], LogTable]:
+        """The orders k of c_k[s] of docs/theory.md (17.18), without those that are negligible at all kernels of the
+        table, and the table of these: an odd function has none of even order."""
         assert self._series is not None
-        return self._series(g)[:, : self.terms]
+        coefficients = self._series.coefficients[:, : self.terms]
+        bounds = np.abs(coefficients).sum(axis=0)
+        orders = np.flatnonzero(bounds > NEGLIGIBLE * bounds.max())
+        return orders.tolist(), LogTable(self._series.low, self._series.high, coefficients[:, orders])
 
     def products(self, g: Array) -> dict[tuple[int, ...], Array]:
         """<s_a s_b> and <s_a s_b s_c s_d> by sorted samples, each (M,), at kernels g (M, pairs)."""
@@ -197,30 +202,37 @@ def next_mean(activation: str, C_b: float, C_W: float, pairs: Sequence[Pair], g:
     Each element is a mean of two inputs, by docs/theory.md (17.18) or, with a kink at zero, in closed form. Raises
     ValueError as `Conditional` does.
     """
-    s, column = named(activation), {pair: g[:, k] for k, pair in enumerate(pairs)}
-    out = np.empty_like(g)
+    s, out = named(activation), np.empty_like(g)
     if s.slopes is None:
         sizes = g[:, [k for k, (a, b) in enumerate(pairs) if a == b]]
         law = Conditional.around(activation, C_b, C_W, [(0, 0), (0, 1), (1, 1)], float(sizes.min()), float(sizes.max()))
-        series = {a: law.coefficients(column[a, a]) for a, b in pairs if a == b}
-        largest = np.max([np.abs(c).max(axis=0) for c in series.values()], axis=0)
-        kept = np.flatnonzero(largest > NEGLIGIBLE * largest.max())  # an odd function has none of even order
-        for k, (a, b) in enumerate(pairs):
-            if a == b:
-                out[:, k] = law.moments(column[a, a])[:, 0]
-                continue
-            rho, total, order = column[a, b] / np.sqrt(column[a, a] * column[b, b]), np.zeros(len(g)), kept[-1]
-            for j in kept[::-1]:
-                total = total * rho ** (order - j) + series[a][:, j] * series[b][:, j]
-                order = j
-            out[:, k] = total * rho**order
+        for rows in chunks(len(g)):
+            out[rows] = _means_of_products(law, pairs, g[rows])
     else:
+        column = {pair: g[:, k] for k, pair in enumerate(pairs)}
         mean, jump = (s.slopes[0] + s.slopes[1]) / 2, s.slopes[0] - s.slopes[1]
         for k, (a, b) in enumerate(pairs):
             ab = column[a, b]
             root = np.sqrt(np.maximum(column[a, a] * column[b, b] - ab**2, 0.0))
             out[:, k] = mean**2 * ab + jump**2 / (2 * math.pi) * (root + ab * np.arctan2(ab, root))
     return C_b + C_W * out
+
+
+def _means_of_products(law: Conditional, pairs: Sequence[Pair], g: Array) -> Array:
+    """<s_a s_b> of docs/theory.md (17.18) at kernels g (M, pairs), (M, pairs), all at once: see `chunks`."""
+    column, out = {pair: g[:, k] for k, pair in enumerate(pairs)}, np.empty_like(g)
+    orders, table = law.terms_that_count
+    series = {a: table.columns(column[a, a]) for a, b in pairs if a == b}
+    gaps = np.diff(orders, prepend=0).tolist()
+    for k, (a, b) in enumerate(pairs):
+        if a == b:
+            out[:, k] = law.moments(column[a, a])[:, 0]
+            continue
+        rho, total = column[a, b] / np.sqrt(column[a, a] * column[b, b]), np.zeros(len(g))
+        for of_order, gap in zip((series[a] * series[b])[::-1], gaps[::-1], strict=True):
+            total = (total + of_order) * rho**gap
+        out[:, k] = total
+    return out
 
 
 @lru_cache(maxsize=32)

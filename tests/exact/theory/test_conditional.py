@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from analysis import theory
+from analysis.theory import log_table
 from analysis.theory.activations import activation
 from analysis.theory.conditional import Conditional, next_mean
 from analysis.theory.gaussian import Expectations
@@ -104,3 +105,14 @@ def test_the_mean_of_three_inputs(activation: str) -> None:
     found = next_mean(activation, 0.1, 1.2, pairs, below)
     np.testing.assert_allclose(found, above, rtol=1e-9)
     assert not np.allclose(next_mean(activation, 0.1, 1.2, pairs, 1.01 * below), above, rtol=1e-4)
+
+
+def test_the_mean_does_not_depend_on_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network's F is the same to the last bit however many are taken at a time. Negative control: the table of a
+    part's own kernels."""
+    sizes = np.sort(np.exp(np.random.default_rng(0).uniform(-3.0, 1.0, size=(5000, 2))), axis=0)
+    g = np.stack([sizes[:, 0], 0.6 * np.sqrt(sizes.prod(axis=1)), sizes[:, 1]], axis=1)
+    whole = next_mean("tanh", C_b, C_W, PAIRS, g)
+    monkeypatch.setattr(log_table, "ROWS", 1000)
+    np.testing.assert_array_equal(next_mean("tanh", C_b, C_W, PAIRS, g), whole)
+    assert (next_mean("tanh", C_b, C_W, PAIRS, g[:1000]) != whole[:1000]).any()
