@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,16 +50,11 @@ def one_algorithm(point: Point, reference: Point) -> Iterator[str]:
         yield f"dynamics={point.settings['dynamics']['name']}: both are trained by one algorithm with the same settings"
 
 
-@measure(
-    "algorithm_difference",
-    tensor="z - z'",
-    symbol=r"$\mathrm{E}(z-z')$",
-    families=("z",),
-    steps="end",
-    paired=True,
-    needs=arrived,
-    undefined=one_algorithm,
-)
+_paired = partial(measure, paired=True)
+_of_algorithms = partial(_paired, families=("z",), steps="end", undefined=one_algorithm)
+
+
+@_of_algorithms("algorithm_difference", tensor="z - z'", symbol=r"$\mathrm{E}(z-z')$", needs=arrived)
 def algorithm_difference(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """E z_test of one algorithm minus that of another on the same networks, in units of the targets: at infinite width
     zero, but for what is left of the error after so many steps (PDLT ch. 10)."""
@@ -77,16 +73,8 @@ def _difference(point: Point, reference: Point) -> tuple[Estimate, Array, list[t
     return estimate, np.array([ends[0][t, i] - ends[1][t, i] for i, t in columns]), columns
 
 
-@measure(
-    "algorithm_coefficient",
-    tensor="n (z - z')",
-    symbol=r"$n\,\mathrm{E}(z-z')$",
-    families=("z",),
-    steps="end",
-    smooth=True,
-    paired=True,
-    needs=end_known,
-    undefined=one_algorithm,
+@_of_algorithms(
+    "algorithm_coefficient", tensor="n (z - z')", symbol=r"$n\,\mathrm{E}(z-z')$", smooth=True, needs=end_known
 )
 def algorithm_coefficient(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """n times that difference between two algorithms, against docs/theory.md (5.29)."""
@@ -114,14 +102,13 @@ def _check_alike(point: Point, reference: Point) -> None:
         raise ValueError(f"{point.data.path}: not the networks and steps of {reference.data.path}")
 
 
-@measure(
+@_paired(
     "algorithm_mean1",
     tensor="n (z - z')(t)",
     symbol=r"$n\,\mathrm{E}(z-z')$",
     families=("z", "H"),
     steps="both",
     smooth=True,
-    paired=True,
     needs=every_step_known,
     undefined=same_training,
 )
@@ -170,17 +157,10 @@ def _at_every_output(point: Point) -> list[Index]:
     return [(p,) for p in range(targets(point).shape[1] * point.D)]
 
 
-@measure(
-    "sgd_mean",
-    tensor="(z - z')(t)",
-    symbol=r"$\mathrm{E}(z-z')$",
-    families=("z",),
-    steps="end",
-    paired=True,
-    any_widths=True,
-    needs=batches_known,
-    undefined=batches_alone,
-)
+_of_batches = partial(_paired, steps="end", needs=batches_known, undefined=batches_alone)
+
+
+@_of_batches("sgd_mean", tensor="(z - z')(t)", symbol=r"$\mathrm{E}(z-z')$", families=("z",), any_widths=True)
 def sgd_mean(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """E(z - z') of sgd and of descent on the same networks at every recorded step, in units of the targets: zero at
     infinite width, where a step is linear in the errors and batches are independent, docs/theory.md (5.40)."""
@@ -205,16 +185,8 @@ def _of_both(point: Point, both: NDArray[np.bool_], values: Array) -> Array:
     return composite(point, values)[both[point.finite]]
 
 
-@measure(
-    "sgd_mean1",
-    tensor="n (z - z')(t)",
-    symbol=r"$n\,\mathrm{E}(z-z')$",
-    families=("z", "linear"),
-    steps="end",
-    smooth=True,
-    paired=True,
-    needs=batches_known,
-    undefined=batches_alone,
+@_of_batches(
+    "sgd_mean1", tensor="n (z - z')(t)", symbol=r"$n\,\mathrm{E}(z-z')$", families=("z", "linear"), smooth=True
 )
 def sgd_mean1(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """n E(z - z') of sgd and of descent on the same networks at every recorded step, each less the network's linear

@@ -124,40 +124,22 @@ def _size(point: Point, layers: Layers, family: str, order: int, exponent: float
         )
 
 
-@measure(
-    "dntk_size",
-    tensor="log dH^2",
-    symbol=r"$\log\mathrm{E}\,(\mathrm{d}H)^2$",
-    model="exponent",
-    families=("dH",),
-    any_widths=True,
-)
+_log_size = partial(measure, model="exponent", any_widths=True)
+
+
+@_log_size("dntk_size", tensor="log dH^2", symbol=r"$\log\mathrm{E}\,(\mathrm{d}H)^2$", families=("dH",))
 def dntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """A network's dH is of order 1/n (docs/theory.md (5.8))."""
     return _size(point, layers, "dH", 3, 2.0)
 
 
-@measure(
-    "ddntk_size",
-    tensor="log ddI^2",
-    symbol=r"$\log\mathrm{E}\,(\mathrm{dd}_I H)^2$",
-    model="exponent",
-    families=("ddI",),
-    any_widths=True,
-)
+@_log_size("ddntk_size", tensor="log ddI^2", symbol=r"$\log\mathrm{E}\,(\mathrm{dd}_I H)^2$", families=("ddI",))
 def ddntk_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """A network's ddI is of order 1/n, docs/theory.md (5.8)."""
     return _size(point, layers, "ddI", 4, 2.0)
 
 
-@measure(
-    "fourth_size",
-    tensor="log d4^2",
-    symbol=r"$\log\mathrm{E}\,(\mathrm{d}^4 z)^2$",
-    model="exponent",
-    families=("d4",),
-    any_widths=True,
-)
+@_log_size("fourth_size", tensor="log d4^2", symbol=r"$\log\mathrm{E}\,(\mathrm{d}^4 z)^2$", families=("d4",))
 def fourth_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """The fourth derivative along a network's own gradient is of order 1/n^2 (docs/theory.md (5.8))."""
     return _size(point, layers, "d4", 1, 4.0)

@@ -6,7 +6,7 @@ units of what the exact law says, and one constant is fitted to all widths.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -45,6 +45,10 @@ def with_outputs(point: Point) -> Iterator[str]:
     yield from fluctuating(point)
 
 
+_with_law = partial(measure, model="constant", any_widths=True)
+_of_kernels = partial(_with_law, families=("g",), needs=fluctuating)
+
+
 def _diagonal(point: Point, layer: int) -> tuple[Array, list[int]]:
     """g_aa of the networks, (M, D), and the samples a."""
     chosen = [(column, a) for column, (a, b) in enumerate(point.columns("g")) if a == b]
@@ -56,15 +60,7 @@ def _against(tensor: str, layer: int, samples: list[str], estimate: Estimate, pr
     return Measured(tensor, layer, 0, samples, estimate, theory=prediction * one, scale=one)
 
 
-@measure(
-    "V_exact",
-    tensor="V / exact",
-    symbol=r"$n\,\mathrm{Var}\,g/V_n$",
-    model="constant",
-    families=("g",),
-    needs=fluctuating,
-    any_widths=True,
-)
+@_of_kernels("V_exact", tensor="V / exact", symbol=r"$n\,\mathrm{Var}\,g/V_n$")
 def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
     """Var g_aa over its exact value at this width, docs/theory.md (17.5), is one at every width."""
     laws = laws_of(point)
@@ -76,15 +72,7 @@ def vertex(point: Point, layers: Layers) -> Iterator[Measured]:
         yield _against("V / exact", layer, labels, estimate.scaled(1 / exact), 1.0)
 
 
-@measure(
-    "G1_exact",
-    tensor="G - exact",
-    symbol=r"$(\mathrm{E}\,g - G_n)/|G_n - K|$",
-    model="constant",
-    families=("g",),
-    needs=fluctuating,
-    any_widths=True,
-)
+@_of_kernels("G1_exact", tensor="G - exact", symbol=r"$(\mathrm{E}\,g - G_n)/|G_n - K|$")
 def metric(point: Point, layers: Layers) -> Iterator[Measured]:
     """E g_aa less its exact value at this width, docs/theory.md (17.5), is zero.
 
@@ -103,15 +91,7 @@ def metric(point: Point, layers: Layers) -> Iterator[Measured]:
         yield _against("G - exact", layer, [label_of((a, a)) for a in samples], estimate, 0.0)
 
 
-@measure(
-    "spread_exact",
-    tensor="spread / exact",
-    symbol=r"$\mathrm{Var}\,g/(\mathrm{E}\,g)^2$ over exact",
-    model="constant",
-    families=("g",),
-    needs=fluctuating,
-    any_widths=True,
-)
+@_of_kernels("spread_exact", tensor="spread / exact", symbol=r"$\mathrm{Var}\,g/(\mathrm{E}\,g)^2$ over exact")
 def spread(point: Point, layers: Layers) -> Iterator[Measured]:
     """Var g_aa/(E g_aa)^2, a third of the excess kurtosis of an output, docs/theory.md (17.6), over its exact value at
     this width, docs/theory.md (17.5), is one."""
@@ -128,15 +108,7 @@ def spread(point: Point, layers: Layers) -> Iterator[Measured]:
         yield _against("spread / exact", layer, [label_of((a, a), (a, a)) for a in samples], ratio, 1.0)
 
 
-@measure(
-    "six_point_exact",
-    tensor="six-point / exact",
-    symbol=r"$\kappa_3(g)/\kappa_3$",
-    model="constant",
-    families=("g",),
-    needs=fluctuating,
-    any_widths=True,
-)
+@_of_kernels("six_point_exact", tensor="six-point / exact", symbol=r"$\kappa_3(g)/\kappa_3$")
 def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
     """The third cumulant of g_aa, the connected six-point function of three neurons, over its exact value at this
     width, docs/theory.md (17.5), is one."""
@@ -148,14 +120,12 @@ def six_point(point: Point, layers: Layers) -> Iterator[Measured]:
         yield _against("six-point / exact", layer, labels, estimators.third_cumulant(g).scaled(1 / exact), 1.0)
 
 
-@measure(
+@_with_law(
     "kurtosis_exact",
     tensor="kurtosis / exact",
     symbol=r"$\kappa_4(z)/\kappa_2(z)^2$ over exact",
-    model="constant",
     families=("z",),
     needs=with_outputs,
-    any_widths=True,
 )
 def kurtosis(point: Point, layers: Layers) -> Iterator[Measured]:
     """The excess kurtosis kappa_4/kappa_2^2 of an output over 3 Var g/(E g)^2, docs/theory.md (17.6), is one.

@@ -1,6 +1,7 @@
 """Networks trained on any loss, at every recorded step (docs/theory.md (5.37) and (5.38))."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -83,16 +84,13 @@ def _steps(point: Point) -> list[tuple[int, int]]:
     return [(place, step) for place, step in enumerate(point.data.layout.steps) if step]
 
 
-@measure(
-    "loss_mean",
-    tensor="z(t)",
-    symbol=r"$\mathrm{E}\,z(t)$",
-    families=("z",),
-    steps="end",
-    smooth=True,
-    needs=other_loss_known,
-    any_widths=True,
+_at_infinite_width = partial(
+    measure, families=("z",), steps="end", smooth=True, needs=other_loss_known, any_widths=True
 )
+_at_order_one = partial(measure, families=("z",), steps="both", smooth=True, needs=own_start_known)
+
+
+@_at_infinite_width("loss_mean", tensor="z(t)", symbol=r"$\mathrm{E}\,z(t)$")
 def loss_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E z_i;a at every recorded step is that of docs/theory.md (5.37), in units of the largest that is predicted at
     infinite width."""
@@ -110,16 +108,7 @@ def loss_mean(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@measure(
-    "loss_covariance",
-    tensor="Cov z(t)",
-    symbol=r"$\mathrm{Cov}\,z(t)$",
-    families=("z",),
-    steps="end",
-    smooth=True,
-    needs=other_loss_known,
-    any_widths=True,
-)
+@_at_infinite_width("loss_covariance", tensor="Cov z(t)", symbol=r"$\mathrm{Cov}\,z(t)$")
 def loss_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     """Cov(z_i;a, z_j;b) at every recorded step for i = j or a = b, by docs/theory.md (5.37), in units of its size
     before training."""
@@ -139,15 +128,7 @@ def loss_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@measure(
-    "loss_mean1",
-    tensor="n dz(t)",
-    symbol=r"$n\,\mathrm{E}[z(t)-z_{\mathrm{frozen}}(t)]$",
-    families=("z",),
-    steps="both",
-    smooth=True,
-    needs=own_start_known,
-)
+@_at_order_one("loss_mean1", tensor="n dz(t)", symbol=r"$n\,\mathrm{E}[z(t)-z_{\mathrm{frozen}}(t)]$")
 def loss_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[z_i;a - frozen] at every recorded step, with the frozen kernel's outputs from each network's own start, in
     units of the largest that is predicted: the coefficient of the mean at order 1/n, less what the law of z(0) adds to
@@ -168,14 +149,8 @@ def loss_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@measure(
-    "loss_covariance1",
-    tensor="n dCov z(t)",
-    symbol=r"$n\,[\mathrm{Cov}\,z(t)-\mathrm{Cov}\,z_{\mathrm{frozen}}(t)]$",
-    families=("z",),
-    steps="both",
-    smooth=True,
-    needs=own_start_known,
+@_at_order_one(
+    "loss_covariance1", tensor="n dCov z(t)", symbol=r"$n\,[\mathrm{Cov}\,z(t)-\mathrm{Cov}\,z_{\mathrm{frozen}}(t)]$"
 )
 def loss_covariance1(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times Cov(z_i;a, z_j;b), less that of the frozen kernel's outputs from each network's own start, at every

@@ -4,6 +4,7 @@ Some networks of a data set are drawn from the prior and some from the tilted la
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ def with_control(point: Point) -> Iterator[str]:
         yield f"claim.noise={claim.get('noise')}: one of observables.noises={settings['observables']['noises']}"
 
 
+_by_weights = partial(measure, families=("lw",), needs=with_control, any_widths=True, tilted=True)
+
+
 def _log_w(point: Point) -> tuple[Array, NDArray[np.bool_]]:
     """Log weights (M,), and which networks are of the prior. ValueError where either kind cannot carry an estimate."""
     log_w = weights_of(point, noise_of(point)).log_w
@@ -36,15 +40,11 @@ def _log_w(point: Point) -> tuple[Array, NDArray[np.bool_]]:
     return log_w, of_prior
 
 
-@measure(
+@_by_weights(
     "evidence_by_tilt",
     tensor="log evidence, tilted less prior",
     symbol=r"$\log p(y)$, tilted less prior",
     model="constant",
-    families=("lw",),
-    needs=with_control,
-    any_widths=True,
-    tilted=True,
 )
 def evidence(point: Point, layers: Layers) -> Iterator[Measured]:
     """log p(y) of docs/theory.md (16.1) from tilted networks less that from networks of the prior, in nats, which is
@@ -62,15 +62,8 @@ def _nothing_but(tensor: str, point: Point, estimate: Estimate) -> Measured:
     return Measured(tensor, point.depth, 0, ["y"], estimate, theory=np.zeros(1), scale=np.ones(1))
 
 
-@measure(
-    "share_forecast",
-    tensor="log share beyond forecast",
-    symbol=r"$-n\,\log\,$share$/v_1-1$",
-    model="tolerance",
-    families=("lw",),
-    needs=with_control,
-    any_widths=True,
-    tilted=True,
+@_by_weights(
+    "share_forecast", tensor="log share beyond forecast", symbol=r"$-n\,\log\,$share$/v_1-1$", model="tolerance"
 )
 def share(point: Point, layers: Layers) -> Iterator[Measured]:
     """By how much of its forecast -v1/n the logarithm of the effective share of networks of the prior is below it, zero

@@ -7,6 +7,7 @@ neurons stand for the outputs.
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -16,18 +17,11 @@ from analysis.measures.measured import Layers, Measured, chosen_layers, label_of
 from analysis.measures.needs import no_parallel_kinks
 from analysis.points import FOUR_POINT_SAMPLES, Point
 
+_beyond_plain = partial(measure, any_widths=True, residual=True, below=(), orthogonal=True)
+_at_order_one = partial(_beyond_plain, table="untrained", table_samples=FOUR_POINT_SAMPLES)
 
-@measure(
-    "ntk_mean",
-    tensor="H",
-    symbol=r"$\mathrm{E}\,H$",
-    families=("H",),
-    table="start",
-    any_widths=True,
-    residual=True,
-    below=(),
-    orthogonal=True,
-)
+
+@_beyond_plain("ntk_mean", tensor="H", symbol=r"$\mathrm{E}\,H$", families=("H",), table="start")
 def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E H_ij;ab -> delta_ij Theta_ab as n grows (docs/theory.md (2.3), PDLT ch. 8)."""
     flow, columns = point.flow(), point.columns("H")
@@ -46,17 +40,7 @@ def ntk_mean(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@measure(
-    "ntk_variance",
-    tensor="log Var H",
-    symbol=r"$\log\mathrm{Var}\,H$",
-    model="exponent",
-    families=("H",),
-    any_widths=True,
-    residual=True,
-    below=(),
-    orthogonal=True,
-)
+@_beyond_plain("ntk_variance", tensor="log Var H", symbol=r"$\log\mathrm{Var}\,H$", model="exponent", families=("H",))
 def ntk_variance(point: Point, layers: Layers) -> Iterator[Measured]:
     """log Var H_ii;aa: falls as 1/n, so its exponent is 1 (docs/theory.md (2.5), PDLT ch. 8)."""
     columns = [k for k, (i, j, a, b) in enumerate(point.columns("H")) if i == j and a == b]
@@ -169,18 +153,7 @@ def predicted(point: Point, tensor: str, tensors: tuple[str, ...], layer: int) -
     return np.asarray(point.flow(tensors)[tensor][layer - 1])
 
 
-@measure(
-    "Theta1",
-    symbol=r"$\Theta^{\{1\}}$",
-    families=("H",),
-    table="untrained",
-    table_samples=FOUR_POINT_SAMPLES,
-    needs=no_parallel_kinks,
-    any_widths=True,
-    residual=True,
-    below=(),
-    orthogonal=True,
-)
+@_at_order_one("Theta1", symbol=r"$\Theta^{\{1\}}$", families=("H",), needs=no_parallel_kinks)
 def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E H_ii;ab - Theta_ab), all outputs averaged, is Theta1 of docs/theory.md (2.11)."""
     for at in layer_columns(point, ["H"], layers):
@@ -190,19 +163,7 @@ def Theta1(point: Point, layers: Layers) -> Iterator[Measured]:
         yield at.measured("Theta1", [(p,) for p in at.pairs], estimate, np.array([theory[p] for p in at.pairs]))
 
 
-@measure(
-    "A",
-    symbol="$A$",
-    families=("H",),
-    outputs=2,
-    grows=True,
-    table="untrained",
-    table_samples=FOUR_POINT_SAMPLES,
-    any_widths=True,
-    residual=True,
-    below=(),
-    orthogonal=True,
-)
+@_at_order_one("A", symbol="$A$", families=("H",), outputs=2, grows=True)
 def A(point: Point, layers: Layers) -> Iterator[Measured]:
     """n Cov(H_ii;ab, H_jj;cd) for i != j is A of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): the
     covariance of sums over all outputs, less those of equal ones."""
@@ -222,19 +183,7 @@ def _with_crossed(groups: Iterable[tuple[tuple[int, ...], tuple[int, ...]]]) -> 
     return [both for p, q in groups for both in ([(p, q), (p, q[::-1])] if p[0] != p[1] and q[0] != q[1] else [(p, q)])]
 
 
-@measure(
-    "B",
-    symbol="$B$",
-    families=("H",),
-    outputs=2,
-    grows=True,
-    table="untrained",
-    table_samples=FOUR_POINT_SAMPLES,
-    any_widths=True,
-    residual=True,
-    below=(),
-    orthogonal=True,
-)
+@_at_order_one("B", symbol="$B$", families=("H",), outputs=2, grows=True)
 def B(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E H_ij;ab H_ij;cd for i != j is B_acbd of docs/theory.md (2.5), estimated as in docs/theory.md (7.5): it has no
     mean to subtract and is the least noisy of all. The crossed E H_ij;ab H_ij;dc is another component."""
@@ -271,19 +220,7 @@ def D(point: Point, layers: Layers) -> Iterator[Measured]:
         yield at.measured("D", groups, estimate, np.array([X[(*p, *q)] for p, q in groups]))
 
 
-@measure(
-    "F",
-    symbol="$F$",
-    families=("H", "z"),
-    outputs=2,
-    grows=True,
-    table="untrained",
-    table_samples=FOUR_POINT_SAMPLES,
-    any_widths=True,
-    residual=True,
-    below=(),
-    orthogonal=True,
-)
+@_at_order_one("F", symbol="$F$", families=("H", "z"), outputs=2, grows=True)
 def F(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E z_ia z_jb H_ij;cd for i != j is F_acbd of docs/theory.md (2.6), estimated as in docs/theory.md (7.5). The
     crossed E z_ia z_jb H_ij;dc is another component."""

@@ -1,6 +1,7 @@
 """Representation learning: how kernels and the NTK move in training (docs/theory.md (5.8) to (5.10), PDLT ch. 11)."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -50,14 +51,13 @@ def first_step_of_descent(point: Point) -> Iterator[str]:
     yield from closed_form_known(point)
 
 
-@measure(
-    "ntk_change",
-    tensor="n dH",
-    symbol=r"$n\,\mathrm{E}[H(T)-H(0)]$",
-    families=("H",),
-    steps="both",
-    smooth=True,
-    needs=one_sample_by_flow,
+_in_training = partial(measure, steps="both")
+_mean_change = partial(_in_training, smooth=True)
+_size_of_change = partial(_in_training, model="exponent", needs=closed_form_known)
+
+
+@_mean_change(
+    "ntk_change", tensor="n dH", symbol=r"$n\,\mathrm{E}[H(T)-H(0)]$", families=("H",), needs=one_sample_by_flow
 )
 def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[H(T) - H(0)] of one output and one sample, trained by gradient flow to the end (docs/theory.md (5.9))."""
@@ -67,13 +67,11 @@ def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
     yield measured_at_end("n dH", point, [label_of((0, 0))], estimate, predicted, np.abs(predicted))
 
 
-@measure(
+@_mean_change(
     "ntk_change_of_step",
     tensor="n dH",
     symbol=r"$n\,\mathrm{E}[H(1)-H(0)]$",
     families=("H",),
-    steps="both",
-    smooth=True,
     needs=first_step_of_descent,
 )
 def ntk_change_of_step(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -118,13 +116,11 @@ def _moved(point: Point, family: str, tensor: str, layer: int, predicted: Array 
         )
 
 
-@measure(
+@_mean_change(
     "ntk_movement",
     tensor="n dH(t)",
     symbol=r"$n\,\mathrm{E}[H(t)-H(0)]$",
     families=("H",),
-    steps="both",
-    smooth=True,
     needs=movement_known,
     residual=True,
     below=(),
@@ -136,14 +132,8 @@ def ntk_movement(point: Point, layers: Layers) -> Iterator[Measured]:
     return _moved(point, "H", "n dH(t)", point.depth, order_n(point).ntk_change if point.plain else None)
 
 
-@measure(
-    "kernel_movement",
-    tensor="n dg(t)",
-    symbol=r"$n\,\mathrm{E}[g(t)-g(0)]$",
-    families=("g",),
-    steps="both",
-    smooth=True,
-    needs=movement_known,
+@_mean_change(
+    "kernel_movement", tensor="n dg(t)", symbol=r"$n\,\mathrm{E}[g(t)-g(0)]$", families=("g",), needs=movement_known
 )
 def kernel_movement(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[g_ab(t) - g_ab(0)] of the conditional kernel of each layer at every recorded step (docs/theory.md (5.36),
@@ -175,28 +165,14 @@ def _size(point: Point, family: str, tensor: str, layers: Layers) -> Iterator[Me
         )
 
 
-@measure(
-    "kernel_change_size",
-    tensor="log dg^2",
-    symbol=r"$\log\mathrm{E}\,(\Delta g)^2$",
-    model="exponent",
-    families=("g",),
-    steps="both",
-    needs=closed_form_known,
-)
+@_size_of_change("kernel_change_size", tensor="log dg^2", symbol=r"$\log\mathrm{E}\,(\Delta g)^2$", families=("g",))
 def kernel_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """The conditional kernel of a hidden layer moves by order 1/n in every network, docs/theory.md (5.8)."""
     return _size(point, "g", "log dg^2", layers)
 
 
-@measure(
-    "ntk_change_size",
-    tensor="log dH^2 in training",
-    symbol=r"$\log\mathrm{E}\,(\Delta H)^2$",
-    model="exponent",
-    families=("H",),
-    steps="both",
-    needs=closed_form_known,
+@_size_of_change(
+    "ntk_change_size", tensor="log dH^2 in training", symbol=r"$\log\mathrm{E}\,(\Delta H)^2$", families=("H",)
 )
 def ntk_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """The NTK moves by order 1/n in the mean and in every network, docs/theory.md (5.8)."""
@@ -225,13 +201,12 @@ def neurons_that_cross_once(point: Point) -> Iterator[str]:
             yield f"dynamics.eta={rule['eta']}: eta Theta is {largest:.3g}, and at most 1/2 is needed"
 
 
-@measure(
+@_in_training(
     "ntk_root_movement",
     tensor="n^1/2 dH(t)",
     symbol=r"$\sqrt{n}\,\mathrm{E}[H(t)-H(0)]$",
     model="half_powers",
     families=("H",),
-    steps="both",
     needs=neurons_that_cross_once,
 )
 def ntk_root_movement(point: Point, layers: Layers) -> Iterator[Measured]:

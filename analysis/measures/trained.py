@@ -1,6 +1,7 @@
 """Trained outputs against the closed forms (docs/theory.md section 5)."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -64,16 +65,11 @@ def _spread(point: Point, least: float) -> tuple[list[int], Array]:
     return kept, covariance.diagonal()[kept]
 
 
-@measure(
-    "trained_mean",
-    tensor="z",
-    symbol=r"$\mathrm{E}\,z$",
-    families=("z",),
-    steps="end",
-    table="trained",
-    needs=closed_form_known,
-    any_widths=True,
-)
+_at_end = partial(measure, families=("z",), steps="end")
+_by_closed_form = partial(_at_end, needs=closed_form_known)
+
+
+@_by_closed_form("trained_mean", tensor="z", symbol=r"$\mathrm{E}\,z$", table="trained", any_widths=True)
 def trained_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """E z_i;a after training, train and test samples, in units of the targets (docs/theory.md (5.2), PDLT ch. 10)."""
     mean, _ = closed_form(point, last_step(point))
@@ -91,16 +87,7 @@ def trained_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     )
 
 
-@measure(
-    "trained_covariance",
-    tensor="Cov z",
-    symbol=r"$\mathrm{Cov}\,z$",
-    families=("z",),
-    steps="end",
-    table="trained",
-    needs=closed_form_known,
-    any_widths=True,
-)
+@_by_closed_form("trained_covariance", tensor="Cov z", symbol=r"$\mathrm{Cov}\,z$", table="trained", any_widths=True)
 def trained_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     """Cov(z_i;a, z_i;b) after training of one output, in units of its size before (docs/theory.md (5.2))."""
     _, covariance = closed_form(point, last_step(point))
@@ -127,15 +114,7 @@ def test_samples_known(point: Point) -> Iterator[str]:
     yield from closed_form_known(point)
 
 
-@measure(
-    "trained_band",
-    tensor="Var z",
-    symbol=r"$\mathrm{Var}\,z$",
-    families=("z",),
-    steps="end",
-    needs=test_samples_known,
-    any_widths=True,
-)
+@_at_end("trained_band", tensor="Var z", symbol=r"$\mathrm{Var}\,z$", needs=test_samples_known, any_widths=True)
 def trained_band(point: Point, layers: Layers) -> Iterator[Measured]:
     """Var z_i;a of test samples after training, the band around the mean, in units of the largest that is predicted
     (docs/theory.md (5.2)). Units of the variance before training would hide a band that is narrow beside it."""
@@ -153,9 +132,7 @@ def trained_band(point: Point, layers: Layers) -> Iterator[Measured]:
     )
 
 
-@measure(
-    "trained_skewness", tensor="skewness", symbol="skewness", families=("z",), steps="end", needs=closed_form_known
-)
+@_by_closed_form("trained_skewness", tensor="skewness", symbol="skewness")
 def trained_skewness(point: Point, layers: Layers) -> Iterator[Measured]:
     """Third cumulant of a trained output over its infinite-width deviation cubed, which vanishes for the Gaussian of
     docs/theory.md (5.2)."""
@@ -165,9 +142,7 @@ def trained_skewness(point: Point, layers: Layers) -> Iterator[Measured]:
     yield measured_at_end("skewness", point, [label_of((a,)) for a in test], estimate, 0 * variance, variance**0)
 
 
-@measure(
-    "trained_kurtosis", tensor="kurtosis", symbol="kurtosis", families=("z",), steps="end", needs=closed_form_known
-)
+@_by_closed_form("trained_kurtosis", tensor="kurtosis", symbol="kurtosis")
 def trained_kurtosis(point: Point, layers: Layers) -> Iterator[Measured]:
     """Fourth cumulant of a trained output over its infinite-width variance squared, which vanishes for the Gaussian of
     docs/theory.md (5.2)."""
@@ -195,12 +170,10 @@ def coefficient_known(point: Point) -> Iterator[str]:
     yield from end_known(point)
 
 
-@measure(
+@_at_end(
     "trained_mean_coefficient",
     tensor="n dz",
     symbol=r"$n\,(\mathrm{E}\,z-z_\infty)$",
-    families=("z",),
-    steps="end",
     smooth=True,
     needs=coefficient_known,
 )
