@@ -118,7 +118,7 @@ class Controls:
         once, and from layer 3 on m(l). Each comes with its name, its layer, the places of the pairs of each column, and
         values (M, columns)."""
         Y, p, top = self.linear(c), len(self.units[0]), len(c) + 1
-        each = [(k,) for k in range(p)]
+        each: list[tuple[int, ...]] = [(k,) for k in range(p)]
         for layer, (y, unit, mean) in enumerate(zip(Y, self.units, self.expected, strict=True), start=2):
             yield "Y", layer, each, y / unit
             i, j = np.triu_indices(p) if layer == top else np.indices((p, p)).reshape(2, -1)
