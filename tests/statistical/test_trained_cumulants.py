@@ -9,7 +9,22 @@ import simulate
 from analysis.measures import solved, trained_cumulants
 from analysis.points import Point
 from analysis.theory.order_n import TrainedToOrderN
+from simulate.store.sets import DataSet
 from tests.statistical.test_training import SMALL, largest_pull
+
+
+def check_means(sets: list[DataSet], wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest pull is below its limit, and above it where coefficients are `wrong` times too large."""
+    pull, limit = largest_pull("trained_mean1", sets)
+    assert pull < limit
+
+    def changed(point: Point) -> TrainedToOrderN:
+        right = solved.order_n(point)
+        return replace(right, mean1=wrong * right.mean1)
+
+    monkeypatch.setattr(trained_cumulants, "order_n", changed)
+    pull, limit = largest_pull("trained_mean1", sets)
+    assert pull > limit
 
 
 def test_trained_means_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,16 +33,7 @@ def test_trained_means_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyP
     small = ["network.width=48,64,96,128", *SMALL[1:], "ensemble.networks=3000", "dynamics.steps=6"]
     sets = simulate.sweep("experiment=trained_cumulants", "claim=null", *small, "observables.steps=[0,2,6]",
                           "observables.record=[outputs,ntk]", f"output={tmp_path}/a")  # fmt: skip
-    pull, limit = largest_pull("trained_mean1", sets)
-    assert pull < limit
-
-    def wrong(point: Point) -> TrainedToOrderN:
-        right = solved.order_n(point)
-        return replace(right, mean1=1.5 * right.mean1)
-
-    monkeypatch.setattr(trained_cumulants, "order_n", wrong)
-    pull, limit = largest_pull("trained_mean1", sets)
-    assert pull > limit
+    check_means(sets, 1.5, monkeypatch)
 
 
 @pytest.mark.long
@@ -38,13 +44,4 @@ def test_training_of_everything_at_once(tmp_path: Path, monkeypatch: pytest.Monk
     small = ["workers=1", "ensemble.device=cpu", "ensemble.networks=8000", "dynamics.steps=6", "inputs.test=0"]
     sets = simulate.sweep("experiment=general_training", "claim=null", *small, "observables.steps=[0,2,6]",
                           "network.width=[64,32],[96,48],[128,64],[192,96]", f"output={tmp_path}/a")  # fmt: skip
-    pull, limit = largest_pull("trained_mean1", sets)
-    assert pull < limit
-
-    def wrong(point: Point) -> TrainedToOrderN:
-        right = solved.order_n(point)
-        return replace(right, mean1=2 * right.mean1)
-
-    monkeypatch.setattr(trained_cumulants, "order_n", wrong)
-    pull, limit = largest_pull("trained_mean1", sets)
-    assert pull > limit
+    check_means(sets, 2, monkeypatch)
