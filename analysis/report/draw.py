@@ -94,7 +94,7 @@ OF_VARIANTS = {
 }  # fmt: skip
 
 
-POSTERIOR = "posterior"  # in the place of a claim's name, of figures of inference
+POSTERIOR = "posterior"  # figures of inference have it where others have the name of a claim
 
 
 def write_all(

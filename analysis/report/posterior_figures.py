@@ -18,7 +18,7 @@ PANELS = 3  # outputs that are drawn; the table holds all
 LAYERS = 4  # hidden kernels that are drawn, the last ones
 TICKS = 20  # samples up to which each has its own
 KINDS = {"prior": ("0.6", "prior"), "estimate": (CATEGORIES[0], "posterior"), "infinite_width": (None, r"$n=\infty$")}
-AXES = {"C_W": r"$C_W$", "depth": r"$L$", "n": r"$n$", "C_b": r"$C_b$"}  # of evidence, in the order of choice
+AXES = {"C_W": r"$C_W$", "depth": r"$L$", "n": r"$n$", "C_b": r"$C_b$"}  # evidence is drawn over the first that differs
 
 
 def figures(found: Mapping[str, Inferred]) -> Iterator[tuple[str, str, Figure]]:

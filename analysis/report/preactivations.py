@@ -90,7 +90,7 @@ def collapse(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
 
 
 def density(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
-    """Draw the density of output 0 at sample 0 over networks of the first data set, beside the Gaussian and the nearly
+    """Draw the density of output 0 at sample 0 over networks of the first data set, with the Gaussian and the nearly
     Gaussian one (PDLT ch. 1); or, with ratio, both over the Gaussian.
 
     data: as of `analysis.table`. ValueError where it lacks outputs. Curves end where networks do.

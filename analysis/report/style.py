@@ -31,7 +31,7 @@ class Drawn:
 # The colours of Okabe and Ito, which are safe for the colour-blind, and the markers that go with them.
 CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#b2a800")
 MARKERS = "osD^v<>P"
-APART = 10.0  # of two names of lines, in points
+APART = 10.0  # two names of lines have this distance, in points
 THIN: dict[str, Any] = {"linewidth": 0.9, "zorder": 0}  # a line of theory, behind what is measured
 
 

@@ -18,7 +18,7 @@ from analysis.theory.recursion import flow
 from analysis.theory.vertex import Vertex, exact_vertex, pulled_back
 
 EXACT_SAMPLES = 4  # V of more samples is contracted at points
-POINTS = 2**15  # at most as many by default
+POINTS = 2**15  # the most by default
 NUMBERS = 2**26  # about so many elements of kernels, where that is fewer points
 SMALLEST = 1e-12  # of the eigenvalues of M, relative to the largest
 
@@ -124,6 +124,7 @@ def weight_variance(
 
     inputs: (N, n_0) of the N train samples. targets: (N, n_L). points: 2^12 or more if None, which for 50 to 100
     digits give it within a few per cent.
+
     Raises ValueError as `posterior` does for the noise.
     """
     s, x, y = named(activation), np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)

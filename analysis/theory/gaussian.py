@@ -22,8 +22,8 @@ Key = tuple[tuple[int, tuple[int, ...]], ...]
 
 SMALL = 0.01  # covariances are centred for kernels up to this
 AT_A_TIME = 4096  # points of which products are held in memory
-FEW = 4  # of more samples than so many, means of pairs are summed as series
-TERMS = (128, 512)  # of a series, tried in turn
+FEW = 4  # means of pairs of more samples are summed as series
+TERMS = (128, 512)  # numbers of terms of a series, tried in turn
 TAIL = 1e-16  # relative size of the last terms of a series that has converged
 NEAR = 2e-3  # |z| up to which a function less its value at zero is summed as a Taylor series
 

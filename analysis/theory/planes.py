@@ -15,7 +15,7 @@ from analysis.theory.activations import Activation, Array
 from analysis.theory.hermite import polynomials, rule
 from analysis.theory.special import ndtr
 
-SINGULAR = 1e-14  # of a variance: what of the second input's is less than this is none
+SINGULAR = 1e-14  # a smaller share of the second input's variance is rounding error
 
 
 @lru_cache

@@ -15,8 +15,8 @@ from analysis.theory.bayes import Given
 from analysis.theory.gaussian import Expectations
 from analysis.theory.vertex import Averages
 
-LOWEST = 0.25  # of the eigenvalues of 1 - R^T Phi R/n, at which they are cut
-ROUNDS, CLOSE = 200, 1e-6  # of the iteration, and the relative change of Phi at which it ends
+LOWEST = 0.25  # eigenvalues of 1 - R^T Phi R/n are cut here
+ROUNDS, CLOSE = 200, 1e-6  # the iteration ends after so many, or at this relative change of Phi
 DAMPING = 0.5
 
 
@@ -42,6 +42,7 @@ def tilts(
     """Phi(l) of docs/theory.md (16.21) at hidden layers l = 1..L-1, (L - 1, N, N), by damped iteration.
 
     inputs: (N, n_0) of the N train samples. targets: (N, n_L). noise: the variance of a target. widths: n_1..n_{L-1}.
+
     Raises ValueError where the kernel of the last layer has no inverse at this noise.
     """
     s, x, y = named(activation), np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LOWEST = 0.25  # of the eigenvalues of B, at which they are cut: no neuron gets more than four times its variance
+LOWEST = 0.25  # eigenvalues of B are cut here: no neuron gets more than four times its variance
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from simulate.networks.activations import Function
 
-ORDERS, NODES = 12, 96  # of Mehler's series, and of the rule for its coefficients
-REACH, STEP = 20.0, 0.02  # of the table in log g_aa, beyond whose ends coefficients are those there
+ORDERS, NODES = 12, 96  # Mehler's series has so many, and the rule for its coefficients
+REACH, STEP = 20.0, 0.02  # the table in log g_aa; beyond its ends coefficients are those there
 
 
 class Wide:
