@@ -4,7 +4,7 @@ Each is in units of its exact value at the width and the layer, so that it is on
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -74,20 +74,16 @@ def diagonal(point: Point) -> list[tuple[int, int]]:
     return [(column, a) for column, (a, b) in enumerate(point.columns("g")) if a == b]
 
 
+of_live_kernels = partial(measure, model="constant", families=("g",), needs=may_be_dead)
+
+
 def in_units(tensor: str, layer: int, samples: list[str], estimate: Estimate) -> Measured:
     """A measured number in units of its exact value."""
     one = np.ones(len(samples))
     return Measured(tensor, layer, 0, samples, estimate, theory=one, scale=one)
 
 
-@measure(
-    "log_kernel_exact",
-    tensor="Var log g / exact",
-    symbol=r"$\mathrm{Var}\,\log g$ over exact",
-    model="constant",
-    families=("g",),
-    needs=may_be_dead,
-)
+@of_live_kernels("log_kernel_exact", tensor="Var log g / exact", symbol=r"$\mathrm{Var}\,\log g$ over exact")
 def log_kernel(point: Point, layers: Layers) -> Iterator[Measured]:
     """Var log g_aa over its exact value at this width, which tends to nu r of docs/theory.md (12.1), or to
     docs/theory.md (12.6), is one up to r = 1. Networks with a dead layer are left out."""

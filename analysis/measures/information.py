@@ -12,10 +12,10 @@ from analysis.measures.aspect_ratio import (
     first_kernels,
     has_closed_form,
     in_units,
-    may_be_dead,
+    of_live_kernels,
     up_to_largest,
 )
-from analysis.measures.measured import Layers, Measured, label_of, measure
+from analysis.measures.measured import Layers, Measured, label_of
 from analysis.points import Point
 from analysis.theory import information
 
@@ -46,14 +46,7 @@ def measured(g: Array, m1: int, m2: int) -> Estimate:
     return Estimate(values[:1], values[1:, None], len(g))
 
 
-@measure(
-    "information_exact",
-    tensor="information / exact",
-    symbol=r"$I$ over exact",
-    model="constant",
-    families=("g",),
-    needs=may_be_dead,
-)
+@of_live_kernels("information_exact", tensor="information / exact", symbol=r"$I$ over exact")
 def exact(point: Point, layers: Layers) -> Iterator[Measured]:
     """The mutual information of one and one, and of four and four neurons of a layer, docs/theory.md (13.1), over that
     of the exact law of g, which rises with r, docs/theory.md (13.4), is one up to r = 1."""
@@ -67,14 +60,7 @@ def exact(point: Point, layers: Layers) -> Iterator[Measured]:
                 yield in_units("information / exact", layer, [f"{m1},{m2} {label_of((a, a))}"], estimate)
 
 
-@measure(
-    "information_expansion",
-    tensor="information / third order",
-    symbol=r"$I$ over its third order",
-    model="constant",
-    families=("g",),
-    needs=may_be_dead,
-)
+@of_live_kernels("information_expansion", tensor="information / third order", symbol=r"$I$ over its third order")
 def expansion(point: Point, layers: Layers) -> Iterator[Measured]:
     """The mutual information of two neurons over m1 m2 mu2^2/8 (1 - (20 + 3m) mu2/6), docs/theory.md (13.2), is one
     where the exact mu2 is at most SMALL."""
@@ -90,14 +76,7 @@ def expansion(point: Point, layers: Layers) -> Iterator[Measured]:
                 yield in_units("information / third order", layer, [label_of((a, a))], estimate)
 
 
-@measure(
-    "information_past_optimum",
-    tensor="I(2r*)/I(r*) / exact",
-    symbol=r"$I(2r^*)/I(r^*)$ over exact",
-    model="constant",
-    families=("g",),
-    needs=may_be_dead,
-)
+@of_live_kernels("information_past_optimum", tensor="I(2r*)/I(r*) / exact", symbol=r"$I(2r^*)/I(r^*)$ over exact")
 def past_optimum(point: Point, layers: Layers) -> Iterator[Measured]:
     """The mutual information at twice the r* of docs/theory.md (6.8), over that at r*, is above one, and has its exact
     value, docs/theory.md (13.4). A maximum at r* would make it smaller than one.
