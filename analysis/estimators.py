@@ -112,7 +112,18 @@ def _estimate(sums: Sums, of: Callable[[Array, Array], Array]) -> Estimate:
     """A function (rows, k) of sums (rows, columns) and numbers (rows, 1) of networks: of all, and without each
     block."""
     value, replicates = of(sums.total, sums.networks)[0], of(sums.rest, sums.kept)
-    return Estimate(value, replicates, int(sums.networks.item()) if sums.known else None)
+    return Estimate(value, replicates, sums.number)
+
+
+def jackknife(sums: Array, of: Callable[[Array], Array], networks: int | None) -> Estimate:
+    """An estimate of a function (rows, k) of sums (rows, columns) over networks, given by block (B, columns).
+
+    Its replicates leave out one block, and its value is that of the jackknife, without the bias of order one over the
+    effective number: docs/theory.md (7.8).
+    """
+    total, B = sums.sum(axis=0), len(sums)
+    replicates = of(total - sums)
+    return Estimate(B * of(total[None])[0] - (B - 1) * replicates.mean(axis=0), replicates, networks)
 
 
 def extremes(*columns: Array) -> tuple[Array, Array]:
@@ -126,6 +137,19 @@ def mean(x: Array) -> Estimate:
     """The mean over networks of x (M, k). Raises ValueError for fewer than FEWEST networks, as all estimators do."""
     sums = _sums(x, lambda d: d)
     return _estimate(sums, lambda s, m: sums.shift + s / m)
+
+
+def weighted_mean(w: Array, x: Array) -> Estimate:
+    """The mean over networks of x (M, k) with weights w (M,), as the jackknife has it: without the bias of a ratio,
+    which is of order one over the effective number, docs/theory.md (7.8)."""
+    sums = _sums(np.concatenate([w[:, None], x], axis=1), lambda d: np.concatenate([d, d[:, :1] * d[:, 1:]], axis=1))
+    unit, shift, k = sums.shift[0], sums.shift[1:], x.shape[1]
+
+    def apart(s: Array) -> Array:
+        return np.asarray((s[:, k + 2 :] + unit * s[:, 2 : k + 2]) / (s[:, 1:2] + unit * s[:, :1]))
+
+    found = jackknife(np.concatenate([sums.counts, sums.sums], axis=1), apart, sums.number)
+    return replace(found, value=shift + found.value, replicates=shift + found.replicates)
 
 
 def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.estimators import Array
+from analysis.estimators import Array, jackknife
 from analysis.points import Point
-from analysis.weights import Weights, jackknife
+from analysis.weights import Weights
 from simulate.store.sets import DataSet, open_data_set
 
 

@@ -53,6 +53,11 @@ class Sums:
         return self.counts.sum(axis=0, keepdims=True)
 
     @property
+    def number(self) -> int | None:
+        """Of all networks, where it is known."""
+        return int(self.networks.item()) if self.known else None
+
+    @property
     def rest(self) -> Array:
         """The sums (B, k) over all networks outside each block."""
         return self.total - self.sums

@@ -7,13 +7,14 @@ the evidence as weight. M counts networks, B blocks, D samples, N train samples,
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.estimators import BLOCKS, FEWEST, Array, Estimate
+from analysis import estimators
+from analysis.estimators import BLOCKS, FEWEST, Array, Estimate, jackknife
 
 FEWEST_EFFECTIVE = 100  # effective networks below which nothing is reported
 LARGEST_WEIGHT = 0.05  # the largest share of the weight that one network may have
@@ -101,6 +102,27 @@ def block_edges(M: int) -> NDArray[np.intp]:
     return np.linspace(0, M, min(BLOCKS, M) + 1).astype(np.intp)
 
 
+def _enough(networks: int, effective: float, largest: float) -> None:
+    """ValueError where too few networks carry the weight, of which the heaviest has the share `largest`."""
+    if effective < FEWEST_EFFECTIVE or largest > LARGEST_WEIGHT:
+        raise ValueError(
+            f"underpowered: {networks:,} networks weigh as much as {effective:.3g}, and the heaviest has "
+            f"{largest:.1%} of the weight; at least {FEWEST_EFFECTIVE} and at most {LARGEST_WEIGHT:.0%} are "
+            "needed: more networks, wider ones, more noise or fewer train samples"
+        )
+
+
+def average(log_w: Array, values: Array) -> Estimate:
+    """E_w of values (M, k), docs/theory.md (16.2), where weights are evidences with these logarithms (M,): of all
+    networks where `analysis.sums.Walk` gives them in ranges. Raises ValueError as `Weights.check` does."""
+    w = np.exp(log_w - estimators.extremes(log_w)[1])
+    sizes = estimators.mean(np.stack([w, w**2], axis=1))
+    if sizes.networks:  # they are known, and the heaviest w is 1
+        first, second = sizes.value
+        _enough(sizes.networks, float(sizes.networks * first**2 / second), float(1 / (sizes.networks * first)))
+    return estimators.weighted_mean(w, values)
+
+
 @dataclass(frozen=True)
 class Weights:
     """Normalised weights w (M,) of networks, whose sum is one, and the log evidence that they come from (M,)."""
@@ -121,13 +143,7 @@ class Weights:
 
     def check(self) -> None:
         """ValueError where too few networks carry the weight for an estimate with an error bar."""
-        largest = float(self.w.max())
-        if self.effective < FEWEST_EFFECTIVE or largest > LARGEST_WEIGHT:
-            raise ValueError(
-                f"underpowered: {len(self.w):,} networks weigh as much as {self.effective:.3g}, and the heaviest has "
-                f"{largest:.1%} of the weight; at least {FEWEST_EFFECTIVE} and at most {LARGEST_WEIGHT:.0%} are "
-                "needed: more networks, wider ones, more noise or fewer train samples"
-            )
+        _enough(len(self.w), self.effective, float(self.w.max()))
 
     def edges(self) -> NDArray[np.intp]:
         """`block_edges` of these networks."""
@@ -139,9 +155,7 @@ class Weights:
 
     def average(self, values: Array) -> Estimate:
         """E_w of values (M, k), docs/theory.md (16.2), as an estimate without the bias of a ratio."""
-        centre = self.w @ values  # rounding acts on what is left
-        sums = np.concatenate([self.sums(np.ones((len(self.w), 1))), self.sums(values - centre)], axis=1)
-        return jackknife(sums, lambda s: centre + s[:, 1:] / s[:, :1], len(self.w))
+        return estimators.weighted_mean(self.w, values)
 
     def log_evidence(self) -> Estimate:
         """log p(y) of docs/theory.md (16.1), (1,)."""
@@ -149,17 +163,6 @@ class Weights:
         counts = np.diff(self.edges())[:, None]
         sums = np.concatenate([counts / len(self.w), self.sums(np.ones((len(self.w), 1)))], axis=1)
         return jackknife(sums, lambda s: top + np.log(s[:, 1:] / s[:, :1]), len(self.w))
-
-
-def jackknife(sums: Array, of: Callable[[Array], Array], networks: int) -> Estimate:
-    """An estimate of a function (rows, k) of sums (rows, columns) over networks, given by block (B, columns).
-
-    Its replicates leave out one block, and its value is that of the jackknife, without the bias of order one over the
-    effective number: docs/theory.md (7.8).
-    """
-    total, B = sums.sum(axis=0), len(sums)
-    replicates = of(total - sums)
-    return Estimate(B * of(total[None])[0] - (B - 1) * replicates.mean(axis=0), replicates, networks)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis import theory
-from analysis.estimators import Array, Estimate
+from analysis.estimators import Array, Estimate, jackknife
 from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.theory.bayes import Given
 from analysis.theory.conditional import next_mean
 from analysis.theory.vertex import ExactVertex, exact_vertex
-from analysis.weights import Kernels, Weights, block_edges, jackknife, mixture, processes
+from analysis.weights import Kernels, Weights, block_edges, mixture, processes
 
 AT_A_TIME = 2**14  # networks whose controls and products are held together
 RANK = 1e-10  # relative size below which a combination of controls is none

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import estimators, theory
-from analysis.estimators import Array, Estimate
+from analysis.estimators import Array, Estimate, jackknife
 from analysis.measures.bayesian_controlled import noise_of, targets_of
 from analysis.measures.measured import Layers, Measured, measure
 from analysis.points import Point
 from analysis.recorded import weights_of
-from analysis.weights import Weights, block_edges, jackknife
+from analysis.weights import Weights, block_edges
 
 
 def with_control(point: Point) -> Iterator[str]:

@@ -5,6 +5,8 @@ networks of the prior have another one at order 1/n.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from analysis.measures.bayesian_controlled import targets_of
 from analysis.measures.measured import Layers, Measured, label_of, measure, noise_of_condition
 from analysis.measures.needs import no_parallel_kinks
 from analysis.points import FOUR_POINT_SAMPLES, Point
-from analysis.weights import Weights
+from analysis.weights import average
 
 
 def few_samples(point: Point) -> Iterator[str]:
@@ -28,13 +30,22 @@ def few_samples(point: Point) -> Iterator[str]:
 
 def predicted(point: Point) -> Array:
     """What the NTK's mean gains by the posterior, (n_L, D, n_L, D): docs/theory.md (16.13) less Theta1."""
-    activation, depth, C_b, C_W, inputs, lambda_b, lambda_W, ratios = point.network(point.samples[0])
-    y, noise = targets_of(point), noise_of_condition(point)
+    noise = noise_of_condition(point)
     assert noise is not None
-    found = theory.posterior(activation, depth, C_b, C_W, np.array(inputs), y, noise, lambda_b, lambda_W, ratios)
-    assert found.ntk1 is not None
-    Theta1, same = point.flow(("Theta1",))["Theta1"][-1], np.eye(found.mean.shape[1])
-    return np.asarray(found.ntk1 - np.einsum("ij,ab->iajb", same, Theta1))
+    ntk1 = _ntk1(point.network(point.samples[0]), tuple(map(tuple, targets_of(point).tolist())), noise)
+    Theta1, same = point.flow(("Theta1",))["Theta1"][-1], np.eye(len(ntk1))
+    return np.asarray(ntk1 - np.einsum("ij,ab->iajb", same, Theta1))
+
+
+@lru_cache(maxsize=16)
+def _ntk1(network: tuple[Any, ...], targets: tuple[tuple[float, ...], ...], noise: float) -> Array:
+    """docs/theory.md (16.13), which the ranges of networks of a data set share. network: the first eight arguments of
+    `flow_of`."""
+    activation, depth, C_b, C_W, inputs, lambda_b, lambda_W, ratios = network
+    y = np.array(targets)
+    found = theory.posterior(activation, depth, C_b, C_W, np.array(inputs), y, noise, lambda_b, lambda_W, ratios).ntk1
+    assert found is not None
+    return found
 
 
 @measure(
@@ -54,11 +65,8 @@ def ntk(point: Point, layers: Layers) -> Iterator[Measured]:
     the variance, and no theory enters it.
     """
     L, columns = point.depth, point.columns("H")
-    weights = Weights.of(point.read("logw", L)[:, 0])
-    weights.check()
-    before = point.read("H0", L)
-    after = weights.average(point.read("H", L) - before.mean(axis=0))
-    estimate = (after - estimators.mean(before - before.mean(axis=0))).scaled(point.widths[-1])
+    after = average(point.read("logw", L)[:, 0], point.read("H", L))
+    estimate = (after - estimators.mean(point.read("H0", L))).scaled(point.widths[-1])
     want = predicted(point)
     values = np.array([want[i, a, j, b] for i, j, a, b in columns])
     labels = [label_of((i, j), (a, b)) for i, j, a, b in columns]

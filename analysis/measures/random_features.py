@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from analysis import theory
-from analysis.estimators import Array, Estimate
+from analysis.estimators import Array, Estimate, jackknife
 from analysis.measures.bayesian_controlled import (
     inferable,
     noise_of,
@@ -23,7 +23,7 @@ from analysis.measures.bayesian_controlled import (
 from analysis.measures.measured import Layers, Measured, label_of, measure
 from analysis.points import Point
 from analysis.theory.bayes import Given
-from analysis.weights import Kernels, jackknife, processes
+from analysis.weights import Kernels, processes
 
 
 def tests_have_targets(point: Point) -> Iterator[str]:

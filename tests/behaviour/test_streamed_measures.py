@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 import simulate
-from analysis import claims, streams
+from analysis import claims, estimators, streams, walks
 from analysis.points import Point
+from analysis.sums import ends
 from simulate.store.sets import open_data_set
 from tests.behaviour.test_streams import QUICK, work_at
 
@@ -53,3 +54,19 @@ def test_all_measures_of_trained_networks(name: str, tmp_path: Path) -> None:
     names, found = streamed(tmp_path / "a")
     assert set(some) <= names
     assert names - found <= {"information_exact"}
+
+
+def test_networks_weighted_by_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The NTK of posterior networks is that of all rows at once to 1e-12. Negative control: weights relative to the
+    heaviest network of each range alone."""
+    condition = ["inputs=digits", "inputs.count=1", "inputs.test=1", "ensemble.condition.noise=0.5"]
+    condition += ["observables.record=[ntk,prior_ntk,log_w]"]
+    simulate.run("network.width=32", "network.depth=3", *QUICK, *condition, f"output={tmp_path}/a")
+    work = work_at(tmp_path / "a", "posterior_ntk")
+    ranges = [(low, low + 200) for low in range(0, 600, 200)]
+    (run,), at_once = work.runs, walks.outcome(work.runs[0], work.point, {})
+    assert at_once.measured
+    monkeypatch.setattr(streams, "SAME", 1e-12)
+    assert streams.same(at_once, walks.in_ranges(work, ranges)[0][run])
+    monkeypatch.setattr(estimators, "extremes", lambda *columns: ends(columns))
+    assert not streams.same(at_once, walks.in_ranges(work, ranges)[0][run])

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 
 from analysis import theory
 from analysis.measures.measured import MEASURES, Measured
@@ -49,3 +50,9 @@ def test_posterior_ntk() -> None:
     want = [exact[i, a, j, b] - (i == j) * Theta1[a, b] for i, j, a, b in point.layout.indices(point.family("H"))]
     np.testing.assert_allclose(found.theory, want, rtol=1e-9)
     assert {"00,01", "01,01", "11,11"} <= set(found.samples)
+
+
+def test_few_networks_carry_the_weight() -> None:
+    """Half of the networks have all of it."""
+    with pytest.raises(ValueError, match=r"underpowered: 128 networks weigh as much as 64, .* 1\.6% of the weight"):
+        measured(data(5.0)[0])
