@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import configs
-from analysis import citations, tables
+from analysis import citations, shares, tables
 from analysis.pipeline import analyze, write
 from analysis.report import posterior as inference
 from analysis.result import Options
 from configs import show
 from configs.arguments import Program, exit_status, run_command
 from simulate import plugins
+from simulate.api import read_shard
+from simulate.launchers import LAUNCHERS, LaunchError, chosen
+from simulate.settings.cluster import workers_of
 from simulate.store.files import StoreError
 from simulate.store.sets import find
 
 OF_PLOTS = {"x": "L/n", "y": None, "samples": None}  # settings of figures, and their values in configs/analysis.yaml
 OF_REPORTS = ("alpha", "power", "prior_width", "diverged", "strict", "verbose")
-PROGRAM = Program("analysis", "ng-analyze", switches=(("--cite",),))
+PROGRAM = Program("analysis", "ng-analyze", switches=(("--cite",),), values=(("--shard",),))
 USAGE = """usage: python -m analysis data=DIR [flags] [key=value ...]
 
 Estimates, theory, fits, verdicts and a report for the data sets in DIR (one, a sweep, or several sweeps); or with
@@ -45,9 +48,11 @@ table= the numbers of one tensor, with plot= its figure.
   posterior.weights=false   true: the log evidence of each network goes to posterior_weights.parquet
   strict=false        true: exit code 3 where a claim disagrees
   verbose=false       true: the report of each fit with its priors and its error budget
+  cluster=slurm       tasks of a cluster read the data sets that outgrow memory (docs/cluster.md)
   plugins=[my.py]     Python files that register further measures, observables, ... (docs/own_folder.md)
   --cite              print what the data sets rest on as BibTeX: the theory, the paper of each method, the papers that
                       a claim reproduces
+  --shard=K/N         only keeps the sums of the K-th (from 0) of N shares of these data sets, as such a task does
   --config-dir=DIR    a folder of one's own, where plugins are looked for too
   --cfg [KIND], --resolve, --package=KEY, --info [KIND], --config-name=NAME, -sc install=bash, --version
                       as of python -m simulate (docs/command_line.md)"""
@@ -67,7 +72,7 @@ def usage(overrides: list[str], config_dir: str | None) -> str:
 
 def main(arguments: list[str]) -> int:
     """0: done; 2: a setting or the data are wrong; 3: strict, and a claim disagrees."""
-    return exit_status(lambda: _main(arguments), (ValueError, StoreError, OSError))
+    return exit_status(lambda: _main(arguments), (ValueError, StoreError, OSError, LaunchError))
 
 
 def _main(arguments: list[str]) -> int:
@@ -88,12 +93,16 @@ def _main(arguments: list[str]) -> int:
         raise ValueError(", ".join(f"{name}={value!r}" for name, value in switches.items()) + ": true or false")
     strict, verbose = config.pop("strict"), config.pop("verbose")
     wanted = inference.asked(config.pop("posterior"))
+    cluster = chosen(config.pop("cluster"))
+    away = not LAUNCHERS[cluster.launcher].here
+    elsewhere = {"cluster": cluster.launcher} if away else {}
+    elsewhere |= {} if flags.shard is None else {"--shard": flags.shard}
     if not data:
         raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
     if flags.cite:
         asked = {**shown, "output": output, "layers": layers}
         _refuse_idle(dict.fromkeys(asked), asked, "a report, a table or a figure, without --cite")
-        _refuse_idle({}, _of_reports(flags.rest), "a report, without --cite")
+        _refuse_idle({}, _of_reports(flags.rest) | elsewhere, "a report, without --cite")
         print(citations.bibtex(find(str(data))))
         return 0
     if unknown := set(config) - {field.name for field in fields(Options)}:
@@ -106,7 +115,7 @@ def _main(arguments: list[str]) -> int:
         raise ValueError(f"table={shown['table']}, plot={shown['plot']}: one of them at a time")
     _refuse_idle(OF_PLOTS, drawn if shown["plot"] is None else OF_PLOTS, "plot=")
     if any(shown.values()):
-        _refuse_idle({}, _of_reports(flags.rest), "a report, without table= and plot=")
+        _refuse_idle({}, _of_reports(flags.rest) | elsewhere, "a report, without table= and plot=")
     if shown["table"] is not None:
         return _table(str(data), str(shown["table"]), layers, output)
     if shown["plot"] is not None:
@@ -114,7 +123,15 @@ def _main(arguments: list[str]) -> int:
     if layers is not None:
         raise ValueError(f"layers={layers!r}: goes with table= or plot=")
     folder = Path(output or Path(str(data)) / "analysis")
+    if not away:
+        config["workers"] = workers_of(cluster, config["workers"])
+    Options(**config | {"plugins": plugins.loaded()})  # checked before anything is read or submitted
+    if flags.shard is not None:  # a task makes its share itself, whatever the launcher
+        shares.keep_share(tables.sets_of(str(data)), read_shard(flags.shard))
+        return 0
     posteriors = inference.infer(find(str(data)), wanted) if wanted else None
+    if away:
+        shares.run_shares(tables.sets_of(str(data)), cluster, [*PROGRAM.own_files(flags), *flags.rest], folder)
     result = analyze(str(data), **config)
     report = write(result, folder, posteriors[0] if posteriors else None)
     from analysis.report.terminal import fit_reports, print_table

@@ -10,6 +10,13 @@ def check(path: Path, output: Path) -> None:
         raise ValueError(f"output={output}: {path} is {kind}, and nothing is written in its place")
 
 
+def check_all(folder: Path) -> None:
+    """Check all that lies in the folder of a report, as `check` does."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            check(path, folder)
+
+
 def folder_for(output: Path, folder: Path) -> None:
     """Make a folder and those above it. ValueError where that cannot be."""
     try:

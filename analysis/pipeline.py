@@ -16,9 +16,9 @@ from analysis.inference import Inferred
 from analysis.points import OUT_OF_RANGE, Point, variants
 from analysis.remedy import remedies
 from analysis.result import Claim, Options, Result, computations, verdict_json
-from analysis.series import NotTested, judgeable, series
+from analysis.series import Judgeable, NotTested, judgeable, series
 from analysis.tables import sets_of
-from analysis.visits import tasks_of, visit_all
+from analysis.visits import Task, tasks_of, visit_all
 from simulate import plugins as plugin_files
 from simulate.store.copies import merged
 from simulate.store.files import StoreError
@@ -45,6 +45,16 @@ def _complete(data: DataSet) -> Point:
     return Point(data)
 
 
+def asked(sets: Sequence[DataSet]) -> tuple[list[Claim], dict[str, list[Judgeable]], list[Task]]:
+    """The claims of data sets, the tests of each by its name, and what is measured at each data set. ValueError where
+    two sweeps have the same claim; StoreError where one is not finished."""
+    found = gather(sets)
+    if len({claim.name for claim in found}) != len(found):
+        raise ValueError("two sweeps of the same claim: analyze them one at a time")
+    tests = {c.name: [judgeable(test, given, c.variants) for test, given in c.tests.items()] for c in found}
+    return found, tests, tasks_of(sets, [test for of_claim in tests.values() for test in of_claim])
+
+
 def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     """Estimates, fits and verdicts of all claims in `sets`, as one family of tests; nothing is written. A claim that
     was drawn until it was decided is a family of its own, judged at the levels of its last look (`analysis.looks`).
@@ -55,15 +65,12 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
     """
     sets, shared_networks = merged(sets)
     notes = list(shared_networks)
-    found = gather(sets)
-    if len({claim.name for claim in found}) != len(found):
-        raise ValueError("two sweeps of the same claim: analyze them one at a time")
+    found, tests, tasks = asked(sets)
     scans: dict[str, dict[float, Fit]] = {}
     names: dict[str, list[str]] = {}
     refused: dict[str, list[NotTested]] = {}
     levels: dict[str, Mapping[str, Mapping[str, float]]] = {}
-    tests = {c.name: [judgeable(test, given, c.variants) for test, given in c.tests.items()] for c in found}
-    visits = visit_all(tasks_of(sets, [test for of_claim in tests.values() for test in of_claim]), options.workers)
+    visits = visit_all(tasks, options.workers)
     for claim in found:
         names[claim.name], refused[claim.name] = [], []
         sets_of_claim = [point.data for point in claim.points if isinstance(point.data, DataSet)]
@@ -137,9 +144,9 @@ def write(result: Result, folder: Path, posteriors: Mapping[str, Inferred] | Non
     from analysis.report.page import render
 
     outputs.folder_for(folder, folder)
-    files = [folder / name for name in ("verdicts.json", "estimates.parquet", "report.html")]
-    for path in (*files, *(path for path in (folder, *folder.rglob("*")) if path.is_symlink() or not path.is_dir())):
-        outputs.check(path, folder)
+    outputs.check_all(folder)
+    for name in ("verdicts.json", "estimates.parquet", "report.html"):
+        outputs.check(folder / name, folder)
     (folder / "verdicts.json").write_text(json.dumps(verdict_json(result), indent=1, allow_nan=False) + "\n")
     result.estimates.to_parquet(folder / "estimates.parquet", index=False)
     drawn = result.options.figures

@@ -71,14 +71,21 @@ def _same(a: Measured, b: Measured) -> bool:
     return bool((apart <= SAME * size).all() and np.array_equal(a.theory, b.theory, equal_nan=True))
 
 
+def walk(
+    point: Point, references: Mapping[Path, Point], runs: Sequence[Run], gather: Gather = gather_here
+) -> tuple[dict[Run, Outcome], int]:
+    """What those runs yield that can be run on ranges, and how many networks are finite everywhere."""
+    work = Work(point, references, tuple(runs), cell_of(point.networks))
+    return in_ranges(replace(work, runs=tuple(streamed(work))), ranges_of(point.data), gather)
+
+
 def outcomes(
     point: Point, references: Mapping[Path, Point], runs: Sequence[Run], gather: Gather = gather_here
 ) -> tuple[dict[Run, Outcome], int]:
     """What runs yield over all networks of a point, and how many of these are finite everywhere.
 
     Runs that cannot be run on ranges read all rows at once, where they fit; else ValueError is their error."""
-    work = Work(point, references, tuple(runs), cell_of(point.networks))
-    found, finite = in_ranges(replace(work, runs=tuple(streamed(work))), ranges_of(point.data), gather)
+    found, finite = walk(point, references, runs, gather)
     rest = [run for run in runs if run not in found or isinstance(found[run].error, NotStreamedError)]
     return found | {run: _at_once(run, point, references) for run in rest}, finite
 

@@ -95,19 +95,29 @@ def visit(task: Task) -> Visit:
 
 def visit_in_ranges(task: Task, gather: Gather | None = None) -> Visit:
     """Measure at one data set, with a range of its networks in memory at a time."""
-    point = Point(task.data)
-    runs = [_run(name, layers, reference) for name, layers, reference in task.tests]
-    of_table = measures_of(point) if task.tabled else []
-    every = dict.fromkeys([*runs, *(_run(measure.name, None, None) for measure in of_table)])
-    references = {data.path: Point(data) for _, _, data in task.tests if data}
-    found, finite = streams.outcomes(point, references, list(every), gather or gather_with())
-    measured = {(run.name, run.reference): _result(found[run]) for run in runs}
+    point, references, runs = _asked(task)
+    found, finite = streams.outcomes(point, references, runs, gather or gather_with())
+    tested = [_run(*test) for test in task.tests]
+    measured = {(run.name, run.reference): _result(found[run]) for run in tested}
 
     def measuring(measure: Measure, point: Point, layers: Layers) -> Outcome:
         return found[_run(measure.name, layers, None)]
 
     rows = list(table(point, measuring)) if task.tabled else []
     return Visit(measured, rows, finite, task.data.networks)
+
+
+def keep(task: Task) -> None:
+    """Keep the sums of all ranges of a data set, which `visit_in_ranges` then finds."""
+    streams.walk(*_asked(task), gather_with())
+
+
+def _asked(task: Task) -> tuple[Point, dict[Path, Point], list[Run]]:
+    """The point of a data set, those of the references, and all runs of its tests and its table."""
+    point = Point(task.data)
+    of_table = measures_of(point) if task.tabled else []
+    runs = [*(_run(*test) for test in task.tests), *(_run(measure.name, None, None) for measure in of_table)]
+    return point, {data.path: Point(data) for _, _, data in task.tests if data}, list(dict.fromkeys(runs))
 
 
 def _run(name: str, layers: Layers, reference: DataSet | None) -> Run:

@@ -74,6 +74,11 @@ class Program:
             parser.add_argument(name, name[1:3], action=_Once, choices=kinds)
         return parser
 
+    def own_files(self, flags: argparse.Namespace) -> list[str]:
+        """The flags that name files of the user's own, as tasks of the same command need them."""
+        found = [f"--config-dir={flags.config_dir}"] if flags.config_dir is not None else []
+        return found + ([f"--config-name={flags.config_name}"] if flags.config_name not in (None, self.module) else [])
+
     def flags(self) -> list[str]:
         """The long names of all flags."""
         return [action.option_strings[0] for action in self.parser()._actions]

@@ -108,9 +108,7 @@ def _made(arguments: list[str]) -> Sequence[DataSet]:
             print(line)
         return []
     progress = api._progress(quiet=False)
-    own = [f"--config-dir={config_dir}"] if config_dir is not None else []
-    own += [f"--config-name={config_name}"] if config_name != PROGRAM.module else []
-    whole = [*["-m"] * sweeping, *own, *overrides]
+    whole = [*["-m"] * sweeping, *PROGRAM.own_files(flags), *overrides]
     if flags.shard is not None:  # a shard is made by this process, whatever the launcher
         return api.make(settings, progress, api.read_shard(flags.shard), command=api.command_line(whole))
     return api.launch(settings, cluster, whole, progress)

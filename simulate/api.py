@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import configs
 from configs.arguments import overrides_of
 from simulate import plugins
-from simulate.launchers import LAUNCHERS, Launch
+from simulate.launchers import LAUNCHERS, Launch, chosen
 from simulate.settings import Settings, plain, read
-from simulate.settings.cluster import Cluster, read_cluster, workers_of
-from simulate.settings.reader import Reader, SettingsError
+from simulate.settings.cluster import Cluster, workers_of
+from simulate.settings.reader import SettingsError
 from simulate.store.files import StoreError
 from simulate.store.frames import DataSets
 from simulate.store.manifest import MANIFEST
@@ -79,8 +79,7 @@ def read_all(
             if point.special:
                 config["output"] = str(Path(str(config["output"])) / name)
             out.append(read(config | {"plugins": plugins.deciding_rows(loaded)}))
-        launchers = {name: launcher.settings for name, launcher in LAUNCHERS.items()}
-        cluster = read_cluster(Reader(points[0].config["cluster"], "cluster"), launchers)
+        cluster = chosen(points[0].config["cluster"])
     if LAUNCHERS[cluster.launcher].here:
         out = [replace(s, workers=workers_of(cluster, s.workers)) for s in out]
     return out, cluster

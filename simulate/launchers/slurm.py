@@ -1,4 +1,5 @@
-"""A sweep on a Slurm cluster: one array job, each of whose tasks makes one shard of every data set of the sweep.
+"""A sweep on a Slurm cluster: one array job, each of whose tasks makes one shard of every data set of the sweep. The
+analysis shares its data sets in the same way.
 
     python -m simulate experiment=ntk cluster=slurm cluster.shards=64 cluster.minutes=60 cluster.partition=gpu
 
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulate.launchers.launcher import LAUNCHERS, Launch, Launcher
+from simulate.launchers.launcher import LAUNCHERS, Launch, Launcher, LaunchError, TasksError
 from simulate.settings.cluster import SHARED, Cluster
 from simulate.settings.reader import Reader, SettingsError, integer, is_list
 from simulate.store.sets import DataSet
@@ -92,8 +93,8 @@ def read_site(given: Mapping[str, Any]) -> Site:
     )
 
 
-def script(arguments: Sequence[str], cluster: Cluster, folder: Path) -> str:
-    """The script for sbatch, in which a task is `python -m simulate` with the arguments of the sweep and --shard.
+def script(arguments: Sequence[str], cluster: Cluster, folder: Path, module: str = "simulate") -> str:
+    """The script for sbatch, in which a task is `python -m MODULE` with the arguments of the command and --shard.
     `folder` keeps the logs of the tasks. Raises SettingsError for a wrong setting of the cluster's rules."""
     site = read_site(cluster.further)
     options = {
@@ -114,7 +115,7 @@ def script(arguments: Sequence[str], cluster: Cluster, folder: Path) -> str:
     one_process = [] if "workers=1" in arguments else ["workers=1"]
     here = Path(__file__).parents[2] == Path.cwd()  # a checkout that need not be installed
     safe = [] if here else ["-P"]  # a task does not import what lies in the current folder, as ng-simulate does not
-    command = [sys.executable, *safe, "-m", "simulate", *arguments, *one_process]
+    command = [sys.executable, *safe, "-m", module, *arguments, *one_process]
     flags = [f"#SBATCH --{name}={value}" if value else f"#SBATCH --{name}" for name, value in options.items()]
     lines = ["#!/bin/bash", *flags, "#SBATCH --requeue", *site.setup]
     lines += [
@@ -145,16 +146,35 @@ def _tasks(jobs: Sequence[Job], cluster: Cluster) -> int:
     return math.ceil(work / left)
 
 
+def _check(cluster: Cluster) -> None:
+    """SettingsError where there is no Slurm, or a setting of the cluster's rules is wrong."""
+    read_site(cluster.further)
+    if shutil.which("sbatch") is None:
+        raise SettingsError("cluster", "slurm", "sbatch is not here; choose local, or log in to a cluster")
+
+
+def _submitted(text: str, folder: Path, wait: bool) -> str:
+    """Submit a script, which `folder` keeps; returns the job's number, with `wait` when all tasks have ended.
+    LaunchError with Slurm's message where it refuses, TasksError where tasks have failed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "submitted.sh"
+    path.write_text(text)
+    done = subprocess.run(["sbatch", "--parsable", *["--wait"] * wait, str(path)], capture_output=True, text=True)
+    if not done.stdout.strip():
+        raise LaunchError(f"sbatch: {done.stderr.strip()}")
+    if done.returncode:
+        raise TasksError(f"job {done.stdout.strip()}: some tasks failed; their logs are in {folder}")
+    return done.stdout.strip().partition(";")[0]
+
+
 def submit(launch: Launch) -> tuple[str, int]:
     """Submit the checked sweep; returns the job's number and its number of tasks.
 
-    Raises SettingsError where there is no Slurm, or where a task has too little time or memory, and RuntimeError with
-    Slurm's message where it refuses.
+    Raises SettingsError where there is no Slurm, or where a task has too little time or memory, LaunchError with
+    Slurm's message where it refuses, and TasksError where tasks that are waited for fail.
     """
     jobs, cluster = launch.jobs, launch.cluster
-    read_site(cluster.further)  # before anything is measured or written
-    if shutil.which("sbatch") is None:
-        raise SettingsError("cluster", "slurm", "sbatch is not here; choose local, or log in to a cluster")
+    _check(cluster)  # before anything is measured or written
     if (workers := jobs[0].settings.workers) not in (None, 1):
         raise SettingsError("workers", workers, "a task of Slurm is one process; cluster.shards says how many tasks")
     from simulate.running.memory import check_task  # imports torch
@@ -162,16 +182,13 @@ def submit(launch: Launch) -> tuple[str, int]:
     check_task(jobs, cluster.memory * 2**30)
     cluster = replace(cluster, shards=cluster.shards or _tasks(jobs, cluster))
     folder = Path(os.path.commonpath([job.path.absolute() for job in jobs])) / LOGS
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "submitted.sh"
-    path.write_text(script(launch.arguments, cluster, folder))
-    wait = ["--wait"] if cluster.wait else []
-    done = subprocess.run(["sbatch", "--parsable", *wait, str(path)], capture_output=True, text=True)
-    if not done.stdout.strip():
-        raise RuntimeError(f"sbatch: {done.stderr.strip()}")
-    if done.returncode:
-        raise RuntimeError(f"job {done.stdout.strip()}: some tasks failed; their logs are in {folder}")
-    return done.stdout.strip().partition(";")[0], cluster.shards
+    return _submitted(script(launch.arguments, cluster, folder), folder, cluster.wait), cluster.shards
+
+
+def run_tasks(module: str, arguments: Sequence[str], cluster: Cluster, folder: Path) -> None:
+    """As `simulate.launchers.launcher.Launcher` has it."""
+    _check(cluster)
+    _submitted(script(arguments, cluster, folder, module), folder, wait=True)
 
 
 def start(launch: Launch) -> Sequence[DataSet]:
@@ -180,4 +197,4 @@ def start(launch: Launch) -> Sequence[DataSet]:
     return []
 
 
-LAUNCHERS.add(Launcher("slurm", start, settings=(*SHARED, *SITE), logs=LOGS))
+LAUNCHERS.add(Launcher("slurm", start, settings=(*SHARED, *SITE), logs=LOGS, run_tasks=run_tasks))

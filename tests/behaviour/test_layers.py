@@ -44,7 +44,7 @@ LAYERS = {
         "analysis.remedy", "analysis.answers", "analysis.sequential", "analysis.growth", "analysis.estimates",
         "analysis.walks", "analysis.kept", "analysis.streams", "analysis.tables", "analysis.visits",
         "analysis.result", "analysis.looks", "analysis.report", "analysis.plot",
-        "analysis.pipeline", "analysis",
+        "analysis.pipeline", "analysis.shares", "analysis",
         "analysis.decide", "analysis.until", "analysis.__main__",
     ),
     "configs": ("configs",),
@@ -90,7 +90,10 @@ ALLOWED = {
         "simulate.settings.reader.SettingsError",
         "simulate.settings.schedules.etas",  # of each step, as the networks had them
     },
-    "analysis.__main__": {"configs"},
+    "analysis.shares": {"simulate.launchers", "simulate.settings"},
+    "analysis.__main__": {
+        "configs", "simulate.api.read_shard", "simulate.launchers", "simulate.settings.cluster.workers_of",
+    },
     # It draws and judges in turn, above both: simulate may not import the analysis.
     "analysis.decide": {"simulate.api", "simulate.running.forecast.network_seconds", "simulate.settings"},
     "analysis.until": {
