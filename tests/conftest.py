@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import simulate
-from simulate.settings.training import ALGORITHMS, LOSSES, RULES
+from simulate.plugins import PACKAGES
+from simulate.registry import REGISTRIES
 from simulate.store.sets import DataSet
 from simulate.training.algorithms import GRADIENT_TERMS, STEPS
 from simulate.training.losses import VALUE_AND_SLOPE
@@ -47,12 +48,17 @@ def run(tmp_path: Path) -> Callable[..., DataSet]:
 @pytest.fixture
 def registries() -> Iterator[None]:
     """Everything that a test registers is removed when it ends."""
-    kinds: tuple[dict[str, Any], ...] = (ALGORITHMS, LOSSES, RULES, STEPS, VALUE_AND_SLOPE, GRADIENT_TERMS)
-    before = [dict(kind) for kind in kinds]
+    functions: tuple[dict[str, Any], ...] = (STEPS, VALUE_AND_SLOPE, GRADIENT_TERMS)
+    before, there = [dict(kind) for kind in functions], {id(kind): set(kind) for kind in REGISTRIES}
     yield
-    for kind, entries in zip(kinds, before, strict=True):
+    for kind, entries in zip(functions, before, strict=True):
         kind.clear()
         kind.update(entries)
+    for registry in REGISTRIES:
+        new = set(registry) - there.get(id(registry), set())
+        for name in new:
+            if registry.origin[name].partition(".")[0] not in PACKAGES:  # a module of ours may have been imported first
+                del registry[name]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_loaded_once(user_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loaded_once(registries: None, user_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A text is loaded once, from whatever path; a plugin has the base name of its file, behind links."""
     registry: Registry[Plugin] = Registry("thing")
     monkeypatch.setattr("simulate.registry.THINGS", registry, raising=False)

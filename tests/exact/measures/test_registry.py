@@ -69,9 +69,8 @@ def test_a_fit_has_to_be_known() -> None:
     assert isinstance(MEASURES, Registry)
 
 
-def test_needs_of_a_new_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_needs_of_a_new_measure(registries: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A measure that is added is checked by its record alone."""
-    monkeypatch.setattr("simulate.registry.REGISTRIES", [])  # which leaves no trace of this one
     registry: Registry[Measure] = Registry("measure")
     monkeypatch.setattr("analysis.measures.measured.MEASURES", registry)
 

@@ -198,8 +198,7 @@ def test_observables_that_contradict_themselves(wrong: dict[str, Any], message: 
         Observable(**fields | wrong)
 
 
-def test_a_name_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulate.registry.REGISTRIES", [])  # which leaves no trace of this one
+def test_a_name_is_taken_once(registries: None) -> None:
     registry: Registry[Observable] = Registry("observable")
     registry.add(OBSERVABLES["kernel"])
     with pytest.raises(ValueError, match="observable 'kernel' is there already"):
