@@ -176,7 +176,8 @@ def check(point: Point, targets: Array, noise: float) -> None:
     (16.5); and for networks whose neurons are not independent and alike given g."""
     if not point.plain:
         given = f"network.skip={point.settings['network']['skip']}, initialization={point.weights}"
-        raise ValueError(f"{given}: inference is known for networks without skips and with Gaussian weights")
+        why = "neurons are independent and alike given g there alone"
+        raise ValueError(f"{given}: inference is known for networks without skips and with Gaussian weights: {why}")
     if (tilt := point.settings["ensemble"]["tilt"]) is not None:
         right = "networks of a tilted law count by weights that they record: analysis.recorded_posterior"
         raise ValueError(f"ensemble.tilt.noise={tilt['noise']}: {right}")

@@ -221,9 +221,9 @@ class Point:
 
         Raises ValueError where they are not enough, for networks with skips or orthogonal weights."""
         if skip := self.settings["network"]["skip"]:
-            raise ValueError(f"network.skip={skip}: this theory is known for networks without skips")
+            raise ValueError(f"network.skip={skip}: this theory is known for networks without skips: without memory")
         if not self.plain:
-            raise ValueError(f"initialization={self.weights}: this theory is known for Gaussian weights")
+            raise ValueError(f"initialization={self.weights}: this theory is known for Gaussian weights: independent")
         return self._network(inputs)
 
     def _network(self, inputs: Array) -> tuple[Any, ...]:

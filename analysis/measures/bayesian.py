@@ -56,7 +56,7 @@ def not_deep_linear(point: Point) -> Iterator[str]:
     C_b, outputs = point.settings["initialization"]["C_b"], targets_of(point).shape[1]
     if theory.activation(point.activation).name != "linear" or C_b or outputs != 1:
         given = f"activation={point.activation}, initialization.C_b={C_b}, {outputs} components of targets"
-        yield f"{given}: the law is known for linear networks without biases and with one output"
+        yield f"{given}: a law in closed form is that of linear networks without biases and with one output"
 
 
 @measure(

@@ -63,6 +63,7 @@ _tensor = partial(
     table="untrained",
     table_samples=FOUR_POINT_SAMPLES,
     any_widths=True,
+    orthogonal=True,
 )
 
 

@@ -26,7 +26,7 @@ def _source(here: Layer, Theta: Array) -> Array:
     return np.einsum("abcd,ab,ac->abcd", here.E(2, 1, 1, 0), Theta, Theta)
 
 
-@recursion("P", indices=4, needs=("Theta", "B"), smooth_only=True, units=(0, 2))
+@recursion("P", indices=4, orthogonal=True, needs=("Theta", "B"), smooth_only=True, units=(0, 2))
 def _P(here: Layer, old: Tensors, new: Tensors) -> Array:
     """P_abcd of docs/theory.md (3.4) follows from docs/theory.md (3.7); for one input this is docs/theory.md (3.13)."""
     M11, M20 = here.M(1, 1), here.M(2, 0)
@@ -38,10 +38,10 @@ def _P(here: Layer, old: Tensors, new: Tensors) -> Array:
     return here.C_W**2 * (_source(here, old["Theta"]) + here.rho * flow)
 
 
-@recursion("Q", indices=4, needs=("Theta", "F"), same_layer=("F",), smooth_only=True, units=(0, 2))
+@recursion("Q", indices=4, orthogonal=True, needs=("Theta", "F"), same_layer=("F",), smooth_only=True, units=(0, 2))
 def _Q(here: Layer, old: Tensors, new: Tensors) -> Array:
     """Q_abcd of docs/theory.md (3.4) follows from docs/theory.md (3.8), which holds F of both layers; for one input
-    this is docs/theory.md (3.13)."""
+    this is docs/theory.md (3.13). Orthogonal weights have the source of F of Gaussian ones, docs/theory.md (14.6)."""
     C_W, Theta, F = here.C_W, old["Theta"], old["F"]
     M11, M20, M31, M22 = here.M(1, 1), here.M(2, 0), here.M(3, 1), here.M(2, 2)
     flow = np.einsum("ab,cd,abcc->abcd", M11, M20, old["Q"]) + np.einsum("ab,cd,abcd->abcd", M11, M11, old["Q"])
@@ -53,10 +53,12 @@ def _Q(here: Layer, old: Tensors, new: Tensors) -> Array:
         + np.einsum("ab,ab,cd,badc->abcd", Theta, M22, M11, F)
     )
     above = here.lambda_W / C_W * np.einsum("badc->abcd", new["F"])
+    if here.orthogonal:  # two weights meet here, which lose nothing, and in F four
+        above = above + here.lambda_W * C_W * np.einsum("bd,ac,ac->abcd", here.M(0, 0), M11, Theta)
     return C_W**2 * _source(here, Theta) + above + here.rho * C_W**2 * flow
 
 
-@recursion("R", indices=4, needs=("Theta", "B", "P"), smooth_only=True, units=(-1, 3))
+@recursion("R", indices=4, orthogonal=True, needs=("Theta", "B", "P"), smooth_only=True, units=(-1, 3))
 def _R(here: Layer, old: Tensors, new: Tensors) -> Array:
     """R_abcd of docs/theory.md (3.5) follows from docs/theory.md (3.9); for one input this is docs/theory.md (3.14)."""
     C_W, lW, Theta, B, P = here.C_W, here.lambda_W, old["Theta"], old["B"], old["P"]
@@ -70,7 +72,7 @@ def _R(here: Layer, old: Tensors, new: Tensors) -> Array:
     return source + here.rho * C_W * (below + C_W * np.einsum("cd,ab,abcd->abcd", M11, M11, old["R"]))
 
 
-@recursion("S", indices=4, needs=("Theta", "B"), smooth_only=True, units=(-1, 3))
+@recursion("S", indices=4, orthogonal=True, needs=("Theta", "B"), smooth_only=True, units=(-1, 3))
 def _S(here: Layer, old: Tensors, new: Tensors) -> Array:
     """S_abcd of docs/theory.md (3.6) follows from docs/theory.md (3.10); for one input this is docs/theory.md
     (3.15)."""
@@ -82,7 +84,7 @@ def _S(here: Layer, old: Tensors, new: Tensors) -> Array:
     return source + here.rho * C_W * (below + C_W * np.einsum("ab,cd,abcd->abcd", M11, M11, old["S"]))
 
 
-@recursion("U", indices=4, needs=("Theta",), smooth_only=True, units=(-1, 3))
+@recursion("U", indices=4, orthogonal=True, needs=("Theta",), smooth_only=True, units=(-1, 3))
 def _U(here: Layer, old: Tensors, new: Tensors) -> Array:
     """U_adbc of docs/theory.md (3.6) follows from docs/theory.md (3.11); for one input this is docs/theory.md
     (3.15)."""
@@ -91,7 +93,7 @@ def _U(here: Layer, old: Tensors, new: Tensors) -> Array:
     return here.C_W**2 * (source + here.rho * np.einsum("ad,bc,adbc->adbc", M11, M11, old["U"]))
 
 
-@recursion("T", indices=4, needs=("Theta", "F", "Q"), smooth_only=True, units=(-1, 3))
+@recursion("T", indices=4, orthogonal=True, needs=("Theta", "F", "Q"), smooth_only=True, units=(-1, 3))
 def _T(here: Layer, old: Tensors, new: Tensors) -> Array:
     """T_acdb of docs/theory.md (3.6) follows from docs/theory.md (3.12); for one input this is docs/theory.md (3.16).
 

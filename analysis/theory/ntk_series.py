@@ -37,10 +37,12 @@ def refuse_several(names: Iterable[str], D: int, skip: ArrayLike, weights: str) 
     are not plain."""
     if names := sorted(names):
         if D > 1:
-            raise ValueError(f"tensors: {', '.join(names)} known for one input, not for {D} different ones")
+            why = "their chain has the state of one input"
+            raise ValueError(f"tensors: {', '.join(names)} known for one input, not for {D} different ones: {why}")
         if np.any(skip) or weights != "gaussian":
             where = f"skip={skip!r}, weights={weights!r}"
-            raise ValueError(f"tensors: {', '.join(names)} known for plain networks, not for {where}")
+            why = "in their chain neurons are independent and alike given a layer's state"
+            raise ValueError(f"tensors: {', '.join(names)} known for plain networks, not for {where}: {why}")
 
 
 @dataclass(frozen=True)

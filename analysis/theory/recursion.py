@@ -103,7 +103,7 @@ def _orthogonal(weights: str, asked: set[str], skips: bool) -> bool:
     if weights == "gaussian":
         return False
     if skips:
-        raise ValueError("weights='orthogonal': not known with skips")
+        raise ValueError("weights='orthogonal': not known with skips, by which neurons of frames remember their past")
     if refused := sorted(name for name in asked if not all(RECURSIONS[other].orthogonal for other in closure([name]))):
         why = "frames are not Gaussian, and no recursion is derived for them"
         raise ValueError(
@@ -161,8 +161,8 @@ def flow(
     steps, docs/theory.md (11.2).
 
     weights: "gaussian", or "orthogonal" for Haar weights in all layers but the first, docs/theory.md (14.1), which do
-    not widen; without skips. K, Theta, V, G1, Theta1, A, B, D and F are known. first_weights="orthogonal": of the first
-    layer as well, where the first of width_ratios is n_1 / n_0 and V of layer 1 multiplies 1/n_0.
+    not widen; without skips. The tensors of order 1/n are known. first_weights="orthogonal": of the first layer as
+    well, where the first of width_ratios is n_1 / n_0 and V of layer 1 multiplies 1/n_0.
 
     Accuracy: 1e-9 relative for smooth activations, and for one or two distinct inputs of kinked ones;
     three and four distinct inputs of kinked ones reach 1e-8 where no two are closer than 0.99 in

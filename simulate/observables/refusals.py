@@ -16,7 +16,7 @@ def averages(name: str, outputs: int = 1, depth: int = 1) -> Callable[[Any], Ite
         if network.depth < depth:
             yield "network.depth", network.depth, f"{name} needs a hidden layer"
         if weights != "gaussian":
-            yield "initialization", weights, f"{name} is known for Gaussian weights"
+            yield "initialization", weights, f"{name} is known for Gaussian weights: its averages are over those"
         if settings.ensemble.condition is not None:
             right = f"null: {name} averages over last weights of the prior"
             yield "ensemble.condition.noise", settings.ensemble.condition.noise, right
@@ -53,7 +53,8 @@ def without_weights(settings: Any) -> Iterable[Refusal]:
         right = "kernel_controls takes the normals of networks without weights: it goes with ensemble.sampler=law alone"
         yield "observables.record", list(settings.observables.record), right
     if settings.initialization.weights != "gaussian":
-        right = "kernel_controls is known for Gaussian weights: frames are not Gaussian, and no control has mean zero"
+        why = "rows of a frame are Gaussian to order one alone, so that controls have means of order 1/n"
+        right = f"kernel_controls is known for Gaussian weights: {why}"
         yield "initialization", settings.initialization.weights, right
 
 
@@ -62,7 +63,8 @@ def of_prior(settings: Any) -> Iterable[Refusal]:
     if not settings.observables.noises:
         yield "observables.noises", [], "the variances of targets about outputs that posterior is for, as [0.1, 0.01]"
     if settings.initialization.weights != "gaussian":
-        yield "initialization", settings.initialization.weights, "posterior is known for Gaussian weights"
+        right = "posterior is known for Gaussian weights: outputs are Gaussian given g with these alone"
+        yield "initialization", settings.initialization.weights, right
     if settings.dynamics.name != "none":
         yield "dynamics", settings.dynamics.name, "posterior is that of networks that are not trained: dynamics=none"
 

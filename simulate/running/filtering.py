@@ -94,7 +94,7 @@ def _check(job: Job, noise: float, per_filter: int, groups: int) -> None:
     checks: tuple[tuple[object, str, object, str], ...] = (
         (networks % per_filter or networks < FEWEST * per_filter, "ensemble.networks", networks, whole),
         (first % per_filter, "ensemble.first", first, f"a multiple of the {per_filter} particles of a filter"),
-        (s.network.skips, "network.skip", s.network.skip, "filters are known for networks without skips"),
+        (s.network.skips, "network.skip", s.network.skip, "filters move kernels, which are no chain with skips"),
         *((law != "gaussian", key, law, "filters draw neurons of Gaussian weights") for key, law in laws.items()),
         (s.ensemble.sampler != "law", "ensemble.sampler", s.ensemble.sampler, "law: filters draw no weights"),
     )

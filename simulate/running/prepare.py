@@ -200,7 +200,7 @@ def _check_closed(settings: Settings, D: int) -> None:
         (slopes is None, f"{name} has no law in closed form: linear, relu and leaky_relu have one"),
         (slopes and slopes[0] != slopes[1] and D > 1, f"{name} has a law in closed form for one input, not for {D}"),
         (network.skip or network.meta is not None, "layers have laws in closed form where no skip leads to them"),
-        (settings.initialization.weights != "gaussian", "layers have laws in closed form for Gaussian weights"),
+        (settings.initialization.weights != "gaussian", "closed sums take independent neurons: Gaussian weights"),
         (settings.dynamics.name != "none", "networks are not trained: choose dense"),
         (settings.ensemble.condition is not None, "networks are not drawn given targets: choose law or dense"),
         (set(settings.observables.record) - {"kernel", "outputs"}, "it has observables kernel and outputs alone"),

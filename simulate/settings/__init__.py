@@ -208,7 +208,8 @@ def read(config: Mapping[str, Any]) -> Settings:
             raise SettingsError("observables.record", list(observables.record), right)
         if network.skip and not (observable.residual or observable.any_network):
             known = ", ".join(name for name, other in OBSERVABLES.items() if other.residual or other.any_network)
-            right = f"{observable.name} is that of networks without skips; network.skip={network.skip} has {known}"
+            why = "given the layer below, neurons have means of their own with one"
+            right = f"{observable.name} is that of networks without skips: {why}; {network.skip=} has {known}"
             raise SettingsError("observables.record", list(observables.record), right)
         for key, value, right in observable.refusals(settings):
             raise SettingsError(key, value, right)

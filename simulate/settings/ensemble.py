@@ -125,7 +125,7 @@ def _check_condition(
     for wrong, right in (
         (dynamics.name != "none", f"posterior networks are not trained: dynamics=none, not {dynamics.name}"),
         (network.meta is not None, "quadratic models have no last layer of Gaussian weights"),
-        (initialization.weights != "gaussian", "the posterior of the last layer is known for Gaussian weights"),
+        (initialization.weights != "gaussian", "the last layer's posterior is known for Gaussian weights: conjugate"),
         ("log_w" not in observables.record, "networks count by their evidence: observables.record with log_w"),
     ):
         if wrong:

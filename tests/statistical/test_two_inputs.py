@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from analysis import claims, points
+from analysis.measures.differentials import DIFFERENTIALS
 from analysis.points import Point, flow_of
 from analysis.theory.residual_inputs import _Step
 from simulate.store.sets import DataSet
@@ -33,10 +34,19 @@ def pulls(of: list[Point], tensors: Sequence[str]) -> dict[str, np.ndarray]:
     1/n."""
     out = {}
     for tensor in tensors:
-        narrow, wide = (next(iter(claims.tests()[tensor](point, [5]))) for point in of)
+        narrow, wide = (next(iter(claims.tests()[tensor](point, [point.depth]))) for point in of)
         value = 2 * wide.estimate.value - narrow.estimate.value - wide.theory
         out[tensor] = value / np.hypot(2 * wide.estimate.error, narrow.estimate.error)
     return out
+
+
+def with_gaussian_weights(
+    of: list[Point], tensors: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, np.ndarray]:
+    """`pulls` from the theory of Gaussian weights."""
+    plain = {"weights": "gaussian", "first_weights": "gaussian"}
+    monkeypatch.setattr(points, "flow_of", lambda *network, **beyond: flow_of(*network, **beyond | plain))
+    return pulls(of, tensors)
 
 
 def limit(found: dict[str, np.ndarray]) -> float:
@@ -69,7 +79,18 @@ def test_orthogonal_weights(activation: str, run: Callable[..., DataSet], monkey
                   "initialization.C_W=1.5", "ensemble.networks=30000")  # fmt: skip
     found = pulls(given, tensors)
     assert max(np.abs(of).max() for of in found.values()) < limit(found)
-    plain = {"weights": "gaussian", "first_weights": "gaussian"}
-    monkeypatch.setattr(points, "flow_of", lambda *network, **beyond: flow_of(*network, **beyond | plain))
-    of_gaussian = pulls(given, tensors)
+    of_gaussian = with_gaussian_weights(given, tensors, monkeypatch)
     assert all(np.abs(of_gaussian[tensor]).max() > limit(found) for tensor in ("V", "A", "B", "F"))
+
+
+@pytest.mark.long
+def test_differentials_of_orthogonal_weights(run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch) -> None:
+    """P to U of docs/theory.md (14.6) of GELU networks of orthogonal weights and biases, with false-alarm rate 1e-4.
+    Negative control: those of Gaussian weights, of which all but U, which is the same, are rejected."""
+    given = drawn(run, "activation=gelu", "initialization=orthogonal", "initialization.C_b=0.05",
+                  "initialization.C_W=1.5", "network.depth=4", "observables.record=[outputs,ntk,dntk,ddntk]",
+                  "observables.layers=[4]", "ensemble.networks=12000")  # fmt: skip
+    found = pulls(given, DIFFERENTIALS)
+    assert max(np.abs(of).max() for of in found.values()) < limit(found)
+    of_gaussian = with_gaussian_weights(given, DIFFERENTIALS, monkeypatch)
+    assert all(np.abs(of_gaussian[tensor]).max() > limit(found) for tensor in DIFFERENTIALS if tensor != "U")

@@ -17,6 +17,7 @@ CONDITIONED = [name for name in OF_NETWORKS if claims.tests()[name].conditioned]
 CONDITION = ["ensemble.condition.noise=0.1", "observables.record=[kernel,moments,outputs,ntk,log_w]"]
 KNOWN = ("A", "B", "D", "F", "G1", "K", "Theta1", "V", "V_of_neurons", "cumulant", "ntk_mean", "ntk_variance")
 MEASURED = ("ntk_movement",)  # where no theory has a number
+OF_DIFFERENTIALS = ("P", "Q", "R", "S", "T", "U")  # known for orthogonal weights
 AT_SKIPS = ("A", "B", "F", "G1", "K", "Theta1", "V", "V_of_neurons", "ntk_mean", "ntk_variance")
 
 
@@ -47,8 +48,8 @@ def test_tests_are_known_for_orthogonal_weights_or_refused(name: str) -> None:
     are conditioned on targets have Gaussian weights by their settings."""
     given = data("initialization=orthogonal", "initialization.C_b=0.1", "initialization.C_W=1.0", skip=0)
     refusal = f"initialization=orthogonal: {name} is known for Gaussian weights: orthogonal ones have other moments"
-    assert (refusal in reasons(name, given)) == (name not in (*KNOWN, *MEASURED) or name == "D")
-    with pytest.raises(ValueError, match="initialization=orthogonal: this theory is known for Gaussian weights"):
+    assert (refusal in reasons(name, given)) == (name not in (*KNOWN, *MEASURED, *OF_DIFFERENTIALS) or name == "D")
+    with pytest.raises(ValueError, match="this theory is known for Gaussian weights: independent"):
         given.point.network(given.point.samples[0])
 
 

@@ -131,7 +131,7 @@ def test_identity() -> None:
         (["initialization=uniform", "network.depth=1", "network.width=[]"], "gaussian at network.depth=1"),
         (["initialization=uniform", "ensemble.sampler=law"], "initialization=uniform needs the weights"),
         (["initialization.first=haar"], "initialization.first='haar': one of gaussian, orthogonal"),
-        (["observables.record=[kernel_controls]"], "known for Gaussian weights: frames are not Gaussian, and no"),
+        (["observables.record=[kernel_controls]"], "known for Gaussian weights: rows of a frame are Gaussian to"),
         (["initialization.C_W=null"], "initialization.C_W=None: a finite number > 0"),
         *(([f"observables.record=[{name}]"], f"{name} is known for Gaussian weights")
           for name in ("ntk_sums", "ntk_signs", "ddntk_signs")),

@@ -78,10 +78,11 @@ def test_slopes_of_scale_invariant_activations() -> None:
 
 def test_several_inputs() -> None:
     """Two equal inputs have the tensors of one, and V, B and F keep their symmetries for two different ones."""
-    one = theory.flow("tanh", 4, 0.1, 1.2, [[0.9]], 0.5, 1.0, tensors=TENSORS, weights="orthogonal")
+    tensors = (*TENSORS, *"PQRSTU")
+    one = theory.flow("tanh", 4, 0.1, 1.2, [[0.9]], 0.5, 1.0, tensors=tensors, weights="orthogonal")
     x = [[0.9, 0.0], [0.2, 0.7]]
-    two = theory.flow("tanh", 4, 0.1, 1.2, np.array(x) * 2**0.5, 0.5, 1.0, tensors=TENSORS, weights="orthogonal")
-    for tensor in TENSORS:
+    two = theory.flow("tanh", 4, 0.1, 1.2, np.array(x) * 2**0.5, 0.5, 1.0, tensors=tensors, weights="orthogonal")
+    for tensor in tensors:
         corner = two[tensor][(slice(None), *(0,) * (two[tensor].ndim - 1))]
         np.testing.assert_allclose(corner, one[tensor].reshape(4), rtol=1e-7, atol=1e-9)
     V = two["V"][-1]
@@ -89,12 +90,23 @@ def test_several_inputs() -> None:
     np.testing.assert_allclose(V, V.transpose(1, 0, 2, 3), rtol=1e-8, atol=1e-10)
 
 
+def test_differentials_of_two_linear_layers() -> None:
+    """dH_001 is lambda_W Theta(1) z_1/n there, so that Q of docs/theory.md (14.6) is lambda_W Theta(1) K(2), whatever
+    the law of the weights, though F vanishes for orthogonal ones and not for Gaussian ones (control)."""
+    rates = {"lambda_b": 0.3, "lambda_W": 1.7, "tensors": ("K", "Theta", "F", "Q")}
+    for weights, F in (("orthogonal", 0.0), ("gaussian", 1.0)):
+        found = theory.flow("linear", 2, 0.0, 0.8, [[1.1]], weights=weights, **rates)
+        K, Theta = found.K.ravel(), found["Theta"].ravel()
+        np.testing.assert_allclose(found["Q"][1].item(), 1.7 * Theta[0] * K[1], rtol=1e-12)
+        np.testing.assert_allclose(found["F"][1].item(), F * 0.8**2 * K[0] * Theta[0], atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"weights": "haar"}, "weights='haar': gaussian or orthogonal"),
-        ({"tensors": ("V", "P", "T")}, "P, T not known for weights='orthogonal', .* ones: frames are not Gaussian"),
-        ({"skip": 0.5}, "not known with skips"),
+        ({"tensors": ("V", "P", "V2", "W")}, "V2, W not known for weights='orthogonal', .*: frames are not Gaussian"),
+        ({"skip": 0.5}, "not known with skips, by which neurons of frames remember"),
         ({"width_ratios": (1.0, 1.0, 2.0)}, "layers that are not wider"),
     ],
 )
