@@ -122,6 +122,7 @@ def _scaled(series: Series, unit: float, origin: float) -> Series:
         covariance=series.covariance / unit / unit,
         prediction=series.prediction / unit,
         scale=series.scale / unit,
+        size=None if series.size is None else series.size / unit,
     )
 
 

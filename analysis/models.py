@@ -36,7 +36,8 @@ class Series:
     points differ in more than width. left_out: (m, 3) width, layer and value of estimates that are not among the k
     points, because they or estimates at lighter tails are tail-dominated (`analysis.tails`). networks: (k,), how many
     each point has; empty where it is not known. prediction: NaN where theory has none, and the coefficient is measured.
-    following: the coefficient of l/n in the prediction with its next order; NaN where it is not known.
+    following: the coefficient of l/n in the prediction with its next order; NaN where it is not known. size: that of
+    next orders, where it is not the scale because parts of the leading one cancel.
     """
 
     test: str
@@ -57,10 +58,16 @@ class Series:
     left_out: Array = field(default_factory=lambda: np.empty((0, 3)))
     networks: Array = field(default_factory=lambda: np.empty(0))
     following: float = math.nan
+    size: float | None = None
 
     @property
     def predicted(self) -> bool:
         return not np.isnan(self.prediction)
+
+    @property
+    def of_next(self) -> float:
+        """The unit of the coefficients of next orders."""
+        return self.scale if self.size is None else self.size
 
     @property
     def name(self) -> str:
@@ -90,23 +97,23 @@ def _normal(mean: float, deviation: float) -> gvar.GVar:
 
 
 def _powers(series: Series, w: float) -> tuple[Prior, Curve]:
-    """y = c + scale sum_k a_k (l/n)^k, the expansion of docs/theory.md (6.1), which docs/theory.md (7.7) asks for."""
+    """y = c + size sum_k a_k (l/n)^k, the expansion of docs/theory.md (6.1), which docs/theory.md (7.7) asks for."""
     prior = {"c": _normal(0, FLAT * series.scale)}
     prior |= {f"a{k}": _normal(0, w**k) for k in range(1, ORDERS + 1)}
 
     def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
-        return p["c"] + series.scale * sum(p[f"a{k}"] * (layers / n) ** k for k in range(1, ORDERS + 1))
+        return p["c"] + series.of_next * sum(p[f"a{k}"] * (layers / n) ** k for k in range(1, ORDERS + 1))
 
     return prior, model
 
 
 def _half_powers(series: Series, w: float) -> tuple[Prior, Curve]:
-    """y = c + scale sum_k a_k (l/n)^(k/2), the expansion of means in networks with kinks, docs/theory.md (5.52)"""
+    """y = c + size sum_k a_k (l/n)^(k/2), the expansion of means in networks with kinks, docs/theory.md (5.52)"""
     orders = range(1, 2 * ORDERS + 1)
     prior = {"c": _normal(0, FLAT * series.scale)} | {f"a{k}": _normal(0, w ** (k / 2)) for k in orders}
 
     def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
-        return p["c"] + series.scale * sum(p[f"a{k}"] * (layers / n) ** (k / 2) for k in orders)
+        return p["c"] + series.of_next * sum(p[f"a{k}"] * (layers / n) ** (k / 2) for k in orders)
 
     return prior, model
 
@@ -149,7 +156,7 @@ def _collapse(series: Series, w: float) -> tuple[Prior, Curve]:
     prior = {"c": _normal(0, FLAT * series.scale)} | {f"a{i}{j}": _normal(0, w ** (i + j)) for i, j in powers}
 
     def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
-        return p["c"] + series.scale * sum(p[f"a{i}{j}"] * (layers / n) ** i * n**-j for i, j in powers)
+        return p["c"] + series.of_next * sum(p[f"a{i}{j}"] * (layers / n) ** i * n**-j for i, j in powers)
 
     return prior, model
 
@@ -174,13 +181,13 @@ def _joint_prior(w: float) -> Prior:
 
 
 def _asymptote(series: Series, w: float) -> tuple[Prior, Curve]:
-    """y = c + scale (corrections in depth and width); c is the limit of large width, then large depth"""
+    """y = c + size (corrections in depth and width); c is the limit of large width, then large depth"""
     prior = _joint_prior(w) | {"c": _normal(0, FLAT * series.scale)}
     del prior["A"]
     deepest = series.l.max()
 
     def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
-        return p["c"] + series.scale * (_in_depth(p, layers) + _in_width(p, n, layers, deepest))
+        return p["c"] + series.of_next * (_in_depth(p, layers) + _in_width(p, n, layers, deepest))
 
     return prior, model
 
@@ -196,12 +203,12 @@ def _power_law(series: Series, w: float) -> tuple[Prior, Curve]:
 
 
 def _fixed_ratio(series: Series, w: float) -> tuple[Prior, Curve]:
-    """y = c + scale (corrections in depth), at layers in a fixed ratio to the widths: a law of l/n is approached as
+    """y = c + size (corrections in depth), at layers in a fixed ratio to the widths: a law of l/n is approached as
     log(l)/l where the kernel falls as 1/l (docs/theory.md (12.6))"""
     prior = {"c": _normal(0, FLAT * series.scale)} | {f"b{k}": _normal(0, w**k) for k in range(1, ORDERS + 1)}
 
     def model(p: Mapping[str, gvar.GVar], n: Array, layers: Array) -> Array:
-        return p["c"] + series.scale * _in_depth(p, layers)
+        return p["c"] + series.of_next * _in_depth(p, layers)
 
     return prior, model
 

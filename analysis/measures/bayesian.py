@@ -13,6 +13,7 @@ import numpy as np
 from analysis import estimators, theory
 from analysis.estimators import Array, Estimate
 from analysis.measures.bayesian_controlled import (
+    Controlled,
     Controls,
     controlled,
     inferable,
@@ -20,11 +21,14 @@ from analysis.measures.bayesian_controlled import (
     one_output,
     predicted,
     rows_of,
+    sharpened,
     targets_of,
     with_targets,
 )
 from analysis.measures.measured import Layers, Measured, chosen_layers, label_of, measure
 from analysis.points import Point
+
+MEANS = {"m": r"$\mathrm{E}\,m$", "Y": r"$\mathrm{E}\,Y$", "Y Y - C/n": r"$\mathrm{E}(YY-C/n)$"}
 
 
 def _measured(point: Point, tensor: str, layer: int, samples: list[str], estimate: Estimate, want: Array) -> Measured:
@@ -149,15 +153,36 @@ def _covariances(point: Point, tensor: str, chosen: Callable[[int, int, int, int
 )
 def kernel(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times the mean of each hidden kernel under the posterior less K, docs/theory.md (16.8)."""
+    return _kernels(point, "posterior kernel", layers, controlled(point))
+
+
+def _kernels(point: Point, tensor: str, layers: Layers, found: Controlled) -> Iterator[Measured]:
     pairs, want = point.columns("g"), predicted(point).kernels1
     for layer in chosen_layers(point, ("g", "c"), layers):
         labels, values = [label_of(pair) for pair in pairs], np.array([want[(layer - 2, *pair)] for pair in pairs])
-        yield _measured(point, "posterior kernel", layer, labels, controlled(point).kernels[layer], values)
+        yield _measured(point, tensor, layer, labels, found.kernels[layer], values)
+
+
+@measure(
+    "posterior_kernel_sharpened",
+    tensor="posterior kernel, sharpened",
+    symbol=r"$n\,(\mathrm{E}[g|y]-K)$",
+    families=("g", "c"),
+    partner="posterior_controls_third",
+    needs=inferable,
+    any_widths=True,
+)
+def kernel_sharpened(point: Point, layers: Layers) -> Iterator[Measured]:
+    """The same with controls of third order. Next orders have the size of the largest sum of the terms of
+    docs/theory.md (16.8) at a layer, which nearly cancel where targets are of the outputs' size."""
+    sizes = np.abs(predicted(point).kernel_terms1).sum(axis=0)
+    for found in _kernels(point, "posterior kernel, sharpened", layers, sharpened(point)):
+        yield replace(found, size=np.full(len(found.samples), sizes[found.layer - 2].max()))
 
 
 @measure(
     "posterior_controls",
-    symbol={"m": r"$\mathrm{E}\,m$", "Y": r"$\mathrm{E}\,Y$", "Y Y - C/n": r"$\mathrm{E}(YY-C/n)$"},
+    symbol=MEANS,
     model="constant",
     families=("g", "c"),
     needs=inferable,
@@ -166,8 +191,26 @@ def kernel(point: Point, layers: Layers) -> Iterator[Measured]:
 def means_of_controls(point: Point, layers: Layers) -> Iterator[Measured]:
     """The means of Y(l), of Y(l)Y(L) - C(l,L)/n and of m(l), docs/theory.md (16.6), which are zero at every width, in
     standard deviations of Y of one network."""
+    return _means(point, layers, Controls.of(point))
+
+
+@measure(
+    "posterior_controls_third",
+    symbol=MEANS | {"m Y": r"$\mathrm{E}\,mY$", "Y Y Y": r"$\mathrm{E}(YYY-\ldots)$"},
+    model="constant",
+    families=("g", "c"),
+    needs=inferable,
+    any_widths=True,
+)
+def means_of_third(point: Point, layers: Layers) -> Iterator[Measured]:
+    """The same and the means of third order: of m(l)Y(l'), l' < l, and of Y(l)Y(L)Y(L) less its theory, in standard
+    deviations of a product of three normal numbers."""
+    return _means(point, layers, Controls.of(point, third=True))
+
+
+def _means(point: Point, layers: Layers, controls: Controls) -> Iterator[Measured]:
     pairs = point.columns("g")
-    for tensor, layer, places, values in Controls.of(point).parts(*rows_of(point)):
+    for tensor, layer, places, values in controls.parts(*rows_of(point)):
         if layers is None or layer in layers:
             labels, zero = [label_of(*(pairs[k] for k in place)) for place in places], np.zeros(len(places))
             yield Measured(tensor, layer, 0, labels, estimators.mean(values), theory=zero, scale=zero + 1)

@@ -6,8 +6,10 @@ of the third order of a Taylor series in g - K. Controls hide a wrong sampler, a
 means.
 """
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +19,14 @@ from analysis.estimators import Array, Estimate, jackknife
 from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.theory.bayes import Given
 from analysis.theory.conditional import next_mean
+from analysis.theory.kernel_derivatives import third_at_points
 from analysis.theory.vertex import ExactVertex, exact_vertex
 from analysis.weights import Kernels, Weights, block_edges, mixture, processes
 
 AT_A_TIME = 2**14  # networks whose controls and products are held together
 RANK = 1e-10  # relative size below which a combination of controls is none
+CUBE = math.sqrt(15)  # the standard deviation of the cube of a standard normal number
+THIRD_POINTS = 2**17  # at which third cumulants of ReLU have errors of a few tenths of a per cent
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,16 @@ def vertex_of(point: Point) -> ExactVertex:
 @dataclass(frozen=True)
 class Controls:
     """The controls of docs/theory.md (16.6), p pairs: maps (p, p) of the steps to layers 2, .., L, expected E Y(l) Y(L)
-    (p, p), and units (p,) of Y(l), their standard deviations."""
+    (p, p), units (p,) of Y(l), their standard deviations, and third, E Y(l) Y(L) Y(L) (p, p, p), empty where there
+    are no controls of third order."""
 
     maps: list[Array]
     expected: list[Array]
     units: list[Array]
+    third: list[Array]
 
     @classmethod
-    def of(cls, point: Point) -> "Controls":
+    def of(cls, point: Point, third: bool = False) -> "Controls":
         vertex, pairs = vertex_of(point), point.columns("g")
         crossed = vertex.crossed(pairs)
         V = [[vertex.V[(layer, *pair, *pair)] for pair in pairs] for layer in range(1, point.depth)]
@@ -104,6 +111,7 @@ class Controls:
             vertex.maps(pairs),
             [C / n for C, n in zip(crossed, point.widths, strict=True)],
             [np.sqrt(np.array(v) / n) for v, n in zip(V, point.widths, strict=True)],
+            _expected_third(point, vertex) if third else [],
         )
 
     def linear(self, c: list[Array]) -> list[Array]:
@@ -115,8 +123,9 @@ class Controls:
 
     def parts(self, c: list[Array], m: list[Array]) -> Iterator[tuple[str, int, list[tuple[int, ...]], Array]]:
         """All controls in their units, by layer from 2 on: Y(l), Y(l)Y(L) less its mean, of which each product of L
-        once, and from layer 3 on m(l). Each comes with its name, its layer, the places of the pairs of each column, and
-        values (M, columns)."""
+        once, and from layer 3 on m(l); with third orders m(l)Y(l') of the layers below as well, and Y(l)Y(L)Y(L) less
+        its mean. Each comes with its name, its layer, the places of the pairs of each column, and values (M, columns).
+        """
         Y, p, top = self.linear(c), len(self.units[0]), len(c) + 1
         each: list[tuple[int, ...]] = [(k,) for k in range(p)]
         for layer, (y, unit, mean) in enumerate(zip(Y, self.units, self.expected, strict=True), start=2):
@@ -126,10 +135,47 @@ class Controls:
             yield "Y Y - C/n", layer, list(zip(i.tolist(), j.tolist(), strict=True)), products
             if layer > 2:
                 yield "m", layer, each, m[layer - 2] / unit
+            for under in range(layer - 2) if self.third else ():
+                i, j = np.indices((p, p)).reshape(2, -1)
+                products = m[layer - 2][:, i] / unit[i] * Y[under][:, j] / self.units[under][j]
+                yield "m Y", layer, list(zip(i.tolist(), j.tolist(), strict=True)), products
+            for first in range(p) if self.third else ():  # one after the other, which takes less memory
+                start = first if layer == top else 0
+                j, k = (start + at for at in np.triu_indices(p - start))
+                sizes = unit[first] * self.units[-1][j] * self.units[-1][k] * CUBE
+                products = y[:, first, None] * Y[-1][:, j] * Y[-1][:, k] - self.third[layer - 2][first, j, k]
+                yield (
+                    "Y Y Y",
+                    layer,
+                    [(first, *pair) for pair in zip(j.tolist(), k.tolist(), strict=True)],
+                    products / sizes,
+                )
 
     def all(self, c: list[Array], m: list[Array]) -> Array:
         """All controls (M, k) in their units."""
         return np.concatenate([values for *_, values in self.parts(c, m)], axis=1)
+
+
+def _expected_third(point: Point, vertex: ExactVertex) -> list[Array]:
+    """E Y(l) Y(L) Y(L) at layers l = 2..L, (p, p, p) each: c(m) of one layer has a third cumulant of order 1/n^2, which
+    the layers above take on, docs/theory.md (16.6)."""
+    s, C_W = theory.activation(point.activation), point.settings["initialization"]["C_W"]
+    pairs, found, own = point.columns("g"), [], []
+    steps = vertex.maps(pairs)[1:]
+    for K, n in zip(vertex.K[:-1], point.widths, strict=True):
+        own.append(C_W**3 * third_at_points(s, K, pairs, THIRD_POINTS) / n**2)
+    for l in range(len(own)):
+        total = np.zeros_like(own[0])
+        for m in range(l + 1):
+            here, top = (_chained(steps[m:end], len(pairs)) for end in (l, len(own) - 1))
+            total += np.einsum("ai,bj,ck,ijk->abc", here, top, top, own[m], optimize=True)
+        found.append(total)
+    return found
+
+
+def _chained(steps: Sequence[Array], p: int) -> Array:
+    """The product of some steps (p, p), the last one to the left."""
+    return functools.reduce(lambda below, step: step @ below, steps, np.eye(p))
 
 
 def rows_of(point: Point) -> tuple[list[Array], list[Array]]:
@@ -168,11 +214,11 @@ def _of_networks(point: Point, learning: bool) -> Callable[[int, int], Array]:
     return give
 
 
-def without_noise(point: Point, give: Callable[[int, int], Array]) -> Array:
+def without_noise(point: Point, give: Callable[[int, int], Array], third: bool = False) -> Array:
     """Sums (B, k) over the networks of each jackknife block of what `give` returns for a range of networks, (M, k),
-    less its regression on the controls, docs/theory.md (16.6)."""
+    less its regression on the controls, docs/theory.md (16.6). third: with those of third order."""
     M = len(point.read("g", point.depth))
-    controls, (c, m) = Controls.of(point), rows_of(point)
+    controls, (c, m) = Controls.of(point, third), rows_of(point)
     sums_x, sums_f = [], []
     squares: Array | float = 0.0
     products: Array | float = 0.0
@@ -204,12 +250,18 @@ def unlearned(point: Point) -> Controlled:
     return point.once("readout controlled", lambda point: _controlled(point, learning=False))
 
 
-def _controlled(point: Point, learning: bool) -> Controlled:
+def sharpened(point: Point) -> Controlled:
+    """`controlled` with controls of third order, which leave the noise of the fourth order in g - K."""
+    return point.once("posterior sharpened", lambda point: _controlled(point, learning=True, third=True))
+
+
+def _controlled(point: Point, learning: bool, third: bool = False) -> Controlled:
     y, noise = targets_of(point), noise_of(point)
     g = point.read("g", point.depth)
     if learning:
         Weights.of(mixture(Kernels(g, point.columns("g")), y, noise).log_w).check()
-    M, layers, sums = len(g), range(2, point.depth + 1), without_noise(point, _of_networks(point, learning))
+    M, layers = len(g), range(2, point.depth + 1)
+    sums = without_noise(point, _of_networks(point, learning), third)
     P, p = y.shape[1] * point.D, g.shape[1]
     parts = np.cumsum([1, 1, P, P**2, *(p for _ in layers)])[:-1]
 

@@ -29,6 +29,7 @@ class Measured:
     theory: Array  # (k,) leading order
     scale: Array  # (k,) natural sizes, relative to which deviations are quoted
     theory_next: Array | None = None  # (k,) theory with the next order, where it is known
+    size: Array | None = None  # (k,) natural sizes of next orders in a fit, where these are not `scale`
 
 
 Function = Callable[..., Iterator[Measured]]

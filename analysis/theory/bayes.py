@@ -32,8 +32,9 @@ class Posterior:
     mean: (D, n_L) of outputs. covariance: (D, D) of each output; outputs are independent.
     covariance1: (n_L, D, n_L, D). third1, fourth1: n times the third and fourth cumulant of one output at one sample,
     (D, n_L) and (D,). kernels1: (L - 1, D, D), n_{l-1} ( E g(l) - K(l) ) under the posterior at layers l = 2..L;
-    prior_kernels1: the same under the prior, which is G1. ntk1: (n_L, D, n_L, D), n ( E H_ij;ab - delta_ij Theta_ab ),
-    or None where no rates were given.
+    kernel_terms1: (3, L - 1, D, D), the terms of kernels1, which may cancel: G1, that of the targets, and that of M^-1.
+    prior_kernels1: the same as kernels1 under the prior, which is G1. ntk1: (n_L, D, n_L, D),
+    n ( E H_ij;ab - delta_ij Theta_ab ), or None where no rates were given.
     features_mean1, features_covariance1: (D, n_L) and (n_L, D, n_L, D) of the predictor of ridge regression on the
     last hidden layer of prior networks, whose value at infinite width is mean. train_error, train_error1: (n_L,), its
     squared error summed over train samples. v1: share(n) is exp(-v1/n).
@@ -49,6 +50,7 @@ class Posterior:
     third1: Array
     fourth1: Array
     kernels1: Array
+    kernel_terms1: Array
     prior_kernels1: Array
     ntk1: Array | None
     features_mean1: Array
@@ -208,6 +210,7 @@ def _posterior(given: Given, vertex: Vertex, y: Array, noise: float, ntk1: Array
     D, outputs = len(vertex.K[-1]), y.shape[1]
     a, r, Phi, G1 = given.a, given.r, given.Phi, vertex.G1[-1]
     learned = vertex.learned(Phi) if len(vertex.K) > 1 else np.zeros((0, D, D))
+    of_targets = vertex.learned(a.T @ a) if len(vertex.K) > 1 else learned
     V_Phi = learned[-1] if len(learned) else np.zeros((D, D))
     of_V, inverse = _Contracted.of(given, vertex), given.roots.T @ given.roots
     Phi_V_Phi, v_v = float(np.sum(Phi * V_Phi)), float(np.sum(of_V.V_inverse * inverse))
@@ -231,6 +234,7 @@ def _posterior(given: Given, vertex: Vertex, y: Array, noise: float, ntk1: Array
         third1=3 * of_V.third,
         fourth1=3 * of_V.fourth,
         kernels1=vertex.G1[1:] + learned / 2,
+        kernel_terms1=np.array([vertex.G1[1:], of_targets / 2, (learned - of_targets) / 2]),
         prior_kernels1=vertex.G1[1:],
         ntk1=ntk1,
         features_mean1=features_mean1,

@@ -6,6 +6,7 @@ take Hermite polynomials alone, on nodes that are exact for functions that are s
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -70,6 +71,15 @@ def refuse_unknown(s: Activation, D: int, points: int | None) -> None:
         )
 
 
+def third_at_points(s: Activation, K: Array, pairs: Sequence[tuple[int, ...]], points: int) -> Array:
+    """The third cumulant of s_a s_b of p sample pairs over so many quasi-random points, a power of two, (p, p, p),
+    docs/theory.md (17.3). s may have kinks."""
+    z, (a, b) = s(gaussian_points(K, points)), np.transpose(pairs)
+    f = z[:, a] * z[:, b]
+    f -= f.mean(axis=0)
+    return np.asarray(np.einsum("mA,mB,mC->ABC", f, f, f, optimize=True) / len(f))
+
+
 def _third_cumulant(products: Array, pairs: Array, means: Array) -> Array:
     """The third cumulant of three f_ab = s_a s_b from their means, those of two and those of three."""
     mixed = np.multiply.outer(pairs, means)  # <f_ab f_cd> <f_ef>
@@ -105,11 +115,8 @@ class _Smooth:
 
     def third(self) -> Array:
         if self.e.points is not None:
-            z = gaussian_points(self.e.K, self.e.points)
-            s = self.e.s(z)
-            f = np.einsum("ma,mb->mab", s, s).reshape(len(z), -1)
-            f -= f.mean(axis=0)
-            return (np.einsum("mA,mB,mC->ABC", f, f, f, optimize=True) / len(z)).reshape((self.D,) * 6)
+            pairs = list(np.ndindex(self.D, self.D))
+            return third_at_points(self.e.s, self.e.K, pairs, self.e.points).reshape((self.D,) * 6)
         return _third_cumulant(self.e.tensor(*[0] * 6), self.e.tensor(0, 0, 0, 0), self.e.tensor(0, 0))
 
     def _M(self, i: int, j: int) -> Array:
