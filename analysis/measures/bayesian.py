@@ -203,14 +203,13 @@ def means_of_controls(point: Point, layers: Layers) -> Iterator[Measured]:
     any_widths=True,
 )
 def means_of_third(point: Point, layers: Layers) -> Iterator[Measured]:
-    """The same and the means of third order: of m(l)Y(l'), l' < l, and of Y(l)Y(L)Y(L) less its theory, in standard
-    deviations of a product of three normal numbers."""
+    """The same and those of third order, docs/theory.md (16.6): the means of m(l)Y(l'), l' < l, and of Y(l)Y(L)Y(L)
+    less its theory, in standard deviations of Y and of a cube of normal numbers."""
     return _means(point, layers, Controls.of(point, third=True))
 
 
 def _means(point: Point, layers: Layers, controls: Controls) -> Iterator[Measured]:
-    pairs = point.columns("g")
-    for tensor, layer, places, values in controls.parts(*rows_of(point)):
+    for tensor, layer, labels, values in controls.parts(*rows_of(point)):
         if layers is None or layer in layers:
-            labels, zero = [label_of(*(pairs[k] for k in place)) for place in places], np.zeros(len(places))
+            zero = np.zeros(len(labels))
             yield Measured(tensor, layer, 0, labels, estimators.mean(values), theory=zero, scale=zero + 1)

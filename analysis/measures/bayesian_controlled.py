@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis import theory
 from analysis.estimators import Array, Estimate, jackknife
+from analysis.measures.measured import label_of
 from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.theory.bayes import Given
 from analysis.theory.conditional import next_mean
@@ -93,10 +95,11 @@ def vertex_of(point: Point) -> ExactVertex:
 
 @dataclass(frozen=True)
 class Controls:
-    """The controls of docs/theory.md (16.6), p pairs: maps (p, p) of the steps to layers 2, .., L, expected E Y(l) Y(L)
-    (p, p), units (p,) of Y(l), their standard deviations, and third, E Y(l) Y(L) Y(L) (p, p, p), empty where there
-    are no controls of third order."""
+    """The controls of docs/theory.md (16.6) of p pairs with these names: maps (p, p) of the steps to layers 2, .., L,
+    expected E Y(l) Y(L) (p, p), units (p,) of Y(l), their standard deviations, and third, E Y(l) Y(L) Y(L) (p, p, p),
+    empty where there are no controls of third order."""
 
+    names: list[str]
     maps: list[Array]
     expected: list[Array]
     units: list[Array]
@@ -108,6 +111,7 @@ class Controls:
         crossed = vertex.crossed(pairs)
         V = [[vertex.V[(layer, *pair, *pair)] for pair in pairs] for layer in range(1, point.depth)]
         return cls(
+            [label_of(pair) for pair in pairs],
             vertex.maps(pairs),
             [C / n for C, n in zip(crossed, point.widths, strict=True)],
             [np.sqrt(np.array(v) / n) for v, n in zip(V, point.widths, strict=True)],
@@ -121,35 +125,37 @@ class Controls:
             Y.append(own + Y[-1] @ step.T)
         return Y
 
-    def parts(self, c: list[Array], m: list[Array]) -> Iterator[tuple[str, int, list[tuple[int, ...]], Array]]:
+    def parts(self, c: list[Array], m: list[Array]) -> Iterator[tuple[str, int, list[str], Array]]:
         """All controls in their units, by layer from 2 on: Y(l), Y(l)Y(L) less its mean, of which each product of L
         once, and from layer 3 on m(l); with third orders m(l)Y(l') of the layers below as well, and Y(l)Y(L)Y(L) less
-        its mean. Each comes with its name, its layer, the places of the pairs of each column, and values (M, columns).
-        """
+        its mean. Each comes with its name, its layer, the label of each column, and values (M, columns)."""
         Y, p, top = self.linear(c), len(self.units[0]), len(c) + 1
-        each: list[tuple[int, ...]] = [(k,) for k in range(p)]
+        each = np.indices((p, p)).reshape(2, -1)
         for layer, (y, unit, mean) in enumerate(zip(Y, self.units, self.expected, strict=True), start=2):
-            yield "Y", layer, each, y / unit
-            i, j = np.triu_indices(p) if layer == top else np.indices((p, p)).reshape(2, -1)
+            yield "Y", layer, self.names, y / unit
+            i, j = np.triu_indices(p) if layer == top else each
             products = (y[:, i] * Y[-1][:, j] - mean[i, j]) / (unit[i] * self.units[-1][j])
-            yield "Y Y - C/n", layer, list(zip(i.tolist(), j.tolist(), strict=True)), products
+            yield "Y Y - C/n", layer, self._labels(i, j), products
             if layer > 2:
-                yield "m", layer, each, m[layer - 2] / unit
-            for under in range(layer - 2) if self.third else ():
-                i, j = np.indices((p, p)).reshape(2, -1)
-                products = m[layer - 2][:, i] / unit[i] * Y[under][:, j] / self.units[under][j]
-                yield "m Y", layer, list(zip(i.tolist(), j.tolist(), strict=True)), products
-            for first in range(p) if self.third else ():  # one after the other, which takes less memory
-                start = first if layer == top else 0
-                j, k = (start + at for at in np.triu_indices(p - start))
-                sizes = unit[first] * self.units[-1][j] * self.units[-1][k] * CUBE
-                products = y[:, first, None] * Y[-1][:, j] * Y[-1][:, k] - self.third[layer - 2][first, j, k]
-                yield (
-                    "Y Y Y",
-                    layer,
-                    [(first, *pair) for pair in zip(j.tolist(), k.tolist(), strict=True)],
-                    products / sizes,
-                )
+                yield "m", layer, self.names, m[layer - 2] / unit
+            if self.third:
+                yield from self._third_order(layer, Y, m)
+
+    def _third_order(self, layer: int, Y: list[Array], m: list[Array]) -> Iterator[tuple[str, int, list[str], Array]]:
+        p, y, unit, at_top = len(self.units[0]), Y[layer - 2], self.units[layer - 2], layer == len(Y) + 1
+        i, j = np.indices((p, p)).reshape(2, -1)
+        for under in range(layer - 2):
+            products = m[layer - 2][:, i] / unit[i] * Y[under][:, j] / self.units[under][j]
+            yield "m Y", layer, [f"{label} of {under + 2}" for label in self._labels(i, j)], products
+        for first in range(p):  # one after the other, which takes less memory
+            start = first if at_top else 0
+            j, k = (start + at for at in np.triu_indices(p - start))
+            sizes = unit[first] * self.units[-1][j] * self.units[-1][k] * CUBE
+            products = y[:, first, None] * Y[-1][:, j] * Y[-1][:, k] - self.third[layer - 2][first, j, k]
+            yield "Y Y Y", layer, self._labels(np.full_like(j, first), j, k), products / sizes
+
+    def _labels(self, *places: NDArray[np.intp]) -> list[str]:
+        return [",".join(self.names[k] for k in place) for place in zip(*places, strict=True)]
 
     def all(self, c: list[Array], m: list[Array]) -> Array:
         """All controls (M, k) in their units."""

@@ -65,6 +65,18 @@ def test_models_reject_a_wrong_coefficient(model: str) -> None:
     assert abs(fit.coefficient - (1 + 10 * fit.error)) / fit.error > 4
 
 
+def test_what_is_left_of_parts_has_their_next_orders() -> None:
+    """A coefficient of 0.1 that is left of parts of size 5 is found with the size of the parts. Negative control: with
+    next orders of its own size the fit is rejected."""
+    left = made("powers", 1.0)
+    left = replace(left, value=left.value - 0.9 + 4 * 8 / left.n, prediction=0.1, scale=0.1)
+    sized = fits.fit(replace(left, size=5.0), 3.0)
+    assert abs(sized.pull) < 1
+    assert sized.Q > 0.01
+    assert sized.error < 0.5 * left.scale
+    assert fits.fit(left, 3.0).Q < 1e-3
+
+
 def test_a_statement_that_is_exact_needs_no_expansion() -> None:
     """Negative control: a constant is a bad fit of a correction in 1/n. One width is enough for a constant."""
     series = made("powers", 1.0)
