@@ -45,6 +45,7 @@ table= the numbers of one tensor, with plot= its figure.
   workers=null        processes; null: one for small data, else one a core as far as memory goes
   posterior.noise=V   Bayesian inference with targets of noise variance V (docs/bayes.md): posterior.parquet
   posterior.targets=FILE    targets of the first samples, .npy or .csv (those of the data set)
+  posterior.C_W=[1.6,2.0]   what the same rows say of other C_W, where networks are scale-invariant
   posterior.weights=false   true: the log evidence of each network goes to posterior_weights.parquet
   strict=false        true: exit code 3 where a claim disagrees
   verbose=false       true: the report of each fit with its priors and its error budget

@@ -86,19 +86,52 @@ class Inferred:
         )
 
 
-def posterior(data: str | Path | DataSet, targets: ArrayLike | None = None, noise: float = 0.0) -> Inferred:
+@dataclass(frozen=True)
+class Rescaled(Point):
+    """The networks of a point with another C_W, docs/theory.md (16.17): where activations are scale-invariant and there
+    are no biases, g of layer l is (C_W/C_W')^l times what was drawn with C_W'. Raises ValueError where they are not."""
+
+    C_W: float
+
+    def __post_init__(self) -> None:
+        C_b, C_W = self.data.settings["initialization"]["C_b"], self.C_W
+        if isinstance(C_W, bool) or not isinstance(C_W, int | float) or not (math.isfinite(C_W) and C_W > 0):
+            raise ValueError(f"C_W={C_W!r}: a number above zero")
+        if C_b or theory.activation(self.activation).slopes is None:
+            given = f"activation={self.activation}, initialization.C_b={C_b}"
+            raise ValueError(
+                f"C_W={C_W:g}: {given}: kernels scale for scale-invariant activations without biases alone"
+            )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        drawn = self.data.settings
+        return drawn | {"initialization": drawn["initialization"] | {"C_W": float(self.C_W)}}
+
+    def read(self, prefix: str, layer: int, step: int = 0) -> Array:
+        """Kernels g as they are with this C_W; others do not scale."""
+        if prefix != "g":
+            raise ValueError(f"C_W={self.C_W:g}: columns {prefix} are those of the C_W that was drawn")
+        return super().read(prefix, layer, step) * (self.C_W / self.data.settings["initialization"]["C_W"]) ** layer
+
+
+def posterior(
+    data: str | Path | DataSet, targets: ArrayLike | None = None, noise: float = 0.0, C_W: float | None = None
+) -> Inferred:
     """The posterior of the networks of a data set that records kernels of its last layer, by weighting them:
     docs/theory.md (16.1), (16.2) and (16.5). Exact at any width and for any activation.
 
     targets: (N, n_L) or (N,) for the first N samples; None takes those that the data set has for its train samples, one
-    set of rows serves all. noise: the variance >= 0 of a target about its output. The cost is a Cholesky factor of an
-    N x N matrix a network. The memory grows with the number of networks (`bytes_of`), because each has its own weight.
+    set of rows serves all. noise: the variance >= 0 of a target about its output. C_W: that of other networks which the
+    same rows stand for (`Rescaled`). The cost is a Cholesky factor of an N x N matrix a network. The memory grows with
+    the number of networks (`bytes_of`), because each has its own weight.
 
     Raises ValueError where targets or noise make no sense or the kernels were not recorded, and where the weighted
     networks cannot carry an estimate: fewer than 100 effective ones, one with more than 5 % of the weight, or no noise
     where a hidden layer has at most N + n_L - 1 neurons; and where the memory is not there.
     """
-    point = Point(data if isinstance(data, DataSet) else open_data_set(data))
+    opened = data if isinstance(data, DataSet) else open_data_set(data)
+    point = Point(opened) if C_W is None else Rescaled(opened, C_W)
     y = targets_of(point, targets)
     kernels = kernels_of(point, y)
     check(point, y, noise)

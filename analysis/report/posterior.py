@@ -1,5 +1,6 @@
 """The posteriors that `python -m analysis data=DIR posterior.noise=V` asks for, as tables and files."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,29 +23,33 @@ SHOWN = 40  # rows of the table on the terminal
 
 @dataclass(frozen=True)
 class Asked:
-    """The settings `posterior.*` of configs/analysis.yaml. targets: None takes those of the data set."""
+    """The settings `posterior.*` of configs/analysis.yaml. targets: None takes those of the data set. C_W: None is that
+    of the data set."""
 
     noise: float
     targets: Array | None = None
     weights: bool = False
+    C_W: Sequence[float | None] = (None,)
 
 
 def asked(given: Any) -> Asked | None:
     """The settings, or None where no posterior is wanted. ValueError names a setting that is wrong."""
     if not isinstance(given, Mapping):
         raise ValueError(f"posterior={given!r}: settings of a posterior, as posterior.noise=0.1")
-    noise, targets, weights = (given.get(name) for name in ("noise", "targets", "weights"))
-    if unknown := set(given) - {"noise", "targets", "weights"}:
-        raise ValueError(f"posterior.{min(unknown)}: no such setting; there are noise, targets and weights")
+    noise, targets, weights, C_W = (given.get(name) for name in ("noise", "targets", "weights", "C_W"))
+    if unknown := set(given) - {"noise", "targets", "weights", "C_W"}:
+        raise ValueError(f"posterior.{min(unknown)}: no such setting; there are noise, targets, weights and C_W")
+    if C_W is not None and not (isinstance(C_W, list) and C_W):
+        raise ValueError(f"posterior.C_W={C_W!r}: a list of numbers, as [1.6,2.0]")
     if not isinstance(weights, bool):
         raise ValueError(f"posterior.weights={weights!r}: true or false")
     if noise is None:
-        if targets is not None or weights:
+        if targets is not None or weights or C_W:
             raise ValueError("posterior.noise=null: the variance of a target about its output, as posterior.noise=0.1")
         return None
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"posterior.noise={noise!r}: a variance, zero or larger")
-    return Asked(float(noise), None if targets is None else _read(targets), weights)
+    return Asked(float(noise), None if targets is None else _read(targets), weights, C_W or (None,))
 
 
 def _read(path: Any) -> Array:
@@ -66,14 +71,15 @@ def _read(path: Any) -> Array:
 
 
 def infer(sets: Sequence[DataSet], asked: Asked) -> tuple[dict[str, Inferred], dict[str, str]]:
-    """The posterior of each data set by name, and why there is none of the others. ValueError where there is none at
-    all."""
+    """The posterior of each data set by name, with C_W where it was asked for, and why there is none of the others.
+    ValueError where there is none at all."""
     found: dict[str, Inferred] = {}
     refused: dict[str, str] = {}
-    for data in sets:
-        name = data.path.name if data.path.name not in found else str(data.path)
+    for data, C_W in itertools.product(sets, asked.C_W):
+        own, at = ((of if C_W is None else f"{of} C_W={C_W}") for of in (data.path.name, str(data.path)))
+        name = own if own not in found else at
         try:
-            found[name] = posterior(data, asked.targets, asked.noise)
+            found[name] = posterior(data, asked.targets, asked.noise, C_W)
         except ValueError as error:
             refused[name] = str(error)
     if not found:

@@ -42,6 +42,28 @@ def test_files_and_table(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture
         np.testing.assert_array_equal(weights["network"], np.arange(400))
 
 
+def test_one_draw_serves_all_C_W(run: Run, tmp_path: Path) -> None:
+    """ReLU networks that are drawn with C_W = 2 have the posterior of those with C_W = 1.5 and the same normals, by
+    docs/theory.md (16.17), in all of the table, and the report draws them over C_W. Negative controls: C_W = 1.6, and
+    tanh."""
+    given = [*FEW, "activation=relu", "initialization=gaussian", "ensemble.dtype=float64", "ensemble.networks=2000"]
+    drawn, other = (run(*given, f"initialization.C_W={C_W}") for C_W in (2.0, 1.5))
+    want = analysis.posterior(other, noise=0.2)
+    found = analysis.posterior(drawn, noise=0.2, C_W=1.5)
+    pd.testing.assert_frame_equal(found.table, want.table, rtol=1e-6)
+    with pytest.raises(AssertionError):
+        pd.testing.assert_frame_equal(analysis.posterior(drawn, noise=0.2, C_W=1.6).table, want.table, rtol=1e-6)
+    command = [f"data={drawn.path}", "posterior.noise=0.2", "posterior.C_W=[1.5,2.0,2.5]", "figures=false"]
+    assert main([*command, f"output={tmp_path}/out"]) == 0
+    table = pd.read_parquet(tmp_path / "out" / "posterior.parquet")
+    assert sorted(set(table["data"])) == [f"{drawn.path.name} C_W={C_W}" for C_W in (1.5, 2.0, 2.5)]
+    curve = posterior_figures.evidence({str(C): analysis.posterior(drawn, noise=0.2, C_W=C) for C in (1.5, 2.5)})
+    assert curve is not None
+    assert curve.axes[0].get_xlabel() == "$C_W$"
+    with pytest.raises(ValueError, match="scale-invariant activations without biases"):
+        analysis.posterior(run(*FEW), noise=0.2, C_W=1.5)
+
+
 def test_nothing_is_inferred_unless_asked(run: Run, tmp_path: Path) -> None:
     data = run(*FEW)
     assert main([f"data={data.path}", "figures=false", f"output={tmp_path}/out"]) == 0
