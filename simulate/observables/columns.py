@@ -244,13 +244,9 @@ OBSERVABLES.add(
     )
 )  # fmt: skip
 OBSERVABLES.add(
-    Observable(
-        "loss",
-        (Family("loss", "end", "the loss of the train samples, summed"),),
-        needs=("training",),
-        any_network=True,
-    )
-)
+    Observable("loss", (Family("loss", "end", "the loss of the train samples, summed"),), ("training",),
+               any_network=True)
+)  # fmt: skip
 OBSERVABLES.add(
     Observable(
         "moved",
@@ -289,6 +285,14 @@ OBSERVABLES.add(
         pulled_once=lambda D, outputs: outputs * D,
     )
 )
+
+OBSERVABLES.add(Observable(
+    "movement_controls",
+    (Family("dHs", "end", "-2 dH s + dd s^2 with s = (z - y)/H, of the first output at the first sample at step 0"),
+     Family("dHu", "end", "the mean of the same over untrained networks that are drawn beside the network")),
+    needs=("training", "companions"), refusals=no_model("movement_controls"),
+    pulled_once=lambda D, outputs: 40 * outputs**3, copies=1, tangents=3,
+))  # fmt: skip
 
 
 def recorded(names: tuple[str, ...]) -> list[Observable]:

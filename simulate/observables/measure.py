@@ -6,6 +6,7 @@ that is decorated with `components` is given the recorded components and compute
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any
 
 import torch
@@ -232,28 +233,11 @@ def dntk(snapshot: Weighted) -> Tensor:
     return snapshot.dntk()
 
 
-@whole("ddI")
-def ddntk_of_three_directions(snapshot: Weighted) -> Tensor:
-    return snapshot.ddntk()[0]
-
-
-@whole("ddII")
-def ddntk_of_two_hessians(snapshot: Weighted) -> Tensor:
-    return snapshot.ddntk()[1]
-
-
-@whole("F")
-def mean_of_z_z_H(snapshot: Weighted) -> Tensor:
-    return snapshot.ntk_signs()[0]
-
-
-@whole("Hs")
-def ntk_of_signs(snapshot: Weighted) -> Tensor:
-    return snapshot.ntk_signs()[1]
-
-
-for place, prefix in enumerate("PQRSTU"):
-    whole(prefix)(entry(lambda snapshot: snapshot.signs(), place))
+for method, prefixes in (
+    ("ddntk", ("ddI", "ddII")), ("ntk_signs", ("F", "Hs")), ("signs", "PQRSTU"), ("movement", ("dHs", "dHu")),
+):  # fmt: skip
+    for place, prefix in enumerate(prefixes):
+        whole(prefix)(entry(methodcaller(method), place))
 
 
 @whole("d4")

@@ -28,6 +28,7 @@ NEEDS = {
     "start": "`start()`, the parameters before training",
     "models": "`taylor()`",
     "linear": "`linear()`",
+    "companions": "`movement()`, with untrained networks beside each",
 }
 WITHOUT_WEIGHTS = {"ntk", "prior", "controls", "posterior", "response"}
 

@@ -145,3 +145,7 @@ class Weighted(Snapshot, Protocol):
 
     def linear(self) -> Tensor:
         """Outputs of the linear model, (M, P) (docs/theory.md (5.25)); needs "linear" """
+
+    def movement(self) -> tuple[Tensor, Tensor]:
+        """-2 dH s + dd s^2 with s = (z - y)/H of the first output at the first sample before training, and the mean of
+        this over untrained networks, (M,) float64 each (docs/theory.md (5.9)); needs "companions" """

@@ -1,5 +1,7 @@
 """Random numbers and networks with weights as a block of a job draws them."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +16,17 @@ def stream_of(job: Job, first: int, M: int, arrays: streams.Arrays | None = None
     e = job.settings.ensemble
     key = streams.key(e.seed, job.law_in_words())
     return streams.Stream(key, first, M, getattr(torch, e.dtype), torch.device(e.device), arrays)
+
+
+COMPANIONS = 10  # untrained networks beside each: (s_0/s_1)(c_1/c_0)^(1/2) of noises and costs is 5 to 10 (docs/log.md)
+
+
+def companions(job: Job, stream: streams.Stream) -> Iterator[streams.Stream]:
+    """The streams of further networks of the same law, one for each network of a stream, independent of these and of
+    each other."""
+    for k in range(COMPANIONS):
+        key = streams.key(job.settings.ensemble.seed, f"{job.law_in_words()} companion {k}")
+        yield replace(stream, key=key, arrays=None)
 
 
 def training_of(job: Job, stream: streams.Stream) -> Training:

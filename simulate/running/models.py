@@ -59,11 +59,28 @@ class Models:
         found = paths.trajectory([model], targets, train, self.training.dynamics, steps, self._weights)
         return (outputs[:, 0] for outputs in found)
 
-    def of_all_orders(self, activation: Activation, steps: tuple[int, ...]) -> Iterator[Tensor]:
-        """Outputs of the models of order 1, 2 and 3 at each of the steps, (M, 3, P), docs/theory.md (5.8)."""
-        orders, (targets, train) = activations.derivatives(activation), self._trained
+    def _differentials(self, activation: Activation) -> tuple[Tensor, Tensor, Tensor]:
+        """dH, ddI and ddII at the start, docs/theory.md (3.1) to (3.3)."""
+        orders = activations.derivatives(activation)
         dH, ddI, ddII = differentials(self.training.parameters, *self._start, orders, *self._rates, second=True)
         assert ddI is not None
         assert ddII is not None
-        known = (dH, ddI, ddII)
+        return dH, ddI, ddII
+
+    def movement(self, activation: Activation) -> tuple[Tensor, Tensor]:
+        """-2 dH s + dd s^2 of docs/theory.md (5.9) with s = (z - y)/H of each network's first output at its first
+        sample, and the part of it that is even in the sign of the last layer, (M,) each.
+
+        H is above zero, so that neither diverges as a model may that is followed to its end. They have one mean,
+        because a network and the one with its last layer's sign reversed are equally likely.
+        """
+        dH, ddI, ddII = (tensor.flatten(1)[:, 0] for tensor in self._differentials(activation))
+        z, H = (tensor.flatten(1)[:, 0] for tensor in self._known)
+        y, dd = self.training.y[0, 0].double(), ddI + 2 * ddII
+        s = (z - y) / H
+        return -2 * dH * s + dd * s**2, -2 * dH * z / H + dd * (z**2 + y**2) / H**2
+
+    def of_all_orders(self, activation: Activation, steps: tuple[int, ...]) -> Iterator[Tensor]:
+        """Outputs of the models of order 1, 2 and 3 at each of the steps, (M, 3, P), docs/theory.md (5.8)."""
+        known, (targets, train) = self._differentials(activation), self._trained
         return taylor.trajectory(*self._known, known, targets, train, self.training.dynamics, steps, self._weights)

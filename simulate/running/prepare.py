@@ -86,7 +86,7 @@ def resolved(settings: Settings, given: inputs.Given | None = None) -> Job:
 
 HOPELESS = 30.0  # the largest v1/n; 35 and 57 left less than a fiftieth of 10^2 networks, 14 a tenth (docs/bayes.md)
 LONGEST_NAME = 255  # bytes of a file's name on common systems
-NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "DH", "taylor", *"PQRSTU"}  # families of columns
+NEEDS_DERIVATIVES = {"dH", "ddI", "ddII", "d4", "DH", "taylor", "dHs", *"PQRSTU"}  # families of columns
 RANGE = 10.0  # |z| up to which both sides of an expression are compared
 CLOSE = 1e-8  # relative distance at which they agree
 

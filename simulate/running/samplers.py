@@ -18,7 +18,7 @@ from simulate.networks.responses import directions, drawn_response
 from simulate.networks.signs import ntk_signs, signs
 from simulate.observables.snapshot import declared, once
 from simulate.running.controls import Controls, tilt_of
-from simulate.running.drawn import stream_of, training_of
+from simulate.running.drawn import companions, stream_of, training_of
 from simulate.running.jobs import Job
 from simulate.running.models import Models
 from simulate.running.upward import Upward
@@ -157,7 +157,8 @@ class DenseSnapshot:
 
     z, signals: preactivations and activations of all layers (`simulate.networks.dense.forward`). second: whether second
     differentials are needed. upward: what all layers of a step share. initial, models, linear_model: the parameters at
-    step 0 and the outputs of the Taylor models of all orders and of the linear one, where they are needed.
+    step 0 and the outputs of the Taylor models of all orders and of the linear one, and movements: the control of the
+    NTK's movement, where they are needed.
     """
 
     settings: Settings
@@ -175,6 +176,7 @@ class DenseSnapshot:
     upward: Upward
     models: Tensor | None
     linear_model: Tensor | None
+    movements: tuple[Tensor, Tensor] | None
 
     @property
     def parameters(self) -> dense.Parameters:
@@ -255,6 +257,9 @@ class DenseSnapshot:
     def linear(self) -> Tensor:
         return declared(self.linear_model, "linear")
 
+    def movement(self) -> tuple[Tensor, Tensor]:
+        return declared(self.movements, "companions")
+
 
 def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
     layout, common, training = job.layout, _common(job, stream), training_of(job, stream)
@@ -264,6 +269,7 @@ def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
         W, b = ([tensor.clone() for tensor in tensors] for tensors in (parameters.W, parameters.b))
         common["initial"] = dense.Parameters(W, b, parameters.meta, parameters.skip)
     models, linear = _models(job, Models(training, x))
+    common["movements"] = _movements(job, stream, training) if _needed(job, "companions") else None
     for step in trajectory(training, layout.steps):
         z, signals = dense.forward(parameters, x, training.s)
         common |= {"step": step, "z": z, "signals": signals, "models": next(models, None)}
@@ -278,3 +284,11 @@ def _models(job: Job, of_start: Models) -> tuple[Iterator[Tensor], Iterator[Tens
     steps, none = job.layout.steps, iter(())
     orders = of_start.of_all_orders(job.settings.activation, steps) if _needed(job, "models") else none
     return orders, of_start.linear(steps) if _needed(job, "linear") else none
+
+
+def _movements(job: Job, stream: streams.Stream, training: Training) -> tuple[Tensor, Tensor]:
+    """The control of the NTK's movement of each network, and its mean over companions, (M,) each."""
+    activation = job.settings.activation
+    own, _ = Models(training, training.x[:1]).movement(activation)
+    beside = (training_of(job, other) for other in companions(job, stream))
+    return own, torch.stack([Models(t, t.x[:1]).movement(activation)[1] for t in beside]).mean(dim=0)
