@@ -290,8 +290,7 @@ OBSERVABLES.add(Observable(
     "movement_controls",
     (Family("dHs", "end", "-2 dH s + dd s^2 with s = (z - y)/H, of the first output at the first sample at step 0"),
      Family("dHu", "end", "the mean of the same over untrained networks that are drawn beside the network")),
-    needs=("training", "companions"), refusals=no_model("movement_controls"),
-    pulled_once=lambda D, outputs: 40 * outputs**3, copies=1, tangents=3,
+    needs=("training", "companions"), pulled_once=lambda D, outputs: 40 * outputs**3, copies=1, tangents=3,
 ))  # fmt: skip
 
 

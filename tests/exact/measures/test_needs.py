@@ -27,7 +27,7 @@ CROSS = [*TRAINED, "dynamics.loss=cross_entropy"]
 BATCHES = [*TRAINED, "observables.record=[outputs,linear]"]
 TAYLOR = [*TRAINED, "observables.record=[outputs,taylor]"]
 CHANGED = [*TRAINED, "observables.record=[kernel,outputs,ntk,change]"]
-FLOW = [*TRAINED, "dynamics=gradient_flow"]
+FLOW = [*TRAINED, "dynamics=gradient_flow", "observables.record=[kernel,outputs,ntk,movement_controls]"]
 ONE_LAYER = ["activation=linear", *TRAINED, "network.depth=1", "network.width=[]", "observables.record=[outputs]"]
 # They need the targets of test samples, too.
 ON_TEST_TARGETS = ("squared_error", "wrong_sign", "wrong_signs", "features_test_error")
@@ -40,7 +40,7 @@ TRAINABLE = {
     **dict.fromkeys(("algorithm_difference", "algorithm_coefficient", "algorithm_mean1"), (TRAINED, 1, 2)),
     **dict.fromkeys(("trained_band", "loss_mean1", "loss_covariance1"), (TRAINED, 1, 2)),
     **dict.fromkeys(("loss_mean", "loss_covariance"), (CROSS, 1, 2)),
-    "ntk_change": (FLOW, 1, 1),
+    **dict.fromkeys(("ntk_change", "ntk_change_controlled"), (FLOW, 1, 1)),
     "ntk_change_of_step": (TRAINED, 2, 2),
     "ntk_root_movement": ([*TRAINED, "dynamics.eta=0.1"], 1, 1),
     **dict.fromkeys(("ntk_movement", "kernel_movement", "ntk_change_size", "kernel_change_size"), (TRAINED, 1, 2)),

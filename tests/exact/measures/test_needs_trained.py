@@ -6,13 +6,15 @@ import pytest
 from tests.exact.measures.rows import inputs_of, rows
 from tests.exact.measures.test_needs import BASE, FLOW, GRAM, TRAINABLE, reasons, trained
 
+OF_FLOW = ("ntk_change", "ntk_change_controlled")
+
 
 @pytest.mark.parametrize(
     "name",
     [
         name
         for name in TRAINABLE
-        if name not in ("ntk_change", "taylor_error", "taylor_mean_error", "ntk_movement", "kernel_movement")
+        if name not in ("taylor_error", "taylor_mean_error", "ntk_movement", "kernel_movement", *OF_FLOW)
         and not name.startswith(("loss_", "sgd_", "coordinate_"))
     ],
 )
@@ -30,7 +32,7 @@ def test_a_closed_form(name: str) -> None:
 
 ARRIVED = [
     *("trained_mean_coefficient", "taylor_mean_error", "algorithm_difference", "algorithm_coefficient"),
-    *("ntk_change", "one_layer"),
+    *(*OF_FLOW, "one_layer"),
 ]
 
 
@@ -67,7 +69,7 @@ def test_what_one_measure_needs(name: str, changes: list[str], train: int, count
     assert reason in reasons(name, trained(*overrides, *changes, train=train, count=count))
 
 
-@pytest.mark.parametrize("name", ["ntk_change", "ntk_movement", "kernel_movement"])
+@pytest.mark.parametrize("name", [*OF_FLOW, "ntk_movement", "kernel_movement"])
 def test_one_output(name: str) -> None:
     data = rows(*BASE, *FLOW, "network.outputs=2", x=inputs_of(GRAM[:1, :1]), y=np.ones((1, 2)))
     assert reasons(name, data) == ["network.outputs=2: one output is needed"]

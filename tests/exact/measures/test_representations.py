@@ -15,11 +15,12 @@ from analysis.measures.representations import (
     kernel_change_size,
     kernel_movement,
     ntk_change,
+    ntk_change_controlled,
     ntk_change_of_step,
     ntk_change_size,
     ntk_movement,
 )
-from tests.exact.measures.rows import Array, Rows, Wanted, expect, holds, inputs_of, rows, signs
+from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, holds, inputs_of, rows, signs
 
 WIDTH = 8
 
@@ -42,29 +43,55 @@ def made(*overrides: str, x: Array, y: Any) -> Rows:
     )
 
 
+def flowing(k: float, target: float) -> Rows:
+    """A data set of one sample with K = k that is trained by the flow, for 600 steps of 0.02."""
+    return made(
+        "dynamics=gradient_flow",
+        "dynamics.eta=0.02",
+        "dynamics.lambda_b=0",
+        "dynamics.steps=600",
+        "observables.steps=[0,600]",
+        "observables.record=[ntk,movement_controls]",
+        x=inputs_of([[k]]),
+        y=[[target]],
+    )
+
+
 @pytest.mark.parametrize("target", [1.0, -2.0])
 def test_ntk_change(target: float) -> None:
     """By gradient flow dz/dt = -(z - y) H and n dH/dt = -4 k (z - y) z, so H^2 changes by (4 k/n)(y^2 - z(0)^2) and,
     with E z^2 = k and Theta = 2 k, n E[H(T) - H(0)] is y^2 - k."""
-    k, steps = 0.7, 600
-    data = made(
-        "dynamics=gradient_flow",
-        "dynamics.eta=0.02",
-        "dynamics.lambda_b=0",
-        f"dynamics.steps={steps}",
-        f"observables.steps=[0,{steps}]",
-        x=inputs_of([[k]]),
-        y=[[target]],
-    )
+    k, data = 0.7, flowing(0.7, target)
     start = 1 + 0.3 * signs(1)[0]
-    data.fill("H", 2, lambda *index: start).fill("H", 2, lambda *index: start + (0.4 + signs(2)[1]) / WIDTH, step=steps)
+    data.fill("H", 2, lambda *index: start).fill("H", 2, lambda *index: start + (0.4 + signs(2)[1]) / WIDTH, step=600)
 
     def check(data: Rows) -> None:
         predicted = target**2 - k
         components = {"00": (0.4, predicted, abs(predicted))}
-        expect(list(ntk_change(data.point, None)), Wanted("n dH", 2, steps, components), rtol=1e-6)
+        expect(list(ntk_change(data.point, None)), Wanted("n dH", 2, 600, components), rtol=1e-6)
 
     holds(check, data, data.scaled("H"))
+
+
+def test_ntk_change_controlled() -> None:
+    """Of changes 0.4 + a + b and controls 0.3 + 2 a, less 0.1 + c of untrained networks, for orthogonal signs a, b and
+    c, the multiple is 2/5, and the estimate 0.4 - (2/5) 0.2. Its error is that of a/5 + b + 2 c/5. Negative controls:
+    another mean over untrained networks, and the plain estimate."""
+    a, b, c = signs(3)
+    data = flowing(0.7, 1.0)
+    data.fill("H", 2, lambda *index: 1.0).fill("H", 2, lambda *index: 1 + (0.4 + a + b) / WIDTH, step=600)
+    data.fill("dHs", 2, lambda *index: (0.3 + 2 * a) / WIDTH).fill("dHu", 2, lambda *index: (0.1 + c) / WIDTH)
+
+    def check(data: Rows) -> None:
+        wanted = Wanted("n dH", 2, 600, {"00": (0.4 - 0.2 * 2 / 5, 0.3, 0.3)})
+        found = list(ntk_change_controlled(data.point, None))
+        expect(found, wanted, rtol=1e-6)
+        error = np.sqrt((1 / 25 + 1 + 4 / 25) / NETWORKS)
+        np.testing.assert_allclose(found[0].estimate.error, error, rtol=0.02)
+
+    holds(check, data, data.scaled("dHu"))
+    (plain,) = ntk_change(data.point, None)
+    np.testing.assert_allclose(plain.estimate.value, 0.4)
 
 
 def change_of_step(k: Array, y: Array, eta: float) -> Array:

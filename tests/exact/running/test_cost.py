@@ -53,6 +53,7 @@ RECORDS = {
     ("moved", "gradient_descent"): (7216, 14080),
     ("ntk,dntk,moved", "gradient_flow"): (31176, 351360),
     ("taylor", "gradient_flow"): (69424, 3995392),
+    ("movement_controls", "gradient_flow"): (72648, 4000896),
     ("taylor,dntk", "gradient_descent"): (66200, 3989888),
     ("kernel,moments,outputs,ntk,dntk,ddntk,fourth,loss,moved,taylor", "gradient_flow"): (72648, 4000896),
 }
