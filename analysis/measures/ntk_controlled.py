@@ -5,7 +5,7 @@ controls are all there is, so that these measures begin with layer 3.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -97,6 +97,17 @@ chained = partial(
 def Theta1_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n (E H_ii;aa - Theta_aa) is Theta1 of docs/theory.md (2.16), with the controls of docs/theory.md (17.16)."""
     return _measured(point, "Theta1", layers, 1)
+
+
+@chained("ntk_mean_controlled", tensor="H", symbol=r"$\mathrm{E}\,H$", undefined=no_scale)
+def ntk_mean_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """E H_ii;aa -> Theta_aa as n grows (docs/theory.md (2.3)), with the controls of docs/theory.md (17.16)."""
+    for layer in (layer for layer in chosen_layers(point, FAMILIES, layers) if layer >= LOWEST):
+        Theta = np.array([_tensor(point, "Theta", a, layer) for a in range(point.D)])
+        less = of_chains(point).tensors["Theta1", layer]
+        mean = replace(less, value=Theta + less.value, replicates=Theta + less.replicates)
+        labels = [label_of((a, a)) for a in range(point.D)]
+        yield Measured("H", layer, 0, labels, mean, theory=Theta, scale=Theta)
 
 
 def _controlled_mean(controlled: list[Chain], layer: int, place: int) -> Estimate:

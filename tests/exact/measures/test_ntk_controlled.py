@@ -14,6 +14,7 @@ from analysis.measures.ntk_controlled import (
     D_controlled,
     F_controlled,
     Theta1_controlled,
+    ntk_mean_controlled,
     ntk_one_step,
 )
 from analysis.theory import ntk_next_order
@@ -122,6 +123,29 @@ def test_D_controlled() -> None:
     check_covariance(D_controlled, "D", 0, 1, Flow().D3, "ghy")
 
 
+def mean_of_sines(states: Array, a: int) -> tuple[float, float]:
+    """Theta of a sample in layer 3, and the mean of h less that and less its control."""
+    one = Sines(states[:, a])
+    S2, e2, *_ = sines(one.center[0])
+    Theta = LAMBDA_B[2] + LAMBDA_W[2] * S2 + C_W * one.center[1] * e2
+    rest = one.three[1] - Theta - one.m3[1] - one.P[1] @ one.m2 - one.second[1]
+    return float(Theta), float(rest.mean())
+
+
+def test_ntk_mean_controlled() -> None:
+    """Theta of docs/theory.md (2.3) of sines and what the controls of docs/theory.md (17.16) leave beyond it."""
+    data, states = made("sin")
+    found = {f"{a}{a}": mean_of_sines(states, a) for a in range(2)}
+
+    def check(data: Rows) -> None:
+        components = {label: (Theta + rest, Theta, Theta) for label, (Theta, rest) in found.items()}
+        expect(list(ntk_mean_controlled(data.point, None)), Wanted("H", 3, 0, components), **CLOSE)
+
+    holds(check, data, data.scaled("g"), data.scaled("h"), data.scaled("y"), data.exchanged("h", (0,), (1,)))
+    linear, _ = made("linear")
+    assert list(ntk_mean_controlled(linear.point, None)) == []
+
+
 def test_Theta1_controlled() -> None:
     """Theta1 of docs/theory.md (2.16) of sines, where <sin^2> = (1 - exp(-2g))/2, with the controls of docs/theory.md
     (17.16). A scale-invariant activation has none."""
@@ -130,11 +154,8 @@ def test_Theta1_controlled() -> None:
     for a in range(2):
         one = Sines(states[:, a])
         S, e, R, Q4, _ = sines(K1[a])
-        S2, e2, *_ = sines(one.center[0])
         small, Theta = np.exp(-2 * one.center[0]), one.center[1]
-        frozen = LAMBDA_B[2] + LAMBDA_W[2] * S2 + C_W * Theta * e2
-        rest = one.three[1] - frozen - one.m3[1] - one.P[1] @ one.m2 - one.second[1]
-        estimates.append(N2 * float(rest.mean()))
+        estimates.append(N2 * mean_of_sines(states, a)[1])
         V, F = C_W**2 * (Q4 - S**2), C_W**2 * R * THETA1[a]
         D = C_W * (LAMBDA_W[1] * (Q4 - S**2) + C_W * THETA1[a] * (R - S * e))
         predictions.append(rho * small * ((C_W * Theta - LAMBDA_W[2]) * V - C_W * (D + 2 * F)))
@@ -180,7 +201,7 @@ def test_ntk_one_step() -> None:
     holds(check, data, data.scaled("g"), data.scaled("h"), data.scaled("y"), data.scaled("b"))
 
 
-CONTROLLED = [A_controlled, B_controlled, D_controlled, F_controlled, Theta1_controlled]
+CONTROLLED = [A_controlled, B_controlled, D_controlled, F_controlled, Theta1_controlled, ntk_mean_controlled]
 
 
 @pytest.mark.parametrize("measure", CONTROLLED)
