@@ -5,6 +5,7 @@ were the frozen one, z^(1) if they answered to first order to the network's own 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ from analysis.measures.solved import (
     targets,
     with_own_kernels,
 )
-from analysis.measures.trained import ROUNDING, SPREAD, linear_in_z, outputs
+from analysis.measures.trained import ROUNDING, SPREAD, linear_in_z, outputs, test_samples_known
 from analysis.points import Point
 
 # Share of the variance at the start. Where less is left, an output's fluctuations at order 1/n are at usual widths as
@@ -34,6 +35,12 @@ Index = tuple[int, ...]
 def every_step_known(point: Point) -> Iterator[str]:
     """Needs of coefficients at every step that are measured from a network's own start."""
     yield from closed_form_known(point)
+    yield from order_n_known(point)
+
+
+def curve_known(point: Point) -> Iterator[str]:
+    """Needs of coefficients at test samples, at every step."""
+    yield from test_samples_known(point)
     yield from order_n_known(point)
 
 
@@ -122,16 +129,35 @@ def beyond_own_kernel(point: Point) -> tuple[Callable[[int, int], Array], Array]
     return left, exact.mean1 - np.stack([at_step.mean1 for at_step in own])
 
 
-@measure(
-    "trained_mean1",
-    tensor="n dz(t)",
-    symbol=r"$n\,(\mathrm{E}\,z-z_\infty)$",
-    families=("z", "H"),
-    steps="both",
-    smooth=True,
-    any_widths=True,
-    needs=every_step_known,
+def _at_test_samples(point: Point) -> list[int]:
+    """Composite indices of test samples."""
+    N = len(targets(point))
+    return [p for p in range(targets(point).shape[1] * point.D) if p % point.D >= N]
+
+
+_of_own_kernels = partial(
+    measure, families=("z", "H"), steps="both", smooth=True, any_widths=True, needs=every_step_known
 )
+_of_curves = partial(_of_own_kernels, needs=curve_known)
+
+
+def _means(point: Point, components: Callable[[int], list[Index]]) -> Iterator[Measured]:
+    """n E(z - z^(1)) of the components at every recorded step."""
+    left, predicted = beyond_own_kernel(point)
+
+    def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
+        return estimators.mean(left(place, step)[:, [p for (p,) in chosen]])
+
+    yield from over_steps(point, "n dz(t)", components, estimate, predicted)
+
+
+def _in_units_of_the_largest(curves: Iterator[Measured]) -> Iterator[Measured]:
+    """At each step the largest prediction is the unit of all: a curve may cross zero."""
+    for curve in curves:
+        yield replace(curve, scale=np.full_like(curve.scale, np.abs(curve.theory).max()))
+
+
+@_of_own_kernels("trained_mean1", tensor="n dz(t)", symbol=r"$n\,(\mathrm{E}\,z-z_\infty)$")
 def trained_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E(z - z^(1)) at every recorded step: docs/theory.md (5.29) without its first term.
 
@@ -139,39 +165,21 @@ def trained_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
     Theta1, which is not tested here. The variance of n (z - z^(1)) stays finite as n grows, where that of
     n (z - z_frozen) grows as n.
     """
-    left, predicted = beyond_own_kernel(point)
-
-    def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
-        return estimators.mean(left(place, step)[:, [p for (p,) in chosen]])
-
-    yield from over_steps(
-        point, "n dz(t)", lambda step: [(p,) for p in with_spread(point, step, ROUNDING)], estimate, predicted
-    )
+    yield from _means(point, lambda step: [(p,) for p in with_spread(point, step, ROUNDING)])
 
 
-@measure(
-    "trained_covariance1",
-    tensor="n dCov(t)",
-    symbol=r"$n\,\Delta\mathrm{Cov}\,z$",
-    families=("z", "H"),
-    steps="both",
-    smooth=True,
-    any_widths=True,
-    needs=every_step_known,
-)
-def trained_covariance1(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n times the covariance of two trained outputs less the part of Cov z^(1) that is not of second order in fH, at
-    every recorded step: docs/theory.md (5.30) without G1, Theta1 and kz.
+@_of_curves("trained_curve1", tensor="n dz(t)", symbol=r"$n\,(\mathrm{E}\,z-z_\infty)$")
+def trained_curve1(point: Point, layers: Layers) -> Iterator[Measured]:
+    """What `trained_mean1` is, docs/theory.md (5.29), at test samples alone and in units of the largest that is
+    predicted there at that step."""
+    curve = [(p,) for p in _at_test_samples(point)]
+    yield from _in_units_of_the_largest(_means(point, lambda step: curve))
 
-    With d = l[fH](e0) that part is Cov(z_frozen, z_frozen) + Cov(z_frozen, d) + Cov(d, z_frozen), and its coefficients
-    of 1/n are the terms with G1, Theta1 and kz, which are not tested here.
-    """
+
+def _covariances(point: Point, components: Callable[[int], list[Index]]) -> Iterator[Measured]:
+    """n times the covariances of `trained_covariance1` of the components at every recorded step."""
     own, exact, y = with_own_kernels(point), order_n(point), targets(point).T.ravel()
     start, H = composite(point, outputs(point, 0)), kernels(point)
-
-    def pairs(step: int) -> list[Index]:
-        kept = with_spread(point, step, SPREAD)
-        return [(p, q) for p in kept for q in kept if p <= q and p // point.D == q // point.D]
 
     def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
         frozen, d = composite(point, linear_in_z(point, step)), own[place].shift(start, H, y)
@@ -180,7 +188,31 @@ def trained_covariance1(point: Point, layers: Layers) -> Iterator[Measured]:
         return covariance(composite(point, outputs(point, step))) - covariance(frozen) - crossed
 
     predicted = exact.covariance1 - np.stack([at_step.covariance1 for at_step in own])
-    yield from over_steps(point, "n dCov(t)", pairs, estimate, predicted)
+    yield from over_steps(point, "n dCov(t)", components, estimate, predicted)
+
+
+@_of_own_kernels("trained_covariance1", tensor="n dCov(t)", symbol=r"$n\,\Delta\mathrm{Cov}\,z$")
+def trained_covariance1(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n times the covariance of two trained outputs less the part of Cov z^(1) that is not of second order in fH, at
+    every recorded step: docs/theory.md (5.30) without G1, Theta1 and kz.
+
+    With d = l[fH](e0) that part is Cov(z_frozen, z_frozen) + Cov(z_frozen, d) + Cov(d, z_frozen), and its coefficients
+    of 1/n are the terms with G1, Theta1 and kz, which are not tested here.
+    """
+
+    def pairs(step: int) -> list[Index]:
+        kept = with_spread(point, step, SPREAD)
+        return [(p, q) for p in kept for q in kept if p <= q and p // point.D == q // point.D]
+
+    yield from _covariances(point, pairs)
+
+
+@_of_curves("trained_band1", tensor="n dCov(t)", symbol=r"$n\,\Delta\mathrm{Var}\,z$")
+def trained_band1(point: Point, layers: Layers) -> Iterator[Measured]:
+    """What `trained_covariance1` is, docs/theory.md (5.30), of the variance of each test sample, the band around the
+    mean, in units of the largest that is predicted there at that step."""
+    band = [(p, p) for p in _at_test_samples(point)]
+    yield from _in_units_of_the_largest(_covariances(point, lambda step: band))
 
 
 @measure(

@@ -47,5 +47,6 @@ def test_what_the_theory_of_a_loss_needs(name: str) -> None:
     assert not any("singular" in reason for reason in reasons(name, trained(*CROSS)))
 
 
-def test_a_band_needs_a_test_sample() -> None:
-    assert reasons("trained_band", trained(*TRAINED, train=2)) == ["inputs.test=0: a test sample is needed"]
+@pytest.mark.parametrize("name", ["trained_band", "trained_curve1", "trained_band1"])
+def test_a_band_needs_a_test_sample(name: str) -> None:
+    assert reasons(name, trained(*TRAINED, train=2)) == ["inputs.test=0: a test sample is needed"]

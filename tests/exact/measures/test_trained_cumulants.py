@@ -8,7 +8,14 @@ from scipy.stats import kstat
 
 from analysis import theory
 from analysis.measures.algorithms import algorithm_mean1
-from analysis.measures.trained_cumulants import trained_covariance1, trained_fourth, trained_mean1, trained_third
+from analysis.measures.trained_cumulants import (
+    trained_band1,
+    trained_covariance1,
+    trained_curve1,
+    trained_fourth,
+    trained_mean1,
+    trained_third,
+)
 from analysis.theory import composite
 from analysis.theory.own_kernel import OwnKernel, own_kernel
 from tests.exact.measures.rows import NETWORKS, Array, Rows, Wanted, expect, holds, inputs_of, rows
@@ -81,21 +88,21 @@ def with_size(predicted: dict[str, float]) -> dict[str, tuple[float, float]]:
     return {label: (value, abs(value)) for label, value in predicted.items()}
 
 
-def test_trained_mean1() -> None:
+Planted = tuple[list[dict[str, float]], list[dict[str, tuple[float, float]]]]
+OTHER_KERNELS = [DATA.scaled("H"), DATA.exchanged("H", (0, 0, 0, 2), (0, 0, 1, 2))]
+
+
+def means() -> Planted:
     values, predicted = [], []
     for at, at_step in enumerate(BY_STEP.values()):
         mean = (at_step["z"] - at_step["frozen"] - at_step["d"]).mean(axis=0)
         left = (ENGINE.mean1[at] - OWN[at].mean1).reshape(OUTPUTS, SAMPLES)
         values.append({f"{i},{a}": mean[i, a] for i in range(OUTPUTS) for a in range(SAMPLES)})
         predicted.append(with_size({f"{i},{a}": left[i, a] for i in range(OUTPUTS) for a in range(SAMPLES)}))
-
-    def check(data: Rows) -> None:
-        expect(list(trained_mean1(data.point, None)), *wanted("n dz(t)", values, predicted))
-
-    holds(check, DATA, *WRONG, DATA.scaled("H"), DATA.exchanged("H", (0, 0, 0, 2), (0, 0, 1, 2)))
+    return values, predicted
 
 
-def test_trained_covariance1() -> None:
+def covariances() -> Planted:
     values, predicted = [], []
     for at, at_step in enumerate(BY_STEP.values()):
         value, theory_ = {}, {}
@@ -111,11 +118,37 @@ def test_trained_covariance1() -> None:
             theory_[f"{i},{a}{b}"] = ENGINE.covariance1[at][p, q] - OWN[at].covariance1[p, q]
         values.append(value)
         predicted.append(with_size(theory_))
+    return values, predicted
 
-    def check(data: Rows) -> None:
-        expect(list(trained_covariance1(data.point, None)), *wanted("n dCov(t)", values, predicted))
 
-    holds(check, DATA, *WRONG, DATA.scaled("H"), DATA.exchanged("H", (0, 0, 0, 2), (0, 0, 1, 2)))
+def test_trained_mean1() -> None:
+    planted = wanted("n dz(t)", *means())
+    holds(lambda data: expect(list(trained_mean1(data.point, None)), *planted), DATA, *WRONG, *OTHER_KERNELS)
+
+
+def test_trained_covariance1() -> None:
+    planted = wanted("n dCov(t)", *covariances())
+    holds(lambda data: expect(list(trained_covariance1(data.point, None)), *planted), DATA, *WRONG, *OTHER_KERNELS)
+
+
+def at_test_sample(tensor: str, planted: Planted, samples: str) -> list[Wanted]:
+    """What is planted there, in units of the larger of both outputs at each step."""
+    labels, all_steps = [f"{i},{samples}" for i in range(OUTPUTS)], []
+    for step, values, predicted in zip(STEPS, *planted, strict=True):
+        unit = max(predicted[label][1] for label in labels)
+        at_step = {label: (WIDTH * values[label], predicted[label][0], unit) for label in labels}
+        all_steps.append(Wanted(tensor, 2, step, at_step))
+    return all_steps
+
+
+def test_trained_curve1() -> None:
+    planted = at_test_sample("n dz(t)", means(), "2")
+    holds(lambda data: expect(list(trained_curve1(data.point, None)), *planted), DATA, *WRONG, *OTHER_KERNELS)
+
+
+def test_trained_band1() -> None:
+    planted = at_test_sample("n dCov(t)", covariances(), "22")
+    holds(lambda data: expect(list(trained_band1(data.point, None)), *planted), DATA, *WRONG, *OTHER_KERNELS)
 
 
 def kept() -> list[int]:
