@@ -109,7 +109,8 @@ def _over_permutations(tensor: Array) -> Array:
 
 
 def ntk_change(start: Initial, train: Array, first: Array, squares: Array, mixed: Array) -> Array:
-    """The movement n E[H(t) - H(0)] of docs/theory.md (5.33), (P, P), for the averages that `Cumulants` holds."""
+    """The movement n E[H(t) - H(0)] of docs/theory.md (5.33), (P, P), the mean of that of docs/theory.md (5.26), for
+    the averages that `Cumulants` holds."""
     t = train
     one = np.einsum("ijkc,kc->ij", start.kd[:, :, t][..., t], first)
     one += np.einsum("jkil,kl->ij", start.II[:, t][..., t], mixed)
