@@ -1,6 +1,6 @@
 """Networks trained on any loss, at every recorded step (docs/theory.md (5.37) and (5.38))."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -8,10 +8,11 @@ import numpy as np
 from analysis import estimators
 from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import etas_of, order_n, order_n_known, targets
+from analysis.measures.solved import etas_of, order_n, order_n_known, own_answers_to_order_n, targets
 from analysis.measures.trained import outputs
+from analysis.measures.trained_cumulants import kernels
 from analysis.points import Point
-from analysis.theory.frozen import frozen_outputs
+from analysis.theory.frozen import frozen_outputs, own_answers
 from analysis.theory.losses import LOSSES
 
 OTHERS = [name for name in LOSSES if name != "mse"]  # whose law at infinite width is no Gaussian
@@ -52,11 +53,17 @@ def own_start_known(point: Point) -> Iterator[str]:
 
 def own_frozen(point: Point, steps: Sequence[int]) -> Array:
     """Outputs (S, M, n_L, D) of networks with these starts and the frozen kernel, docs/theory.md (5.37)."""
+    return _of_own_start(point, steps, frozen_outputs)
+
+
+def _of_own_start(point: Point, steps: Sequence[int], function: Callable[..., Array], *kernels: Array) -> Array:
+    """What a function of `analysis.theory.frozen` says of the networks, docs/theory.md (5.37) and (5.38)."""
     rule, Theta = point.settings["dynamics"], point.flow(("K", "Theta")).Theta
     assert Theta is not None
     options = {**rule, **rule["options"]}
     start, momentum = outputs(point, 0), options.get("momentum") or 0.0
-    return frozen_outputs(Theta[-1], start, targets(point), rule["loss"], etas_of(rule), steps, rule["name"], momentum)
+    given = start, targets(point), rule["loss"], etas_of(rule), steps, rule["name"], momentum
+    return function(Theta[-1], *kernels, *given)
 
 
 def _joint(point: Point) -> list[int]:
@@ -128,16 +135,13 @@ def loss_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@_at_order_one("loss_mean1", tensor="n dz(t)", symbol=r"$n\,\mathrm{E}[z(t)-z_{\mathrm{frozen}}(t)]$")
-def loss_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E[z_i;a - frozen] at every recorded step, with the frozen kernel's outputs from each network's own start, in
-    units of the largest that is predicted: the coefficient of the mean at order 1/n, less what the law of z(0) adds to
-    it (docs/theory.md (5.38))."""
-    columns, joint, steps = point.columns("z"), _joint(point), _steps(point)
-    frozen = own_frozen(point, [step for _, step in steps])
-    for (place, step), models in zip(steps, frozen, strict=True):
-        apart = point.read("z", point.depth, step) - np.stack([models[:, i, a] for i, a in columns], axis=1)
-        expected = order_n(point).taylor_errors[place, 0][joint]
+def _means(point: Point, models: Array, predicted: Array) -> Iterator[Measured]:
+    """n E[z_i;a - model] at every recorded step, in units of the largest that is predicted. models: (S', M, n_L, D) at
+    these steps. predicted: (S, P) at all that are recorded."""
+    columns, joint = point.columns("z"), _joint(point)
+    for (place, step), of_step in zip(_steps(point), models, strict=True):
+        apart = point.read("z", point.depth, step) - np.stack([of_step[:, i, a] for i, a in columns], axis=1)
+        expected = predicted[place][joint]
         yield Measured(
             tensor="n dz(t)",
             layer=point.depth,
@@ -147,6 +151,30 @@ def loss_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
             theory=expected,
             scale=np.full(len(columns), np.abs(expected).max()),
         )
+
+
+@_at_order_one("loss_mean1", tensor="n dz(t)", symbol=r"$n\,\mathrm{E}[z(t)-z_{\mathrm{frozen}}(t)]$")
+def loss_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n E[z_i;a - frozen] at every recorded step, with the frozen kernel's outputs from each network's own start, in
+    units of the largest that is predicted: the coefficient of the mean at order 1/n, less what the law of z(0) adds to
+    it (docs/theory.md (5.38))."""
+    frozen = own_frozen(point, [step for _, step in _steps(point)])
+    yield from _means(point, frozen, order_n(point).taylor_errors[:, 0])
+
+
+@_at_order_one(
+    "loss_mean1_controlled",
+    tensor="n dz(t)",
+    symbol=r"$n\,\mathrm{E}[z(t)-z^{(1)}(t)]$",
+    families=("z", "H"),
+)
+def loss_mean1_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
+    """What `loss_mean1` is, docs/theory.md (5.38), less the answer of the frozen kernel's outputs to each network's own
+    NTK at the start, to first order. The coefficient of that answer, from the means of fH given z(0), is not tested
+    here; at finite n its spread is sqrt(n) times that of what is left."""
+    steps = [step for _, step in _steps(point)]
+    first_order = own_frozen(point, steps) + _of_own_start(point, steps, own_answers, kernels(point))
+    yield from _means(point, first_order, order_n(point).taylor_errors[:, 0] - own_answers_to_order_n(point))
 
 
 @_at_order_one(

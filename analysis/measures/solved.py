@@ -12,7 +12,7 @@ from analysis.points import FOUR_POINT_SAMPLES, Point, flow_of
 from analysis.stages import STAGES
 from analysis.theory import composite, movement
 from analysis.theory.order_n import TrainedToOrderN, of_flow
-from analysis.theory.own_kernel import OwnKernel, own_kernel
+from analysis.theory.own_kernel import OwnKernel, own_answer_mean1, own_kernel
 from analysis.theory.recursion import Flow
 from simulate.settings.reader import SettingsError
 from simulate.settings.schedules import etas
@@ -149,6 +149,15 @@ def with_own_kernels(point: Point) -> list[OwnKernel]:
     momentum = options_of(rule).get("momentum", 0.0)
     at_start, steps = _at_start(point.network(point.samples[0])), point.data.layout.steps
     return own_kernel(at_start, targets(point), etas_of(rule), steps, rule["name"], momentum)
+
+
+def own_answers_to_order_n(point: Point) -> Array:
+    """The coefficients (S, P) of 1/n of the mean of `frozen.own_answers` at every recorded step, docs/theory.md
+    (5.38)."""
+    rule = point.settings["dynamics"]
+    momentum = {**rule, **rule["options"]}.get("momentum") or 0.0
+    at_start, steps = _at_start(point.network(point.samples[0])), point.data.layout.steps
+    return own_answer_mean1(at_start, targets(point), etas_of(rule), steps, rule["name"], momentum, rule["loss"])
 
 
 def by_sample(point: Point, values: Array) -> Array:

@@ -12,6 +12,7 @@ from analysis.stages import stages
 from analysis.theory.activations import Array
 from analysis.theory.composite import initial, train_indices
 from analysis.theory.cumulants import cumulants
+from analysis.theory.order_n import of_flow
 from analysis.theory.path import Eta, each_eta
 from analysis.theory.recursion import Flow
 from analysis.theory.responses import Responses, responses
@@ -54,3 +55,18 @@ def own_kernel(
         left = cumulants(still, replace(answer, **none), targets.T.ravel(), full=False)
         found.append(OwnKernel(start.Theta, answer, left.mean1, left.covariance1))
     return found
+
+
+def own_answer_mean1(
+    at_start: Flow,
+    targets: Array,
+    eta: Eta,
+    steps: Sequence[int],
+    algorithm: str,
+    momentum: float = 0.0,
+    loss: str = "mse",
+) -> Array:
+    """The coefficients (S, P) of 1/n of the mean of `frozen.own_answers` after each of the steps, for any loss: what is
+    left of docs/theory.md (5.38) if the NTK neither fluctuates nor moves. Arguments are those of `own_kernel`."""
+    still = replace(at_start, **{name: np.zeros_like(at_start[name]) for name in "ABPQRSTU"})
+    return of_flow(still, {}, targets, eta, steps, algorithm, momentum, loss).taylor_errors[:, 0]

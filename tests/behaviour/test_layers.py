@@ -55,8 +55,8 @@ THEORY = (
     "criticality", "log_table", "conditional", "kernel_derivatives", "preactivations", "next_tensors", "ntk",
     "ntk_chain", "differentials", "planes", "residual", "residual_inputs", "second_order", "jets", "arguments",
     "ntk_series", "recursion", "universality", "path", "linear_training", "composite", "movement", "losses", "frozen",
-    "responses", "cumulants", "own_kernel",
-    "nodes", "order_n", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
+    "responses", "cumulants",
+    "nodes", "order_n", "own_kernel", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
     "kernel_chain", "vertex", "bayes", "saddle", "linear_posterior", "kernel_series", "resummation",
     "aspect_ratio", "class_limit", "shaped", "information", "__init__",
 )  # fmt: skip

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 from analysis import theory
-from analysis.measures.losses import loss_covariance, loss_covariance1, loss_mean, loss_mean1
+from analysis.measures.losses import (
+    loss_covariance,
+    loss_covariance1,
+    loss_mean,
+    loss_mean1,
+    loss_mean1_controlled,
+)
+from analysis.theory import composite
+from analysis.theory.frozen import own_answers
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
+from analysis.theory.own_kernel import own_answer_mean1
 from tests.exact.measures.rows import Array, Rows, Wanted, drawn, expect, holds, inputs_of, rows, signs
 
 GRAM = np.array([[1.0, 0.4], [0.4, 0.8]])
@@ -18,11 +27,11 @@ INDEX = [(i, a) for i in (0, 1) for a in (0, 1)]
 PAIRS = [(p, q) for p in range(4) for q in range(p, 4) if INDEX[p][0] == INDEX[q][0] or INDEX[p][1] == INDEX[q][1]]
 
 
-def made(loss: str = "cross_entropy") -> Rows:
+def made(loss: str = "cross_entropy", record: str = "outputs") -> Rows:
     return rows(
         "activation=tanh", "initialization=critical", "network.depth=2", f"network.width={WIDTH}", "network.outputs=2",
         "dynamics=gradient_descent", f"dynamics.loss={loss}", f"dynamics.eta={ETA}", f"dynamics.steps={STEPS[-1]}",
-        "dynamics.lambda_b=1", "observables.record=[outputs]", f"observables.steps={[0, *STEPS]}".replace(" ", ""),
+        "dynamics.lambda_b=1", f"observables.record=[{record}]", f"observables.steps={[0, *STEPS]}".replace(" ", ""),
         x=inputs_of(GRAM), y=TARGET,
     )  # fmt: skip
 
@@ -96,24 +105,53 @@ def test_loss_covariance() -> None:
     holds(check, data, data.scaled("z"), data.exchanged("z", (0, 1), (1, 0)))
 
 
+ERRORS = {2: np.array([0.3, -0.2, 0.5, 0.1]), 5: np.array([0.4, -0.6, 0.7, 0.2])}
+
+
+def wanted_means(predicted: Array) -> list[Wanted]:
+    """ERRORS were planted. predicted: (steps, 4)."""
+    wanted = []
+    for at_step, step in zip(predicted, STEPS, strict=True):
+        unit = np.abs(at_step).max()
+        components = {f"{i},{a}": (ERRORS[step][p], at_step[p], unit) for p, (i, a) in enumerate(INDEX)}
+        wanted.append(Wanted("n dz(t)", 2, step, components))
+    assert np.abs(predicted).max() > 0.1
+    return wanted
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_loss_mean1(loss: str) -> None:
-    data, record, start = made(loss), predicted(loss), 0.7 * signs(4)
-    errors = {2: np.array([0.3, -0.2, 0.5, 0.1]), 5: np.array([0.4, -0.6, 0.7, 0.2])}
+    data, start = made(loss), 0.7 * signs(4)
     fill(data, start, 0)
     for step in STEPS:
-        fill(data, frozen(start, step, loss) + (errors[step][:, None] + 0.1 * signs(4)) / WIDTH, step)
+        fill(data, frozen(start, step, loss) + (ERRORS[step][:, None] + 0.1 * signs(4)) / WIDTH, step)
+    wanted = wanted_means(predicted(loss).taylor_errors[:, 0])
+    holds(
+        lambda data: expect(list(loss_mean1(data.point, None)), *wanted),
+        data, data.scaled("z"), data.exchanged("z", (0, 1), (1, 0)),
+    )  # fmt: skip
 
-    def check(data: Rows) -> None:
-        wanted = []
-        for at_step, step in zip(record.taylor_errors[:, 0], STEPS, strict=True):
-            unit = np.abs(at_step).max()
-            components = {f"{i},{a}": (errors[step][p], at_step[p], unit) for p, (i, a) in enumerate(INDEX)}
-            wanted.append(Wanted("n dz(t)", 2, step, components))
-        expect(list(loss_mean1(data.point, None)), *wanted)
 
-    assert np.abs(record.taylor_errors[:, 0]).max() > 0.1
-    holds(check, data, data.scaled("z"), data.exchanged("z", (0, 1), (1, 0)))
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_loss_mean1_controlled(loss: str) -> None:
+    """The frozen kernel's outputs and their answer to each network's own kernel leave what was planted."""
+    data, start = made(loss, "outputs,ntk"), 0.7 * signs(4)
+    flow = theory.flow("tanh", 2, 0.0, 1.0, inputs_of(GRAM), 1.0, 1.0, tensors=composite.TENSORS)
+    Theta = flow["Theta"][-1]
+    h = np.random.default_rng(0).normal(size=(start.shape[1], 4, 4))
+    H = np.kron(np.eye(2), Theta) + h + h.transpose(0, 2, 1)
+    fill(data, start, 0)
+    data.fill("H", 2, lambda i, j, a, b: H[:, 2 * i + a, 2 * j + b])
+    first = own_answers(Theta, H, start.T.reshape(-1, 2, 2), TARGET, loss, ETA, STEPS)
+    for step, answer in zip(STEPS, first, strict=True):
+        planted = (ERRORS[step][:, None] + 0.1 * signs(4)) / WIDTH
+        fill(data, frozen(start, step, loss) + answer.reshape(-1, 4).T + planted, step)
+    own = own_answer_mean1(flow, TARGET, ETA, STEPS, "gradient_descent", loss=loss)
+    wanted = wanted_means(predicted(loss).taylor_errors[:, 0] - own)
+    holds(
+        lambda data: expect(list(loss_mean1_controlled(data.point, None)), *wanted),
+        data, data.scaled("z"), data.scaled("H"), data.exchanged("H", (0, 0, 0, 1), (0, 0, 1, 1)),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])

@@ -38,7 +38,7 @@ TRAINABLE = {
         (TRAINED, 1, 2),
     ),
     **dict.fromkeys(("algorithm_difference", "algorithm_coefficient", "algorithm_mean1"), (TRAINED, 1, 2)),
-    **dict.fromkeys(("trained_band", "loss_mean1", "loss_covariance1"), (TRAINED, 1, 2)),
+    **dict.fromkeys(("trained_band", "loss_mean1", "loss_mean1_controlled", "loss_covariance1"), (TRAINED, 1, 2)),
     **dict.fromkeys(("loss_mean", "loss_covariance"), (CROSS, 1, 2)),
     **dict.fromkeys(("ntk_change", "ntk_change_controlled"), (FLOW, 1, 1)),
     "ntk_change_of_step": (TRAINED, 2, 2),

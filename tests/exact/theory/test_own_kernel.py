@@ -5,7 +5,9 @@ import pytest
 
 from analysis import theory
 from analysis.theory import composite
-from analysis.theory.own_kernel import OwnKernel, own_kernel
+from analysis.theory.frozen import own_answers
+from analysis.theory.nodes import nodes
+from analysis.theory.own_kernel import OwnKernel, own_answer_mean1, own_kernel
 from analysis.theory.recursion import Flow
 from tests.exact.measures.rows import Array, inputs_of
 
@@ -79,3 +81,47 @@ def test_mean_and_covariance_at_order_1_over_n(flow: Flow, found: list[OwnKernel
         np.testing.assert_allclose(at_step.covariance1, A @ start.G1 @ A.T + X + X.T, rtol=1e-9, atol=1e-12)
         X = crossed(moment - start.kz)
         assert np.abs(at_step.covariance1 - A @ start.G1 @ A.T - X - X.T).max() > 1e-2
+
+
+def test_answers_are_derivatives_of_momentum_on_a_softmax() -> None:
+    """Three outputs, two train samples and a test sample, and an NTK that couples all of them."""
+    rng, y, small = np.random.default_rng(1), np.eye(3)[:2], 1e-5
+    start, h, train = rng.normal(size=(4, 3, 3)), rng.normal(size=(4, 9, 9)), np.array([0, 1, 3, 4, 6, 7])
+    h = h + h.transpose(0, 2, 1)
+
+    def trained(kernel: Array, z: Array) -> Array:
+        z, velocity = z.ravel().copy(), np.zeros(6)
+        for _ in range(5):
+            p = np.exp(z.reshape(3, 3)[:, :2])
+            velocity = 0.5 * velocity + (p / p.sum(axis=0) - y.T).ravel()
+            z = z - ETA * kernel[:, train] @ velocity
+        return np.asarray(z.reshape(3, 3))
+
+    Theta = np.kron(np.eye(3), GRAM)
+    (found,) = own_answers(GRAM, Theta + h, start, y, "cross_entropy", ETA, [5], "momentum", 0.5)
+    for z, moved, answer in zip(start, h, found, strict=True):
+        up, down = (trained(Theta + sign * small * moved, z) for sign in (1, -1))
+        np.testing.assert_allclose(answer, (up - down) / (2 * small), rtol=1e-6, atol=1e-7)
+    assert np.abs(found).min() > 1e-3
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_the_mean_of_answers_at_order_1_over_n(loss: str, flow: Flow, found: list[OwnKernel]) -> None:
+    """The average over z(0) of the answer to n E[fH | z(0)] = Theta1 + kz He2/2. Negative control: without kz."""
+    y, start = np.sign(Y)[:, None] if loss == "cross_entropy" else Y[:, None], composite.initial(flow, 1)
+    z, share = nodes(start.K, np.arange(2), 12)
+    inverse = np.linalg.inv(start.K)
+    second = np.einsum("mc,md->mcd", z @ inverse, z @ inverse) - inverse
+
+    def average(kz: Array) -> Array:
+        kernels = start.Theta + start.Theta1 + np.tensordot(second, kz, axes=2) / 2
+        return np.einsum(
+            "m,smia->sa", share, own_answers(np.asarray(flow["Theta"][-1]), kernels, z[:, None], y, loss, ETA, STEPS)
+        )
+
+    mean1 = own_answer_mean1(flow, y, ETA, STEPS, "gradient_descent", loss=loss)
+    np.testing.assert_allclose(mean1, average(start.kz), rtol=1e-9, atol=1e-12)
+    if loss == "mse":
+        np.testing.assert_allclose(mean1, [at_step.mean1 for at_step in found], rtol=1e-9, atol=1e-12)
+    else:
+        assert np.abs(mean1 - average(0 * start.kz)).max() > 1e-3
