@@ -1,19 +1,17 @@
 """One history: writers, a worker and a reader on a machine that crashes, and what was promised to them."""
 
-import json
 import re
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from simulate.running.plan import missing_ranges
-from simulate.store import commits, locks, manifest, parts
+from simulate.store import commits, locks, parts
 from simulate.store.files import StoreError, make_folder
 from simulate.store.manifest import MANIFEST, create
 from simulate.store.parts import committed, gaps, part_name, read_part, settle, write_part
@@ -58,8 +56,7 @@ class History:
     def run(self) -> None:
         """Raises ViolationError, or what the store raised and must not."""
         with self.machine.installed() as patch:
-            patch.setattr(parts, "pq", Parquet)
-            patch.setattr(manifest, "json", SimpleNamespace(**vars(json) | {"dumps": self.made.dumps}))
+            self.made.install(patch)
             if self.broken:
                 self.broken(patch)
             count = self.rng.choice((1, 2, 3, 4, 4))
@@ -230,7 +227,7 @@ class History:
             raise ViolationError("the manifest is lost")
         for name, file in self.files().items():
             if match := parts._PART.fullmatch(name):
-                if file.content != Parquet.written[int(match[1]), int(match[2]) - 1]:
+                if file.content != Parquet.written["network", int(match[1]), int(match[2]) - 1]:
                     raise ViolationError(f"{name} is cut")
             elif not name.startswith(".") and not name.endswith(".jsonl") and not file.content.rstrip(b"\0"):
                 raise ViolationError(f"{name} is empty")

@@ -1,14 +1,18 @@
 """The data set that the processes make, which costs as little time as it can."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from simulate.api import read_one
 from simulate.running.prepare import prepare
+from simulate.store import manifest, parts, samples
 
 NETWORKS, PART = 20, 4
 PATH = Path("/disk/outputs/set")
@@ -16,15 +20,34 @@ SETTINGS = ["network.width=2", "network.depth=1", f"ensemble.networks={NETWORKS}
             "observables=kernel", "output=nowhere", "workers=1", "ensemble.device=cpu"]  # fmt: skip
 
 
-class Parquet:
-    """pyarrow.parquet that writes each table and reads each content only once."""
+T = TypeVar("T")
 
-    written: dict[Any, bytes] = {}  # noqa: RUF012
+
+def remembered(function: Callable[..., T]) -> Callable[..., T]:
+    """A function of what its arguments' reprs tell, which computes each result only once. Errors are not kept."""
+    results: dict[str, T] = {}
+
+    def call(*arguments: Any, **options: Any) -> T:
+        key = repr((arguments, options))
+        if key not in results:
+            results[key] = function(*arguments, **options)
+        return results[key]
+
+    return call
+
+
+class Parquet:
+    """pyarrow.parquet that writes each table and reads each content only once.
+
+    written: by the name of a table's first column, and its first and last entry.
+    """
+
+    written: dict[tuple[str, int, int], bytes] = {}  # noqa: RUF012
     read: dict[bytes, "Parquet.ParquetFile"] = {}  # noqa: RUF012
 
     @staticmethod
     def write_table(table: pa.Table, stream: Any, **options: Any) -> None:
-        key = table["network"][0].as_py(), table["network"][-1].as_py()
+        key = table.column_names[0], table[0][0].as_py(), table[0][-1].as_py()
         if key not in Parquet.written:
             sink = pa.BufferOutputStream()
             pq.write_table(table, sink, **options)
@@ -32,7 +55,8 @@ class Parquet:
         stream.write(Parquet.written[key])
 
     class ParquetFile:
-        def __init__(self, content: bytes, **options: Any):
+        def __init__(self, source: Any, **options: Any):
+            content = source if isinstance(source, bytes) else source.read()
             if content in Parquet.read:
                 self.__dict__ = Parquet.read[content].__dict__
                 return
@@ -40,7 +64,7 @@ class Parquet:
                 self.metadata, self.table = file.metadata, file.read()
             Parquet.read[content] = self
 
-        def read(self, columns: list[str] | None) -> pa.Table:
+        def read(self, columns: list[str] | None = None) -> pa.Table:
             return self.table if columns is None else self.table.select(columns)
 
         def __enter__(self) -> "Parquet.ParquetFile":
@@ -59,13 +83,16 @@ class Made:
         for key in ("columns", "versions"):  # of no use here, and slow to write
             del self.manifest[key]
         self.samples = job.samples.x, job.samples.y, job.samples.train
-        self.text: dict[str, str] = {}
+        dumps, form, agreement = map(remembered, (json.dumps, manifest.check_form, manifest.check_agreement))
+        self.pure: list[tuple[Any, str, Any]] = [
+            (parts, "pq", Parquet),
+            (samples, "pq", Parquet),
+            (manifest, "json", SimpleNamespace(**vars(json) | {"dumps": dumps})),
+            (manifest, "check_form", form),
+            (manifest, "check_agreement", agreement),
+        ]
 
-    def dumps(self, plain: Any, **options: Any) -> str:
-        """json.dumps that writes the manifest only once."""
-        if plain is not self.manifest:
-            return json.dumps(plain, **options)
-        key = repr(options)
-        if key not in self.text:
-            self.text[key] = json.dumps(plain, **options)
-        return self.text[key]
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Let the store do only once what depends on nothing that a machine can change."""
+        for module, name, value in self.pure:
+            patch.setattr(module, name, value)
