@@ -12,12 +12,13 @@ import pytest
 
 from simulate.api import read_one
 from simulate.running.prepare import prepare
-from simulate.store import manifest, parts, samples
+from simulate.store import manifest, parts, readme, samples
 
 NETWORKS, PART = 20, 4
 PATH = Path("/disk/outputs/set")
-SETTINGS = ["network.width=2", "network.depth=1", f"ensemble.networks={NETWORKS}", "ensemble.block=4",
-            "observables=kernel", "output=nowhere", "workers=1", "ensemble.device=cpu"]  # fmt: skip
+SETTINGS = ["network.width=2", "network.depth=1", "inputs=gaussian", "inputs.dimension=1",
+            f"ensemble.networks={NETWORKS}", "ensemble.block=4", "observables=kernel", "output=nowhere",
+            "workers=1", "ensemble.device=cpu"]  # fmt: skip
 
 
 T = TypeVar("T")
@@ -83,13 +84,13 @@ class Made:
         for key in ("columns", "versions"):  # of no use here, and slow to write
             del self.manifest[key]
         self.samples = job.samples.x, job.samples.y, job.samples.train
-        dumps, form, agreement = map(remembered, (json.dumps, manifest.check_form, manifest.check_agreement))
         self.pure: list[tuple[Any, str, Any]] = [
             (parts, "pq", Parquet),
             (samples, "pq", Parquet),
-            (manifest, "json", SimpleNamespace(**vars(json) | {"dumps": dumps})),
-            (manifest, "check_form", form),
-            (manifest, "check_agreement", agreement),
+            (manifest, "json", SimpleNamespace(**vars(json) | {"dumps": remembered(json.dumps)})),
+            (manifest, "check_form", remembered(manifest.check_form)),
+            (manifest, "check_agreement", remembered(manifest.check_agreement)),
+            (readme, "readme", remembered(readme.readme)),
         ]
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
