@@ -4,8 +4,8 @@
 
 A file holds what one range added at one stage of a walk to what some runs ask. Its key tells all that this depends on:
 the parts, as the log of commits has them, and their times, the settings, the runs, what was known before, and the
-source of the program. A file that has another key, or is damaged, is made again; where none can be written, or a record
-is of no file whose text could be told from another, none is kept.
+source of the program. A file that has another key, or is damaged, is made again. Where none can be written, which a
+line tells once, or a record is of no file whose text could be told from another, none is kept.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +23,9 @@ from typing import IO, Any
 import numpy as np
 
 from analysis.estimators import Array
-from analysis.walks import Found, Work, walked
+from analysis.walks import Blocks, Found, Work, walked
 from simulate import plugins
+from simulate.settings import printable
 from simulate.store import commits, disk
 from simulate.store.files import StoreError, commit
 from simulate.store.folders import SUMS, own_folder
@@ -46,8 +48,10 @@ def gathered(work: Work, kept: Kept | None) -> Found:
         return _read(work, *kept)
     found = walked(work)[1]
     if not found.refused:  # why a run ended is found anew
-        with contextlib.suppress(OSError, StoreError):
+        try:
             _write(work, found, *kept)
+        except (OSError, StoreError) as error:
+            return replace(found, unkept=str(error))
     return found
 
 
@@ -162,14 +166,37 @@ def _read(work: Work, path: Path, key: str) -> Found:
     }
     cells = table[:, 0].astype(np.int64) * header["cell"] // work.cell
     ended = frozenset(work.runs[place] for place in header["ended"])
-    return Found(cells, table[:, 1], sums, extremes, ended, {})
+    found = Found(cells, table[:, 1], sums, extremes, ended, {})
+    if not _fits(work, found):
+        raise ValueError(f"{path}: sums that were not asked for, or of other networks")
+    return found
+
+
+def _fits(work: Work, found: Found) -> bool:
+    """Whether this can be what the networks of a work add, whoever wrote it."""
+    shapes = [(x.shape, (len(found.cells), work.asked.get(key))) for key, x in found.sums.items()]
+    shapes += [(x.shape, (2, work.asked.get(key))) for key, x in found.extremes.items()]
+    cells, counts = Blocks(work.point.addresses[1], work.cell).cells, found.counts
+    return (
+        all(shape == wanted for shape, wanted in shapes)
+        and bool(np.isin(found.cells, cells).all() and (counts >= 1).all())
+        and counts.sum() <= work.point.networks
+    )
 
 
 def gather_with(map_ranges: Callable[..., Iterable[Found]] = map) -> Callable[..., Iterable[Found]]:
-    """A `analysis.walks.Gather` that keeps what it makes. map_ranges: as `map`, of the functions above."""
+    """A `analysis.walks.Gather` that keeps what it makes, and says on stderr, once, where it cannot. map_ranges: as
+    `map`, of the functions above."""
+    told = False
 
-    def gather(work: Work, ranges: Sequence[tuple[int, int]]) -> Iterable[Found]:
+    def gather(work: Work, ranges: Sequence[tuple[int, int]]) -> Iterator[Found]:
+        nonlocal told
         # A process is sent no more than its own range, and here one is made after the other: a point keeps its rows.
-        return map_ranges(gathered, (work.within(*each) for each in ranges), kept_of(work, ranges))
+        for found in map_ranges(gathered, (work.within(*each) for each in ranges), kept_of(work, ranges)):
+            if found.unkept and not told:
+                told, path = True, work.point.data.path
+                why = f"{path}: sums of its networks are not kept, and each analysis reads all: {found.unkept}"
+                print(printable(why), file=sys.stderr)
+            yield found
 
     return gather

@@ -113,10 +113,11 @@ def measuring_of(point: Point) -> Measuring:
     assert isinstance(point.data, DataSet)
     if is_small(point.data):
         return measured_here
+    gather = gather_with()
 
     def measuring(measure: Measure, point: Point, layers: Layers) -> Iterable[Measured]:
         run = Run(measure.name, None if layers is None else tuple(layers), None)
-        return outcomes(point, {}, [run], gather_with())[0][run]
+        return outcomes(point, {}, [run], gather)[0][run]
 
     return measuring
 

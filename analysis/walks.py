@@ -59,7 +59,8 @@ def outcome(run: Run, point: Point, references: Mapping[Path, Point]) -> Outcome
 @dataclass(frozen=True)
 class Work:
     """The runs at a point, with the points of their references. cell: networks of a cell. shifts, known: as those of
-    `analysis.sums.Walk`. stage: how often all networks were walked before."""
+    `analysis.sums.Walk`. stage: how often all networks were walked before. asked: by key, how many sums or extremes the
+    first networks ask for at this stage."""
 
     point: Point
     references: Mapping[Path, Point]
@@ -68,6 +69,7 @@ class Work:
     shifts: Mapping[Key, Array] = field(default_factory=dict)
     known: Mapping[Key, Sums | Array] = field(default_factory=dict)
     stage: int = 0
+    asked: Mapping[Key, int] = field(default_factory=dict)
 
     def within(self, first: int, last: int) -> "Work":
         """The same on networks [first, last) alone."""
@@ -79,7 +81,7 @@ class Work:
 class Found:
     """What a range of networks adds. cells: numbers of cells (c,), counts (c,) of their finite networks, and sums
     (c, k) by key; extremes (2, k) by key. ended: runs that ended with an error; refused: runs that cannot be run on
-    ranges, and why."""
+    ranges, and why. unkept: why this is not kept in a file, where it should be."""
 
     cells: NDArray[np.int64]
     counts: Array
@@ -87,6 +89,7 @@ class Found:
     extremes: dict[Key, Array]
     ended: frozenset[Run]
     refused: dict[Run, NotStreamedError]
+    unkept: str = ""
 
 
 def walked(work: Work, learns: bool = False) -> tuple[Walk, Found, dict[Run, Outcome]]:
@@ -205,7 +208,8 @@ def in_ranges(
             refused |= {run: NotStreamedError(f"{run.name}: it asks for more and more") for run in asking}
         if head.stage and not set(asking) - set(refused):
             break
-        todo = replace(head, runs=asking, shifts=walk.shifts)
+        widths = {key: ask.shape[1] for key, ask in {**walk.sums, **walk.extremes}.items()}
+        todo = replace(head, runs=asking, shifts=walk.shifts, asked=widths)
         merged = Merged(blocks, asking, walk, at_head.ended)
         for each in gather(todo, ranges):
             merged.add(each)
