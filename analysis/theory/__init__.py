@@ -42,6 +42,7 @@ from analysis.theory.ntk_series import NtkSeries, ntk_next_order
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
 from analysis.theory.recursion import Flow, flow
+from analysis.theory.residual import residual_growth
 from analysis.theory.resummation import Resummed, resummed
 from analysis.theory.saddle import tilts
 from analysis.theory.second_order import NextOrder, next_order
@@ -96,6 +97,7 @@ __all__ = [
     "own_kernel",
     "posterior",
     "quadratic_model",
+    "residual_growth",
     "response",
     "resummed",
     "shaped_law",

@@ -57,6 +57,31 @@ def six_point(name: str, widths: Sequence[int], C_W: float, K1: float) -> float:
     return third - 3 * first * second + 2 * first**3
 
 
+def residual_vertex(layer: int, n: int, C_W: float, K1: float, skip: float) -> float:
+    """V of hidden layer `layer` of a linear residual network of one width n with every power of 1/n, docs/theory.md
+    (11.8): n times E z_i^2 z_j^2 less the square of E z^2.
+
+    K1: the kernel of layer 1. skip: gamma of all steps.
+    """
+    growth = skip**2 + C_W
+    fourth = growth**2 + (4 * skip**2 * C_W + 2 * C_W**2) / n
+    return n * K1**2 * (fourth ** (layer - 1) - growth ** (2 * layer - 2))
+
+
+def orthogonal_vertex(name: str, layer: int, n: int, C_W: float, K1: float, n_0: float = float("inf")) -> float:
+    """V of a layer of n neurons with orthogonal weights above layers of as many, with every power of 1/n,
+    docs/theory.md (14.3): n ( E q^2 n/(n+2) - (E q)^2 ), q = |z|^2/n.
+
+    n_0: the number of inputs where the weights of layer 1 are orthogonal, too; infinite where they are Gaussian. K1:
+    the kernel of layer 1. Raises ValueError for an activation that is not scale-invariant, and for n_0 below n.
+    """
+    A2, A4, _ = _moments(name)
+    if n_0 < n:
+        raise ValueError(f"n_0={n_0:g}: orthogonal weights of layer 1 need as many inputs as its {n} neurons")
+    second = K1**2 * (1 + 2 / n) / (1 + 2 / n_0) * (C_W**2 * (3 * A4 + (n - 1) * A2**2) / (n + 2)) ** (layer - 1)
+    return float(n * (second * n / (n + 2) - K1**2 * (C_W * A2) ** (2 * layer - 2)))
+
+
 @dataclass(frozen=True)
 class NTKMoments:
     """Second moments of preactivation and NTK at two outputs i != j, the state of docs/theory.md (6.7)."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analysis.theory.activations import Activation, Array
+from analysis.theory.activations import activation as named
+from analysis.theory.criticality import critical
 from analysis.theory.hermite import Means, check
 
 ORDER_N = ("V", "G1", "Theta1", "A", "B", "D", "F")
@@ -57,15 +59,53 @@ def order_n(s: Activation, K: Sequence[float], Theta: Sequence[float], steps: Se
     if min(K) <= 0:
         raise ValueError(f"K={min(K):g}: residual networks are known for kernels above zero")
     memory = max((step.skip * math.sqrt(K[l] / K[l + 1]) for l, step in enumerate(steps)), default=0.0)
-    count = 6 + (math.ceil(math.log(PRECISION) / math.log(memory)) if memory > 0 else 0)
-    if count > LONGEST:
-        raise ValueError(f"skip: a neuron's correlation with itself a layer before is {memory:.6g}, too near one")
+    count = _count(memory)
     state, layers = State(K[0], Theta[0], count), []
     for l in range(len(K)):
         layers.append(state.tensors)
         if l < len(steps):
             state = _next(s, state, steps[l], K[l + 1], Theta[l + 1])
     return {name: np.array([layer[name] for layer in layers]) for name in ORDER_N}
+
+
+def residual_growth(activation: str | Activation, skip: float) -> dict[str, float]:
+    """The slopes in depth of V/K^2, B/Theta^2 and F/(K Theta) of one input at criticality once the towers have settled,
+    docs/theory.md (11.7), and of G1/K of scale-invariant activations.
+
+    skip: gamma of every step, from 0 to below 1. B and F are those of layers with equal shares of the NTK. K* = 0 has
+    the slopes of the plain network times 1 - gamma^4, and V is its only entry. Raises ValueError as `critical`, and
+    where the memory of a neuron takes more than LONGEST coefficients.
+    """
+    s, point = named(activation), critical(activation, skip)
+    if point.universality_class == "K* = 0":
+        return {"V": 2 / 3 * (1 - skip**4)}
+    K, count = (1.0 if s.slopes is not None else point.K_star), _count(skip)
+    at, C_W = Means(K, count + 2), point.C_W
+    value, slope = s.derivatives[0](at.z), s.derivatives[1](at.z)
+    S, E, R = (at.coefficients(f) for f in (value**2, slope**2, value * slope))
+    fading, q = skip ** np.arange(count + 2.0), np.arange(count)
+
+    def remembered(f: Array, power: int) -> float:
+        """Twice the sum over q of f_q^2 gamma^k / (1 - gamma^k), k = q + power, which the memory adds."""
+        gone = fading[power:]
+        return 2 * float(np.sum((f**2)[: len(gone)] * gone / (1 - gone)))
+
+    m = np.where((q == 0) | (q == 2), 0.0, S[:count] * fading[:count] / (1 - np.where(q, fading[:count], 0.0)))
+    G1 = {"G1": C_W**2 / (2 * K**2) * float(np.sum(m * S[2:] * np.sqrt((q + 1) * (q + 2.0))))}
+    return {
+        "V": C_W**2 / K**2 * (at.covariance(value**2, value**2) + remembered(S[1:], 1)),
+        "B": C_W**2 / 3 * (at.mean(slope**4) + remembered(E, 2)),
+        "F": C_W**2 / (2 * K) * (at.mean(value**2 * slope**2) + remembered(R, 1)),
+    } | (G1 if s.slopes is not None else {})
+
+
+def _count(memory: float) -> int:
+    """How many coefficients matter where this is a neuron's correlation with itself a layer before. ValueError where
+    these are more than LONGEST."""
+    count = 6 + (math.ceil(math.log(PRECISION) / math.log(memory)) if memory > 0 else 0)
+    if count > LONGEST:
+        raise ValueError(f"skip: a neuron's correlation with itself a layer before is {memory:.6g}, too near one")
+    return count
 
 
 def _next(s: Activation, old: State, step: Step, K: float, Theta: float) -> State:

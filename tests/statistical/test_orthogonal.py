@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from analysis import claims, estimators
+from analysis import claims, estimators, theory
 from analysis.measures.given_below import pair_products
 from analysis.points import Point
 from simulate.networks import dense, haar, law
@@ -57,25 +57,32 @@ def test_products_of_two_rows() -> None:
 
 
 def test_fluctuations_are_those_of_orthogonal_weights(run: Callable[..., DataSet]) -> None:
-    """V of linear networks vanishes at every n, and V of ReLU and tanh is that of docs/theory.md (14.1) up to the next
-    order of 1/n, which two widths take off, with false-alarm rate 1e-4. Negative control: n Var g."""
-    values, errors, old = [], [], []
+    """V of linear and ReLU networks is that of docs/theory.md (14.3) at every n, 0 of linear ones, and V of ReLU and
+    tanh that of (14.1) up to the next order of 1/n, which two widths take off, with false-alarm rate 1e-4. Negative
+    control: n Var g."""
+    values, errors, old, at_width = [], [], [], []
     for name, widths in (("linear", [8]), ("relu", [16, 32]), ("tanh", [16, 32])):
         found = []
         for n in widths:
             data = run(f"activation={name}", f"network.width={n}", "network.depth=4", "initialization=orthogonal",
                        "inputs=sphere", "inputs.count=1", "observables=kernel", "observables.layers=[3,4]",
                        "ensemble.networks=5000", f"ensemble.seed={n}")  # fmt: skip
-            measured = list(claims.tests()["V"](Point(data), [3, 4]))
-            plain = [estimators.covariance(Point(data).read("g", l), [(0, 0)]).scaled(n) for l in (3, 4)]
+            point = Point(data)
+            measured = list(claims.tests()["V"](point, [3, 4]))
+            plain = [estimators.covariance(point.read("g", l), [(0, 0)]).scaled(n) for l in (3, 4)]
+            if name != "tanh":
+                network = n, theory.critical(name).C_W, point.flow(("K", "Theta")).K[0, 0, 0]
+                exact = [theory.finite_width.orthogonal_vertex(name, l, *network) for l in (3, 4)]
+                pairs = zip(measured, exact, strict=True)
+                at_width += [(m.estimate.value[0] - V) / m.estimate.error[0] for m, V in pairs]
             found.append([(m.estimate, m.theory[0], p) for m, p in zip(measured, plain, strict=True)])
         factors = [1] if len(widths) == 1 else [-1, 2]
         for at in zip(*found, strict=True):
             values.append(sum(f * e.value[0] for f, (e, _, _) in zip(factors, at, strict=True)) - at[0][1])
             old.append(sum(f * p.value[0] for f, (_, _, p) in zip(factors, at, strict=True)) - at[0][1])
             errors.append(np.sqrt(sum((f * e.error[0]) ** 2 for f, (e, _, _) in zip(factors, at, strict=True))))
-    limit = norm.isf(FALSE_ALARM / (2 * len(values)))
-    assert np.abs(np.array(values) / errors).max() < limit
+    limit = norm.isf(FALSE_ALARM / (2 * len(values + at_width)))
+    assert np.abs([*np.array(values) / errors, *at_width]).max() < limit
     of_linear_and_tanh = (np.array(old) / errors)[[0, 1, 4, 5]]
     assert np.abs(of_linear_and_tanh).min() > limit
 

@@ -37,7 +37,7 @@ def measured(point: Point, name: str, layers: list[int]) -> list[tuple[Estimate,
 
 @pytest.mark.parametrize("sampler", ["dense", "law"])
 def test_linear_networks_have_the_exact_vertex(sampler: str, run: Callable[..., DataSet]) -> None:
-    """V = n K^2 ((1 + 2 (1 - gamma^4)/n)^(l-1) - 1) at every n, docs/theory.md (11.7), by the estimator of
+    """V = n K^2 ((1 + 2 (1 - gamma^4)/n)^(l-1) - 1) at every n, docs/theory.md (11.8), by the estimator of
     docs/theory.md (11.10) at the layers to which a skip leads and by n Var g at the last layer, with false-alarm rate
     1e-4. Negative control: n Var g at a layer to which a skip leads is off."""
     n, networks = 8, 10_000
@@ -48,7 +48,7 @@ def test_linear_networks_have_the_exact_vertex(sampler: str, run: Callable[..., 
     growth = (1 + 2 * (1 - SKIP**4) / n) ** np.arange(5)
     # z is isotropic, so that E z_i^4 = 3 E z_i^2 z_j^2; the last layer averages both.
     below = K**2 * growth[3]
-    exact = {layer: n * K**2 * (growth[layer - 1] - 1) for layer in (2, 3, 4)}
+    exact = {layer: theory.finite_width.residual_vertex(layer, n, C_W, K, SKIP) for layer in (2, 3, 4)}
     exact[5] = C_W**2 * (n * (below * (1 + 2 / n) - K**2))
     for layer, (estimate, _) in zip((2, 3, 4, 5), measured(point, "V", [2, 3, 4, 5]), strict=True):
         assert abs(estimate.value[0] - exact[layer]) < limit * estimate.error[0], layer

@@ -77,8 +77,8 @@ def test_without_skip_it_is_the_plain_network() -> None:
 
 
 def test_linear_networks_are_exact() -> None:
-    """V = n K^2 ((1 + 2 (1 - gamma^4)/n)^(l-1) - 1) at criticality, of which order one is 2 (1 - gamma^4)(l - 1) K^2:
-    docs/theory.md (11.7). The kernel moves neither at order one nor at 1/n."""
+    """V of docs/theory.md (11.8) is n K^2 ((1 + 2 (1 - gamma^4)/n)^(l-1) - 1) at criticality, of which order one is
+    2 (1 - gamma^4)(l - 1) K^2, docs/theory.md (11.7). The kernel moves neither at order one nor at 1/n."""
     for skip in (0.3, 0.9):
         at = theory.critical("linear", skip)
         found = theory.flow("linear", 6, at.C_b, at.C_W, [[1.0]], tensors=TENSORS, skip=skip)
@@ -88,6 +88,8 @@ def test_linear_networks_are_exact() -> None:
         assert found.G1 is not None
         np.testing.assert_allclose(found.V.ravel(), 2 * (1 - skip**4) * np.arange(6) * K**2, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(found.G1.ravel(), 0, atol=1e-10)
+        exact = theory.finite_width.residual_vertex(6, 8, at.C_W, K, skip)
+        assert exact == pytest.approx(8 * K**2 * ((1 + 2 * (1 - skip**4) / 8) ** 5 - 1), rel=1e-12)
 
 
 def relu_slope(gamma: float) -> float:
@@ -106,7 +108,25 @@ def test_slopes_of_relu(skip: float) -> None:
     assert found.V is not None
     growth = np.diff(found.V.ravel())[-1] / found.K[-1, 0, 0] ** 2
     assert growth == pytest.approx(relu_slope(skip), rel=1e-6)
+    assert theory.residual_growth("relu", skip)["V"] == pytest.approx(relu_slope(skip), rel=1e-9)
     assert abs((1 - skip**2) * ((1 - skip**2) * 5 + 4 * skip**2) / growth - 1) > 0.1
+
+
+def test_slopes_of_other_tensors() -> None:
+    """The slopes of docs/theory.md (11.7) of another program, those of the plain network without a skip, and those of
+    the recursion for GELU. Negative control: without the towers."""
+    for skip, B, F, G1 in ((0.5, 0.53555, 1.13420, 0.69851), (0.8, 0.30395, 0.73537, 0.62861)):
+        found = theory.residual_growth("relu", skip)
+        np.testing.assert_allclose([found[name] for name in ("B", "F", "G1")], [B, F, G1], atol=1e-5)
+    for name in ("relu", "gelu", "tanh"):
+        plain, found = theory.exponents(name).coefficient, theory.residual_growth(name, 0.0)
+        np.testing.assert_allclose(list(found.values()), [plain[key] for key in found], rtol=1e-9, atol=1e-12)
+    at = theory.critical("gelu", 0.5)
+    x = [[math.sqrt((at.K_star - at.C_b) / at.C_W)]]
+    V = theory.flow("gelu", 40, at.C_b, at.C_W, x, tensors=("V",), skip=0.5)["V"].ravel() / at.K_star**2
+    nu = theory.residual_growth("gelu", 0.5)["V"]
+    assert V[-1] - V[-2] == pytest.approx(nu, rel=3e-3)
+    assert abs(0.75 * (0.75 * theory.exponents("gelu").coefficient["V"] + 4 * 0.25) - nu) > 0.1 * nu
 
 
 def test_critical_points() -> None:
