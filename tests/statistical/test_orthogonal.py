@@ -58,8 +58,8 @@ def test_products_of_two_rows() -> None:
 
 def test_fluctuations_are_those_of_orthogonal_weights(run: Callable[..., DataSet]) -> None:
     """V of linear and ReLU networks is that of docs/theory.md (14.3) at every n, 0 of linear ones, and V of ReLU and
-    tanh that of (14.1) up to the next order of 1/n, which two widths take off, with false-alarm rate 1e-4. Negative
-    control: n Var g."""
+    tanh that of docs/theory.md (14.1) up to the next order of 1/n, which two widths take off, with false-alarm rate
+    1e-4. Negative control: n Var g."""
     values, errors, old, at_width = [], [], [], []
     for name, widths in (("linear", [8]), ("relu", [16, 32]), ("tanh", [16, 32])):
         found = []
