@@ -1,6 +1,8 @@
-"""A data set that is planned: a claim is checked against it before anything is drawn."""
+"""A data set that is planned: a claim is checked against it before anything is drawn, and its networks are measured
+as they are drawn."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +50,33 @@ class Planned:
 
     def read(self, prefix: str) -> NDArray[Any]:
         raise StoreError(f"{self.path}: no networks yet")
+
+
+@dataclass(frozen=True)
+class Drawn(Planned):
+    """Networks first, ..., first + M - 1 of a planned data set, whose rows are in memory. values: by family prefix, (M,
+    steps, layers, columns); states: (M, steps) the status of each."""
+
+    first: int
+    values: Mapping[str, NDArray[Any]]
+    states: NDArray[np.int8]
+
+    @property
+    def networks(self) -> int:
+        return len(self.states)
+
+    @property
+    def addresses(self) -> tuple[tuple[int, int], ...]:
+        return ((self.first, self.first + self.networks),)
+
+    def within(self, first: int, last: int) -> "Drawn":
+        """Those of its networks alone that are among [first, last)."""
+        low, high = max(first - self.first, 0), max(last - self.first, 0)
+        values = {prefix: of_family[low:high] for prefix, of_family in self.values.items()}
+        return replace(self, first=self.first + low, values=values, states=self.states[low:high])
+
+    def status(self) -> NDArray[np.int8]:
+        return self.states
+
+    def read(self, prefix: str) -> NDArray[Any]:
+        return self.values[prefix]

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar, cast
 
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from analysis import sums, theory
 from analysis.estimators import Array
-from analysis.planned import Planned
+from analysis.planned import Drawn, Planned
 from analysis.theory.recursion import Flow
 from simulate.settings.network import spec_of
 from simulate.store.files import StoreError
 from simulate.store.sets import DataSet
 
 T = TypeVar("T")
-# What theory raises outside its range, and an estimator for too few networks. It ends one test, one estimate or one
-# figure, and never the analysis.
+# What theory raises outside its range, and an estimator for too few networks: it ends one test, estimate or figure.
 OUT_OF_RANGE = (ValueError, ArithmeticError, np.linalg.LinAlgError)
 FOUR_POINT_SAMPLES = 4  # V, whose cost grows as D^4, is predicted for at most so many samples
 
@@ -46,6 +45,7 @@ def flow_of(
 @dataclass(frozen=True)
 class Point:
     data: DataSet | Planned
+    role: str = field(default="", kw_only=True)  # in a walk of several data sets
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -123,14 +123,14 @@ class Point:
 
     def once(self, name: str, compute: Callable[["Point"], T]) -> T:
         """What `compute` returns for this point, computed when it is first asked for under this name."""
-        with sums.scope(f"{self.data.path.name}: {name}"):  # whether or not it is computed: a walk asks who used it
+        with sums.scope(f"{self.role}: {name}"):  # whether or not it is computed: a walk asks who used it
             if name not in self._computed:
                 self._computed[name] = compute(self)
         return cast(T, self._computed[name])
 
     def within(self, first: int, last: int) -> "Point":
         """The same point with networks [first, last) alone."""
-        part = Point(cast(DataSet, self.data).within(first, last))
+        part = replace(self, data=cast(DataSet | Drawn, self.data).within(first, last))
         part.__dict__["samples"] = self.samples  # which all parts share
         return part
 

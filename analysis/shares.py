@@ -19,7 +19,7 @@ def large(sets: Sequence[DataSet]) -> list[Task]:
     """What is measured at the data sets that are read in ranges, the largest first. Raises the errors of
     `analysis.pipeline.asked`."""
     _, _, tasks = asked(merged(sets)[0])
-    return [task for task in tasks if not streams.is_small(task.data)]
+    return [task for task in tasks if task.data.layout.keeps_rows and not streams.is_small(task.data)]
 
 
 def keep_share(sets: Sequence[DataSet], shard: tuple[int, int]) -> None:

@@ -5,14 +5,13 @@ Whether a measure can be run so is tried on the first networks (`streamed`). Wha
 refused where they do not fit.
 """
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from analysis import claims
+from analysis import claims, reduced
 from analysis.estimates import Measuring, measured_here
 from analysis.estimators import FEWEST
 from analysis.kept import gather_with
@@ -20,14 +19,14 @@ from analysis.measures.measured import Layers, Measure, Measured
 from analysis.planned import Planned
 from analysis.points import Point
 from analysis.sums import NotStreamedError
-from analysis.walks import TRIED, Gather, Outcome, Run, Work, cell_of, gather_here, in_ranges, outcome
+from analysis.walks import TRIED, Gather, Outcome, Run, Work, cell_of, gather_here, in_ranges, outcome, tried
 from simulate.processes import check_memory
+from simulate.store.head import head_of as rows_of_first
 from simulate.store.sets import DataSet
 
 SMALL = 64 * 2**20  # bytes of rows up to which a data set is read at once
 RANGE = 16 * 2**20  # bytes of the rows of a range, which holds a part at least
 COPIES = 8  # of rows in the memory of a process that measures
-SAME = 1e-9  # relative error within which what is measured in both ways is the same
 
 
 def ranges_of(data: DataSet | Planned) -> list[tuple[int, int]]:
@@ -47,28 +46,7 @@ def ranges_of(data: DataSet | Planned) -> list[tuple[int, int]]:
 def streamed(work: Work) -> list[Run]:
     """The runs that can be run on ranges: at the first networks they yield the same as from all rows at once."""
     (first, high), *_ = ranges_of(work.point.data)
-    last = min(high, first + TRIED)
-    head = replace(work.within(first, last), cell=1)
-    at_once = {run: outcome(run, head.point, head.references) for run in work.runs}
-    cuts = np.linspace(first, last, 4).astype(int).tolist()
-    trial, _ = in_ranges(head, list(itertools.pairwise(cuts)))
-    return [run for run in work.runs if same(at_once[run], trial[run])]
-
-
-def same(one: Outcome, other: Outcome) -> bool:
-    """Whether two runs yield the same but for rounding, and end with the same error or with none."""
-    if repr(one.error) != repr(other.error) or len(one.measured) != len(other.measured):
-        return False
-    return all(_same(a, b) for a, b in zip(one.measured, other.measured, strict=True))
-
-
-def _same(a: Measured, b: Measured) -> bool:
-    x, y = (np.concatenate([m.estimate.value[None], m.estimate.replicates]) for m in (a, b))
-    if x.shape != y.shape or (a.tensor, a.layer, a.step, a.samples) != (b.tensor, b.layer, b.step, b.samples):
-        return False
-    size = np.abs(x).max(axis=0, initial=0.0)
-    apart = np.where(x == y, 0.0, np.abs(x - y))  # infinities may agree
-    return bool((apart <= SAME * size).all() and np.array_equal(a.theory, b.theory, equal_nan=True))
+    return tried(work, first, min(high, first + TRIED))
 
 
 def walk(
@@ -84,7 +62,10 @@ def outcomes(
 ) -> tuple[dict[Run, Outcome], int]:
     """What runs yield over all networks of a point, and how many of these are finite everywhere.
 
-    Runs that cannot be run on ranges read all rows at once, where they fit; else ValueError is their error."""
+    Runs that cannot be run on ranges read all rows at once, where they fit; else ValueError is their error. Where sums
+    were kept in the place of rows, it is what `analysis.reduced.outcomes` has."""
+    if not point.data.layout.keeps_rows:
+        return reduced.outcomes(point, runs)
     found, finite = walk(point, references, runs, gather)
     rest = [run for run in runs if run not in found or isinstance(found[run].error, NotStreamedError)]
     return found | {run: _at_once(run, point, references) for run in rest}, finite
@@ -104,8 +85,8 @@ def _at_once(run: Run, point: Point, references: Mapping[Path, Point]) -> Outcom
 
 
 def is_small(data: DataSet) -> bool:
-    """Whether a data set is read at once."""
-    return data.networks * data.layout.row_bytes() <= SMALL
+    """Whether the rows of a data set are read at once."""
+    return data.layout.keeps_rows and data.networks * data.layout.row_bytes() <= SMALL
 
 
 def measuring_of(point: Point) -> Measuring:
@@ -125,6 +106,8 @@ def measuring_of(point: Point) -> Measuring:
 def head_of(point: Point) -> Point:
     """The point with so many of its first networks as are read at once."""
     assert isinstance(point.data, DataSet)
+    if not point.data.layout.keeps_rows:
+        return Point(rows_of_first(point.data))
     if is_small(point.data):
         return point
     first, last = ranges_of(point.data)[0]

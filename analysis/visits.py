@@ -117,7 +117,11 @@ def _asked(task: Task) -> tuple[Point, dict[Path, Point], list[Run]]:
     point = Point(task.data)
     of_table = measures_of(point) if task.tabled else []
     runs = [*(_run(*test) for test in task.tests), *(_run(measure.name, None, None) for measure in of_table)]
-    return point, {data.path: Point(data) for _, _, data in task.tests if data}, list(dict.fromkeys(runs))
+    return (
+        point,
+        {data.path: Point(data, role=data.path.name) for _, _, data in task.tests if data},
+        list(dict.fromkeys(runs)),
+    )
 
 
 def _run(name: str, layers: Layers, reference: DataSet | None) -> Run:
@@ -133,19 +137,21 @@ def visit_all(tasks: Sequence[Task], workers: int | None = None) -> Visits:
     goes. It is one where a record is of no file that another process could load. What is measured does not depend on
     their number, but for rounding."""
     progress = Progress(quiet=not (sys.stderr.isatty() or in_notebook()))
-    at_once = [task for task in tasks if streams.is_small(task.data)]
-    large = [task for task in tasks if not streams.is_small(task.data)]
-    count = min(workers or _fitting(tasks), max(len(at_once), sum(len(streams.ranges_of(t.data)) for t in large)))
+    of_rows = [task for task in tasks if task.data.layout.keeps_rows]
+    at_once = [task for task in of_rows if streams.is_small(task.data)]
+    large = [task for task in of_rows if not streams.is_small(task.data)]
+    summed = {task.data.path: visit_in_ranges(task) for task in tasks if not task.data.layout.keeps_rows}
+    count = min(workers or _fitting(of_rows), max(len(at_once), sum(len(streams.ranges_of(t.data)) for t in large)))
     for task in large:
         progress.start(str(task.data.path), task.data.networks, task.data.networks, task.data.layout.row_bytes())
     if count <= 1 or plugins.of_no_file():
         with progress:
             found = {task.data.path: visit_in_ranges(task, _told(gather_with(), progress)) for task in large}
-        return Visits(found | {task.data.path: visit(task) for task in at_once})
+        return Visits(summed | found | {task.data.path: visit(task) for task in at_once})
     with _one_thread_in_children(), worker_pool(count, _start_worker, plugins.sources(plugins.loaded())) as pool:
         with progress:
             found = {task.data.path: visit_in_ranges(task, _told(gather_with(pool.map), progress)) for task in large}
-        return Visits(found | dict(zip((t.data.path for t in at_once), pool.map(visit, at_once), strict=True)))
+        return Visits(summed | found | dict(zip((t.data.path for t in at_once), pool.map(visit, at_once), strict=True)))
 
 
 def _told(gather: Gather, progress: Progress) -> Gather:

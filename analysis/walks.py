@@ -4,6 +4,7 @@ Jackknife blocks are made of cells, aligned ranges of addresses, so that sums of
 networks there are.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from analysis.sums import Key, NotStreamedError, Sums, UnfinishedError, Walk, sc
 
 CELLS = 32  # lower bound on the cells of a jackknife block, whose ends they round
 STAGES = 8  # upper bound on how often all networks are walked
+SAME = 1e-9  # relative error within which what is measured in two ways is the same
 TRIED = 1024  # networks on which it is tried whether a measure can be run on ranges, and which tell the shifts
 
 
@@ -190,28 +192,42 @@ class Merged:
 
 
 def in_ranges(
-    work: Work, ranges: Sequence[tuple[int, int]], gather: Gather = gather_here
+    work: Work, ranges: Sequence[tuple[int, int]], gather: Gather = gather_here, stages: int | None = None
 ) -> tuple[dict[Run, Outcome], int]:
-    """What runs yield over all networks of the ranges, and how many of these are finite everywhere. Of a run that
-    cannot be run on ranges NotStreamedError is the error.
+    """What runs yield over all networks of the ranges, and how many of these are finite everywhere. stages: as those of
+    `in_stages`."""
+    (low, high), (_, last) = ranges[0], ranges[-1]
+    blocks = Blocks(work.point.within(low, last).addresses[1], work.cell)
+    return in_stages(work, (low, min(high, low + TRIED)), blocks, lambda todo: gather(todo, ranges), stages)
+
+
+def in_stages(
+    work: Work,
+    first: tuple[int, int],
+    blocks: Blocks,
+    gather: Callable[[Work], Iterable[Found]],
+    stages: int | None = None,
+) -> tuple[dict[Run, Outcome], int]:
+    """What runs yield over all networks, and how many of these are finite everywhere. Of a run that cannot be run on
+    ranges NotStreamedError is the error. gather: what all networks add to a work; stages: upper bound on how often they
+    are walked.
 
     The first networks are run again and again: what they ask for and is not known is gathered from all."""
-    (low, high), (_, last) = ranges[0], ranges[-1]
-    first, head = (low, min(high, low + TRIED)), work
-    blocks = Blocks(work.point.within(low, last).addresses[1], work.cell)
+    head = work
     refused: dict[Run, NotStreamedError] = {}
+    stages = STAGES if stages is None else stages
     while True:
         walk, at_head, outcomes = walked(head.within(*first), learns=True)  # points keep what they have computed
         refused |= at_head.refused
         asking = tuple(run for run in head.runs if run not in refused and walk.among(repr(run), walk.new))
-        if head.stage == STAGES:
+        if head.stage == stages:
             refused |= {run: NotStreamedError(f"{run.name}: it asks for more and more") for run in asking}
         if head.stage and not set(asking) - set(refused):
             break
         widths = {key: ask.shape[1] for key, ask in {**walk.sums, **walk.extremes}.items()}
         todo = replace(head, runs=asking, shifts=walk.shifts, asked=widths)
         merged = Merged(blocks, asking, walk, at_head.ended)
-        for each in gather(todo, ranges):
+        for each in gather(todo):
             merged.add(each)
         refused |= merged.refused
         runs = tuple(run for run in head.runs if run not in refused)
@@ -221,3 +237,29 @@ def in_ranges(
     none = NotStreamedError("none of the first networks is finite")
     found_of_run = {run: outcomes.get(run, Outcome([], none)) for run in work.runs}
     return found_of_run | {run: Outcome([], error) for run, error in refused.items()}, finite
+
+
+def tried(work: Work, first: int, last: int, stages: int | None = None) -> list[Run]:
+    """The runs that yield the same from networks [first, last) at once and on three ranges of these. stages: as those
+    of `in_stages`."""
+    head = replace(work.within(first, last), cell=1)
+    at_once = {run: outcome(run, head.point, head.references) for run in work.runs}
+    cuts = np.linspace(first, last, 4).astype(int).tolist()
+    trial, _ = in_ranges(head, list(itertools.pairwise(cuts)), stages=stages)
+    return [run for run in work.runs if same(at_once[run], trial[run])]
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    """Whether two runs yield the same but for rounding, and end with the same error or with none."""
+    if repr(one.error) != repr(other.error) or len(one.measured) != len(other.measured):
+        return False
+    return all(_same(a, b) for a, b in zip(one.measured, other.measured, strict=True))
+
+
+def _same(a: Measured, b: Measured) -> bool:
+    x, y = (np.concatenate([m.estimate.value[None], m.estimate.replicates]) for m in (a, b))
+    if x.shape != y.shape or (a.tensor, a.layer, a.step, a.samples) != (b.tensor, b.layer, b.step, b.samples):
+        return False
+    size = np.abs(x).max(axis=0, initial=0.0)
+    apart = np.where(x == y, 0.0, np.abs(x - y))  # infinities may agree
+    return bool((apart <= SAME * size).all() and np.array_equal(a.theory, b.theory, equal_nan=True))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import configs
 from configs.arguments import overrides_of
 from simulate import plugins
+from simulate.claims import check_claims, reducing
 from simulate.launchers import LAUNCHERS, Launch, chosen
-from simulate.settings import Settings, plain, read
+from simulate.settings import Settings, read
 from simulate.settings.cluster import Cluster, workers_of
+from simulate.settings.ensemble import SUMS
 from simulate.settings.reader import SettingsError
-from simulate.store.files import StoreError
 from simulate.store.frames import DataSets
-from simulate.store.manifest import MANIFEST
 from simulate.store.parts import committed
-from simulate.store.sets import DataSet, open_data_set
+from simulate.store.sets import DataSet
 
 if TYPE_CHECKING:
     from simulate.inputs import Given
@@ -78,11 +77,18 @@ def read_all(
             config = point.config
             if point.special:
                 config["output"] = str(Path(str(config["output"])) / name)
-            out.append(read(config | {"plugins": plugins.deciding_rows(loaded)}))
+            deciding = loaded if _sums(config) else plugins.deciding_rows(loaded)  # the tests decide sums, too
+            out.append(read(config | {"plugins": deciding}))
         cluster = chosen(points[0].config["cluster"])
     if LAUNCHERS[cluster.launcher].here:
         out = [replace(s, workers=workers_of(cluster, s.workers)) for s in out]
     return out, cluster
+
+
+def _sums(config: Mapping[str, Any]) -> bool:
+    """Whether sums are to be kept; what else stands there is refused by whoever reads it."""
+    ensemble = config.get("ensemble")
+    return isinstance(ensemble, Mapping) and ensemble.get("keep") == SUMS
 
 
 def read_one(overrides: Sequence[str], config_dir: Folder = None) -> Settings:
@@ -148,7 +154,7 @@ def make(
     jobs = prepared(settings, progress, given, command)
     if shard == runner.ONLY_SHARD:
         check_claims(jobs)
-    return runner.run(jobs, progress, shard)
+    return runner.run(reducing(jobs), progress, shard)
 
 
 def launch(
@@ -158,40 +164,7 @@ def launch(
     by then. `python -m simulate *arguments` is the sweep as a command."""
     jobs = prepared(settings, progress, command=command_line(arguments))
     check_claims(jobs)
-    return LAUNCHERS[cluster.launcher].start(Launch(jobs, cluster, arguments, progress))
-
-
-def check_claims(jobs: Sequence[Job]) -> None:
-    """SettingsError where a test of a claim could not be judged with the data sets of these jobs and those that lie in
-    the same folder with the same claim."""
-    claimed = [job for job in jobs if job.settings.claim]
-    if not claimed:
-        return
-    from analysis import claims  # late: most runs have no claim
-    from analysis.points import Planned, Point
-
-    groups: dict[tuple[Path, str], list[Job]] = {}
-    for job in claimed:
-        assert job.settings.claim is not None
-        groups.setdefault((job.path.parent, job.settings.claim["name"]), []).append(job)
-    for (folder, name), group in groups.items():
-        paths = {job.path for job in group}
-        points = [Point(data) for data in _with_claim(folder, name) if data.path not in paths]
-        for job in group:
-            s, samples = job.settings, (job.samples.x, job.samples.y, job.samples.train)
-            points.append(Point(Planned(job.path, plain(s), job.layout, samples)))
-        assert group[0].settings.claim is not None
-        for reason in claims.check(group[0].settings.claim, points):
-            raise SettingsError("", None, f"{reason} (claim=null makes the data without a claim)")
-
-
-def _with_claim(folder: Path, name: str) -> Iterator[DataSet]:
-    """Data sets in a folder that carry a claim of that name; what cannot be read is for the analysis to report."""
-    for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-        with contextlib.suppress(StoreError):
-            data = open_data_set(manifest.parent)
-            if (data.settings.get("claim") or {}).get("name") == name:
-                yield data
+    return LAUNCHERS[cluster.launcher].start(Launch(reducing(jobs), cluster, arguments, progress))
 
 
 def forecast(settings: Sequence[Settings]) -> list[str]:

@@ -18,8 +18,9 @@ import configs
 from configs.arguments import Program, exit_status, run_command, versions
 from simulate import plugins
 from simulate.launchers import LAUNCHERS
+from simulate.settings.ensemble import ROWS
 from simulate.settings.reader import SettingsError, printable
-from simulate.store import commits, locks
+from simulate.store import commits, head, locks
 from simulate.store.files import StoreError
 from simulate.store.folders import aside
 from simulate.store.manifest import digest
@@ -41,7 +42,7 @@ def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
     networks, wanted: numbers of networks that are committed and that there should be; missing: ranges of networks;
     writers: as of `locks.writers`; set_aside: names of files; damaged: name of a part -> why, found with `verify`;
     rate: networks a second over the last ten minutes of commits, or None; seconds_left: 0 if nothing is missing, or
-    None if there is no rate.
+    None if there is no rate; keep: rows, or sums in their place.
     """
     done, manifest = committed(data.path), data.manifest
     wanted = manifest["networks"]
@@ -58,7 +59,7 @@ def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
         given = {part: (data.path, data.layout, identity, *part, log.get(part_name(*part), [])) for part in done}
         reasons = {part_name(*part): fault(*arguments)[0] for part, arguments in given.items()}
         reasons[SAMPLES] = samples_damage(data.path, manifest)
-        damaged = {name: why for name, why in reasons.items() if why}
+        damaged = {name: why for name, why in reasons.items() if why} | head.damage(data.path, data.layout, identity)
     return {
         "networks": sum(high - low for low, high in done),
         "wanted": wanted,
@@ -68,6 +69,7 @@ def status(data: DataSet, verify: bool = False) -> dict[str, Any]:
         "damaged": damaged,
         "rate": rate,
         "seconds_left": left / rate if rate and left else (0.0 if not left else None),
+        "keep": data.layout.keep,
     }
 
 
@@ -98,6 +100,7 @@ def lines(data: DataSet, state: dict[str, Any] | None = None) -> Iterator[str]:
     """
     s = status(data) if state is None else state
     text = f"{data.path}: {s['networks']:,} of {s['wanted']:,} networks"
+    text += "" if s["keep"] == ROWS else ", of which sums were kept and no rows"
     if s["missing"]:
         text += f", {len(s['missing'])} gap{'s'[: len(s['missing']) > 1]}"
         text += f", {s['rate']:,.0f}/s, {s['seconds_left']:,.0f} s left" if s["rate"] and s["writers"] else ""

@@ -15,7 +15,7 @@ from simulate.running.provenance import made_on
 from simulate.running.samplers import snapshots
 from simulate.store.layout import NOT_FINITE, OK
 from simulate.store.locks import Writer
-from simulate.store.parts import write_part
+from simulate.store.parts import write_part, write_sums
 
 
 def compute_block(
@@ -78,11 +78,11 @@ def _seconds(job: Job, times: list[float]) -> float | None:
     return len(times) * sum(steady) / len(steady) if steady else None
 
 
-def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: streams.Arrays) -> Part:
-    """Compute and commit the rows of networks [first, last). arrays: as of `compute_block`.
-
-    StoreError where another process is the writer by now, OSError where the disk fails.
-    """
+def compute_rows(
+    job: Job, first: int, last: int, arrays: streams.Arrays
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8], list[float]]:
+    """The rows of networks [first, last) as `compute_block` has them, and the seconds of each block. arrays: as of
+    `compute_block`."""
     pieces, statuses = [], []
     times = []
     for index in range(first // job.block, -(-last // job.block)):
@@ -96,8 +96,21 @@ def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: stream
         statuses.append(status[low:high])
     # Whole blocks are freed family by family: at the peak the table that is written takes their place.
     values = {prefix: np.concatenate([piece.pop(prefix) for piece in pieces]) for prefix in list(pieces[0])}
-    del rows
+    return values, np.concatenate(statuses), times
+
+
+def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: streams.Arrays) -> Part:
+    """Compute and commit the rows of networks [first, last), or the sums in their place. arrays: as of `compute_block`.
+
+    StoreError where another process is the writer by now, OSError where the disk fails.
+    """
+    values, status, times = compute_rows(job, first, last, arrays)
     seconds = _seconds(job, times)
     made = made_on(job.settings.ensemble.device) | ({} if seconds is None else {"seconds": seconds})
-    write_part(writer, job.layout, {"identity": job.digest()}, first, values, np.concatenate(statuses), made)
+    metadata, reduction = {"identity": job.digest()}, job.reduction
+    assert job.layout.keeps_rows == (reduction is None)
+    if reduction is None:
+        write_part(writer, job.layout, metadata, first, values, status, made)
+    else:
+        write_sums(writer, metadata, first, last, reduction(first, values, status), reduction.plan, made)
     return Part(last - first, seconds)

@@ -142,10 +142,11 @@ def lines(
     total = {name: sum(getattr(c, name) * m for c, m in zip(each, made, strict=True)) for name in NOMINAL}
     total["rows"] = sum(c.rows * networks for c, networks in zip(each, missing, strict=True))
     sets = f"{len(jobs)} data set{'s'[: len(jobs) > 1]}"
+    dropped = "" if jobs[0].layout.keeps_rows else ", of which sums are kept"
     peak = max(sum(peak_bytes(job)) for job in jobs) + resident()
     yield (
         f"{sets}, {sum(missing):,} networks to make: {total['operations']:.1e} operations, "
-        f"{total['normals']:.1e} normals, {_bytes(total['rows'])} of rows; "
+        f"{total['normals']:.1e} normals, {_bytes(total['rows'])} of rows{dropped}; "
         f"at most {_bytes(peak)} of memory in each of {processes} process{'es'[: 2 * (processes > 1)]}"
     )
     if seconds:

@@ -1,20 +1,42 @@
 """A data set to be made: everything resolved, nothing written yet."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from simulate import inputs
 from simulate.settings import Settings
+from simulate.store.cells import Summed
+from simulate.store.head import Head
 from simulate.store.layout import FORMAT, Layout
 from simulate.store.manifest import digest
 from simulate.store.samples import samples_digest
+
+
+class Reduction(Protocol):
+    """What makes the sums of a part of its rows, in whose place they are kept (`analysis.reduced.Reduction`). plan: the
+    text that tells what each sum is; head: what the data set is to begin with, None where it has begun."""
+
+    @property
+    def plan(self) -> str: ...
+
+    @property
+    def head(self) -> Head | None: ...
+
+    def by(self, plan: str) -> Reduction:
+        """The same by the text that the data set has."""
+
+    def __call__(self, first: int, values: Mapping[str, NDArray[Any]], status: NDArray[np.int8]) -> Summed:
+        """The sums of networks first, ..., first + M - 1; arguments as those of `simulate.store.parts.write_part`."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +49,7 @@ class Job:
     block: int
     recorded: Mapping[str, Any] | None = None  # the identity in the manifest of the data set that the job continues
     command: Mapping[str, Any] | None = None  # that makes the data set: its text, and its overrides as a list
+    reduction: Reduction | None = None  # with ensemble.keep=sums
 
     @property
     def path(self) -> Path:

@@ -20,6 +20,7 @@ OVERHEAD = {"cpu": 110 * 2**20, "cuda": 630 * 2**20}
 # HOLES: measured heap over arrays in use, where all layers are held and a block follows another one.
 HOLES = 1.5
 LAYER_OBJECTS = 2**12  # bytes of the objects of a layer in addition to the numbers of its arrays
+REDUCING = 8  # copies of a part's rows while they are added up
 COLUMN_WRITER = 2**12  # bytes of the description and the writer of a column
 
 
@@ -32,6 +33,8 @@ def peak_bytes(job: Job) -> tuple[int, int]:
     numbers = len(layout.steps) * len(layout.layers) * columns * item  # of one network, as they are measured
     computing = numbers * max(job.block, networks)
     writing = (numbers + layout.row_bytes()) * networks + COLUMN_WRITER * columns  # the numbers, and their table
+    if not layout.keeps_rows:  # copies in float64, and summands
+        writing += REDUCING * numbers * networks
     host = OVERHEAD[device] + LAYER_OBJECTS * layout.depth + max(computing, writing)
     return (host, arrays) if device == "cuda" else (host + arrays, 0)
 

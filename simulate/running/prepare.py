@@ -241,7 +241,7 @@ def _check_output(job: Job) -> None:
     if not os.access(parent, os.W_OK):
         raise SettingsError("output", str(path), f"{parent} cannot be written to")
     missing = job.settings.ensemble.networks - sum(high - low for low, high in committed(path))
-    need, free = missing * job.layout.row_bytes(), shutil.disk_usage(parent).free
+    need, free = missing * job.layout.row_bytes() * job.layout.keeps_rows, shutil.disk_usage(parent).free
     if need > free:
         right = f"{need / 2**30:,.1f} GiB of rows do not fit into the {free / 2**30:,.1f} GiB free at {path}"
         raise SettingsError("ensemble.networks", job.settings.ensemble.networks, right)

@@ -6,19 +6,21 @@ import os
 import resource
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import torch
 
 from simulate.numerics.normals import without_kernels
 from simulate.running.cost import counts
 from simulate.running.forecast import lines, worth_it
-from simulate.running.jobs import Job
+from simulate.running.jobs import Job, Reduction
 from simulate.running.memory import fitting
 from simulate.running.plan import computed, missing_ranges, part_size, share
 from simulate.running.progress import Progress
+from simulate.running.provenance import made_on
 from simulate.running.workers import Buffers, Task, in_this_process, in_workers, why_alone, workers
 from simulate.settings.reader import SettingsError
-from simulate.store import commits, locks
+from simulate.store import commits, head, locks
 from simulate.store.files import make_folder
 from simulate.store.manifest import create
 from simulate.store.parts import committed, part_name, settle
@@ -121,11 +123,16 @@ def _run(
         s = job.samples
         for note in create(writer, job.manifest(), s.x, s.y, s.train):
             progress.say(note)
+        if job.reduction is not None:
+            job = _begun(job, job.reduction, writer, progress)
         there, log = committed(job.path), commits.read(job.path, job.digest())  # each part of this list has a line
         for first, last in there:
             if last <= low or first >= high:  # another shard checks this part
                 continue
-            if note := settle(writer, job.layout, job.digest(), first, last, log.get(part_name(first, last), [])):
+            note = settle(writer, job.layout, job.digest(), first, last, log.get(part_name(first, last), []))
+            if job.reduction is not None and not note:
+                note = head.settle(writer, first, last, job.reduction.plan)
+            if note:
                 progress.say(note)
         done = [(max(a, low), min(b, high)) for a, b in committed(job.path) if a < high and b > low]
         ranges = missing_ranges(low, high, done, part_size(job, shards)) if low < high else []
@@ -148,6 +155,16 @@ def _run(
         for job, part in in_this_process(tasks, Buffers()) if count <= 1 else in_workers(tasks, count):
             progress.advance(str(job.path), part.networks, part.seconds)
     return [open_data_set(job.path) for job in jobs]
+
+
+def _begun(job: Job, reduction: Reduction, writer: locks.Writer, progress: Progress) -> Job:
+    """The job by the text of the head that its data set has, or has from now on."""
+    if reduction.head is not None:
+        made = made_on(job.settings.ensemble.device)
+        for note in head.keep(writer, job.layout, job.digest(), reduction.head, made):
+            progress.say(note)
+    plan = head.plan_of(head.head_of(open_data_set(job.path)))
+    return replace(job, reduction=reduction.by(plan))
 
 
 def _made(job: Job, missing: int, seconds: float) -> float:

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from simulate.observables.columns import OBSERVABLES, recorded
 from simulate.settings.claim import read_claim
-from simulate.settings.ensemble import Ensemble, read_ensemble
+from simulate.settings.ensemble import SUMS, Ensemble, read_ensemble
 from simulate.settings.features import Features, read_features
 from simulate.settings.inputs import Inputs, read_inputs
 from simulate.settings.network import (
@@ -181,6 +181,8 @@ def read(config: Mapping[str, Any]) -> Settings:
     observables = read_observables(Reader(root.raw("observables"), "observables"), network, dynamics)
     ensemble = read_ensemble(Reader(root.raw("ensemble"), "ensemble"), network, observables, dynamics, initialization)
     claim = read_claim(root.raw("claim"), observables)
+    if ensemble.keep == SUMS and claim is None:
+        raise SettingsError("ensemble.keep", SUMS, "sums are those of a claim's tests: name a claim, or keep rows")
     output = root.get("output", nonempty, "the folder to write to")
     workers = root.get("workers", lambda v: None if v in (None, "auto") else integer(v, 1), "auto, or a number >= 1")
     plugins = root.get("plugins", _plugins, "files that are not loaded yet (simulate.plugins.load)")

@@ -10,6 +10,7 @@ from simulate.settings.observables import Observables
 from simulate.settings.reader import Reader, SettingsError, boolean, integer
 from simulate.settings.training import Dynamics
 
+ROWS, SUMS = KEEPS = "rows", "sums"  # what is kept of networks
 MOST_NETWORKS = 10**12  # numbers of networks have twelve digits in the names of parts
 
 
@@ -36,7 +37,7 @@ class Ensemble:
 
     sampler: dense, law or closed. block: networks that are computed at a time; None leaves it to the plan. tf32:
     whether a CUDA device multiplies with 10 bits of mantissa, at a relative error of 5e-4 a product. condition, tilt:
-    None for networks of the prior.
+    None for networks of the prior. keep: rows, or sums in their place.
     """
 
     networks: int
@@ -49,6 +50,7 @@ class Ensemble:
     tf32: bool = False
     condition: Condition | None = None
     tilt: Tilt | None = None
+    keep: str = ROWS
 
 
 def read_ensemble(
@@ -76,6 +78,7 @@ def read_ensemble(
         tf32=r.get("tf32", boolean, "true or false"),
         condition=_read_condition(Reader(r.raw("condition"), r.key("condition"))),
         tilt=_read_tilt(Reader(r.raw("tilt"), r.key("tilt"))) if "tilt" in r.config else None,
+        keep=r.choice("keep", KEEPS),
     )
     r.close()
     if out.first + out.networks >= MOST_NETWORKS:

@@ -3,6 +3,7 @@
 DIR/networks/   parts and nothing else, so that any reader of parquet takes the folder as one table
 DIR/commits/    lines about the parts, by process that wrote them
 DIR/damaged/    damaged files that were set aside; nothing is deleted
+DIR/head/       the rows of the first networks, where those of others are not kept
 DIR/sums/       what the analysis of a large data set has added up of its parts; it may be deleted
 """
 
@@ -14,7 +15,7 @@ from simulate.store import disk
 from simulate.store.files import StoreError, make_folder
 from simulate.store.locks import Writer
 
-FOLDERS = NETWORKS, COMMITS, DAMAGED, SUMS = "networks", "commits", "damaged", "sums"
+FOLDERS = NETWORKS, COMMITS, DAMAGED, HEAD, SUMS = "networks", "commits", "damaged", "head", "sums"
 
 
 def is_folder(path: Path) -> bool:

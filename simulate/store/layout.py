@@ -16,6 +16,7 @@ import pyarrow as pa
 from simulate.observables.columns import Observable, recorded
 from simulate.observables.family import Family, Index
 from simulate.settings import Settings
+from simulate.settings.ensemble import ROWS, SUMS
 from simulate.settings.reader import SettingsError
 
 FORMAT = 2  # 1 had all files in one folder
@@ -46,12 +47,17 @@ class Layout:
     tuples: Mapping[str, Sequence[Sequence[int]]]  # the chosen samples of observables that do not record all
     dtype: str
     noises: int = 0  # variances of targets, of each of which a family by noise has columns
+    keep: str = ROWS  # or sums, which parts have in the place of rows
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Layout:
         """The layout that a manifest holds as lists and mappings."""
         fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
         return cls(**fields)
+
+    @property
+    def keeps_rows(self) -> bool:
+        return self.keep != SUMS
 
     def observables(self) -> list[Observable]:
         return [observable.of_noises(self.noises) for observable in recorded(self.record)]
@@ -126,4 +132,5 @@ def layout_of(settings: Settings, samples: int) -> Layout:
         o.tuples,
         settings.ensemble.dtype,
         len(o.noises),
+        settings.ensemble.keep,
     )

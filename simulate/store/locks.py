@@ -44,10 +44,10 @@ class Writer:
     inode: int
 
     @contextmanager
-    def fence(self) -> Iterator[None]:
-        """A context during which nobody else can become the writer. StoreError where somebody has, OSError where that
-        cannot be known."""
-        with _list_of_writers(self.path, shared=True):
+    def fence(self, alone: bool = False) -> Iterator[None]:
+        """A context during which nobody else can become the writer; alone: nor be in such a context. StoreError where
+        somebody has become it, OSError where that cannot be known."""
+        with _list_of_writers(self.path, shared=not alone):
             if not self.entered():
                 raise StoreError(
                     f"output={self.path}: this process is no longer the writer of networks {self.first} to "

@@ -2,6 +2,7 @@
 
     DIR/networks/part-000000000000-000000004096.parquet   rows of networks [0, 4096)
 
+With `ensemble.keep=sums` a part has sums in their place (`simulate.store.cells`), and is else as others are.
 In data sets of format 1 parts lie in DIR itself; the run that continues one moves them. Pages carry checksums, which
 are verified when they are read, and the log of commits holds a digest of each part.
 """
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from simulate.store import commits, disk
+from simulate.store import cells, commits, disk
 from simulate.store.columns import column
 from simulate.store.files import StoreError, commit, retried
 from simulate.store.folders import NETWORKS, move, names, own_folder, set_aside
@@ -66,14 +67,17 @@ def read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequen
 
 def _read_part(path: Path, layout: Layout, first: int, last: int, columns: Sequence[str] | None) -> pa.Table:
     name = part_path(path, first, last)
-    rows = (last - first) * len(layout.steps) * len(layout.layers)
+    summed = not layout.keeps_rows
+    most = (last - first) * (1 if summed else len(layout.steps) * len(layout.layers))
     try:
         if not disk.is_plain(name):
             raise StoreError("is not a plain file")
         with pq.ParquetFile(disk.source(name), page_checksum_verification=True) as file:
             metadata = file.metadata
-            if not metadata.schema.to_arrow_schema().equals(layout.arrow({}), check_metadata=False):
+            there = file.schema_arrow if summed else metadata.schema.to_arrow_schema()
+            if not (cells.is_table(there) if summed else there.equals(layout.arrow({}), check_metadata=False)):
                 raise StoreError("has other columns")
+            rows = min(metadata.num_rows, most) if summed else most
             if metadata.num_rows != rows or metadata.num_row_groups > rows // 2**14 + 1:
                 raise StoreError(f"has {metadata.num_rows} rows in {metadata.num_row_groups} groups, not {rows}")
             if sum(metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)) != rows:
@@ -87,7 +91,7 @@ def _read_part(path: Path, layout: Layout, first: int, last: int, columns: Seque
 
 def recorded_identity(schema: pa.Schema) -> str:
     """The digest of the identity in the metadata of a part, empty where there is none."""
-    return str((schema.metadata or {}).get(b"identity", b"").decode(errors="replace"))
+    return cells.entry(schema, "identity")
 
 
 def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> str | None:
@@ -101,6 +105,8 @@ def damage(path: Path, layout: Layout, identity: str, first: int, last: int) -> 
         return str(error)
     if recorded_identity(table.schema) != identity:
         return "belongs to another data set"
+    if not layout.keeps_rows:
+        return cells.fault(table, first, last)
     S, L, M = len(layout.steps), len(layout.layers), last - first
     if not np.array_equal(table["network"].to_numpy(), np.repeat(np.arange(first, last), S * L)):
         return "holds other networks than its name says"
@@ -174,6 +180,33 @@ def write_part(
     metadata: key-value pairs of the file, with the data set's digest as "identity". made: the device and the code that
     computed the rows, and the seconds that it took.
     """
+    name = own_folder(writer.path, NETWORKS) / part_name(first, first + len(status))
+    commit_table(writer, name, rows_table(layout, metadata, first, values, status), len(status), made)
+
+
+def write_sums(
+    writer: Writer,
+    metadata: Mapping[str, str],
+    first: int,
+    last: int,
+    summed: cells.Summed,
+    plan: str,
+    made: Mapping[str, Any] = NOWHERE,
+) -> None:
+    """Commit sums over networks [first, last) in the place of their rows, as `write_part` does. plan: the text that
+    tells what each sum is."""
+    name = own_folder(writer.path, NETWORKS) / part_name(first, last)
+    commit_table(writer, name, cells.table_of(summed, plan, metadata), last - first, made)
+
+
+def rows_table(
+    layout: Layout,
+    metadata: dict[str, str],
+    first: int,
+    values: Mapping[str, NDArray[Any]],
+    status: NDArray[np.int8],
+) -> pa.Table:
+    """The rows of networks first, ..., first + M - 1; arguments as those of `write_part`."""
     M, S, Lr = len(status), len(layout.steps), len(layout.layers)
     shape = (M, S, Lr)
     keys: list[NDArray[Any]] = [
@@ -188,27 +221,36 @@ def write_part(
         block = values[family.prefix]
         for k in range(block.shape[-1]):
             arrays.append(column(np.ascontiguousarray(block[..., k]).reshape(-1), absent if absent.any() else None))
-    table = pa.Table.from_arrays(arrays, schema=layout.arrow(metadata))
-    name = own_folder(writer.path, NETWORKS) / part_name(first, first + M)
-    hashed = Hashed()
+    return pa.Table.from_arrays(arrays, schema=layout.arrow(metadata))
+
+
+def commit_table(
+    writer: Writer, name: Path, table: pa.Table, networks: int, made: Mapping[str, Any], first: bool = False
+) -> None:
+    """Commit a table as the file `name` of the writer's data set, with a line in the log. networks: how many it is
+    about; first: whether FileExistsError is raised where there is one by now. Raises as `write_part` does."""
+    hashed, rows = Hashed(), "layer" in table.column_names
+    # Random mantissas do not compress, but exponents do once the bytes of numbers are split.
+    encoding = {"network": "DELTA_BINARY_PACKED"} | dict.fromkeys(table.column_names[len(KEYS) :], "BYTE_STREAM_SPLIT")
 
     def write(stream: IO[bytes]) -> None:
         pq.write_table(
             table,
             hashed.around(stream),
             compression="zstd",
-            # Random mantissas do not compress, but exponents do once the bytes of numbers are split.
-            use_dictionary=["step", "layer", "status"],
-            column_encoding={"network": "DELTA_BINARY_PACKED"}
-            | dict.fromkeys(table.column_names[len(KEYS) :], "BYTE_STREAM_SPLIT"),
+            use_dictionary=["step", "layer", "status"] if rows else False,
+            column_encoding=encoding if rows else None,
             write_page_checksum=True,
         )
 
     @contextmanager
     def entered() -> Iterator[None]:
-        identity = metadata.get("identity", "")
-        commits.append(writer, commits.line(name.name, identity, hashed.digest(), M * S * Lr, M, made))
-        with writer.fence():
+        about = name.relative_to(writer.path).as_posix().removeprefix(f"{NETWORKS}/")
+        identity = recorded_identity(table.schema)
+        commits.append(writer, commits.line(about, identity, hashed.digest(), table.num_rows, networks, made))
+        with writer.fence(alone=first):
+            if first and disk.status(name):
+                raise FileExistsError(name)
             yield
 
     commit(name, write, entered, writer.path)

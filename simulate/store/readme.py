@@ -12,7 +12,7 @@ from simulate.observables.family import Family
 from simulate.settings.reader import printable
 from simulate.store import disk
 from simulate.store.arrays import dimensions
-from simulate.store.folders import NETWORKS
+from simulate.store.folders import HEAD, NETWORKS
 from simulate.store.layout import KEYS, Layout
 from simulate.store.locks import Writer
 from simulate.store.summary import in_short
@@ -23,6 +23,37 @@ PROJECT, SUMMARY = (
     "Ensembles of finite-width networks held against the effective theory of deep learning",
 )
 AUTHOR, LICENSE = "The nearly-gaussian developers", "MIT"
+
+
+READING = f"""In this folder:
+
+```python
+import pandas as pd
+rows = pd.read_parquet("{NETWORKS}")
+
+import polars as pl
+rows = pl.read_parquet("{NETWORKS}")
+
+import duckdb
+rows = duckdb.sql("SELECT * FROM '{NETWORKS}/*.parquet'")
+
+import simulate
+data = simulate.open_data_set(".")
+rows, tensors = data.table(), data.to_xarray()  # checksums are verified; tensors have named dimensions
+```
+
+```r
+library(arrow)
+rows <- dplyr::collect(open_dataset("{NETWORKS}"))
+```
+"""
+NOT_KEPT = f"""
+Rows of networks were not kept (`ensemble.keep=sums`). {NETWORKS}/ holds sums over cells of networks, from which the
+tests of the claim are estimated, and {HEAD}/ the rows of the first networks, whose columns the table below tells.
+"""
+READING_SUMS = """`python -m analysis data=.` judges the claim. What else needs rows needs another data set: the same
+command with `ensemble.keep=rows` and another output draws the same networks and keeps them.
+"""
 
 
 def describe(writer: Writer, manifest: Mapping[str, Any]) -> None:
@@ -45,13 +76,15 @@ def readme(manifest: Mapping[str, Any]) -> str:
     rows += [_row(layout, family) for family in layout.families()]
     commands = manifest.get("commands") or [{}]
     command = printable(commands[0].get("command", ""))
+    keep = "" if layout.keeps_rows else NOT_KEPT
+    reading = READING if layout.keeps_rows else READING_SUMS
     made = f"The command that began it:\n\n    {command}" if command else "The command was not recorded."
     return f"""# An ensemble of networks
 
 {_version(manifest)} drew and measured these multilayer perceptrons of finite width, to be held against The Principles
 of Deep Learning Theory (PDLT, arXiv:2106.10165). CITATION.cff says how to cite both.
-
-    {NETWORKS}/          the rows, as parquet files, which together are one table
+{keep}
+    {NETWORKS}/          the {layout.keep}, as parquet files, which together are one table
     samples.parquet    the samples: sample, train (whether it is trained on), inputs x_0, x_1, ..., targets y_0, ...
     dataset.json       all settings, the number of networks, the meaning of each column, versions, device
     commits/           who wrote each parquet file, when, on which device, and its SHA-256
@@ -78,28 +111,7 @@ A row is one network at one step of training and one layer. Rows are sorted by n
 
 ## Reading
 
-In this folder:
-
-```python
-import pandas as pd
-rows = pd.read_parquet("{NETWORKS}")
-
-import polars as pl
-rows = pl.read_parquet("{NETWORKS}")
-
-import duckdb
-rows = duckdb.sql("SELECT * FROM '{NETWORKS}/*.parquet'")
-
-import simulate
-data = simulate.open_data_set(".")
-rows, tensors = data.table(), data.to_xarray()  # checksums are verified; tensors have named dimensions
-```
-
-```r
-library(arrow)
-rows <- dplyr::collect(open_dataset("{NETWORKS}"))
-```
-
+{reading}
 `python -m simulate.status . --verify` says how many networks there are, and whether all files are as they were written.
 
 ## How it was made

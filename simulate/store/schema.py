@@ -93,6 +93,7 @@ def _disagreements(manifest: Mapping[str, Any], layout: Layout) -> Iterator[tupl
         ("layout.steps", list(layout.steps), sorted(observables["steps"])),
         ("layout.record", list(layout.record), observables["record"]),
         ("layout.noises", layout.noises, len(observables["noises"])),
+        ("layout.keep", layout.keep, ensemble["keep"]),
         ("layout.tuples", layout.tuples, observables["tuples"]),
         ("layout.kernel_layers", list(layout.kernel_layers), sorted(observables["layers"])),
         ("layout.output_layers", list(layout.output_layers), sorted(observables["output_layers"])),

@@ -27,6 +27,8 @@ from simulate.store.parts import committed, part_name, read_part, recorded_ident
 from simulate.store.samples import SAMPLES, read_samples
 from simulate.store.summary import in_short, to_json
 
+KEEPING = "ensemble.keep=rows in another output draws the same networks and keeps their rows"
+
 
 @dataclass(frozen=True, order=True)
 class Piece:
@@ -38,6 +40,19 @@ class Piece:
     first: int
     last: int
     identity: str
+
+    def table(self, layout: Layout, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole part. StoreError where it is damaged."""
+        try:
+            table = read_part(self.path, layout, self.first, self.last, columns)
+            if recorded_identity(table.schema) != self.identity:
+                raise StoreError("belongs to another data set")
+        except StoreError as error:
+            raise StoreError(
+                f"{self.path}: {part_name(self.first, self.last)} is damaged: it {error}; the simulation, run again, "
+                "sets it aside and computes its networks again"
+            ) from None
+        return table
 
 
 def pieces(held: Iterable[Piece]) -> tuple[Piece, ...]:
@@ -156,17 +171,11 @@ class DataSet:
         if not (held := self.parts()):
             raise StoreError(f"{self.path}: no networks yet")
         tables, layout = [], self.layout
+        if not layout.keeps_rows:
+            raise StoreError(f"{self.path}: rows were not kept (ensemble.keep=sums); {KEEPING}")
         cells = len(layout.steps) * len(layout.layers)
         for piece in held:
-            try:
-                table = read_part(piece.path, layout, piece.first, piece.last, columns)
-                if recorded_identity(table.schema) != piece.identity:
-                    raise StoreError("belongs to another data set")
-            except StoreError as error:
-                raise StoreError(
-                    f"{piece.path}: {part_name(piece.first, piece.last)} is damaged: it {error}; the simulation, run "
-                    "again, sets it aside and computes its networks again"
-                ) from None
+            table = piece.table(layout, columns)
             tables.append(table.slice((piece.low - piece.first) * cells, (piece.high - piece.low) * cells))
         return pa.concat_tables(tables)
 

@@ -33,7 +33,7 @@ LAYERS = {
         "simulate.observables.family", "simulate.observables.refusals", "simulate.observables.record",
         "simulate.observables.columns", "simulate.settings", "simulate.plugins", "simulate.inputs", "simulate.store",
         "simulate.networks", "simulate.training", "simulate.observables", "simulate.running", "simulate.launchers",
-        "simulate.api", "simulate.inference", "simulate.status", "simulate", "simulate.__main__",
+        "simulate.claims", "simulate.api", "simulate.inference", "simulate.status", "simulate", "simulate.__main__",
     ),
     "analysis": (
         "analysis.stages", "analysis.outputs",
@@ -42,7 +42,7 @@ LAYERS = {
         "analysis.inference", "analysis.claims", "analysis.citations", "analysis.series", "analysis.fits",
         "analysis.verdicts",
         "analysis.remedy", "analysis.answers", "analysis.sequential", "analysis.growth", "analysis.estimates",
-        "analysis.walks", "analysis.kept", "analysis.streams", "analysis.tables", "analysis.visits",
+        "analysis.walks", "analysis.reduced", "analysis.kept", "analysis.streams", "analysis.tables", "analysis.visits",
         "analysis.result", "analysis.looks", "analysis.report", "analysis.plot",
         "analysis.pipeline", "analysis.shares", "analysis",
         "analysis.decide", "analysis.until", "analysis.__main__",
@@ -80,7 +80,9 @@ ALLOWED = {
     },
     "simulate.__main__": {"configs"},
     "simulate.status": {"configs"},  # it takes plugins as the command line does
-    "simulate.api": {"configs", "analysis.claims", "analysis.points"},  # a claim is checked before anything is drawn
+    "simulate.api": {"configs"},
+    # A claim is checked before anything is drawn, and its tests make the sums that are kept in the place of rows.
+    "simulate.claims": {"analysis.claims", "analysis.points", "analysis.reduced", "analysis.walks"},
     "simulate.inference": {"configs.arguments"},
     "analysis": {
         "simulate.registry", "simulate.plugins", "simulate.settings.printable", "simulate.settings.network.spec_of",

@@ -151,7 +151,7 @@ def test_rows_that_a_measure_leaves_out_are_seen(
     covariance = estimators.covariance
     monkeypatch.setattr(estimators, "covariance", some_left_out)
     found = streams.outcomes(work.point, {}, work.runs)[0]
-    assert streams.same(whole[work.runs[0]], found[work.runs[0]])
+    assert walks.same(whole[work.runs[0]], found[work.runs[0]])
 
 
 def test_what_does_not_fit_is_not_tested(folder: Path, in_ranges: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_sums_are_kept(tmp_path: Path, in_ranges: None, walked: list[int], monke
         work = work_at(tmp_path / "a", "V", "G1", "kurtosis_exact")
         outcomes, finite = streams.outcomes(work.point, {}, work.runs, kept.gather_with())
         assert finite == work.point.networks
-        assert all(streams.same(walks.outcome(run, work.point, {}), outcomes[run]) for run in work.runs)
+        assert all(walks.same(walks.outcome(run, work.point, {}), outcomes[run]) for run in work.runs)
         read = walked.copy()
         walked.clear()
         return read
@@ -207,7 +207,7 @@ def test_sums_are_kept(tmp_path: Path, in_ranges: None, walked: list[int], monke
     work = replace(work_at(tmp_path / "a", "V", "G1", "kurtosis_exact"), cell=4)
     larger, anew = (walks.in_ranges(work, streams.ranges_of(work.point.data), *g) for g in ([kept.gather_with()], []))
     assert walked == [], "larger cells are made of smaller ones"
-    assert all(streams.same(larger[0][run], anew[0][run]) for run in work.runs)
+    assert all(walks.same(larger[0][run], anew[0][run]) for run in work.runs)
     monkeypatch.setattr(kept, "_source", lambda: "another")
     assert found() == [0, 200, 400, 600, 800]
 
