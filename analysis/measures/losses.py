@@ -56,14 +56,15 @@ def own_frozen(point: Point, steps: Sequence[int]) -> Array:
     return _of_own_start(point, steps, frozen_outputs)
 
 
-def _of_own_start(point: Point, steps: Sequence[int], function: Callable[..., Array], *kernels: Array) -> Array:
-    """What a function of `analysis.theory.frozen` says of the networks, docs/theory.md (5.37) and (5.38)."""
+def _of_own_start(point: Point, steps: Sequence[int], function: Callable[..., Array], *own: Array) -> Array:
+    """What a function of `analysis.theory.frozen` says of the networks, docs/theory.md (5.37) and (5.38). own: what it
+    takes of each network besides its start."""
     rule, Theta = point.settings["dynamics"], point.flow(("K", "Theta")).Theta
     assert Theta is not None
     options = {**rule, **rule["options"]}
     start, momentum = outputs(point, 0), options.get("momentum") or 0.0
     given = start, targets(point), rule["loss"], etas_of(rule), steps, rule["name"], momentum
-    return function(Theta[-1], *kernels, *given)
+    return function(Theta[-1], *own, *given)
 
 
 def _joint(point: Point) -> list[int]:

@@ -172,7 +172,7 @@ def trained_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
 def trained_curve1(point: Point, layers: Layers) -> Iterator[Measured]:
     """What `trained_mean1` is, docs/theory.md (5.29), at test samples alone and in units of the largest that is
     predicted there at that step."""
-    curve = [(p,) for p in _at_test_samples(point)]
+    curve: list[Index] = [(p,) for p in _at_test_samples(point)]
     yield from _in_units_of_the_largest(_means(point, lambda step: curve))
 
 
@@ -211,7 +211,7 @@ def trained_covariance1(point: Point, layers: Layers) -> Iterator[Measured]:
 def trained_band1(point: Point, layers: Layers) -> Iterator[Measured]:
     """What `trained_covariance1` is, docs/theory.md (5.30), of the variance of each test sample, the band around the
     mean, in units of the largest that is predicted there at that step."""
-    band = [(p, p) for p in _at_test_samples(point)]
+    band: list[Index] = [(p, p) for p in _at_test_samples(point)]
     yield from _in_units_of_the_largest(_covariances(point, lambda step: band))
 
 

@@ -5,6 +5,7 @@ Their outputs are z^(1) = z_frozen + l[fH](e0), with fH = H(0) - Theta. Indices 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -68,5 +69,6 @@ def own_answer_mean1(
 ) -> Array:
     """The coefficients (S, P) of 1/n of the mean of `frozen.own_answers` after each of the steps, for any loss: what is
     left of docs/theory.md (5.38) if the NTK neither fluctuates nor moves. Arguments are those of `own_kernel`."""
-    still = replace(at_start, **{name: np.zeros_like(at_start[name]) for name in "ABPQRSTU"})
+    zeros: dict[str, Any] = {name: np.zeros_like(at_start[name]) for name in "ABPQRSTU"}
+    still = replace(at_start, **zeros)
     return of_flow(still, {}, targets, eta, steps, algorithm, momentum, loss).taylor_errors[:, 0]
