@@ -104,7 +104,9 @@ def create(writer: Writer, manifest: dict[str, Any], x: NDArray[Any], y: NDArray
     if not continued:
         describe(writer, whole)
     text = json.dumps(whole, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    if not (disk.is_plain(path / MANIFEST) and disk.read(path / MANIFEST) == text.encode()):
+    if disk.is_plain(path / MANIFEST) and disk.read(path / MANIFEST) == text.encode():
+        disk.sync_folder(path)  # another shard may have given names to this file and others just now
+    else:
         writer.commit(MANIFEST, lambda stream: stream.write(text.encode()))
     return notes + mended  # the other shards of a run find everything as it should be
 
