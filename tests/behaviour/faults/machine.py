@@ -47,7 +47,7 @@ class Machine(Turns):
 
     def crash(self) -> None:
         self.root.crash(self.rng)
-        self.on_crash()
+        self.judge(self.on_crash)
 
     def lose_a_lock(self) -> None:
         folders = [self.root]
@@ -130,7 +130,7 @@ class Machine(Turns):
         else:
             target.change(**{new.name: file})
             folder.change(**{old.name: None})
-        self.on_change(new.name if replaced else None)
+        self.judge(self.on_change, new.name if replaced else None)
 
     def remove(self, path: Path) -> None:
         self._find(path)

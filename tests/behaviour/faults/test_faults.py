@@ -7,7 +7,7 @@ FAULTS_FIRST on for so many seconds of a core.
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -170,6 +170,40 @@ def test_a_broken_store_is_found(broken: Broken, steered: Steered | None, made: 
         if steered:
             play(seed, made, steered)
     pytest.fail(f"not found in {MOST_SEEDS} seeds")
+
+
+def test_a_manifest_that_is_found_is_flushed(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another shard may have given it its name just now. Seed 20276234 found that a crash then took it away."""
+    done: list[tuple[str, Path]] = []
+
+    def watched(name: str, function: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        return lambda path: (done.append((name, path)), function(path))[1]
+
+    with locks.writing(tmp_path, 0, NETWORKS) as writer:
+        manifest.create(writer, made.manifest, *made.samples)
+        for name in ("read", "sync_folder"):
+            monkeypatch.setattr(disk, name, watched(name, getattr(disk, name)))
+        manifest.create(writer, made.manifest, *made.samples)
+    assert done[-2:] == [("read", tmp_path / manifest.MANIFEST), ("sync_folder", tmp_path)]
+
+
+def test_a_broken_promise_is_told_by_a_process_that_is_dead() -> None:
+    """What unwinds after a crash ends in Death, which must not take the place of what was found."""
+    machine = Machine(0, {})
+
+    def broken() -> None:
+        raise ViolationError("broken")
+
+    def role(process: Process) -> None:
+        process.die()
+        try:
+            machine.crash()
+        finally:
+            machine.step("remove")
+
+    machine.on_crash = broken
+    with pytest.raises(ViolationError, match="broken"):
+        machine.run(role)
 
 
 def test_the_machine_has_all_steps() -> None:

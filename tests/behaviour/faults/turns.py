@@ -4,7 +4,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from tests.behaviour.faults.files import Stream
@@ -100,6 +100,15 @@ class Turns(ABC):
         self.failure = self.failure or error
         for process in self.processes:
             process.die()
+
+    def judge(self, check: Callable[..., None], *arguments: Any) -> None:
+        """Ask whether a promise is broken, and end everything if so: a process that dies while it unwinds would raise
+        Death in the place of this error."""
+        try:
+            check(*arguments)
+        except ViolationError as error:
+            self.fail(error)
+            raise
 
     def _next(self) -> Process | None:
         if self.rng.random() < self.changes:
