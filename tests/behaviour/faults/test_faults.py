@@ -177,7 +177,11 @@ def test_a_manifest_that_is_found_is_flushed(made: Made, tmp_path: Path, monkeyp
     done: list[tuple[str, Path]] = []
 
     def watched(name: str, function: Callable[[Path], Any]) -> Callable[[Path], Any]:
-        return lambda path: (done.append((name, path)), function(path))[1]
+        def call(path: Path) -> Any:
+            done.append((name, path))
+            return function(path)
+
+        return call
 
     with locks.writing(tmp_path, 0, NETWORKS) as writer:
         manifest.create(writer, made.manifest, *made.samples)
