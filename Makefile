@@ -86,6 +86,7 @@ cluster: venv
 
 results: venv
 	$(BIN)/python -m benchmarks.results --write
+	$(BIN)/python -m benchmarks.results preactivations --seed 2 --write
 
 # The sdist and the wheel, which is built from it, as a package index would take them.
 dist: venv

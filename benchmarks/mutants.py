@@ -170,7 +170,13 @@ _ONLY_KERNELS = [f"~claim.tests.{name}" for name in ("Theta1_controlled", "A_con
                  "D_controlled", "F_controlled", "ntk_one_step")]  # fmt: skip
 _UNTRAINED = ("one training step too few",)
 # Mutants that have no part in what a claim measures.
-APART = {"general": _UNTRAINED, "ntk": _UNTRAINED, "general_controlled": (*_UNTRAINED, "fan-out rates")}
+APART = {
+    "general": _UNTRAINED, "ntk": _UNTRAINED, "general_controlled": (*_UNTRAINED, "fan-out rates"),
+    "residual_wide": _UNTRAINED,
+    # prior_ntk and kernel_controls are of networks without weights, which cannot be uniform.
+    "posterior_ntk": (*_UNTRAINED, "uniform weights"),
+    "random_features": (*_UNTRAINED, "uniform weights", "fan-out rates"),
+}  # fmt: skip
 ROUGH = "network.width=32,48,64,96"
 NARROW = "network.width=[16,32,16],[24,48,24],[32,64,32],[64,128,64]"
 CLAIMS: dict[str, tuple[str, ...]] = {
@@ -188,6 +194,10 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "reach": ("experiment=reach", "activation=relu,tanh", "network.width=16,32,64"),
     "relu_movement": ("experiment=relu_movement", "network.width=64,128,256,512"),
     "representation_coefficients": ("experiment=representation_coefficients", "network.depth=3", ROUGH),
+    "residual_wide": ("experiment=residual_wide", ROUGH),
+    "random_features": ("experiment=random_features",),
+    "posterior_ntk": ("experiment=posterior_ntk",),
+    "ntk_change_controlled": ("experiment=ntk_change_controlled", "network.depth=2", ROUGH),
     "sgd_over_steps": ("experiment=sgd_over_steps", "dynamics.steps=4", "observables.steps=[0,2,4]", ROUGH),
 }
 

@@ -5,8 +5,8 @@
     python -m benchmarks.results --add FILE ...                                      # and into the record of this one
 
 Without names every experiment runs that has a claim, which takes hours; a run that was interrupted goes on.
-`make results` is this command with --write: it appends each run to docs/results.json, which keeps all runs that were
-made, and makes tables and docs/pulls.png from it. Each claim is an analysis of its own.
+`make results` is this command with --write, and once more for a second seed of `V_collapse`: it appends each run to
+docs/results.json, which keeps all runs that were made, and makes tables and docs/pulls.png from it. Each claim is an analysis of its own.
 """
 
 import argparse
