@@ -173,9 +173,7 @@ _UNTRAINED = ("one training step too few",)
 APART = {
     "general": _UNTRAINED, "ntk": _UNTRAINED, "general_controlled": (*_UNTRAINED, "fan-out rates"),
     "residual_wide": _UNTRAINED,
-    # prior_ntk and kernel_controls are of networks without weights, which cannot be uniform.
-    "posterior_ntk": (*_UNTRAINED, "uniform weights"),
-    "random_features": (*_UNTRAINED, "uniform weights", "fan-out rates"),
+    "posterior_ntk": (*_UNTRAINED, "uniform weights"),  # prior_ntk is of networks without weights
 }  # fmt: skip
 ROUGH = "network.width=32,48,64,96"
 NARROW = "network.width=[16,32,16],[24,48,24],[32,64,32],[64,128,64]"
@@ -195,7 +193,6 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "relu_movement": ("experiment=relu_movement", "network.width=64,128,256,512"),
     "representation_coefficients": ("experiment=representation_coefficients", "network.depth=3", ROUGH),
     "residual_wide": ("experiment=residual_wide", ROUGH),
-    "random_features": ("experiment=random_features",),
     "posterior_ntk": ("experiment=posterior_ntk",),
     "ntk_change_controlled": ("experiment=ntk_change_controlled", "network.depth=2", ROUGH),
     "sgd_over_steps": ("experiment=sgd_over_steps", "dynamics.steps=4", "observables.steps=[0,2,4]", ROUGH),

@@ -6,7 +6,8 @@
 
 Without names every experiment runs that has a claim, which takes hours; a run that was interrupted goes on.
 `make results` is this command with --write, and once more for a second seed of `V_collapse`: it appends each run to
-docs/results.json, which keeps all runs that were made, and makes tables and docs/pulls.png from it. Each claim is an analysis of its own.
+docs/results.json, which keeps all runs that were made, and makes tables and docs/pulls.png from it. Each claim is an
+analysis of its own.
 """
 
 import argparse
