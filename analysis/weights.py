@@ -35,7 +35,7 @@ class Kernels:
     def __len__(self) -> int:
         return len(self.columns)
 
-    def between(self, first: int, last: int) -> Array:
+    def between(self, first: int, last: int | None) -> Array:
         """(networks, D, D) of a range of networks."""
         D = self.D
         place = np.zeros((D, D), dtype=np.intp)

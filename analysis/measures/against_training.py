@@ -2,6 +2,7 @@
 
 Both have the same networks, each with a last layer that is drawn given the targets. Inference weights the networks by
 their evidence and training counts each the same, so that all of the difference is the learning of hidden layers.
+Training of all layers learns in another way; it is compared with that of the readout network by network.
 """
 
 from collections.abc import Iterator
@@ -9,18 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.estimators import Array
+from analysis import theory
+from analysis.estimators import Array, jackknife
 from analysis.measures.bayesian_controlled import (
+    RANK,
     controlled,
     inferable,
+    means_given_below,
     noise_of,
     targets_of,
     unlearned,
     vertex_of,
 )
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.points import Point
+from analysis.measures.solved import last_step, order_n
+from analysis.measures.trained_cumulants import beyond_own_kernel, every_step_known
+from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.theory.bayes import Given
+from analysis.weights import Kernels, block_edges, processes
 
 
 def has_test_samples(point: Point) -> Iterator[str]:
@@ -97,3 +104,61 @@ def covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     labels = [label_of((i, b), (j, c)) for _, (i, b, j, c) in places]
     estimate = apart.scaled(point.widths[-1])
     yield Measured("covariance by learning", point.depth, 0, labels, estimate, theory=values, scale=sizes)
+
+
+def trained_with_kernels(point: Point) -> Iterator[str]:
+    """Needs of what compares trained networks with their own readouts."""
+    if point.D > FOUR_POINT_SAMPLES or point.samples[2] == point.D:
+        yield f"inputs: {point.samples[2]} of {point.D} samples train: test samples are needed, and at most four in all"
+    if not all(point.records("g", layer) for layer in range(1, point.depth + 1)):
+        yield f"observables.layers={list(point.data.layout.layers)}: all layers from 1 on are needed"
+    yield from every_step_known(point)
+
+
+@measure(
+    "training_mean",
+    tensor="all layers less readout",
+    symbol=r"$n\,\mathrm{E}(z-m)$",
+    families=("z", "H", "g"),
+    steps="both",
+    smooth=True,
+    any_widths=True,
+    needs=trained_with_kernels,
+)
+def training(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n E(z - z^(1) - m + k y) at test samples at the last step: training of all layers, docs/theory.md (5.29) without
+    the term with Theta1, which is exact, less that of the readout to the end, docs/theory.md (16.4) and (16.15). It is
+    relative to the whole difference.
+
+    Outputs m after training of the readout are known for each network, in the mean over its last layer.
+    """
+    left, beyond = beyond_own_kernel(point)
+    y, (K, D) = targets_of(point), (point.flow(False).K[-1], point.D)
+    g = Kernels(point.read("g", point.depth), point.columns("g")).between(0, None)
+    apart = processes(g, y, 0.0).means - (K @ Given.of(K, y, 0.0).a.T).T
+    test = [place for place in range(y.shape[1] * D) if place % D >= len(y)]
+    d = (left(len(beyond) - 1, last_step(point)) - apart.reshape(len(g), -1))[:, test]
+    sums = np.add.reduceat(_without_noise(d, means_given_below(point)), block_edges(len(d))[:-1], axis=0)
+    activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
+    readout = theory.posterior(activation, depth, C_b, C_W, np.array(inputs), y, 0.0, width_ratios=ratios)
+    of_readout = readout.features_mean1.T.ravel()[test]
+    size = np.abs(order_n(point).mean1[-1][test] - of_readout).max()
+    yield Measured(
+        "all layers less readout",
+        point.depth,
+        last_step(point),
+        [label_of((p // D,), (p % D,)) for p in test],
+        jackknife(sums, lambda s: s[:, 1:] / s[:, :1], len(d)).scaled(point.last_width),
+        theory=beyond[-1][test] - of_readout,
+        scale=np.full(len(test), size),
+    )
+
+
+def _without_noise(d: Array, m: list[Array]) -> Array:
+    """1 and d (M, k) less its regression on m(l) and products of two layers of them, whose means are zero."""
+    products = [(m[i][:, :, None] * m[j][:, None, :]).reshape(len(d), -1) for j in range(len(m)) for i in range(j)]
+    x = np.concatenate([*m, *products], axis=1)
+    x /= x.std(axis=0)
+    centred = x - x.mean(axis=0)
+    beta = np.linalg.lstsq(centred.T @ centred, centred.T @ (d - d.mean(axis=0)), rcond=RANK)[0]
+    return np.concatenate([np.ones((len(d), 1)), d - x @ beta], axis=1)

@@ -186,13 +186,15 @@ def _chained(steps: Sequence[Array], p: int) -> Array:
 
 def rows_of(point: Point) -> tuple[list[Array], list[Array]]:
     """By layer from 2 on, (M, pairs) each: c(l), and m(l) = g(l) - F(g(l-1)), whose mean is zero, too."""
+    return [point.read("c", layer) for layer in range(2, point.depth + 1)], means_given_below(point)
+
+
+def means_given_below(point: Point) -> list[Array]:
+    """m(l) of docs/theory.md (16.6) at layers 2, .., L, (M, pairs) each."""
     start, pairs = point.settings["initialization"], point.columns("g")
-    c, m = [], []
-    for layer in range(2, point.depth + 1):
-        below = point.read("g", layer - 1)
-        c.append(point.read("c", layer))
-        m.append(point.read("g", layer) - next_mean(point.activation, start["C_b"], start["C_W"], pairs, below))
-    return c, m
+    g = [point.read("g", layer) for layer in range(1, point.depth + 1)]
+    of = point.activation, start["C_b"], start["C_W"], pairs
+    return [here - next_mean(*of, below) for below, here in itertools.pairwise(g)]
 
 
 def _of_networks(point: Point, learning: bool) -> Callable[[int, int], Array]:
