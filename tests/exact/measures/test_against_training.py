@@ -1,12 +1,15 @@
 """What inference learns beyond training of the readout, on networks of known averages: docs/theory.md (16.14)."""
 
 import numpy as np
+import pytest
 
 from analysis import theory
 from analysis.measures.measured import MEASURES
-from tests.exact.measures.rows import Rows
+from tests.exact.measures.rows import Rows, Wanted, expect, inputs_of
 from tests.exact.measures.test_bayesian import NOISE, X, Y, data, plain, wide
 from tests.exact.measures.test_random_features import point, predictors
+from tests.exact.measures.test_trained_cumulants import BY_STEP, DATA, ENGINE, GRAM, OWN, WIDTH
+from tests.exact.measures.test_trained_cumulants import Y as TARGETS
 
 
 def check(name: str, value: np.ndarray, coefficient: np.ndarray) -> None:
@@ -41,3 +44,24 @@ def test_learning_covariance() -> None:
     a, r = inverse[:, :2] @ np.array(Y), np.eye(3)[2] - K[2] @ inverse
     learned = np.einsum("p,pqst,st,q->", r, V[-1], a @ a.T - 2 * inverse, r) / 2
     check("learning_covariance", after - before, np.full(2, learned))
+
+
+def test_training_mean() -> None:
+    """Each network's outputs beyond those of its own NTK, less those of its trained readout, at the test sample: the
+    constant of their regression on g - K, by inverses. Negative controls: other outputs, and other kernels."""
+    x, (*_, last) = inputs_of(GRAM), BY_STEP.values()
+    K = theory.flow("sin", 2, 0.0, 1.0, x, tensors=("K",)).K
+    g, upper = last["g"], np.triu_indices(3)
+    readout = np.einsum("ma,mab,bi->mi", g[:, 2, :2], np.linalg.inv(g[:, :2, :2]), TARGETS)
+    wide = K[1, 2, :2] @ np.linalg.inv(K[1, :2, :2]) @ TARGETS
+    d = (last["z"] - last["frozen"] - last["d"])[:, :, 2] - readout + wide
+    design = np.column_stack([np.ones(len(g)), (g - K[1])[:, upper[0], upper[1]]])
+    value = WIDTH * np.linalg.lstsq(design, d, rcond=None)[0][0]
+    exact = theory.posterior("sin", 2, 0.0, 1.0, x, TARGETS, 0.0).features_mean1[2]
+    predicted, whole = (ENGINE.mean1[1] - OWN[1].mean1)[[2, 5]] - exact, np.abs(ENGINE.mean1[1][[2, 5]] - exact).max()
+    wanted = Wanted("all layers less readout", 2, 6, {f"{i},2": (value[i], predicted[i], whole) for i in range(2)})
+    known = DATA.fill("g", 1, lambda a, b: K[0, a, b] * np.ones(len(g)))
+    expect(list(MEASURES["training_mean"](known.point, None)), wanted)
+    for wrong in (known.scaled("z"), known.exchanged("g", (0, 2), (1, 2))):
+        with pytest.raises(AssertionError):
+            expect(list(MEASURES["training_mean"](wrong.point, None)), wanted)
