@@ -133,8 +133,6 @@ def edge_of_chaos(C_b: float, C_W: float) -> tuple[float, float]:
 
 # The diagonal NTK of figure 2 of arXiv:2508.11522 is c + c'/n; c and c' were read off the curve of its vector graphics.
 GELU = (1.74926, 1.4144)
-# Of C_W and C_b: the published fixed point q*, where chi is one (arXiv:1711.04735).
-EDGES = {(1.05, 2.01e-5): 0.0259, (2.0, 0.104): 0.8214}
 NU = {"linear": 2, "relu": 5}  # log norms have the variance nu r and the mean -nu r/2 (arXiv:1812.05994)
 
 
@@ -210,6 +208,7 @@ def of_ntk_change(sets: Sequence[Any]) -> Iterator[Row]:
 def of_edge_of_chaos(sets: Sequence[Any]) -> Iterator[Row]:
     widths = [data.settings["network"]["widths"][0] for data in sets]
     s = sets[0].settings["initialization"]
+    q, chi = edge_of_chaos(s["C_b"], s["C_W"])
     name = f"tanh, C_W = {s['C_W']:g}, C_b = {s['C_b']:g}, n to infinity"
     kernels, ratios = [], []
     for data in sets:
@@ -219,8 +218,8 @@ def of_edge_of_chaos(sets: Sequence[Any]) -> Iterator[Row]:
         kernels.append(jackknife(np.mean, first[:, -1]))
         distance = first + second - 2 * mixed
         ratios.append(jackknife(lambda d, p=power: (d[:, -1].mean() / d[:, 0].mean()) ** p, distance))
-    yield Row("edge_of_chaos", name, "q*", EDGES[s["C_W"], s["C_b"]], *limit(widths, kernels))
-    yield Row("edge_of_chaos", name, "chi", 1.0, *limit(widths, ratios))
+    yield Row("edge_of_chaos", name, "q*", q, *limit(widths, kernels))
+    yield Row("edge_of_chaos", name, "chi", chi, *limit(widths, ratios))
 
 
 OF = {

@@ -10,7 +10,7 @@ from scipy.stats import norm
 import configs
 from analysis import theory
 from benchmarks import published
-from benchmarks.published import DOCS, EDGES, RECORD, Row
+from benchmarks.published import DOCS, RECORD, Row
 
 CRITICAL = {"linear": 1.0, "relu": 2.0}
 
@@ -42,19 +42,15 @@ def test_tails_of_priors(activation: str) -> None:
 
 
 def test_the_edge_of_chaos() -> None:
-    """At the published C_W and C_b chi is one and q* is the published one, to their digits, and our kernel stays there;
-    off the edge chi is not one (control)."""
-    for (C_W, C_b), fixed in EDGES.items():
-        q, chi = published.edge_of_chaos(C_b, C_W)
-        assert chi == pytest.approx(1, abs=1e-3)
-        assert q == pytest.approx(fixed, rel=1e-3)
-        x = np.full((1, 1), math.sqrt((q - C_b) / C_W))
-        assert theory.flow("tanh", depth=6, C_b=C_b, C_W=C_W, inputs=x).K[:, 0, 0] == pytest.approx(q, rel=1e-9)
-    assert abs(published.edge_of_chaos(0.104, 1.5)[1] - 1) > 0.05
+    """At the C_W and C_b of the experiment the formula's chi is one, and our kernel has the formula's q* in all layers
+    that are recorded; off the edge chi is not one (control)."""
     s = configs.compose("simulate", ["experiment=reproduce/edge_of_chaos"])
-    start = s["initialization"]
-    squares = (EDGES[start["C_W"], start["C_b"]] - start["C_b"]) / start["C_W"]
-    assert s["inputs"]["squares"][0] == pytest.approx(squares, abs=1e-9)
+    C_b, C_W = s["initialization"]["C_b"], s["initialization"]["C_W"]
+    q, chi = published.edge_of_chaos(C_b, C_W)
+    assert chi == pytest.approx(1, abs=1e-3)
+    flow = theory.flow("tanh", s["network"]["depth"], C_b, C_W, np.sqrt([s["inputs"]["squares"][:1]]))
+    assert flow.K[np.array(s["observables"]["layers"]) - 1, 0, 0] == pytest.approx(q, rel=1e-5)
+    assert abs(published.edge_of_chaos(C_b, 1.5)[1] - 1) > 0.05
 
 
 def test_the_ntk_of_one_input() -> None:
