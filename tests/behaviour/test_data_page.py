@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,21 @@ PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 OPTIONAL = ("polars", "duckdb")  # too large to be dependencies of development
 COMMANDS = {"simulate": main, "simulate.status": status.main}
+R = shutil.which("Rscript")
+
+
+def missing_in_r(text: str) -> list[str]:
+    """What an example in R needs and what is not installed: R itself, or packages."""
+    if R is None:
+        return ["R"]
+    named = re.findall(r"library\((\w+)\)", text)
+    return [name for name in named if subprocess.run([R, "-e", f"library({name})"], capture_output=True).returncode]
 
 
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    left_out = []
+    left_out: list[str] = []
     for kind, text in BLOCKS:
         if kind == "console":
             for line in text.splitlines():
@@ -33,8 +44,13 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
             left_out += missing
             if not missing:
                 exec(text, names)
+        elif missing := missing_in_r(text):
+            left_out += missing
         else:
-            assert kind == "r", "no R here"
+            printed = subprocess.run([str(R), "-e", text], check=True, capture_output=True, text=True).stdout
+            means = dict(re.findall(r"^\d +(\d+) +(\S+)$", printed, re.MULTILINE))
+            expected = {str(layer): mean for layer, mean in names["rows"].groupby("layer")["g_0_0"].mean().items()}
+            assert {layer: float(mean) for layer, mean in means.items()} == pytest.approx(expected, rel=1e-7)
     assert len(names["rows"]) == 300
     assert names["few"]["H_0_0_0_1"].notna().all()
     assert names["large"].count_rows() == 300
