@@ -19,12 +19,12 @@ def plain(result: Result) -> Iterator[tuple[str, str, Figure]]:
             frame = tables.frame_of(points, tensor)
             x = _axis(frame)
             figure = Figure(figsize=(5.4, 3.8))
-            ax = draw_scaling(frame, x, None, None, figure.subplots())
+            draw_scaling(frame, x, None, None, figure.subplots())
         except OUT_OF_RANGE:  # the notes of the report say why there is no estimate
             continue
         yield (
             tensor,
-            f"{tensor} against {ax.get_xlabel()}, its first component: measured (circles) on theory (lines).",
+            f"{tensor} against {x}, its first component: measured (circles) on theory (lines).",
             figure,
         )
 
@@ -35,5 +35,5 @@ def _axis(frame: pd.DataFrame) -> str:
     if several["step"]:
         return "step"
     if several["layer"]:
-        return "L/n" if frame["unit"].notna().any() else "l"
+        return "l/n" if frame["unit"].notna().any() else "l"
     return "n" if several["width"] else "l"

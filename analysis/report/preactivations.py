@@ -18,6 +18,7 @@ from analysis.report.style import (
     class_of,
     colours,
     drawable,
+    explain,
     ink,
     looks,
     name_ends,
@@ -60,13 +61,14 @@ def collapse(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
 
     data: as of `analysis.table`; data sets differ in width alone. ValueError where they lack kernels of several layers.
     """
-    points, ax = points_of(drawable(data, lacks_vertex)), axes_of(ax)
+    points, ax, starts = points_of(drawable(data, lacks_vertex)), axes_of(ax), []
     for point, colour in zip(points, colours(points), strict=True):
         layers, V, unit, measured = _vertex(point)
         if ratio:
             with_bars(ax, layers / point.n, measured.scaled(1 / V), colour)
             continue
-        with_bars(ax, layers / point.n, measured.scaled(1 / unit), colour, label=f"$n={point.n:g}$")
+        with_bars(ax, layers / point.n, measured.scaled(1 / unit), colour)
+        starts.append((layers[0] / point.n, V[0] / unit[0], f"$n={point.n:g}$", colour))
         every = np.arange(2, point.depth + 1)
         flow = point.flow(True)
         assert flow.V is not None
@@ -80,12 +82,13 @@ def collapse(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
             ends = [(at, line[-1], "order 1/n", ink()), (at, second[-1], "order 1/n²", ink())]
     if ratio:
         ax.axhline(1, color=ink(), **THIN)
-        ax.set(xlabel=r"$\ell/n$", ylabel="measured / theory", xscale="log")
+        ax.set(xlabel=r"$\ell/n$", ylabel="over theory", xscale="log")
         ax.xaxis.set_minor_formatter(NullFormatter())
         return ax
     ax.set(xlabel=r"$\ell/n$", ylabel=r"$V/(nK^2)$", xscale="log", yscale="log")
     name_ends(ax, ends)
-    ax.legend()
+    name_ends(ax, starts)  # where curves of several widths are farther apart
+    explain(ax)
     return ax
 
 

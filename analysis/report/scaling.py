@@ -10,15 +10,17 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from analysis import claims, tables, tails, theory
-from analysis.report.style import width_axis
+from analysis.report.style import cycle, name_ends, width_axis
 
 X = {"L/n": r"$\ell/n$", "l/n": r"$\ell/n$", "n": "$n$", "1/n": "$1/n$", "l": r"$\ell$", "step": "$t$"}
 # Columns of a table that the horizontal axis runs over, and that do not part its points into groups.
 RUNS_OVER = {"L/n": "layer", "l/n": "layer", "n": "width", "1/n": "width", "l": "layer", "step": "step"}
 Y = ("unit", "value", "ratio")
 SHORT = {"width": "n", "layer": r"\ell", "step": "t"}
+NAMED = 12  # lines that are named at their ends; names of more are in a legend beside the axes
 DECADE = 8.0  # positive numbers that span more than this factor get a logarithmic axis
 
 
@@ -38,7 +40,8 @@ def draw_scaling(frame: pd.DataFrame, x: str, y: str | None, samples: str | Sequ
     frame["x"], label, ticks = _horizontal(frame, x)
     known = _next_order(frame)
     parts = _groups(frame, x)
-    colours = _colours(parts, ax)
+    colours, ends = _colours(parts), []
+    end = 0 if y == "unit" and x in ("L/n", "l/n") else -1  # curves over L/n part at their beginnings
     for (name, part), colour in zip(parts, colours, strict=True):
         part = part.sort_values("x", kind="stable")
         alone: dict[str, Any] = {"marker": "_", "markersize": 18} if part["x"].nunique() == 1 else {}
@@ -46,7 +49,11 @@ def draw_scaling(frame: pd.DataFrame, x: str, y: str | None, samples: str | Sequ
         if known:
             ax.plot(part["x"], part["theory_next"], color=colour, linewidth=0.9, linestyle="--", zorder=1, **alone)
         seen, hidden = part[~part["tail_dominated"]], part[part["tail_dominated"]]
-        ax.errorbar(seen["x"], seen["estimate"], seen["error"], fmt="o", color=colour, label=name or "measured")
+        bars = ax.errorbar(seen["x"], seen["estimate"], seen["error"], fmt="o", color=colour)
+        if name and len(parts) <= NAMED:
+            ends.append((*part[["x", "estimate"]].iloc[end], name, colour))
+        else:
+            bars.set_label(name or "measured")
         if len(hidden):
             named = tails.WORD in ax.get_legend_handles_labels()[1]
             marks: dict[str, Any] = {"markerfacecolor": "none", "label": None if named else tails.WORD}
@@ -56,7 +63,9 @@ def draw_scaling(frame: pd.DataFrame, x: str, y: str | None, samples: str | Sequ
         ax.plot([], [], color="0.4", linewidth=0.9, linestyle="--", label="with the next order")
     _scales(frame, x, ticks, ax)
     ax.set(xlabel=label, ylabel=_vertical(frame, y))
-    ax.legend(ncols=1 + len(parts) // 8)
+    name_ends(ax, ends)
+    aside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "fontsize": "small"}
+    ax.legend(**(aside if len(parts) > NAMED else {}))
     return ax
 
 
@@ -167,11 +176,10 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
-def _colours(parts: Sequence[Any], ax: Axes) -> list[Any]:
+def _colours(parts: Sequence[Any]) -> list[Any]:
     """A colour for each line: those of the caller's cycle, or of its colour map where there are more lines."""
-    cycle = [entry["color"] for entry in matplotlib.rcParams["axes.prop_cycle"] if "color" in entry]
-    if len(parts) <= len(cycle):
-        return cycle[: len(parts)]
+    if len(parts) <= len(cycle()):
+        return cycle()[: len(parts)]
     return list(matplotlib.colormaps[matplotlib.rcParams["image.cmap"]](np.linspace(0, 0.85, len(parts))))
 
 
@@ -185,10 +193,14 @@ def _scales(frame: pd.DataFrame, x: str, ticks: Sequence[str], ax: Axes) -> None
     """Logarithmic axes where positive numbers span much, and ticks at the widths or at the names that were swept."""
     if x == "n" and frame["x"].nunique() > 1:
         width_axis(ax, sorted(frame["x"].unique()))
+    elif frame["x"].nunique() == 1 and not ticks:
+        ax.set_xticks([frame["x"].iloc[0]], [_text(frame["x"].iloc[0])])
     elif ticks:
         ax.set_xticks(range(len(ticks)), ticks)
     elif frame["x"].min() > 0 and frame["x"].max() > DECADE * frame["x"].min():
         ax.set_xscale("log")
+        if frame["x"].max() > 10 * frame["x"].min():  # a power of ten is among the ticks
+            ax.xaxis.set_minor_formatter(NullFormatter())
     values = np.concatenate([frame["estimate"] - 2 * frame["error"].fillna(0.0), frame["theory"]])
     if values.min() > 0 and values.max() > DECADE * values.min():
         ax.set_yscale("log")

@@ -8,6 +8,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.patheffects import withStroke
 
 from analysis import tails, theory
 from analysis.estimators import Array, Estimate
@@ -111,7 +113,15 @@ def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Any]]) -> None
         shift = max(free - height, 0.0)
         free = height + shift + APART
         given: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": "small"}
-        axes.annotate(name, (x, y), (5, shift), color=colour, **given)
+        halo = [withStroke(linewidth=2, foreground=axes.get_facecolor())]  # other lines may pass behind a name
+        mixed = 0.6 * np.array(to_rgb(colour)) + 0.4 * np.array(to_rgb(ink()))  # light colours are hard to read
+        axes.annotate(name, (x, y), (5, shift), color=mixed, path_effects=halo, **given)
+
+
+def explain(axes: Axes, **options: Any) -> None:
+    """A legend of what has a label; none where nothing has."""
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(**options)
 
 
 def with_bars(axes: Axes, x: Array, estimate: Estimate, colour: Any, fmt: str = "o", **options: Any) -> None:
