@@ -40,7 +40,8 @@ def fit_panels(fits: Sequence[Fit]) -> Figure:
 
 def fit(result: Result, series: str, ax: Axes | None = None) -> Axes:
     """Draw one fit of a result: measured values, the fitted curve with its band of one standard deviation, its leading
-    coefficient as a diamond, and the prediction on a grey band of the deviation that is asked.
+    coefficient as a diamond, and the prediction on a grey band of the deviation that is asked, all over the prediction
+    where this is as large as the quantity.
 
     series: the name of a fit as reports and verdicts.json have it (`V l=4 [00,00]`). Against n for powers of n, 1/n at
     a fixed l/n, l for flows with depth, else l/n. Theory with its next order is dashed, over a band of what this order
@@ -69,6 +70,12 @@ def fit_of(result: Result, series: str) -> Fit:
 def shows_asked(fit: Fit) -> bool:
     """Whether the panel of a fit has the deviation that is asked as a band: that of a slope has none."""
     return fit.series.model not in (*EXPONENTS, *DEPTHS)
+
+
+def unit_of(series: Series) -> float:
+    """What a panel draws values over: their prediction, or one where it is small or there is none to divide by."""
+    divides = series.predicted and series.model not in (*EXPONENTS, *DEPTHS)
+    return series.prediction if divides and abs(series.prediction) >= series.scale else 1.0
 
 
 def _across(model: str, n: Array, layers: Array) -> tuple[Array, str]:
@@ -100,18 +107,20 @@ def _draw_fit(fit: Fit, ax: Axes) -> Axes:
     x, label = _across(series.model, series.n, series.l)
     by_width = dict(zip(widths, colours(widths.tolist()), strict=True)) if MODELS[series.model].joint else {}
     plain = colours(range(3))[1]
-    error = np.sqrt(series.covariance.diagonal())
+    unit = unit_of(series)
+    error = np.sqrt(series.covariance.diagonal()) / abs(unit)
     for n in by_width or [None]:
         here = series.n == n if by_width else np.full(len(x), True)
-        ax.errorbar(x[here], series.value[here], error[here], fmt="o", color=by_width.get(n, plain))
+        ax.errorbar(x[here], series.value[here] / unit, error[here], fmt="o", color=by_width.get(n, plain))
     out_n, out_l, out_value = series.left_out.T
-    open_circles(ax, _across(series.model, out_n, out_l)[0], out_value, plain)
+    open_circles(ax, _across(series.model, out_n, out_l)[0], out_value / unit, plain)
     for n, layers in _curves(fit):
-        mean, deviation = fit.curve(n, layers)
+        mean, deviation = (curve / unit for curve in fit.curve(n, layers))
         at, colour = _across(series.model, n, layers)[0], by_width.get(n[0], plain)
         ax.plot(at, mean, color=colour, linewidth=0.9 if by_width else None)
         ax.fill_between(at, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
-    ax.set(title=f"{series.variant} {_symbol(series)}, pull {fit.pull:+.1f}".strip(), xlabel=label)
+    title = f"{series.variant} {_symbol(series)}, pull {fit.pull:+.1f}".strip()
+    ax.set(title=title, xlabel=label, ylabel="over prediction" if unit != 1.0 else "")
     name_ends(ax, _draw_theory(fit, ax, x))
     return ax
 
@@ -130,19 +139,20 @@ def _draw_theory(fit: Fit, ax: Axes, x: Array) -> list[tuple[float, float, str, 
         line = (series.value[order[-1]] - series.prediction * steps)[order]
         ax.plot(x[order], line, color=ink(), **THIN)
         return [(x[order[-1]], line[-1], "theory", ink())]
-    ends, end = [], float(x.max())
+    ends, end, unit = [], float(x.max()), unit_of(series)
+    prediction = series.prediction / unit
     if series.predicted:
-        asked = series.precision * series.scale
-        ax.axhspan(series.prediction - asked, series.prediction + asked, color=ink(), alpha=0.1, linewidth=0, zorder=-1)
-        ax.plot([0.0, end], [series.prediction] * 2, color=ink(), **THIN)
-        ends.append((end, series.prediction, "theory", ink()))
+        asked = series.precision * series.scale / abs(unit)
+        ax.axhspan(prediction - asked, prediction + asked, color=ink(), alpha=0.1, linewidth=0, zorder=-1)
+        ax.plot([0.0, end], [prediction] * 2, color=ink(), **THIN)
+        ends.append((end, prediction, "theory", ink()))
     if np.isfinite(series.following):
         r = np.array([0.0, end])
-        second = series.prediction + series.following * r
+        second = prediction + series.following / unit * r
         ax.plot(r, second, color=ink(), linestyle="--", **THIN)
-        ax.fill_between(r, series.prediction, second, color=ink(), alpha=0.06, linewidth=0, zorder=0)
+        ax.fill_between(r, prediction, second, color=ink(), alpha=0.06, linewidth=0, zorder=0)
         ends.append((end, second[-1], "next order", ink()))
-    ax.errorbar([0], [fit.coefficient], [fit.error], fmt="D", color=cycle()[1], clip_on=False)
+    ax.errorbar([0], [fit.coefficient / unit], [fit.error / abs(unit)], fmt="D", color=cycle()[1], clip_on=False)
     return ends
 
 

@@ -104,6 +104,10 @@ def test_a_fit_of_a_result(model: str) -> None:
     ax = plot.fit(result, "V [00]", ax=axes())
     x = np.concatenate([bars[0].get_xdata(orig=False) for bars in ax.containers])
     expands = model not in ("exponent", "network_exponent", "power_law", "exponential")
+    assert ax.get_ylabel() == ("over prediction" if expands else "")
+    drawn = np.concatenate([bars[0].get_ydata(orig=False) for bars in ax.containers])
+    unit = series.prediction if expands else 1.0
+    assert all(np.isclose(drawn, value / unit, rtol=1e-12).any() for value in series.value)
     ends = (0.0 if expands else x.min(), x.max())
     for line in lines_of(ax):
         assert ends[0] - 1e-9 <= np.min(line.get_xdata()) <= np.max(line.get_xdata()) <= ends[1] * (1 + 1e-9)
