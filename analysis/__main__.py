@@ -98,8 +98,8 @@ def _main(arguments: list[str]) -> int:
     away = not LAUNCHERS[cluster.launcher].here
     elsewhere = {"cluster": cluster.launcher} if away else {}
     elsewhere |= {} if flags.shard is None else {"--shard": flags.shard}
-    if not data:
-        raise configs.ConfigError(f"data={data!r}: the folder of a data set, of a sweep, or of several sweeps")
+    if not data or isinstance(data, list | dict):
+        raise configs.ConfigError(f"data={data!r}: one folder, of a data set, of a sweep, or of several sweeps")
     if flags.cite:
         asked = {**shown, "output": output, "layers": layers}
         _refuse_idle(dict.fromkeys(asked), asked, "a report, a table or a figure, without --cite")

@@ -93,8 +93,6 @@ def not_tested(entries: Sequence[NotTested]) -> list[tuple[str, str]]:
     """The tests, with their series, that could not be judged, and why; those of one test and one reason together."""
     together: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
-        together.setdefault((entry.test, entry.reason), []).append(entry.name)
-    return [
-        (" ".join(filter(None, [test, ", ".join(filter(None, names))])), reason)
-        for (test, reason), names in together.items()
-    ]
+        known = together.setdefault((entry.test, entry.reason), [])
+        known.append(entry.name if known else entry.label)
+    return [(", ".join(filter(None, names)), reason) for (_, reason), names in together.items()]

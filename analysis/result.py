@@ -130,7 +130,7 @@ class Result:
                     {
                         "claim": verdict.claim,
                         "verdict": verdicts.NOT_TESTED,
-                        "test": " ".join(filter(None, [entry.test, entry.name])),
+                        "test": entry.label,
                         "series": 0,
                         "largest pull": np.nan,
                         "smallest Q": np.nan,

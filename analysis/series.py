@@ -23,6 +23,11 @@ class NotTested:
     name: str  # label of the variant or name of the series; empty for the whole test
     reason: str
 
+    @property
+    def label(self) -> str:
+        """The test and what of it, where a name does not begin with the test's anyway."""
+        return self.name if self.name.startswith(f"{self.test} ") else f"{self.test} {self.name}".rstrip()
+
 
 @dataclass(frozen=True)
 class Judgeable:

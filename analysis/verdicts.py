@@ -123,7 +123,7 @@ def _reason(not_tested: Sequence[NotTested]) -> str:
         return "the claim has no tests"
     first = not_tested[0]
     more = f" (and {len(not_tested) - 1} more)" if len(not_tested) > 1 else ""
-    return f"{' '.join(filter(None, [first.test, first.name]))} not tested: {first.reason}{more}"
+    return f"{first.label} not tested: {first.reason}{more}"
 
 
 def verdict(

@@ -87,8 +87,13 @@ def test_predictions_are_fractions_only_where_they_are_exact(number: float, word
 
 
 def test_what_could_not_be_tested_is_said_once_for_each_reason() -> None:
-    entries = [NotTested("V", "V [00]", "why"), NotTested("V", "V [11]", "why"), NotTested("G1", "", "else")]
-    assert answers.not_tested(entries) == [("V V [00], V [11]", "why"), ("G1", "else")]
+    """With the name of a test once, where those of its series begin with it."""
+    entries = [
+        NotTested("V", "V [00]", "why"), NotTested("V", "V [11]", "why"), NotTested("G1", "", "else"),
+        NotTested("V_collapse", "V / theory", "else"),
+    ]  # fmt: skip
+    together = [("V [00], V [11]", "why"), ("G1", "else"), ("V_collapse V / theory", "else")]
+    assert answers.not_tested(entries) == together
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
