@@ -63,7 +63,7 @@ def fit_of(result: Result, series: str) -> Fit:
     is none or several, with those that there are."""
     found = [scan[1.0] for key, scan in result.scans.items() if series in (key, scan[1.0].series.name)]
     if len(found) != 1:
-        raise ValueError(f"series={series}: {len(found)} such fits; there are {'; '.join(result.scans)}")
+        raise ValueError(f"series={series}: {len(found)} such fits; there are {'; '.join(result.scans) or 'none'}")
     return found[0]
 
 

@@ -97,9 +97,10 @@ def draw_heat(frame: pd.DataFrame, x: str, y: str, samples: str | None, ax: Axes
 
 def _chosen(frame: pd.DataFrame, samples: str | Sequence[str] | None, prefer_unit: bool) -> pd.DataFrame:
     """The rows of the components that are asked for, or of the first, which have an estimate."""
+    reasons = "; ".join(frame["skipped"].unique())
     frame = frame[frame["skipped"] == ""]
     if not len(frame):
-        raise ValueError("no estimate whose theory can be computed")
+        raise ValueError(f"nothing to draw: {reasons}")
     labels = list(dict.fromkeys(frame["samples"]))
     if samples is None:
         with_unit = list(dict.fromkeys(frame["samples"][frame["unit"].notna()])) if prefer_unit else []

@@ -16,6 +16,7 @@ import analysis
 import simulate
 from analysis import plot
 from analysis.__main__ import main
+from analysis.report.scaling import draw_scaling
 
 ROOT = Path(__file__).parents[2]
 SWEEP = [
@@ -134,6 +135,16 @@ def test_refusals(arguments: list[str], message: str, data: Path, capsys: pytest
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_what_has_no_estimate_is_not_drawn(data: Path) -> None:
+    """With the reason. Control: the same table is drawn where one row has an estimate."""
+    frame = analysis.table(data / "widths", "V")
+    frame["skipped"] = "20 networks: at least 32 are needed"
+    with pytest.raises(ValueError, match="nothing to draw: 20 networks: at least 32"):
+        draw_scaling(frame, "n", None, None, axes())
+    frame.loc[0, "skipped"] = ""
+    assert len(draw_scaling(frame, "n", None, None, axes()).containers) == 1
 
 
 def test_the_band_of_trained_functions(tmp_path: Path) -> None:

@@ -95,18 +95,20 @@ def test_names_at_the_ends_of_lines_do_not_meet() -> None:
     assert shifts["c"] == 0
 
 
+@pytest.mark.parametrize("c", [0.5, 2.0])
 @pytest.mark.parametrize("model", [m.name for m in MODELS.values() if m.build])
-def test_a_fit_of_a_result(model: str) -> None:
+def test_a_fit_of_a_result(model: str, c: float) -> None:
     """The panel of one series has the fitted curve with its band, and no curve leaves the range of what is fitted,
-    which for an expansion in 1/n ends at infinite width."""
-    series = made(model, 0.5)
+    which for an expansion in 1/n ends at infinite width. Values are over a prediction that is as large as they."""
+    series = made(model, c)
     result: Any = SimpleNamespace(scans={"claim: V [00] (V)": {1.0: fits.fit(series, 3.0)}})
     ax = plot.fit(result, "V [00]", ax=axes())
     x = np.concatenate([bars[0].get_xdata(orig=False) for bars in ax.containers])
     expands = model not in ("exponent", "network_exponent", "power_law", "exponential")
-    assert ax.get_ylabel() == ("over prediction" if expands else "")
+    divides = expands and series.prediction >= series.scale
+    assert ax.get_ylabel() == ("over prediction" if divides else "")
     drawn = np.concatenate([bars[0].get_ydata(orig=False) for bars in ax.containers])
-    unit = series.prediction if expands else 1.0
+    unit = series.prediction if divides else 1.0
     assert all(np.isclose(drawn, value / unit, rtol=1e-12).any() for value in series.value)
     ends = (0.0 if expands else x.min(), x.max())
     for line in lines_of(ax):
