@@ -238,9 +238,8 @@ def test_noise_and_targets() -> None:
         "inputs: fewer than two outputs have targets other than zero, and no other ones are correlated"
     ]
     assert list(claims.tests()["posterior_correlation"].undefined(data.point)) == []
-    untold = reasons("posterior_mean", replace(data, given=(x, None, train)))
-    assert len(untold) == 1
-    assert untold[0].endswith("targets of the train samples are needed")
+    (untold,) = reasons("posterior_mean", replace(data, given=(x, None, train)))
+    assert untold.endswith("targets of the train samples are needed")
 
 
 @pytest.mark.parametrize("name", OF_NETWORKS)
