@@ -250,16 +250,18 @@ def tried(work: Work, first: int, last: int, stages: int | None = None) -> list[
 
 
 def same(one: Outcome, other: Outcome) -> bool:
-    """Whether two runs yield the same but for rounding, and end with the same error or with none."""
+    """Whether two runs yield the same but for rounding, and end with the same error or with none. A number may be NaN
+    in both, as logarithms of noise are, but where all are nothing is shown."""
     if repr(one.error) != repr(other.error) or len(one.measured) != len(other.measured):
         return False
-    return all(_same(a, b) for a, b in zip(one.measured, other.measured, strict=True))
+    shown = not one.measured or any(not np.isnan(m.estimate.replicates).all() for m in one.measured)
+    return shown and all(_same(a, b) for a, b in zip(one.measured, other.measured, strict=True))
 
 
 def _same(a: Measured, b: Measured) -> bool:
     x, y = (np.concatenate([m.estimate.value[None], m.estimate.replicates]) for m in (a, b))
     if x.shape != y.shape or (a.tensor, a.layer, a.step, a.samples) != (b.tensor, b.layer, b.step, b.samples):
         return False
-    size = np.abs(x).max(axis=0, initial=0.0)
-    apart = np.where(x == y, 0.0, np.abs(x - y))  # infinities may agree
+    size = np.fmax.reduce(np.abs(x), axis=0, initial=0.0)
+    apart = np.where((x == y) | np.isnan(x) & np.isnan(y), 0.0, np.abs(x - y))  # infinities may agree
     return bool((apart <= SAME * size).all() and np.array_equal(a.theory, b.theory, equal_nan=True))

@@ -87,6 +87,8 @@ class Observable:
         """The same with the columns of so many variances of targets."""
         if not any(family.by_noise for family in self.families):
             return self
+        if not any(family.by_noise for family in self.families):
+            return self
         labels = tuple(range(noises))
         families = tuple(replace(f, labels=labels) if f.by_noise else f for f in self.families)
         return replace(self, families=families)

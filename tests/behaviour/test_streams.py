@@ -16,7 +16,7 @@ import analysis
 import simulate
 from analysis import decide, estimators, kept, looks, streams, visits, walks
 from analysis.inference import posterior
-from analysis.measures.measured import MEASURES
+from analysis.measures.measured import MEASURES, Measured
 from analysis.points import Point
 from analysis.until import main as until
 from analysis.walks import Run, Work
@@ -152,6 +152,18 @@ def test_rows_that_a_measure_leaves_out_are_seen(
     monkeypatch.setattr(estimators, "covariance", some_left_out)
     found = streams.outcomes(work.point, {}, work.runs)[0]
     assert walks.same(whole[work.runs[0]], found[work.runs[0]])
+
+
+def test_logarithms_of_noise_are_the_same_in_both_ways() -> None:
+    """NaN in both agree. Controls: NaN in one alone, and nothing but NaN."""
+
+    def yielded(*values: float) -> walks.Outcome:
+        estimate, one = estimators.Estimate(np.array(values), np.array([values, values])), np.ones(len(values))
+        return walks.Outcome([Measured("V", 2, 0, ["00"] * len(values), estimate, one, one)])
+
+    assert walks.same(yielded(1.0, np.nan), yielded(1.0, np.nan))
+    assert not walks.same(yielded(1.0, np.nan), yielded(1.0, 2.0))
+    assert not walks.same(yielded(np.nan), yielded(np.nan))
 
 
 def test_what_does_not_fit_is_not_tested(folder: Path, in_ranges: None, monkeypatch: pytest.MonkeyPatch) -> None:
