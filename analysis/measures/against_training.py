@@ -5,15 +5,17 @@ their evidence and training counts each the same, so that all of the difference 
 Training of all layers learns in another way; it is compared with that of the readout network by network.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import theory
-from analysis.estimators import Array, jackknife
+from analysis.estimators import Array, jackknife, mean
 from analysis.measures.bayesian_controlled import (
     RANK,
+    Controls,
     controlled,
     inferable,
     means_given_below,
@@ -73,7 +75,7 @@ def _predicted(point: Point) -> tuple[Learned, Learned]:
     needs=has_test_samples,
     any_widths=True,
 )
-def mean(point: Point, layers: Layers) -> Iterator[Measured]:
+def learning_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times the posterior mean at test samples less that of networks with a trained readout, relative to its
     `Learned.size`: docs/theory.md (16.14)."""
     want, N = _predicted(point)[0], point.samples[2]
@@ -106,12 +108,19 @@ def covariance(point: Point, layers: Layers) -> Iterator[Measured]:
     yield Measured("covariance by learning", point.depth, 0, labels, estimate, theory=values, scale=sizes)
 
 
-def trained_with_kernels(point: Point) -> Iterator[str]:
-    """Needs of what compares trained networks with their own readouts."""
-    if point.D > FOUR_POINT_SAMPLES or point.samples[2] == point.D:
-        yield f"inputs: {point.samples[2]} of {point.D} samples train: test samples are needed, and at most four in all"
+def kernels_of_all_layers(point: Point) -> Iterator[str]:
+    """Needs of the controls."""
+    if point.D > FOUR_POINT_SAMPLES:
+        yield f"inputs: {point.D} samples; controls are known for up to {FOUR_POINT_SAMPLES}"
     if not all(point.records("g", layer) for layer in range(1, point.depth + 1)):
         yield f"observables.layers={list(point.data.layout.layers)}: all layers from 1 on are needed"
+
+
+def trained_with_kernels(point: Point) -> Iterator[str]:
+    """Needs of what compares trained networks with their own readouts."""
+    if point.samples[2] == point.D:
+        yield "inputs.test=0: test samples are needed"
+    yield from kernels_of_all_layers(point)
     yield from every_step_known(point)
 
 
@@ -120,6 +129,7 @@ def trained_with_kernels(point: Point) -> Iterator[str]:
     tensor="all layers less readout",
     symbol=r"$n\,\mathrm{E}(z-m)$",
     families=("z", "H", "g"),
+    partner="readout_controls",
     steps="both",
     smooth=True,
     any_widths=True,
@@ -154,9 +164,40 @@ def training(point: Point, layers: Layers) -> Iterator[Measured]:
     )
 
 
+@measure(
+    "readout_controls",
+    symbol={"m": r"$\mathrm{E}\,m$", "m m": r"$\mathrm{E}\,mm$"},
+    model="constant",
+    families=("g",),
+    smooth=True,
+    any_widths=True,
+    needs=kernels_of_all_layers,
+)
+def means_of_controls(point: Point, layers: Layers) -> Iterator[Measured]:
+    """The means of m(l), docs/theory.md (16.6), and of its products with those of lower layers, which are zero at every
+    width, in standard deviations of Y(l) of one network."""
+    known = Controls.of(point)
+    m = [values / unit for values, unit in zip(means_given_below(point), known.units, strict=True)]
+    pairs = [f"{under},{name}" for under, name in itertools.product(known.names, repeat=2)]
+    for above, values in enumerate(m):
+        of_layer = [("m", known.names, values)]
+        of_layer += [
+            ("m m", [f"{label} of {under + 2}" for label in pairs], _products(m[under], values))
+            for under in range(above)
+        ]
+        for tensor, names, control in of_layer:
+            if layers is None or above + 2 in layers:
+                zero = np.zeros(len(names))
+                yield Measured(tensor, above + 2, 0, names, mean(control), theory=zero, scale=zero + 1)
+
+
+def _products(first: Array, second: Array) -> Array:
+    return np.asarray((first[:, :, None] * second[:, None, :]).reshape(len(first), -1))
+
+
 def _without_noise(d: Array, m: list[Array]) -> Array:
     """1 and d (M, k) less its regression on m(l) and products of two layers of them, whose means are zero."""
-    products = [(m[i][:, :, None] * m[j][:, None, :]).reshape(len(d), -1) for j in range(len(m)) for i in range(j)]
+    products = [_products(m[i], m[j]) for j in range(len(m)) for i in range(j)]
     x = np.concatenate([*m, *products], axis=1)
     x /= x.std(axis=0)
     centred = x - x.mean(axis=0)

@@ -6,7 +6,7 @@ import pytest
 from analysis import theory
 from analysis.measures.measured import MEASURES
 from tests.exact.measures.rows import Rows, Wanted, expect, inputs_of
-from tests.exact.measures.test_bayesian import NOISE, X, Y, data, plain, wide
+from tests.exact.measures.test_bayesian import NOISE, SIGNS, X, Y, data, plain, wide
 from tests.exact.measures.test_random_features import point, predictors
 from tests.exact.measures.test_trained_cumulants import BY_STEP, DATA, ENGINE, GRAM, OWN, WIDTH
 from tests.exact.measures.test_trained_cumulants import Y as TARGETS
@@ -65,3 +65,28 @@ def test_training_mean() -> None:
     for wrong in (known.scaled("z"), known.exchanged("g", (0, 2), (1, 2))):
         with pytest.raises(AssertionError):
             expect(list(MEASURES["training_mean"](wrong.point, None)), wanted)
+
+
+def test_readout_controls() -> None:
+    """m(2) = g(2) - K(2) and m(3) = g(3) - C_b - C_W g(2) of linear networks. Negative control: another g(3)."""
+    signs, K = SIGNS[:, :6], theory.flow("linear", 3, 0.1, 1.0, X, tensors=("K",)).K
+    known = data(0.03, activation="linear")
+    pairs = known.layout.indices(known.family("g"))
+    known.fill("g", 2, lambda a, b: K[1, a, b] + 0.05 * signs[:, pairs.index((a, b))] + 0.01)
+    V = theory.flow("linear", 3, 0.1, 1.0, X).V
+    assert V is not None
+    unit = np.sqrt([[V[(layer, *pair, *pair)] / 8 for pair in pairs] for layer in (1, 2)])
+    m2, m3 = 0.05 * signs + 0.01, -0.02 * signs - 0.01
+    names = [f"{a}{b}" for a, b in pairs]
+    products = (m2[:, :, None] * m3[:, None, :]).mean(axis=0) / np.outer(*unit)
+
+    def wanted(tensor: str, layer: int, values: dict[str, float]) -> Wanted:
+        return Wanted(tensor, layer, 0, {name: (value, 0.0, 1.0) for name, value in values.items()})
+
+    expected = [wanted("m", layer, dict(zip(names, m.mean(axis=0) / of, strict=True)))
+                for layer, m, of in ((2, m2, unit[0]), (3, m3, unit[1]))]  # fmt: skip
+    of_pairs = {f"{a},{b} of 2": products[i, j] for i, a in enumerate(names) for j, b in enumerate(names)}
+    expected.append(wanted("m m", 3, of_pairs))
+    expect(list(MEASURES["readout_controls"](known.point, None)), *expected)
+    with pytest.raises(AssertionError):
+        expect(list(MEASURES["readout_controls"](known.scaled("g").point, None)), *expected)
