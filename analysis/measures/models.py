@@ -1,17 +1,19 @@
-"""Networks against their Taylor models (docs/theory.md (5.5) to (5.8))."""
+"""Networks against their Taylor models (docs/theory.md (5.5) to (5.8), and their mean errors (5.29))."""
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from analysis import estimators
+from analysis.estimators import Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
-from analysis.measures.solved import by_sample, last_step, order_n, start_and_closed_form, targets
-from analysis.measures.trained import coefficient_known, linear_in_z, measured_at_end, outputs
+from analysis.measures.solved import order_n, start_and_closed_form
+from analysis.measures.trained import ROUNDING, linear_in_z, measured_at_end, outputs
+from analysis.measures.trained_cumulants import Index, composite, every_step_known, over_steps, with_spread
 from analysis.points import Point
 
 EXPONENTS = {"frozen": 0.5, "linear": 1.0, "quadratic": 1.0, "cubic": 2.0}
+RECORDED = tuple(EXPONENTS)[1:]  # those that data sets record
 
 
 @measure(
@@ -48,31 +50,34 @@ def taylor_error(point: Point, layers: Layers) -> Iterator[Measured]:
     tensor="n (z - model)",
     symbol=r"$n\,\mathrm{E}(z-z_{\mathrm{model}})$",
     families=("taylor", "z"),
-    steps="end",
+    steps="both",
     smooth=True,
-    needs=coefficient_known,
+    needs=every_step_known,
 )
 def taylor_mean_error(point: Point, layers: Layers) -> Iterator[Measured]:
-    """n E(z - model) at test samples at the end of training, of the Taylor models of order 1, 2 and 3 from the
-    network's own start.
+    """n E(z - model) at every recorded step, of the Taylor models of order 1, 2 and 3 from the network's own start, at
+    test samples and at train samples that are not yet learnt.
 
     A model of order k knows the network's derivatives to order k, so that what it leaves out of docs/theory.md (5.29)
     are the terms of those above: of the linear model those of dH, ddI and ddII, of the quadratic one those of ddI and
-    ddII, and of the cubic one nothing at order 1/n. Errors are in units of what is predicted, and those of the cubic
-    model of what the quadratic one leaves out.
+    ddII, and of the cubic one nothing at order 1/n. Errors are in units of the largest over the steps of what is
+    predicted, and those of the cubic model of what the quadratic one leaves out.
     """
-    step, N = last_step(point), len(targets(point))
-    names = ("linear", "quadratic", "cubic")
-    errors = [by_sample(point, error) for error in order_n(point).taylor_errors[-1, 1:]]
-    second, left_out = errors[1], dict(zip(names, errors, strict=True))
-    z = outputs(point, step)
-    models = point.read("taylor", point.depth, step).reshape(len(z), 3, *z.shape[1:])
-    columns, labels, predicted, scale = [], [], [], []
-    for k, (name, expected) in enumerate(left_out.items()):
-        for i, a in itertools.product(range(z.shape[1]), range(N, point.D)):
-            columns.append(z[:, i, a] - models[:, k, i, a])
-            labels.append(f"{name} {label_of((i,), (a,))}")
-            predicted.append(expected[a, i])
-            scale.append(abs(expected[a, i]) if name != "cubic" else abs(second[a, i]))
-    estimate = estimators.mean(np.stack(columns, axis=1)).scaled(point.n)
-    yield measured_at_end("n (z - model)", point, labels, estimate, np.array(predicted), np.array(scale))
+    left_out = order_n(point).taylor_errors
+
+    def components(step: int) -> list[Index]:
+        return [(k, p) for k in range(len(RECORDED)) for p in with_spread(point, step, ROUNDING)]
+
+    def estimate(place: int, step: int, chosen: list[Index]) -> Estimate:
+        z = composite(point, outputs(point, step))
+        models = point.read("taylor", point.depth, step).reshape(len(z), len(RECORDED), -1)
+        return estimators.mean(np.stack([z[:, p] - models[:, k, p] for k, p in chosen], axis=1))
+
+    yield from over_steps(
+        point, "n (z - model)", components, estimate, left_out[:, 1:], left_out[:, [1, 2, 2]], label=_model_and_output
+    )
+
+
+def _model_and_output(point: Point, index: Index) -> str:
+    k, p = index
+    return f"{RECORDED[k]} {label_of((p // point.D,), (p % point.D,))}"

@@ -58,9 +58,9 @@ def test_taylor_error() -> None:
     holds(check, data, data.scaled("taylor"), data.scaled("z"), data.exchanged("taylor", (1, 0, 1), (3, 0, 1)))
 
 
-def mean_errors(k: Array, y: Array, rate: float, eta: float, steps: int) -> tuple[float, float]:
-    """n times the mean errors of the linear and the quadratic model at the last sample as n grows, of z = sum_j W_j a_j
-    that is trained on the others, by equations of motion.
+def mean_errors(k: Array, y: Array, rate: float, eta: float, steps: int) -> Array:
+    """n times the mean errors of the linear and the quadratic model at every sample as n grows, (2, D), of
+    z = sum_j W_j a_j that is trained on all but the last, by equations of motion.
 
     The biases of layer 1 learn at this rate, so that its NTK is h = k + rate. With e = z - y, c = h e, q = sum_j W_j^2
     and g_ab = sum_j a_ja a_jb / n a step changes z by -eta (c q + g e) + (eta^2/n) c e.z, q by -(2 eta/n) e.z +
@@ -68,7 +68,8 @@ def mean_errors(k: Array, y: Array, rate: float, eta: float, steps: int) -> tupl
     for one z(0). The quadratic model has dH_abc = (h_ac z_b + h_ab z_c)/n at z(0) for ever.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(4)  # exact for the cubes of z(0) that occur
-    D, root, found = len(k), np.linalg.cholesky(k), np.zeros(2)
+    D, root = len(k), np.linalg.cholesky(k)
+    found = np.zeros((2, D))
     h, t = k + rate, slice(None, D - 1)
     Theta = (h + k)[:, t]
     for node in itertools.product(range(len(nodes)), repeat=D):
@@ -85,34 +86,43 @@ def mean_errors(k: Array, y: Array, rate: float, eta: float, steps: int) -> tupl
             dq += -2 * eta * e @ z[t] + eta**2 * e @ k[t, t] @ e
             z = z - eta * Theta @ e
         weight = np.prod(weights[list(node)]) / weights.sum() ** D
-        found += weight * np.array([shift[-1], shift[-1] - model[-1]])
-    return float(found[0]), float(found[1])
+        found += weight * np.array([shift, shift - model])
+    return found
 
 
 def test_taylor_mean_error() -> None:
-    """n times the mean of z less each model at the test sample, with its theory by equations of motion."""
-    steps, eta, width, y = 45, 0.25, 8, np.array([2.0, 3.0])
+    """n times the mean of z less each model at two steps, with its theory by equations of motion: at all samples while
+    train samples are learnt, and at the test sample at the end."""
+    early, end, eta, width, y = 2, 45, 0.25, 8, np.array([2.0, 3.0])
     gram = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -0.4], [0.5, -0.4, 1.2]])
     data = rows(
         "activation=linear", "initialization=critical", "network.depth=2", f"network.width={width}",
-        "dynamics=gradient_descent", "dynamics.lambda_b=[2.0,0.0]", f"dynamics.eta={eta}", f"dynamics.steps={steps}",
-        "observables.record=[outputs,taylor]", f"observables.steps=[0,{steps}]", x=inputs_of(gram), y=y[:, None],
+        "dynamics=gradient_descent", "dynamics.lambda_b=[2.0,0.0]", f"dynamics.eta={eta}", f"dynamics.steps={end}",
+        "observables.record=[outputs,taylor]", f"observables.steps=[0,{early},{end}]", x=inputs_of(gram), y=y[:, None],
     )  # fmt: skip
-    z, errors = signs(4), {1: 0.4, 2: -0.3, 3: 0.1}
-    data.fill("z", 2, lambda i, a: z[a]).fill("z", 2, lambda i, a: 2 + a + z[a], step=steps)
+    z = signs(4)
+    data.fill("z", 2, lambda i, a: z[a])
     data.fill("taylor", 2, lambda k, i, a: 1e3)  # before training; such values are not compared
-    data.fill("taylor", 2, lambda k, i, a: 2 + a + z[a] - a / 2 * (errors[k] + z[3] / 5) / width, step=steps)
-    linear, quadratic = mean_errors(gram, y, 2.0, eta, steps)
-    assert abs(linear) > 0.1
-    assert abs(linear - quadratic) > 0.1
+    errors = {early: (0.2, -0.5, 0.05), end: (0.4, -0.3, 0.1)}
+    for step, of_step in errors.items():
+        data.fill("z", 2, lambda i, a: 2 + a + z[a], step=step)
+        models = [[2 + a + z[a] - (1 + a) * (error + z[3] / 5) / width for a in range(3)] for error in of_step]
+        data.fill("taylor", 2, lambda k, i, a, models=models: models[k - 1][a], step=step)
+    predicted = {step: np.vstack([mean_errors(gram, y, 2.0, eta, step), np.zeros(3)]) for step in errors}
+    units = np.abs([of_step[[0, 1, 1]] for of_step in predicted.values()]).max(axis=0)
+    assert np.abs(predicted[end][:2, 2]).min() > 0.1
+    assert np.abs(predicted[early][:2]).min() > 0.01
 
     def check(data: Rows) -> None:
-        components = {
-            "linear 0,2": (errors[1], linear, abs(linear)),
-            "quadratic 0,2": (errors[2], quadratic, abs(quadratic)),
-            "cubic 0,2": (errors[3], 0.0, abs(quadratic)),
-        }
-        expect(list(taylor_mean_error(data.point, None)), Wanted("n (z - model)", 2, steps, components))
+        wanted = []
+        for step, samples in ((early, (0, 1, 2)), (end, (2,))):
+            components = {
+                f"{name} 0,{a}": ((1 + a) * errors[step][k], predicted[step][k, a], units[k, a])
+                for k, name in enumerate(("linear", "quadratic", "cubic"))
+                for a in samples
+            }
+            wanted.append(Wanted("n (z - model)", 2, step, components))
+        expect(list(taylor_mean_error(data.point, None)), *wanted)
 
     swapped = data.exchanged("taylor", (1, 0, 2), (2, 0, 2))
     holds(check, data, data.scaled("taylor"), data.scaled("z"), swapped, data.exchanged("z", (0, 1), (0, 2)))
