@@ -243,7 +243,8 @@ def tried(work: Work, first: int, last: int, stages: int | None = None) -> list[
     """The runs that yield the same from networks [first, last) at once and on three ranges of these. stages: as those
     of `in_stages`."""
     head = replace(work.within(first, last), cell=1)
-    at_once = {run: outcome(run, head.point, head.references) for run in work.runs}
+    with np.errstate(invalid="ignore"):  # as `walked` has it
+        at_once = {run: outcome(run, head.point, head.references) for run in work.runs}
     cuts = np.linspace(first, last, 4).astype(int).tolist()
     trial, _ = in_ranges(head, list(itertools.pairwise(cuts)), stages=stages)
     return [run for run in work.runs if same(at_once[run], trial[run])]

@@ -1,59 +1,115 @@
-"""Measures of untrained and trained networks yield the same on ranges, but for those that read all rows at once."""
+"""Every measure yields the same on ranges of networks as on all rows at once, but for those that read all rows."""
 
+import inspect
+import sys
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import simulate
-from analysis import claims, estimators, streams, walks
+from analysis import claims, estimators, walks, weights
+from analysis.measures import depth, differentials_controlled, information
 from analysis.points import Point
 from analysis.sums import ends
+from analysis.walks import Run, Work
 from simulate.store.sets import open_data_set
 from tests.behaviour.test_streams import QUICK, work_at
 
-
-def streamed(folder: Path) -> tuple[set[str], set[str]]:
-    """The measures that a point can have, and those of them that are run on ranges."""
-    point = Point(open_data_set(folder))
-    names = [name for name, test in claims.tests().items() if not test.paired and not list(test.missing(point))]
-    return set(names), {run.name for run in streams.streamed(work_at(folder, *names))}
-
-
-@pytest.mark.long
-def test_all_measures_of_untrained_networks(tmp_path: Path) -> None:
-    """Of all measures that a point can have, these read all rows at once, and the others yield the same in ranges."""
-    record = "kernel,moments,outputs,ntk,ntk_sums,response,jacobian,dntk,ddntk,ntk_signs,ddntk_signs,fourth"
-    simulate.run(
-        "network.width=16", "network.depth=3", "network.outputs=2", "inputs.count=2", "ensemble.networks=1500",
-        "workers=1", "ensemble.device=cpu", f"observables.record=[{record}]", f"output={tmp_path}/a",
-    )  # fmt: skip
-    names, found = streamed(tmp_path / "a")
-    regressed = {f"{tensor}_controlled" for tensor in "PQRSTU"} | {"D_signs", "F_signs"}
-    assert names - found == regressed | {"information_exact"}
-    assert len(found) > 50
-
-
-STEPS = ["inputs.count=2", "dynamics.steps=60", "dynamics.eta=0.3", "observables.steps=[0,1,60]", "network.depth=2"]
-DESCENT, ALL = ["dynamics=gradient_descent", *STEPS], "observables.record=[kernel,outputs,ntk,taylor,change]"
-# Settings of points, and some of the measures that they have beside those of untrained networks.
-TRAINED = {
-    "mse": ([*DESCENT, "inputs.test=1", ALL], ("trained_mean1", "taylor_error", "squared_error", "kernel_movement")),
-    "flow": (["dynamics=gradient_flow", *STEPS, "inputs.count=1", "observables=training"], ("ntk_change",)),
-    "step": ([*DESCENT, "observables=training"], ("ntk_change_of_step",)),
-    "loss": ([*DESCENT, "inputs.test=1", "dynamics.loss=cross_entropy", "observables=training"], ("loss_mean",)),
-    "one": ([*DESCENT, "inputs.test=1", "activation=linear", "network.depth=1", "network.width=[]",
-             "observables.record=[outputs]"], ("one_layer",)),
+SMALL = ["ensemble.networks=160", "workers=1", "ensemble.device=cpu", "ensemble.block=32"]
+CLAIM = "claim={name: a, statement: a, noise: 0.1, tests: {}}"
+EVERYTHING = "kernel,moments,outputs,ntk,ntk_sums,ntk_loops,dntk,ddntk,ntk_signs,ddntk_signs,fourth,ntk_derivatives"
+ALL = ["observables.layers=all", "dynamics.lambda_b=1.0", "dynamics.scaling=critical", "network.outputs=2"]
+STEPS = ["dynamics.steps=60", "dynamics.eta=0.3", "observables.steps=[0,1,60]", "network.depth=2"]
+DESCENT, DIGITS = ["dynamics=gradient_descent", *STEPS], ["inputs=digits", "inputs.count=2", "inputs.test=1"]
+FEW = [*DIGITS, "dynamics.steps=6", "observables.steps=[0,1,6]", "observables.record=[outputs,linear]"]
+PRIOR = [*DIGITS, "inputs.classes=[0,1,2]", "network.outputs=3", "observables.layers=all", CLAIM,
+         "observables.record=[kernel,kernel_controls]"]  # fmt: skip
+SETS = {
+    "linear": [*ALL, "activation=linear", "observables.record=[kernel,outputs,ntk,response,jacobian]"],
+    "wide": ["activation=linear", "network.width=256", "network.depth=2"],
+    "tanh": [*ALL, f"observables.record=[{EVERYTHING}]", "inputs.count=2"],
+    "gelu": [*ALL, "activation=gelu", "inputs.scale=critical", "network.depth=8", "observables.record=[kernel,ddntk]"],
+    "off": ["activation=relu", "initialization=gaussian", "initialization.C_W=1.5", "inputs=ray"],
+    "narrow": ["network.width=4", "network.depth=6", "observables.layers=[2,3,5]"],
+    "prior": PRIOR,
+    "exact": [*PRIOR, "activation=linear", "network.outputs=1", "inputs.classes=[0,1]"],
+    "tilted": [*DIGITS, "observables=posterior", "observables.noises=[0.1]", "ensemble.tilt.noise=0.1",
+               "ensemble.tilt.control=2", "ensemble.networks=320", CLAIM],
+    "conditioned": [*DIGITS, "ensemble.condition.noise=0.5", "observables.record=[ntk,prior_ntk,log_w]"],
+    "quadratic": [*DESCENT[:3], "network=quadratic", "activation=linear", "initialization=gaussian",
+                  "initialization.C_b=0.03", "initialization.C_W=0.03", "inputs=teacher", "features=fourier",
+                  "inputs.count=3", "inputs.test=2", "inputs.dimension=3", "inputs.normalization=none",
+                  "ensemble.dtype=float64", "observables.record=[outputs,ntk]", "observables.steps=[0,2,60]"],
+    "mse": [*DESCENT, *DIGITS, "observables.record=[kernel,outputs,ntk,taylor,change,linear]"],
+    "few": [*DESCENT, *FEW],
+    "sgd": ["dynamics=sgd", "dynamics.batch=1", *STEPS, *FEW],
+    "descent": [*DESCENT, "dynamics.eta=0.1", "inputs.test=1", "observables=training"],
+    "arrived": ["dynamics=gradient_flow", *STEPS, "dynamics.eta=0.1", "inputs.test=1", "observables.record=[outputs,ntk]"],
+    "trained": [*DESCENT, "dynamics.eta=0.1", "observables=training"],
+    "flow": ["dynamics=gradient_flow", *STEPS, "dynamics.eta=0.1",
+             "observables.record=[kernel,outputs,ntk,movement_controls]"],
+    "loss": [*DESCENT, *DIGITS, "dynamics.loss=cross_entropy", "observables=training"],
+    "one_layer": [*DESCENT, *DIGITS, "activation=linear", "network.depth=1", "network.width=[]",
+                  "observables.record=[outputs]"],
 }  # fmt: skip
+REFERENCES = {"descent": "arrived", "sgd": "few"}  # points of the same networks, for paired measures
+# What a measure that reads all rows at once comes to: a regression on them, weights of them, or an entropy of them.
+OF_ALL_ROWS = {differentials_controlled.fitted, weights.Weights, weights.Kernels, information.measured}
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", TRAINED)
-def test_all_measures_of_trained_networks(name: str, tmp_path: Path) -> None:
-    settings, some = TRAINED[name]
-    simulate.run(*QUICK, "ensemble.networks=150", "network.width=16", *settings, f"output={tmp_path}/a")
-    names, found = streamed(tmp_path / "a")
-    assert set(some) <= names
-    assert names - found <= {"information_exact"}
+def work_of(folders: dict[str, Path], name: str, tests: set[str]) -> Work:
+    """Those of these tests that a point has."""
+    point, found = Point(open_data_set(folders[name])), []
+    references = {folders[other]: Point(open_data_set(folders[other])) for other in [REFERENCES.get(name)] if other}
+    for test, record in claims.tests().items():
+        for path, *others in references.items() if record.paired else [(None,)]:
+            if test in tests and not any(chain(record.missing(point), record.undefined(point, *others))):
+                found.append(Run(test, None, path))
+    return Work(point, references, tuple(found), 1)
+
+
+def calls(function: Any, found: set[Any]) -> set[Any]:
+    """The functions and classes of the analysis that a function names, and those that these name, added to found."""
+    function = inspect.unwrap(getattr(function, "func", function))
+    ours = (inspect.isfunction(function) or inspect.isclass(function)) and function.__module__.startswith("analysis.")
+    if not ours or function in found:
+        return found
+    found.add(function)
+    codes = [function.__code__] if inspect.isfunction(function) else []
+    for code in codes:  # grows by the functions inside
+        codes += filter(inspect.iscode, code.co_consts)
+    space = vars(sys.modules[function.__module__])
+    spaces = [space, *(vars(value) for value in space.values() if inspect.ismodule(value))]
+    for name in {name for code in codes for name in code.co_names}:
+        for value in (space[name] for space in spaces if name in space):
+            calls(value, found)
+    return found
+
+
+@pytest.mark.parametrize("again", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_every_measure(again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At one of these points at least (again: at each that has it) a measure yields the same to 1e-12, or is one of
+    those that read all rows at once."""
+    monkeypatch.setattr(walks, "SAME", 1e-12)
+    monkeypatch.setattr(depth, "DEEPEST", 100)  # takes seconds, and reads no networks
+    folders = {name: tmp_path / name for name in SETS}
+    for name, settings in SETS.items():
+        layers = [] if name == "quadratic" else ["network.width=16", "network.depth=3"]
+        simulate.run("initialization=critical", "inputs.count=1", *layers, *SMALL, *settings, f"output={folders[name]}")
+    measured, at_once, known = set[str](), set[str](), set(claims.tests())
+    for name in SETS:
+        work = work_of(folders, name, known if again else known - measured)
+        with np.errstate(invalid="ignore"):  # logarithms of noise
+            whole = {run: walks.outcome(run, work.point, work.references) for run in work.runs}
+        parts, _ = walks.in_ranges(work, [(0, 32), (32, 96), (96, work.point.networks)])
+        shown = [run for run in work.runs if whole[run].measured]
+        measured |= {run.name for run in shown}
+        at_once |= {run.name for run in shown if not walks.same(whole[run], parts[run])}
+    assert measured == known
+    assert at_once == {name for name, test in claims.tests().items() if calls(test.function, set()) & OF_ALL_ROWS}
 
 
 def test_networks_weighted_by_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +122,7 @@ def test_networks_weighted_by_evidence(tmp_path: Path, monkeypatch: pytest.Monke
     ranges = [(low, low + 200) for low in range(0, 600, 200)]
     (run,), at_once = work.runs, walks.outcome(work.runs[0], work.point, {})
     assert at_once.measured
-    monkeypatch.setattr(streams, "SAME", 1e-12)
-    assert streams.same(at_once, walks.in_ranges(work, ranges)[0][run])
+    monkeypatch.setattr(walks, "SAME", 1e-12)
+    assert walks.same(at_once, walks.in_ranges(work, ranges)[0][run])
     monkeypatch.setattr(estimators, "extremes", lambda *columns: ends(columns))
-    assert not streams.same(at_once, walks.in_ranges(work, ranges)[0][run])
+    assert not walks.same(at_once, walks.in_ranges(work, ranges)[0][run])
