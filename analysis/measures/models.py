@@ -1,4 +1,4 @@
-"""Networks against their Taylor models (docs/theory.md (5.5) to (5.8), and their mean errors (5.29))."""
+"""Networks against their Taylor models, docs/theory.md (5.5) to (5.8), and their mean errors, docs/theory.md (5.29)."""
 
 from collections.abc import Iterator
 
