@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 
+import analysis.__main__
+import simulate.__main__
 from simulate import status
-from simulate.__main__ import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 OPTIONAL = ("polars", "duckdb")  # too large to be dependencies of development
-COMMANDS = {"simulate": main, "simulate.status": status.main}
+COMMANDS = {
+    "simulate": simulate.__main__.main,
+    "simulate.status": status.main,
+    "analysis": analysis.__main__.main,
+}
 R = shutil.which("Rscript")
 
 

@@ -27,7 +27,7 @@ def outcomes(folder: Path) -> dict[walks.Run, walks.Outcome]:
     """What is found in ranges, which is what is found at once."""
     work = work_at(folder, "V", "G1")
     found, _ = streams.outcomes(work.point, {}, work.runs, kept.gather_with())
-    assert all(streams.same(walks.outcome(run, work.point, {}), found[run]) for run in work.runs)
+    assert all(walks.same(walks.outcome(run, work.point, {}), found[run]) for run in work.runs)
     return found
 
 

@@ -124,7 +124,7 @@ def test_networks_are_those_of_their_address(run: Callable[..., DataSet]) -> Non
         (["activation=tanh"], "tanh has no law in closed form: linear, relu and leaky_relu"),
         (["activation=relu", "inputs.count=2"], "relu has a law in closed form for one input, not for 2"),
         (["activation=linear", "network=residual"], "where no skip leads to them"),
-        (["activation=linear", "initialization=orthogonal"], "for Gaussian weights"),
+        (["activation=linear", "initialization=orthogonal"], "independent neurons: Gaussian weights"),
         (["activation=linear", "observables=ntk"], "kernel and outputs alone"),
         (["activation=linear", "dynamics=gradient_descent", "dynamics.eta=0.1"], "networks are not trained"),
         (["activation=linear", "ensemble.device=cuda"], "ensemble.device='cuda': cpu or auto"),

@@ -121,7 +121,7 @@ def test_refusals(tmp_path: Path) -> None:
         (["ensemble.networks=100"], {}, "16 filters or more of 50"),
         (["ensemble.networks=1010"], {}, "all whole"),
         (["ensemble.first=20"], {}, "a multiple of the 50"),
-        (["network=residual", "network.width=8"], {}, "without skips"),
+        (["network=residual", "network.width=8"], {}, "no chain with skips"),
         (["initialization=orthogonal"], {}, "='orthogonal': filters draw neurons of Gaussian weights"),
         (["ensemble.sampler=dense"], {}, "law"),
         ([], {"noise": 0.0}, "above zero"),

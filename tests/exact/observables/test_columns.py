@@ -80,8 +80,7 @@ COUNTS = {
     "DH": lambda D, n: 4 * n * D,
     "loss": lambda D, n: 1,
     "H0": lambda D, n: comb(n * D + 1, 2),
-    "logw": lambda D, n: 1,
-    "lw": lambda D, n: 1,
+    **dict.fromkeys(("logw", "lw", "dHs", "dHu"), lambda D, n: 1),
     "mu": lambda D, n: n * D,
     "var": lambda D, n: D,
     "moved": lambda D, n: 1,
@@ -220,7 +219,7 @@ def test_needs_of_the_observables() -> None:
         "angles",
     ]
     assert [name for name, o in OBSERVABLES.items() if not o.needs_weights] == without_weights
-    trained = ["loss", "moved", "change", "taylor", "linear"]
+    trained = ["loss", "moved", "change", "taylor", "linear", "movement_controls"]
     assert [name for name, o in OBSERVABLES.items() if "training" in o.needs] == trained
     assert {name: o.slots for name, o in OBSERVABLES.items() if o.choosable} == {"ntk": 2, "dntk": 3, "ddntk": 4}
     assert set().union(*(o.needs for o in OBSERVABLES.values())) == set(NEEDS)
