@@ -72,7 +72,7 @@ seconds, overrides = float(sys.argv[1]), sys.argv[2:] + ["ensemble.device=cpu", 
 with tempfile.TemporaryDirectory() as folder:
     settings = read_sweep([*overrides, f"output={folder}/a"])
     jobs = prepared(settings)
-    start = memory.resident()
+    start = memory.unused()
     each = forecast.network_seconds(jobs)
     if not any("ensemble.networks" in override for override in overrides):
         for k, job in enumerate(jobs):

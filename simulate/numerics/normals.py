@@ -211,6 +211,11 @@ def normal(M: int, N: int, first: int, tensor: int, key: tuple[int, int], scale:
     return out if N % size == 0 else out.copy_(whole.view(M, -1)[:, :N])
 
 
+def is_compiled() -> bool:
+    """Whether this process has drawn normals by the compiled loops."""
+    return any(loop.signatures for loop in (_normals, _trimmed, _uniforms))
+
+
 @cache
 def on_device(device: torch.device) -> bool:
     """Whether arrays of this device are worked on by the kernels of `simulate.numerics.device`: on a CUDA device where

@@ -16,7 +16,7 @@ from simulate.networks.streams import Arrays
 from simulate.running import compute
 from simulate.running.cost import NOMINAL, counts, gradients
 from simulate.running.jobs import Job
-from simulate.running.memory import peak_bytes, resident
+from simulate.running.memory import peak_bytes, unused
 from simulate.running.plan import PART_BYTES, computed, part_size
 from simulate.running.process import one_thread
 from simulate.store import locks
@@ -143,7 +143,7 @@ def lines(
     total["rows"] = sum(c.rows * networks for c, networks in zip(each, missing, strict=True))
     sets = f"{len(jobs)} data set{'s'[: len(jobs) > 1]}"
     dropped = "" if jobs[0].layout.keeps_rows else ", of which sums are kept"
-    peak = max(sum(peak_bytes(job)) for job in jobs) + resident()
+    peak = max(sum(peak_bytes(job)) for job in jobs) + unused()
     yield (
         f"{sets}, {sum(missing):,} networks to make: {total['operations']:.1e} operations, "
         f"{total['normals']:.1e} normals, {_bytes(total['rows'])} of rows{dropped}; "

@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from simulate.networks.activations import slope_of_s
+from simulate.numerics import normals
 from simulate.processes import available
 from simulate.running.cost import controlled, network_bytes, pulls_back, vectors
 from simulate.running.jobs import Job
@@ -15,8 +16,10 @@ from simulate.running.plan import part_size
 from simulate.running.process import MAPPED_BYTES
 from simulate.settings.reader import SettingsError
 
-# OVERHEAD: resident bytes of a running process in addition to its arrays (compiled code, parquet writer), measured.
-OVERHEAD = {"cpu": 110 * 2**20, "cuda": 630 * 2**20}
+# Resident bytes of a running process in addition to its arrays, measured: COMPILED come with the first networks that it
+# draws, WRITER with its first table.
+COMPILED = {"cpu": 65 * 2**20, "cuda": 585 * 2**20}
+WRITER = 45 * 2**20
 # HOLES: measured heap over arrays in use, where all layers are held and a block follows another one.
 HOLES = 1.5
 LAYER_OBJECTS = 2**12  # bytes of the objects of a layer in addition to the numbers of its arrays
@@ -25,7 +28,7 @@ COLUMN_WRITER = 2**12  # bytes of the description and the writer of a column
 
 
 def peak_bytes(job: Job) -> tuple[int, int]:
-    """Peak bytes that a process adds to those it starts with: (in the machine's memory, in the device's)."""
+    """Peak bytes that a process adds to those of `unused`: (in the machine's memory, in the device's)."""
     device, layout = job.settings.ensemble.device, job.layout
     arrays = _law_bytes(job) if job.settings.ensemble.sampler == "law" else _dense_bytes(job)
     networks = min(part_size(job), job.settings.ensemble.networks)
@@ -35,7 +38,7 @@ def peak_bytes(job: Job) -> tuple[int, int]:
     writing = (numbers + layout.row_bytes()) * networks + COLUMN_WRITER * columns  # the numbers, and their table
     if not layout.keeps_rows:  # copies in float64, and summands
         writing += REDUCING * numbers * networks
-    host = OVERHEAD[device] + LAYER_OBJECTS * layout.depth + max(computing, writing)
+    host = COMPILED[device] + WRITER + LAYER_OBJECTS * layout.depth + max(computing, writing)
     return (host, arrays) if device == "cuda" else (host + arrays, 0)
 
 
@@ -72,6 +75,13 @@ def resident() -> int:
     return psutil.Process().memory_info().rss
 
 
+def unused() -> int:
+    """`resident` without what `peak_bytes` counts and is here already: a step size, a forecast or an earlier run has drawn
+    networks in this process, or has written tables."""
+    writes = "pyarrow.pandas_compat" in sys.modules  # pyarrow loads it, and pandas, for the first table
+    return resident() - COMPILED["cpu"] * normals.is_compiled() - WRITER * writes
+
+
 def fresh() -> int:
     """Bytes in memory of a process that has only loaded its modules; a process is started to measure them."""
     code = "from simulate.running import memory, runner; print(memory.resident())"
@@ -84,8 +94,8 @@ def fitting(jobs: Sequence[Job], wanted: int) -> int:
     Raises SettingsError, which names the setting to change, where not even one fits.
     """
     job = max(jobs, key=lambda job: sum(peak_bytes(job)))
-    (host, device), present = peak_bytes(job), resident()
-    have = available() + present
+    (host, device), present = peak_bytes(job), unused()
+    have = available() + resident()
     if job.settings.ensemble.device == "cuda" and device > (free := torch.cuda.mem_get_info()[0]):
         raise _too_large(job, device, free, "the device has")
     if present + host > have:

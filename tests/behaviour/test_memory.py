@@ -13,7 +13,7 @@ from simulate.__main__ import main
 from simulate.api import read_one
 from simulate.running import memory
 from simulate.running.jobs import Job
-from simulate.running.memory import check_task, fitting, peak_bytes, resident
+from simulate.running.memory import check_task, fitting, peak_bytes, resident, unused
 from simulate.running.prepare import prepare
 from simulate.settings.reader import SettingsError
 from simulate.store.parts import committed
@@ -31,7 +31,7 @@ from simulate.running import memory, prepare, runner
 from simulate.api import read_one
 from simulate.running.progress import Progress
 job = prepare.prepare(read_one(sys.argv[1:]))
-expected = memory.resident() + sum(memory.peak_bytes(job))
+expected = memory.unused() + sum(memory.peak_bytes(job))
 runner.run([job], Progress(quiet=True))
 status = Path("/proc/self/status").read_text().splitlines()
 print(json.dumps([expected, next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))]))
@@ -47,6 +47,13 @@ print(json.dumps([expected, next(int(line.split()[1]) * 1024 for line in status 
         ["network.width=256", "network.depth=1000", "ensemble.block=256", "ensemble.networks=10"],
         ["network.width=2048", "network.depth=6", "dynamics=momentum", "dynamics.eta=0.01", "dynamics.steps=2",
          "observables.record=[outputs,moved]", "ensemble.networks=3"],
+        ["network.width=64", "network.depth=3", "dynamics=gradient_descent", "dynamics.steps=2", "observables=training",
+         "ensemble.networks=128"],  # a step size of its own has drawn networks before
+        pytest.param(
+            ["network.width=16", "network.depth=10000", "observables=ntk", "activation=relu",
+             "observables.layers=[10000]", "ensemble.networks=10"],
+            marks=pytest.mark.long,
+        ),
         ["network.width=32", "network.depth=3", "observables=kernel", "inputs.count=100", "ensemble.networks=200"],
         ["network.width=32", "network.depth=3", "observables=posterior", "inputs.count=100", "ensemble.networks=2000"],
         ["network.width=256", "network.depth=4", "observables=ntk_sums", "ensemble.block=256", "ensemble.networks=256"],
@@ -96,7 +103,7 @@ def test_what_does_not_fit_is_refused(
 
 def test_auto_takes_the_processes_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     small = job("network.width=64")
-    each = resident() + sum(peak_bytes(small))
+    each = unused() + sum(peak_bytes(small))
     monkeypatch.setattr(memory, "available", lambda: int(2.5 * each) - resident())
     assert fitting([small], 8) == 2
     assert fitting([small], 1) == 1
