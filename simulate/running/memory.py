@@ -76,8 +76,8 @@ def resident() -> int:
 
 
 def unused() -> int:
-    """`resident` without what `peak_bytes` counts and is here already: a step size, a forecast or an earlier run has drawn
-    networks in this process, or has written tables."""
+    """`resident` without what `peak_bytes` counts and is here already, since networks were drawn for a step size, a
+    forecast or an earlier run of this process, or tables were written."""
     writes = "pyarrow.pandas_compat" in sys.modules  # pyarrow loads it, and pandas, for the first table
     return resident() - COMPILED["cpu"] * normals.is_compiled() - WRITER * writes
 

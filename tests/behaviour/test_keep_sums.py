@@ -1,8 +1,10 @@
 """Data sets that keep sums in the place of rows: the verdicts of rows, and a line wherever rows are needed."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,53 @@ def test_the_data_set_says_so(
     parts[2].unlink()
     monkeypatch.setattr(plan, "PART_WORK", 1)
     drawn(path.parent, "sums", f"ensemble.networks={NETWORKS}")
+    assert contents(path.parent) == before
+    assert status.main([str(path), "--verify"]) == 0
+
+
+def exchanged(name: Path) -> None:
+    other = next(file for file in sorted(name.parents[1].glob("networks/*")) if file != name)
+    one, two = name.read_bytes(), other.read_bytes()
+    name.write_bytes(two)
+    other.write_bytes(one)
+
+
+def linked(name: Path) -> None:
+    name.symlink_to(name.rename(name.parents[2] / name.name))
+
+
+def a_folder(name: Path) -> None:
+    name.unlink()
+    (name / "mine").mkdir(parents=True)
+
+
+def a_pipe(name: Path) -> None:
+    name.unlink()
+    os.mkfifo(name)
+
+
+def empty(name: Path) -> None:
+    name.write_bytes(b"")
+
+
+SPOILT = [*product(("head", "networks"), (empty, exchanged, linked, a_folder, a_pipe)), ("head", Path.unlink)]
+
+
+@pytest.mark.parametrize(("of", "spoil"), SPOILT, ids=lambda value: getattr(value, "__name__", value))
+def test_spoilt_files(
+    of: str, spoil: Callable[[Path], object], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """`status` and the analysis tell of them in a line, and a run makes the same files again."""
+    path = copied(folder, tmp_path / "copy") / "width-8"
+    before = contents(path.parent)
+    spoil(min((path / of).iterdir()))
+    assert status.main([str(path), "--verify"]) == 1
+    assert "damaged: " in capsys.readouterr().out
+    assert analyze([f"data={path.parent}", "figures=false", f"output={tmp_path}/report"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr(plan, "PART_WORK", 1)
+    simulate.run(*CLAIM, *ONE, f"ensemble.networks={NETWORKS}", f"output={path}")
     assert contents(path.parent) == before
     assert status.main([str(path), "--verify"]) == 0
 

@@ -50,7 +50,7 @@ print(json.dumps([expected, next(int(line.split()[1]) * 1024 for line in status 
         ["network.width=64", "network.depth=3", "dynamics=gradient_descent", "dynamics.steps=2", "observables=training",
          "ensemble.networks=128"],  # a step size of its own has drawn networks before
         pytest.param(
-            ["network.width=16", "network.depth=10000", "observables=ntk", "activation=relu",
+            ["network.width=64", "network.depth=10000", "observables=ntk", "activation=relu",
              "observables.layers=[10000]", "ensemble.networks=10"],
             marks=pytest.mark.long,
         ),

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from simulate.running.plan import missing_ranges
-from simulate.store import commits, locks, parts
+from simulate.store import cells, commits, head, locks, parts
 from simulate.store.files import StoreError, make_folder
+from simulate.store.folders import HEAD
 from simulate.store.manifest import MANIFEST, create
-from simulate.store.parts import committed, gaps, part_name, read_part, settle, write_part
-from simulate.store.sets import open_data_set
+from simulate.store.parts import NOWHERE, committed, gaps, part_name, read_part, settle, write_part, write_sums
+from simulate.store.sets import DataSet, open_data_set
 from tests.behaviour.faults.files import File, Folder
 from tests.behaviour.faults.machine import Machine
-from tests.behaviour.faults.made import NETWORKS, PART, PATH, Made, Parquet
+from tests.behaviour.faults.made import CELL, NETWORKS, PART, PATH, Made, Parquet
 from tests.behaviour.faults.turns import Death, Process, ViolationError
 
 FAULTS = (  # chances of a step; each seed has one of these mixtures
@@ -39,7 +40,8 @@ class History:
     """One seed: the processes on one machine, and what was promised to them."""
 
     def __init__(self, seed: int, made: "Made", steered: "Steered | None", broken: "Broken | None"):
-        self.made, self.broken = made, broken
+        # Every fifth seed keeps sums; a draw would change the histories of the others.
+        self.made, self.broken = made.summed if made.summed and seed % 5 == 3 else made, broken
         self.machine = Machine(seed, {})
         self.rng = self.machine.rng
         self.machine.faults = dict(self.rng.choice(FAULTS))
@@ -98,6 +100,8 @@ class History:
             make_folder(PATH)
             with locks.writing(PATH, *span) as writer:
                 notes = create(writer, self.made.manifest, *self.made.samples)
+                if not self.made.layout.keeps_rows:
+                    notes += head.keep(writer, self.made.layout, self.made.digest, self.made.head, NOWHERE)
                 assert not notes, notes
                 self.created = True
                 self._fill(process, writer)
@@ -119,6 +123,8 @@ class History:
                 alone = not any(other.role == self._worker for other in self.machine.processes)
                 assert lines or not alone, f"{part_name(first, last)} has no line"
                 note = settle(writer, self.made.layout, self.made.digest, first, last, lines)
+                if not self.made.layout.keeps_rows:
+                    note = note or head.settle(writer, first, last, self.made.head.plan)
                 assert not note, note
         done = [(max(a, writer.first), min(b, writer.last)) for a, b in committed(PATH)]
         done = [(a, b) for a, b in done if a < b]
@@ -138,14 +144,12 @@ class History:
             self.reported |= {part for part in ranges if part[0] < writer.last and writer.first < part[1]}
 
     def _commit(self, writer: locks.Writer, first: int, last: int) -> None:
-        layout = self.made.layout
-        shape = last - first, len(layout.steps), len(layout.layers)
-        addresses = np.arange(first, last, dtype=layout.dtype)[:, None, None, None]
-        values = {
-            family.prefix: np.broadcast_to(addresses, (*shape, len(layout.indices(family))))
-            for family in layout.families()
-        }
-        write_part(writer, layout, {"identity": self.made.digest}, first, values, np.zeros(shape[:2], np.int8))
+        made, metadata = self.made, {"identity": self.made.digest}
+        if made.layout.keeps_rows:
+            values, status = made.rows(first, last)
+            write_part(writer, made.layout, metadata, first, values, status)
+        else:
+            write_sums(writer, metadata, first, last, made.sums(first, last), made.head.plan)
         self.reported.add((first, last))
 
     def _worker(self, process: Process) -> None:
@@ -174,39 +178,50 @@ class History:
             try:
                 data = open_data_set(PATH)
                 ranges = committed(PATH)
-                tables = [read_part(PATH, data.layout, *part, ["network"]) for part in ranges]
+                found = self._networks(data, ranges)
             except StoreError:
                 if created and process.errors == errors:
                     raise
             else:
                 assert before <= set(ranges), f"{before - set(ranges)} are missing"
-                found = [n for table in tables for n in table["network"].to_pylist()[:: len(data.layout.layers)]]
                 assert found == [n for first, last in ranges for n in range(first, last)]
             self.machine.sleep(1.0)
+
+    def _networks(self, data: DataSet, ranges: list[tuple[int, int]]) -> list[int]:
+        """The networks that parts hold, in their order."""
+        columns = ["network"] if data.layout.keeps_rows else None
+        tables = [read_part(PATH, data.layout, *part, columns) for part in ranges]
+        if data.layout.keeps_rows:
+            return [n for table in tables for n in table["network"].to_pylist()[:: len(data.layout.layers)]]
+        assert head.plan_of(head.head_of(data)) == self.made.head.plan
+        assert not any(cells.fault(table, *part) for table, part in zip(tables, ranges, strict=True))
+        return [n for table in tables for k in table["cell"].to_pylist() for n in range(k * CELL, (k + 1) * CELL)]
 
     def _finish(self, process: Process) -> None:
         """A run without faults completes the set, and removes what others have left."""
         self._write(process, (0, NETWORKS))
         data = open_data_set(PATH)
         assert data.complete
-        assert np.array_equal(data.read("g")[:, 0, 0, 0], np.arange(NETWORKS))
+        assert self._networks(data, committed(PATH)) == list(range(NETWORKS))
+        if data.layout.keeps_rows:
+            assert np.array_equal(data.read("g")[:, 0, 0, 0], np.arange(NETWORKS))
         left = [name for name in self.files() if (name.startswith(".") and name != ".writers") or "damaged" in name]
         assert not left, left
 
     # What is promised
 
     def files(self) -> dict[str, File]:
-        """The files of the data set by name, in whatever folder of it they are."""
+        """The files of the data set by name, in whatever folder of it they are; that of the head as "head"."""
         found: dict[str, File] = {}
-        folders: list[File] = [self.machine.root]
+        folders: list[tuple[str, File]] = [("", self.machine.root)]
         while folders:
-            folder = folders.pop()
+            above, folder = folders.pop()
             assert isinstance(folder, Folder)
             for name, file in folder.files.items():
                 if isinstance(file, Folder):
-                    folders.append(file)
+                    folders.append((name, file))
                 else:
-                    found[name] = file
+                    found[HEAD if above == HEAD else name] = file
         return found
 
     def check_names(self, replaced: str | None = None) -> None:
@@ -223,11 +238,17 @@ class History:
     def check_contents(self) -> None:
         """After a crash of the machine, all that has a name is whole."""
         self.check_names()
-        if self.created and MANIFEST not in self.files():
-            raise ViolationError("the manifest is lost")
+        for name in (MANIFEST,) if self.made.layout.keeps_rows else (MANIFEST, HEAD):
+            if self.created and name not in self.files():
+                raise ViolationError(f"{name} is lost")
         for name, file in self.files().items():
+            key = ("network", 0, CELL - 1) if name == HEAD else None
             if match := parts._PART.fullmatch(name):
-                if file.content != Parquet.written["network", int(match[1]), int(match[2]) - 1]:
+                first, last = int(match[1]), int(match[2]) - 1
+                rows = self.made.layout.keeps_rows
+                key = ("network", first, last) if rows else ("cell", first // CELL, last // CELL)
+            if key:
+                if file.content != Parquet.written[key]:
                     raise ViolationError(f"{name} is cut")
             elif not name.startswith(".") and not name.endswith(".jsonl") and not file.content.rstrip(b"\0"):
                 raise ViolationError(f"{name} is empty")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from simulate.store import disk, locks, manifest, parts
+from simulate.store import disk, head, locks, manifest, parts
 from tests.behaviour.faults.histories import Broken, History, Steered, play
 from tests.behaviour.faults.machine import STEPS, Machine
 from tests.behaviour.faults.made import NETWORKS, PART, Made
@@ -100,7 +100,7 @@ def names_given_by_others_are_not_flushed(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(locks.Writer, "fence", lambda writer: nullcontext())
+    patch.setattr(locks.Writer, "fence", lambda writer, alone=False: nullcontext())
 
 
 def a_fence_without_lock(patch: pytest.MonkeyPatch) -> None:
@@ -143,6 +143,12 @@ def temporaries_are_numbered_by_process(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(disk, "number", disk.process)
 
 
+def a_head_that_is_there_is_replaced(patch: pytest.MonkeyPatch) -> None:
+    """A shard looked for the head of sums before another one gave it its name."""
+    commit_table = head.commit_table
+    patch.setattr(head, "commit_table", lambda *arguments, first: commit_table(*arguments))
+
+
 CONTROLS: list[tuple[Broken, Steered | None]] = [
     (files_are_not_flushed, None),
     (folders_are_not_flushed, None),
@@ -153,6 +159,7 @@ CONTROLS: list[tuple[Broken, Steered | None]] = [
     (doubt_is_free, entries_in_doubt),
     (entries_that_stay_are_ignored, dead_entries_stay),
     (temporaries_are_numbered_by_process, None),
+    (a_head_that_is_there_is_replaced, None),
 ]
 MOST_SEEDS = 200
 
