@@ -26,7 +26,7 @@ from analysis.measures.bayesian_controlled import (
 )
 from analysis.measures.measured import Layers, Measured, label_of, measure
 from analysis.measures.solved import last_step, order_n
-from analysis.measures.trained_cumulants import beyond_own_kernel, every_step_known
+from analysis.measures.trained_cumulants import at_test_samples, beyond_own_kernel, every_step_known
 from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.theory.bayes import Given
 from analysis.weights import Kernels, block_edges, processes
@@ -146,7 +146,7 @@ def training(point: Point, layers: Layers) -> Iterator[Measured]:
     y, (K, D) = targets_of(point), (point.flow(False).K[-1], point.D)
     g = Kernels(point.read("g", point.depth), point.columns("g")).between(0, None)
     apart = processes(g, y, 0.0).means - (K @ Given.of(K, y, 0.0).a.T).T
-    test = [place for place in range(y.shape[1] * D) if place % D >= len(y)]
+    test = at_test_samples(point)
     d = (left(len(beyond) - 1, last_step(point)) - apart.reshape(len(g), -1))[:, test]
     sums = np.add.reduceat(_without_noise(d, means_given_below(point)), block_edges(len(d))[:-1], axis=0)
     activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])

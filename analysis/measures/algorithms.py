@@ -18,7 +18,7 @@ from analysis.measures.solved import (
     order_n_known,
     targets,
 )
-from analysis.measures.trained import ROUNDING, end_known, measured_at_end, order_n_mean, outputs
+from analysis.measures.trained import ROUNDING, end_known, has_test_sample, measured_at_end, order_n_mean, outputs
 from analysis.measures.trained_cumulants import (
     Index,
     beyond_own_kernel,
@@ -50,11 +50,17 @@ def one_algorithm(point: Point, reference: Point) -> Iterator[str]:
         yield f"dynamics={point.settings['dynamics']['name']}: both are trained by one algorithm with the same settings"
 
 
+def arrived_at_test_samples(point: Point) -> Iterator[str]:
+    """Needs of the difference of trained test outputs."""
+    yield from has_test_sample(point)
+    yield from arrived(point)
+
+
 _paired = partial(measure, paired=True)
 _of_algorithms = partial(_paired, families=("z",), steps="end", undefined=one_algorithm)
 
 
-@_of_algorithms("algorithm_difference", tensor="z - z'", symbol=r"$\mathrm{E}(z-z')$", needs=arrived)
+@_of_algorithms("algorithm_difference", tensor="z - z'", symbol=r"$\mathrm{E}(z-z')$", needs=arrived_at_test_samples)
 def algorithm_difference(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """E z_test of one algorithm minus that of another on the same networks, in units of the targets: at infinite width
     zero, but for what is left of the error after so many steps (PDLT ch. 10)."""

@@ -109,9 +109,14 @@ def trained_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
 
 def test_samples_known(point: Point) -> Iterator[str]:
     """Needs of measures of test samples."""
+    yield from has_test_sample(point)
+    yield from closed_form_known(point)
+
+
+def has_test_sample(point: Point) -> Iterator[str]:
+    """Needs of what trains and is measured at test samples alone."""
     if point.trained and len(targets(point)) == point.D:
         yield "inputs.test=0: a test sample is needed"
-    yield from closed_form_known(point)
 
 
 @_at_end("trained_band", tensor="Var z", symbol=r"$\mathrm{Var}\,z$", needs=test_samples_known, any_widths=True)
@@ -158,7 +163,8 @@ def order_n_mean(point: Point) -> Array:
 
 
 def end_known(point: Point) -> Iterator[str]:
-    """Needs of the coefficient of trained means at order 1/n."""
+    """Needs of the coefficient of trained means of test samples at order 1/n."""
+    yield from has_test_sample(point)
     yield from arrived(point)
     yield from order_n_known(point)
 

@@ -129,7 +129,7 @@ def beyond_own_kernel(point: Point) -> tuple[Callable[[int, int], Array], Array]
     return left, exact.mean1 - np.stack([at_step.mean1 for at_step in own])
 
 
-def _at_test_samples(point: Point) -> list[int]:
+def at_test_samples(point: Point) -> list[int]:
     """Composite indices of test samples."""
     N = len(targets(point))
     return [p for p in range(targets(point).shape[1] * point.D) if p % point.D >= N]
@@ -172,7 +172,7 @@ def trained_mean1(point: Point, layers: Layers) -> Iterator[Measured]:
 def trained_curve1(point: Point, layers: Layers) -> Iterator[Measured]:
     """What `trained_mean1` is, docs/theory.md (5.29), at test samples alone and in units of the largest that is
     predicted there at that step."""
-    curve: list[Index] = [(p,) for p in _at_test_samples(point)]
+    curve: list[Index] = [(p,) for p in at_test_samples(point)]
     yield from _in_units_of_the_largest(_means(point, lambda step: curve))
 
 
@@ -211,7 +211,7 @@ def trained_covariance1(point: Point, layers: Layers) -> Iterator[Measured]:
 def trained_band1(point: Point, layers: Layers) -> Iterator[Measured]:
     """What `trained_covariance1` is, docs/theory.md (5.30), of the variance of each test sample, the band around the
     mean, in units of the largest that is predicted there at that step."""
-    band: list[Index] = [(p, p) for p in _at_test_samples(point)]
+    band: list[Index] = [(p, p) for p in at_test_samples(point)]
     yield from _in_units_of_the_largest(_covariances(point, lambda step: band))
 
 

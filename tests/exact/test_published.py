@@ -42,12 +42,14 @@ def test_tails_of_priors(activation: str) -> None:
 
 
 def test_the_edge_of_chaos() -> None:
-    """At the C_W and C_b of the experiment the formula's chi is one, and our kernel has the formula's q* in all layers
-    that are recorded; off the edge chi is not one (control)."""
+    """At the C_W and C_b of the experiment the formula's chi is one, and our kernel stays at the formula's q*, which it
+    has reached from the experiment's inputs in the layers that are recorded; off the edge chi is not one (control)."""
     s = configs.compose("simulate", ["experiment=reproduce/edge_of_chaos"])
     C_b, C_W = s["initialization"]["C_b"], s["initialization"]["C_W"]
     q, chi = published.edge_of_chaos(C_b, C_W)
     assert chi == pytest.approx(1, abs=1e-3)
+    there = np.full((1, 1), math.sqrt((q - C_b) / C_W))
+    assert theory.flow("tanh", 6, C_b, C_W, there).K[:, 0, 0] == pytest.approx(q, rel=1e-9)
     flow = theory.flow("tanh", s["network"]["depth"], C_b, C_W, np.sqrt([s["inputs"]["squares"][:1]]))
     assert flow.K[np.array(s["observables"]["layers"]) - 1, 0, 0] == pytest.approx(q, rel=1e-5)
     assert abs(published.edge_of_chaos(C_b, 1.5)[1] - 1) > 0.05

@@ -47,6 +47,12 @@ def test_what_the_theory_of_a_loss_needs(name: str) -> None:
     assert not any("singular" in reason for reason in reasons(name, trained(*CROSS)))
 
 
-@pytest.mark.parametrize("name", ["trained_band", "trained_curve1", "trained_band1"])
-def test_a_band_needs_a_test_sample(name: str) -> None:
+OF_TEST_SAMPLES = [
+    *("trained_band", "trained_curve1", "trained_band1", "trained_mean_coefficient"),
+    *("algorithm_difference", "algorithm_coefficient"),
+]
+
+
+@pytest.mark.parametrize("name", OF_TEST_SAMPLES)
+def test_a_test_sample_is_needed(name: str) -> None:
     assert reasons(name, trained(*TRAINED, train=2)) == ["inputs.test=0: a test sample is needed"]
