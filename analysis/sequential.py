@@ -10,13 +10,15 @@ recursion is that of P. Armitage, C. K. McPherson and B. C. Rowe, J. R. Stat. So
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import norm
+
+from analysis.theory.quadrature import legendre
 
 Array = NDArray[np.float64]
 NODES = 256  # of the Gauss-Legendre rule on the part of the line where the walk goes on
@@ -78,13 +80,7 @@ def _walk(information: tuple[float, ...], used: tuple[float, ...]) -> _Walk:
 
     reached = excess(FARTHEST) < 0
     z = float(brentq(excess, 0.0, FARTHEST, xtol=1e-10)) if reached else FARTHEST
-    nodes, weights = _rule()
+    nodes, weights = legendre(NODES)
     at = z * math.sqrt(now) * nodes
     kernel = np.exp(-0.5 * ((at[:, None] - before.at) / step) ** 2) / (step * math.sqrt(2 * math.pi))
     return _Walk(z if reached else math.inf, now, at, z * math.sqrt(now) * weights * (kernel @ before.density))
-
-
-@cache
-def _rule() -> tuple[Array, Array]:
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    return nodes, weights

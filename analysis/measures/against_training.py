@@ -24,7 +24,7 @@ from analysis.measures.bayesian_controlled import (
     unlearned,
     vertex_of,
 )
-from analysis.measures.measured import Layers, Measured, label_of, measure
+from analysis.measures.measured import Layers, Measured, has_test_samples, label_of, measure
 from analysis.measures.solved import last_step, order_n
 from analysis.measures.trained_cumulants import at_test_samples, beyond_own_kernel, every_step_known
 from analysis.points import FOUR_POINT_SAMPLES, Point
@@ -32,10 +32,9 @@ from analysis.theory.bayes import Given
 from analysis.weights import Kernels, block_edges, processes
 
 
-def has_test_samples(point: Point) -> Iterator[str]:
-    """Needs of what is measured at test samples."""
-    if point.samples[2] == point.D:
-        yield "inputs.test=0: test samples are needed"
+def tests_inferable(point: Point) -> Iterator[str]:
+    """Needs of what is inferred at test samples."""
+    yield from has_test_samples(point)
     yield from inferable(point)
 
 
@@ -72,7 +71,7 @@ def _predicted(point: Point) -> tuple[Learned, Learned]:
     symbol=r"$n\,(\mathrm{E}_w-\mathrm{E})\,m$",
     families=("g", "c"),
     partner="posterior_controls",
-    needs=has_test_samples,
+    needs=tests_inferable,
     any_widths=True,
 )
 def learning_mean(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -92,7 +91,7 @@ def learning_mean(point: Point, layers: Layers) -> Iterator[Measured]:
     symbol=r"$n\,(\mathrm{Cov}_w-\mathrm{Cov})(z,z)$",
     families=("g", "c"),
     partner="posterior_controls",
-    needs=has_test_samples,
+    needs=tests_inferable,
     any_widths=True,
 )
 def covariance(point: Point, layers: Layers) -> Iterator[Measured]:
@@ -118,8 +117,7 @@ def kernels_of_all_layers(point: Point) -> Iterator[str]:
 
 def trained_with_kernels(point: Point) -> Iterator[str]:
     """Needs of what compares trained networks with their own readouts."""
-    if point.samples[2] == point.D:
-        yield "inputs.test=0: test samples are needed"
+    yield from has_test_samples(point)
     yield from kernels_of_all_layers(point)
     yield from every_step_known(point)
 

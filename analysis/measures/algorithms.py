@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
-from analysis.measures.measured import Layers, Measured, label_of, measure
+from analysis.measures.measured import Layers, Measured, has_test_samples, label_of, measure
 from analysis.measures.solved import (
     arrived,
     closed_form,
@@ -18,7 +18,7 @@ from analysis.measures.solved import (
     order_n_known,
     targets,
 )
-from analysis.measures.trained import ROUNDING, end_known, has_test_sample, measured_at_end, order_n_mean, outputs
+from analysis.measures.trained import ROUNDING, end_known, measured_at_end, order_n_mean, outputs
 from analysis.measures.trained_cumulants import (
     Index,
     beyond_own_kernel,
@@ -52,7 +52,7 @@ def one_algorithm(point: Point, reference: Point) -> Iterator[str]:
 
 def arrived_at_test_samples(point: Point) -> Iterator[str]:
     """Needs of the difference of trained test outputs."""
-    yield from has_test_sample(point)
+    yield from has_test_samples(point)
     yield from arrived(point)
 
 

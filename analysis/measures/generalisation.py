@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
-from analysis.measures.measured import Layers, Measured, measure
+from analysis.measures.measured import Layers, Measured, measure, test_targets_known
 from analysis.measures.solved import closed_form, order_n, response, targets, with_own_kernels
 from analysis.measures.trained import linear_in_z, outputs
 from analysis.measures.trained_cumulants import Index, composite, every_step_known, kernels, last_kernels, over_steps
@@ -16,13 +16,9 @@ from analysis.points import Point
 from analysis.theory import generalisation
 
 
-def targets_known(point: Point) -> Iterator[str]:
+def errors_known(point: Point) -> Iterator[str]:
     """Needs of measures of errors on test samples."""
-    _, y, train = point.samples
-    if point.trained and train == point.D:
-        yield "inputs.test=0: test samples are needed"
-    elif point.trained and (y is None or not np.all(np.isfinite(y))):
-        yield "inputs: the targets of all test samples are needed"
+    yield from test_targets_known(point)
     yield from every_step_known(point)
 
 
@@ -31,7 +27,7 @@ def signs_known(point: Point) -> Iterator[str]:
     _, y, _ = point.samples
     if y is not None and np.any(y == 0):
         yield "inputs: targets other than 0 are needed"
-    yield from targets_known(point)
+    yield from errors_known(point)
 
 
 def _all_targets(point: Point) -> Array:
@@ -53,7 +49,7 @@ def _tested(point: Point) -> list[Index]:
     families=("z", "H"),
     steps="both",
     smooth=True,
-    needs=targets_known,
+    needs=errors_known,
 )
 def squared_error(point: Point, layers: Layers) -> Iterator[Measured]:
     """n times the mean squared error of each test sample at every recorded step, less that of z^(1) without what is of

@@ -8,6 +8,8 @@ before anything is drawn, and calling a measure checks them again.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from analysis import theory
 from analysis.estimators import Array, Estimate
 from analysis.models import MODELS
@@ -256,6 +258,20 @@ def measure(
         return MEASURES.add(record)
 
     return register
+
+
+def has_test_samples(point: Point) -> Iterator[str]:
+    """Needs of what is measured at test samples."""
+    if point.samples[2] == point.D:
+        yield "inputs.test=0: test samples are needed"
+
+
+def test_targets_known(point: Point) -> Iterator[str]:
+    """Needs of errors on test samples."""
+    _, y, train = point.samples
+    yield from has_test_samples(point)
+    if train < point.D and (y is None or not np.all(np.isfinite(y))):
+        yield "inputs: the targets of all test samples are needed"
 
 
 def label_of(*groups: Sequence[int]) -> str:

@@ -20,19 +20,15 @@ from analysis.measures.bayesian_controlled import (
     with_targets,
     without_noise,
 )
-from analysis.measures.measured import Layers, Measured, label_of, measure
+from analysis.measures.measured import Layers, Measured, label_of, measure, test_targets_known
 from analysis.points import Point
 from analysis.theory.bayes import Given
 from analysis.weights import Kernels, processes
 
 
-def tests_have_targets(point: Point) -> Iterator[str]:
+def errors_inferable(point: Point) -> Iterator[str]:
     """Needs of errors on test samples."""
-    _, y, train = point.samples
-    if train == point.D:
-        yield "inputs.test=0: test samples are needed"
-    elif y is None or not np.all(np.isfinite(y)):
-        yield "inputs: the targets of all test samples are needed"
+    yield from test_targets_known(point)
     yield from inferable(point)
 
 
@@ -151,7 +147,7 @@ def train_error(point: Point, layers: Layers) -> Iterator[Measured]:
     symbol=r"$n\,\Delta\mathrm{E}(f-y)^2$",
     families=("g", "c"),
     partner="posterior_controls",
-    needs=tests_have_targets,
+    needs=errors_inferable,
     any_widths=True,
 )
 def test_error(point: Point, layers: Layers) -> Iterator[Measured]:

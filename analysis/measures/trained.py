@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
-from analysis.measures.measured import Layers, Measured, label_of, measure
+from analysis.measures.measured import Layers, Measured, has_test_samples, label_of, measure
 from analysis.measures.solved import (
     arrived,
     by_sample,
@@ -109,14 +109,8 @@ def trained_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
 
 def test_samples_known(point: Point) -> Iterator[str]:
     """Needs of measures of test samples."""
-    yield from has_test_sample(point)
+    yield from has_test_samples(point)
     yield from closed_form_known(point)
-
-
-def has_test_sample(point: Point) -> Iterator[str]:
-    """Needs of what trains and is measured at test samples alone."""
-    if point.trained and len(targets(point)) == point.D:
-        yield "inputs.test=0: a test sample is needed"
 
 
 @_at_end("trained_band", tensor="Var z", symbol=r"$\mathrm{Var}\,z$", needs=test_samples_known, any_widths=True)
@@ -164,7 +158,7 @@ def order_n_mean(point: Point) -> Array:
 
 def end_known(point: Point) -> Iterator[str]:
     """Needs of the coefficient of trained means of test samples at order 1/n."""
-    yield from has_test_sample(point)
+    yield from has_test_samples(point)
     yield from arrived(point)
     yield from order_n_known(point)
 

@@ -14,6 +14,7 @@ import scipy  # its parts are imported when they are used
 
 from analysis.theory.activations import activation
 from analysis.theory.finite_width import second_moments
+from analysis.theory.quadrature import legendre
 
 POINTS, SPREAD = 8192, 60.0  # of the law of log g; its left tail, which is an exponential, ends in so many deviations
 ROUNDING = 1e-13  # part of the largest density below which it is rounding
@@ -139,7 +140,7 @@ def ntk_at_ratio(name: str, t: float, phi: float) -> NTKAtRatio:
         total: np.ndarray = phi * biases + (1 - phi) * weights
         return total
 
-    x, w = np.polynomial.legendre.leggauss(NODES)
+    x, w = legendre(NODES)
     u = t * (x + 1) / 2
     source = t / 2 * w * (2 * phi * u + 2 * (1 - phi) * delta(u, 2.0)) / 3
     grown, decayed = np.exp(nu * (t - u)), np.exp(u - t)

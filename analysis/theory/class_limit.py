@@ -10,6 +10,7 @@ import numpy as np
 import scipy  # its parts are imported when they are used
 
 from analysis.theory.activations import Array
+from analysis.theory.quadrature import legendre
 
 NODES = 400  # of an integral over p, which is smooth and falls as exp(-p^2 r)
 REACH = 7.0  # that factor is 1e-21 at p = REACH / sqrt(r)
@@ -75,7 +76,7 @@ def _spectrum(ratio: float, start: float) -> tuple[Array, Array]:
         raise ValueError(f"ratio={ratio}: a finite number above 0")
     if not start > 0:
         raise ValueError(f"start={start}: a number above 0, or infinity")
-    x, w = np.polynomial.legendre.leggauss(NODES)
+    x, w = legendre(NODES)
     top = REACH / math.sqrt(ratio)
     p = top * (x + 1) / 2
     weight = top / 2 * w * np.exp(-(p**2 + 0.25) * ratio)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from analysis.theory.activations import Array
+from analysis.theory.quadrature import legendre
 
 REACH = 13.0  # exp(-REACH^2 / 4) is below 1e-18
 PANEL = 0.25  # the longest panel, on which Hermite functions of order 2000 make less than four waves
@@ -28,7 +29,7 @@ def rule(K: float, nodes: int = NODES) -> tuple[Array, Array]:
         edges += [edges[-1] + length]
         length = min(PANEL, max(length, edges[-1] / 8))
     low, high = np.array(edges[:-1]), np.array(edges[1:])
-    points, weights = np.polynomial.legendre.leggauss(nodes)
+    points, weights = legendre(nodes)
     half = (high - low)[:, None] / 2
     x = ((low + high)[:, None] / 2 + half * points).ravel()
     w = (half * weights).ravel() * np.exp(-(x**2) / 2)

@@ -55,4 +55,4 @@ OF_TEST_SAMPLES = [
 
 @pytest.mark.parametrize("name", OF_TEST_SAMPLES)
 def test_a_test_sample_is_needed(name: str) -> None:
-    assert reasons(name, trained(*TRAINED, train=2)) == ["inputs.test=0: a test sample is needed"]
+    assert reasons(name, trained(*TRAINED, train=2)) == ["inputs.test=0: test samples are needed"]
