@@ -1,19 +1,18 @@
 """What the machine can do, and what a case needs of it."""
 
 import itertools
-import time
 from collections.abc import Callable
 
 import torch
 
-from benchmarks.contenders import Case
+from benchmarks.contenders import Case, clock
 
 
 def rate(action: Callable[[], float], seconds: float = 0.3) -> float:
     """Units per second of an action that returns how many units it did."""
     action()
-    units, began = 0.0, time.perf_counter()
-    while (spent := time.perf_counter() - began) < seconds:
+    units, began = 0.0, clock()
+    while (spent := clock() - began) < seconds:
         units += action()
     return units / spent
 

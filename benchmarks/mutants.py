@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -30,12 +30,10 @@ from analysis.theory import layer, recursion
 from analysis.theory.layer import Layer, Tensors
 from analysis.theory.tensors import RECURSIONS
 from benchmarks import tables
+from benchmarks.exchange import Exchange, exchanged
 from simulate.networks import dense, law, streams
 from simulate.running import samplers
 from simulate.training import algorithms
-
-Exchange = tuple[Any, str, Any]  # an object or a mapping, the name of what is exchanged, and what takes its place
-
 
 # ------------------------------------------------------------------- wrong theories
 
@@ -148,16 +146,7 @@ SIMULATIONS: dict[str, tuple[Exchange, ...]] = {
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
     """While it lasts the theory or the simulation has the mistake of that name; `none` has none."""
-
-    def exchange(place: Any, key: str, value: Any) -> Callable[[], None]:
-        put = place.__setitem__ if isinstance(place, dict) else lambda k, v: setattr(place, k, v)
-        before = place[key] if isinstance(place, dict) else getattr(place, key)
-        put(key, value)
-        return lambda: put(key, before)
-
-    with ExitStack() as stack:
-        for entry in {"none": (), **THEORIES, **SIMULATIONS}[name]:
-            stack.callback(exchange(*entry))
+    with exchanged({"none": (), **THEORIES, **SIMULATIONS}[name]), ExitStack() as stack:
         for cached in (points.flow_of, solved._order_n):
             stack.callback(cached.cache_clear)
             cached.cache_clear()

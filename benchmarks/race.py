@@ -6,7 +6,8 @@
 JAX, which only trains because neural-tangents does not import with it, and includes them.
 Rounds are interleaved (A B C A B C ...), each contender has one thread, and medians are quoted. Machines are shared and
 noisy, so ratios are more reliable than rates. --write puts tables, JSON and a figure into docs/, and --history a row
-into benchmarks/history.jsonl.
+into benchmarks/history.jsonl. --cpu is for a machine that others keep busy: it counts the time of the processor, races
+up to n = WIDEST alone, and leaves out what cannot be told there: memory, start-up, processes and exponents.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import contenders as timing
 from benchmarks import history
 from benchmarks.ceilings import binding, ceilings, rate
 from benchmarks.contenders import Array, Case, Contender, Jax, modules, ours, torch_func
@@ -36,6 +38,7 @@ TRAIN = (
 )
 # The number of networks in a batch of a peer, by width. Of 1 to 256 it is the fastest, or within a few percent of it.
 BATCH = {64: 64, 256: 16, 512: 4, 1024: 1}
+WIDEST = 256  # of the cases that are raced on a busy machine
 FALSE_ALARM = 1e-4  # the probability that a row is void although its statistics are equal
 COMPARED_FROM = 30  # with fewer values a contender's statistics are not compared
 
@@ -53,9 +56,6 @@ def contenders(case: Case, jax: Jax | None, newest: Jax | None = None) -> dict[s
     if newest and case.work == "train":
         found[f"JAX {newest.version} vmap + scan"] = newest.contender(case, batch)
     return found | {"torch.func": torch_func(case, batch), "loop of nn.Module": modules(case)}
-
-
-# ------------------------------------------------------------------------------------------- the race
 
 
 def disagreement(values: dict[str, Array]) -> dict[str, float]:
@@ -242,7 +242,11 @@ def main() -> None:
     parser.add_argument("--newest-jax", help="the Python of an environment with the newest jax, which trains only")
     parser.add_argument("--write", action="store_true", help="put tables, JSON and figure into docs/")
     parser.add_argument("--history", action="store_true", help="add a row to benchmarks/history.jsonl, and draw all")
+    parser.add_argument("--cpu", action="store_true", help="count CPU time and race alone: for a busy machine")
     options = parser.parse_args()
+    if options.cpu and options.write:
+        parser.error("--write: the tables of docs/ are made without --cpu")
+    timing.by_cpu = options.cpu
     at = history.commit() if options.history else None
     torch.set_num_threads(1)
     jax, newest = (Jax(python) if python else None for python in (options.jax, options.newest_jax))
@@ -251,7 +255,8 @@ def main() -> None:
     actions = ceilings()
     measured: dict[str, list[float]] = {name: [] for name in actions}
     races = []
-    for case in (*INIT, *TRAIN):
+    cases = [case for case in (*INIT, *TRAIN) if not options.cpu or case.n <= WIDEST]
+    for case in cases:
         for name, action in actions.items():
             measured[name].append(rate(action))
         races.append(race(case, jax, options.rounds, options.seconds, newest))
@@ -261,16 +266,19 @@ def main() -> None:
             flush=True,
         )
     top = {name: statistics.median(values) for name, values in measured.items()}
-    for case, outcome in zip((*INIT, *TRAIN), races, strict=True):
+    for case, outcome in zip(cases, races, strict=True):
         for row in outcome["rows"]:
             if row["contender"].startswith("ours"):
                 row |= binding(case, row["contender"], row["networks/s"], top)
-    result = {
-        "machine": machine(),
+    result: dict[str, Any] = {"machine": machine() + "; CPU time" * options.cpu, "ceilings": top, "races": races}
+    if at:
+        history.enter(result, at)
+    if options.cpu:
+        print(", ".join(f"{name} {value:,.1f}" for name, value in top.items()))
+        return
+    result |= {
         "rounds": options.rounds,
         "seconds": options.seconds,
-        "ceilings": top,
-        "races": races,
         "memory": [memory(case, sampler) for case in INIT for sampler in ("law", "dense")],
         "start-up": start_up(options.rounds),
         "processes": processes(options.rounds // 4 + 1),
@@ -280,8 +288,6 @@ def main() -> None:
 
     text = tables.render(result)
     print(text)
-    if at:
-        history.enter(result, at)
     if options.write:
         docs = Path(__file__).parents[1] / "docs"
         (docs / "performance.json").write_text(json.dumps(result, indent=1) + "\n")

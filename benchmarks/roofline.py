@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.contenders import Case
+from benchmarks.exchange import exchanged
 from benchmarks.race import INIT, TRAIN
 from simulate.api import read_one
 from simulate.numerics import normals, plain
@@ -110,16 +111,10 @@ class Counting(TorchDispatchMode):
 def counting(count: Count) -> Iterator[None]:
     """What runs within on meta is counted, with a kernel's work as one launch."""
     mode = Counting(count)
-    before = [(plain, name, getattr(plain, name)) for name in FUSED]
-    before.append((normals, "_normals_torch", normals._normals_torch))
-    for module, name, function in before:
-        setattr(module, name, mode.one(function, reads=module is plain))
-    try:
-        with torch.no_grad(), mode:  # in inference mode operations that consist of others come whole
-            yield
-    finally:
-        for module, name, function in before:
-            setattr(module, name, function)
+    fused = [(plain, name, mode.one(getattr(plain, name))) for name in FUSED]
+    fused.append((normals, "_normals_torch", mode.one(normals._normals_torch, reads=False)))
+    with exchanged(fused), torch.no_grad(), mode:  # in inference mode operations that consist of others come whole
+        yield
 
 
 def job_of(case: Case, sampler: str) -> Job:
