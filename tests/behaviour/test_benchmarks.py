@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import forecast, history, mutants, power, race, results, tables
+from benchmarks import forecast, history, mutants, power, race, results, stages, tables
 from benchmarks.contenders import Case, ours
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,16 @@ def test_the_history_of_the_race(tmp_path: Path) -> None:
     history.plot(rows, tmp_path / "history.png")
     assert (tmp_path / "history.png").stat().st_size > 1000
     assert any(row["ratios"] == rows[0]["ratios"] for row in history.read()), "the race of the docs is in the history"
+
+
+@pytest.mark.parametrize("sampler", ["law", "dense"])
+def test_stages_of_a_network(sampler: str) -> None:
+    """Every stage of a sampler has a time, and the rest of a network is positive: no stage holds another."""
+    found = stages.stages(TINY[0], sampler, rounds=2)
+    own = {stage for where, _, stage, _ in stages.STAGES if where in (getattr(stages, sampler), stages.normals)}
+    assert {*found} == own | {"activation", "storing", stages.REST}
+    assert all(took > 0 for took, _ in found.values())
+    assert f"| {stages.REST} | " in stages.render({sampler: found})
 
 
 def test_memory_and_start_up() -> None:
