@@ -258,6 +258,7 @@ for model in (
     Model("power_law", _power_law, joint=True, logarithmic=True, says="{name} goes as -p log l with p = {value}"),
     Model("exponential", _exponential, joint=True, logarithmic=True, says="{name} goes as -p l with p = {value}"),
     Model("constant", _constant, expands=False, says="{name} is {value} at every width"),
+    Model("one_constant", _constant, joint=True, expands=False, says="{name} is {value} at every width and layer"),
     Model("tolerance", None, expands=False, says="{name} is at most {value}, where {asked} is allowed"),
 ):
     MODELS.add(model)

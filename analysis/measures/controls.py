@@ -166,7 +166,7 @@ def _controlled(point: Point) -> dict[int, Controlled]:
     return found
 
 
-def _noisy(point: Point, layers: Layers) -> list[int]:
+def noisy(point: Point, layers: Layers) -> list[int]:
     return [layer for layer in chosen_layers(point, "g", layers) if layer >= LOWEST]
 
 
@@ -190,7 +190,7 @@ def metric_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """G1_ab = n (E g_ab - K_ab), docs/theory.md (1.6), with the controls of docs/theory.md (7.12)."""
     flow, pairs = point.flow(True), point.columns("g")
     assert flow.G1 is not None
-    for layer in _noisy(point, layers):
+    for layer in noisy(point, layers):
         K, G1 = flow.K[layer - 1], flow.G1[layer - 1]
         # Where theory says zero (two layers, or a scale-invariant activation) the natural size is that of K l.
         scale = np.abs(G1).max() if np.abs(G1).max() > 1e-9 * K.max() else layer * K.max()
@@ -212,7 +212,7 @@ def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     pairs, V = point.columns("g"), point.flow(True).V
     assert V is not None
     components = components_of(pairs)
-    for layer in _noisy(point, layers):
+    for layer in noisy(point, layers):
         predicted = np.array([[V[(layer - 1, *a, *b)] for b in pairs] for a in pairs])
         size = np.sqrt(predicted.diagonal())
         yield Measured(
@@ -227,33 +227,12 @@ def vertex_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
         )
 
 
-@with_controls(
-    "V_collapse_controlled", tensor="V / theory controlled", symbol=r"$V/V_{\mathrm{theory}}$", model="collapse"
-)
-def vertex_over_theory_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
-    """V_(aa)(aa) over its prediction at the same layer, docs/theory.md (1.5), with controls: one at leading order, and
-    for all layers a function of l/n."""
-    V, one = point.flow(True).V, np.ones(point.D)
-    assert V is not None
-    for layer in _noisy(point, layers):
-        unit = np.array([V[layer - 1, a, a, a, a] for a in range(point.D)])
-        yield Measured(
-            tensor="V / theory controlled",
-            layer=layer,
-            step=0,
-            samples=[label_of((a, a), (a, a)) for a in range(point.D)],
-            estimate=of_samples(point, layer).covariance.scaled(point.n / unit),
-            theory=one,
-            scale=one,
-        )
-
-
 @with_controls("six_point_controlled", tensor="six-point controlled", symbol=r"$n^2\kappa_3(g)$")
 def six_point_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     """n^2 kappa_3(g_aa) is W of docs/theory.md (1.12), with the controls of docs/theory.md (7.14)."""
     start, K1 = point.settings["initialization"], np.diagonal(point.flow(False).K[0])
     W = [theory.six_point(point.activation, point.depth, start["C_b"], start["C_W"], K) for K in K1]
-    for layer in _noisy(point, layers):
+    for layer in noisy(point, layers):
         predicted = np.array([w[layer - 1] for w in W])
         yield Measured(
             tensor="six-point controlled",

@@ -2,7 +2,7 @@
 
 The leading order is subtracted from a controlled estimate, and what is left is multiplied by n once more. The tests
 whose names end in `_controlled` float higher orders in a fit. Those in `_corrected` subtract what the exact law of one
-input has beyond the next order, and measure the same number at every width.
+input has beyond the next order, and measure the same number at every width. `V_collapse_exact` takes all orders of V.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ import numpy as np
 from analysis import theory
 from analysis.estimators import Array, Estimate
 from analysis.measures.controls import (
-    LOWEST,
     all_layers_of_two_inputs,
     components_of,
     controlled,
+    noisy,
     of_samples,
     with_controls,
 )
 from analysis.measures.exact import fluctuating, laws_of
-from analysis.measures.measured import Layers, Measured, chosen_layers, label_of
+from analysis.measures.measured import Layers, Measured, label_of
 from analysis.points import Point
 from analysis.theory import KernelSeries
 
@@ -50,10 +50,6 @@ def controls_and_law(point: Point) -> Iterator[str]:
 _with_law = partial(with_controls, model="constant", needs=controls_and_law)
 
 
-def _layers(point: Point, layers: Layers) -> list[int]:
-    return [layer for layer in chosen_layers(point, "g", layers) if layer >= LOWEST]
-
-
 def beyond(estimate: Estimate, order: int, n: float, leading: Array) -> Estimate:
     """The estimate times n^order less its leading order, times n once more."""
     shifted = estimate.scaled(n**order)
@@ -74,7 +70,7 @@ def _size_of_G2(G2: Array, V2: Array, K: Array) -> Array:
 def metric_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
     """G2_ab = n ( n (E g_ab - K_ab) - G1_ab ), docs/theory.md (17.3), with the controls of docs/theory.md (7.12)."""
     flow, pairs = point.flow(TENSORS), point.columns("g")
-    for layer in _layers(point, layers):
+    for layer in noisy(point, layers):
         K, G1, G2 = (np.array([flow[name][(layer - 1, *pair)] for pair in pairs]) for name in ("K", "G1", "G2"))
         V2 = np.array([flow["V2"][(layer - 1, *pair, *pair)] for pair in pairs])
         size = float(_size_of_G2(np.abs(G2).max(), np.abs(V2).max(), np.abs(K).max()))
@@ -89,7 +85,7 @@ def vertex_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
     (7.13)."""
     flow, pairs = point.flow(TENSORS), point.columns("g")
     components = [(*pairs[p], *pairs[q]) for p, q in components_of(pairs)]
-    for layer in _layers(point, layers):
+    for layer in noisy(point, layers):
         V, V2 = (np.array([flow[name][(layer - 1, *c)] for c in components]) for name in ("V", "V2"))
         estimate = beyond(controlled(point, layer).covariance, 1, point.n, V)
         labels = [label_of(c[:2], c[2:]) for c in components]
@@ -101,7 +97,7 @@ def vertex_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
 def third_beyond(point: Point, layers: Layers) -> Iterator[Measured]:
     """W2 = n ( n^2 kappa_3(g_aa) - W ), docs/theory.md (17.4), with the controls of docs/theory.md (7.14)."""
     series = _all_series(point)
-    for layer in _layers(point, layers):
+    for layer in noisy(point, layers):
         W, W2 = (np.array([of[name][layer - 1] for of in series]) for name in ("W", "W2"))
         estimate = beyond(controlled(point, layer).third, 2, point.n, W)
         labels = [label_of((a,) * 6) for a in range(len(series))]
@@ -126,7 +122,7 @@ def _corrected(point: Point, layers: Layers, name: str, of: Cumulant) -> Iterato
     """The next order of a cumulant of each sample: what is measured, less what the exact law has beyond it."""
     series, laws = _all_series(point), laws_of(point)
     labels = [label_of(*((a,) * times for times in of.groups)) for a in range(len(laws))]
-    for layer in _layers(point, layers):
+    for layer in noisy(point, layers):
         K, V2, theory = (np.array([each[letter][layer - 1] for each in series]) for letter in ("K", "V2", name))
         exact = np.array([getattr(law, of.exact)[layer - 1] for law in laws])
         estimate = _plus(getattr(of_samples(point, layer), of.estimate), -exact).scaled(point.n**of.order)
@@ -175,9 +171,29 @@ def sign_of_metric(point: Point, layers: Layers) -> Iterator[Measured]:
     """E g - K of layer L over its exact value, docs/theory.md (17.5), is one where G1/n of docs/theory.md (1.6) has the
     other sign and G1/n + G2/n^2 of docs/theory.md (17.2) has this one. A ratio below zero is what order 1/n says."""
     laws, layer = laws_of(point), point.depth
-    if layer not in _layers(point, layers):
+    if layer not in noisy(point, layers):
         return
     exact = np.array([law.shift[-1] for law in laws])
     estimate = of_samples(point, layer).mean.scaled(1 / exact)
     labels, one = [label_of((a, a)) for a in range(len(laws))], np.ones(len(laws))
     yield Measured("(E g - K) / exact", layer, 0, labels, estimate, theory=one, scale=one)
+
+
+@_with_law(
+    "V_collapse_exact",
+    tensor="V / exact controlled",
+    symbol=r"$V/V_{\mathrm{theory}}$ over its exact corrections",
+    model="one_constant",
+)
+def collapse(point: Point, layers: Layers) -> Iterator[Measured]:
+    """V_(aa)(aa) over its exact value at this width, docs/theory.md (17.5), is one at all layers alike.
+
+    Over its leading order, docs/theory.md (1.5), it is one curve in l/n only up to docs/theory.md (17.2), whose share
+    changes with depth.
+    """
+    one = np.ones(point.D)
+    for layer in noisy(point, layers):
+        estimate = of_samples(point, layer).covariance
+        exact = np.array([law.variance[layer - 1] for law in laws_of(point)])
+        labels = [label_of((a, a), (a, a)) for a in range(point.D)]
+        yield Measured("V / exact controlled", layer, 0, labels, estimate.scaled(1 / exact), theory=one, scale=one)

@@ -12,9 +12,9 @@ from analysis.measures.controls import (
     metric_controlled,
     six_point_controlled,
     vertex_controlled,
-    vertex_over_theory_controlled,
 )
 from analysis.measures.laws import layer_law, outputs_law
+from analysis.measures.next_order import collapse
 from tests.exact.measures.rows import Array, Rows, drawn, inputs_of, rows, signs
 
 C_W, n = 0.25, 512
@@ -86,13 +86,20 @@ def test_V_controlled(data: Rows) -> None:
     assert value(vertex_controlled, data.scaled("g", 1.001), 3) != pytest.approx(expected, rel=1e-3), "the control"
 
 
-def test_V_collapse_controlled(data: Rows) -> None:
-    V = data.point.flow(True).V
-    assert V is not None
-    of_layer = value(vertex_controlled, data, 3)
-    assert value(vertex_over_theory_controlled, data, 3) == pytest.approx(of_layer / V[2, 0, 0, 0, 0])
-    shifted = data.scaled("g", 1.001)
-    assert value(vertex_over_theory_controlled, shifted, 3) != pytest.approx(of_layer / V[2, 0, 0, 0, 0], rel=1e-3)
+def test_V_collapse_exact(data: Rows) -> None:
+    """Var g(3) of a chain of squares in closed form: g(2) is C_W times a mean of z^4 over n neurons."""
+    z = [float(np.prod(np.arange(4 * k - 1, 0, -2))) for k in range(5)]  # E z^4k of a unit normal, 1, 3, 105, ..
+    cumulants = [z[1], z[2] - z[1] ** 2, z[3] - 3 * z[1] * z[2] + 2 * z[1] ** 3]
+    central = z[4] - 4 * z[1] * z[3] + 6 * z[1] ** 2 * z[2] - 3 * z[1] ** 4
+    mean, second, third = (c * n ** (1 - k) for k, c in enumerate(cumulants, 1))
+    fourth = (central - 3 * cumulants[1] ** 2) / n**3 + 3 * second**2
+    square = mean**2 + second
+    quartic = mean**4 + 6 * mean**2 * second + 4 * mean * third + fourth
+    unit = C_W * K1**2
+    exact = (3 * C_W * unit**2) ** 2 * (quartic - square**2) + 96 * C_W**2 * unit**4 * quartic / n
+    of_layer = value(vertex_controlled, data, 3) / n
+    assert value(collapse, data, 3) == pytest.approx(of_layer / exact, rel=1e-6)
+    assert value(collapse, data.scaled("g", 1.001), 3) != pytest.approx(of_layer / exact, rel=1e-3), "the control"
 
 
 def test_six_point_controlled(data: Rows) -> None:
