@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 from analysis.estimators import Array
 from analysis.measures.solved import closed_form, solved, targets
 from analysis.points import Point
-from analysis.report.style import colours
+from analysis.report.style import End, colours, explain, ink, name_ends
 
 DEVIATIONS = 2.0  # half of the width of a band, in standard deviations
 
 
 def draw_band(points: Sequence[Point], grid: Any, step: int | None, output: int, ax: Axes) -> Axes:
     """The bands of `analysis.plot.band`."""
+    ends: list[End] = []
     for point, colour in zip(points, colours(points), strict=True):
         x, shown = _places(point, grid)
         at = point.data.layout.steps[-1] if step is None else step
@@ -25,19 +26,22 @@ def draw_band(points: Sequence[Point], grid: Any, step: int | None, output: int,
         if (output, shown[0]) not in columns:
             raise ValueError(f"output={output}: the networks have outputs 0 to {max(i for i, _ in columns)}")
         z = point.read("z", point.depth, at)[:, [columns.index((output, a)) for a in shown]]
-        fill(ax, x, z.mean(axis=0), DEVIATIONS * z.std(axis=0), colour, f"$n = {point.n:g}$")
+        fill(ax, x, z.mean(axis=0), DEVIATIONS * z.std(axis=0), colour)
+        ends.append((x[-1], z[:, -1].mean(), f"$n={point.n:g}$", colour))
     point = points[0]
     x, shown = _places(point, grid)
     if solved(point) and all(other.shape == point.shape for other in points):
         mean, covariance = closed_form(point, step if step is not None else point.data.layout.steps[-1])
         spread = DEVIATIONS * np.sqrt(np.maximum(covariance.diagonal()[shown], 0.0))
-        ax.plot(x, mean[shown, output], color="0.2", label=r"theory, $n = \infty$")
-        ax.plot(x, mean[shown, output] - spread, x, mean[shown, output] + spread, color="0.2", linestyle="--")
+        ax.plot(x, mean[shown, output], color=ink())
+        ax.plot(x, mean[shown, output] - spread, x, mean[shown, output] + spread, color=ink(), linestyle="--")
+        ends.append((x[-1], mean[shown[-1], output], r"theory, $n=\infty$", ink()))
     if grid is None:
         y = targets(point)
-        ax.plot(point.samples[0][: len(y), 0], y[:, output], "^", color="0.2", label="train samples")
+        ax.plot(point.samples[0][: len(y), 0], y[:, output], "^", color=ink(), label="train samples")
     ax.set(xlabel="input", ylabel=rf"output, mean and {DEVIATIONS:g} $\sigma$")
-    ax.legend()
+    name_ends(ax, ends)
+    explain(ax)
     return ax
 
 
@@ -57,7 +61,7 @@ def _places(point: Point, grid: Any) -> tuple[Array, list[int]]:
     return places[order], [train + int(k) for k in order]
 
 
-def fill(ax: Axes, x: Array, mean: Array, spread: Array, colour: Any, label: str) -> None:
+def fill(ax: Axes, x: Array, mean: Array, spread: Array, colour: Any, label: str | None = None) -> None:
     """A line at mean in a band of this spread to both sides."""
     ax.plot(x, mean, color=colour, label=label)
     ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)

@@ -8,7 +8,19 @@ from matplotlib.axes import Axes
 
 from analysis import estimators
 from analysis.points import Point
-from analysis.report.style import axes_of, colours, drawable, ink, name_ends, points_of, width_axis, with_bars
+from analysis.report.style import (
+    HALF,
+    End,
+    axes_of,
+    colours,
+    drawable,
+    explain,
+    ink,
+    name_ends,
+    points_of,
+    width_axis,
+    with_bars,
+)
 
 SHOWN = 10  # pairs of samples
 
@@ -26,17 +38,20 @@ def frozen_ntk(data: Any, ax: Axes | None = None) -> Axes:
     """
     points, ax = points_of(drawable(data, lacks_ntk)), axes_of(ax)
     shown = [(k, c) for k, c in enumerate(points[0].columns("H")) if c[0] == c[1] == 0][:SHOWN]
-    for at, (point, colour) in enumerate(zip(points, colours(points), strict=True)):
-        H = point.read("H", point.depth)[:, [k for k, _ in shown]]
-        x = np.arange(len(shown)) + 0.12 * (at - (len(points) - 1) / 2)
-        ax.errorbar(x, H.mean(axis=0), H.std(axis=0), fmt="o", color=colour, label=f"$n={point.n:g}$")
     Theta = points[0].flow().Theta
     assert Theta is not None
     for k, (_, (_, _, a, b)) in enumerate(shown):
-        ax.hlines(Theta[-1, a, b], k - 0.4, k + 0.4, color=ink(), zorder=0, label=r"$\Theta$" if k == 0 else "")
+        ax.hlines(Theta[-1, a, b], k - HALF, k + HALF, color=ink(), zorder=0)
+    end = (len(shown) - 1 + HALF, Theta[-1, a, b])  # where all are named, in the order of widths
+    ends: list[End] = [(*end, r"$\Theta$", ink())]
+    for at, (point, colour) in enumerate(zip(points, colours(points), strict=True)):
+        H = point.read("H", point.depth)[:, [k for k, _ in shown]]
+        x = np.arange(len(shown)) + 0.12 * (at - (len(points) - 1) / 2)
+        ax.errorbar(x, H.mean(axis=0), H.std(axis=0), fmt="o", color=colour)
+        ends.append((*end, f"$n={point.n:g}$", colour))
     ax.set_xticks(range(len(shown)), [f"{a}{b}" for _, (_, _, a, b) in shown])
     ax.set(xlabel="samples $ab$", ylabel=r"$H_{ab}$, mean and standard deviation")
-    ax.legend()
+    name_ends(ax, ends)
     return ax
 
 
@@ -56,4 +71,5 @@ def ntk_variance(data: Any, ax: Axes | None = None) -> Axes:
     width_axis(ax, n.tolist())
     ax.set(yscale="log", xlabel="$n$", ylabel=r"$\mathrm{Var}\,H_{00}$")
     name_ends(ax, [(n[-1], line[-1], r"$\propto 1/n$", ink())])
+    explain(ax)
     return ax

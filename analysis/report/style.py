@@ -17,6 +17,7 @@ from analysis.points import OUT_OF_RANGE, Point, Variant, variants
 from analysis.streams import head_of
 from analysis.tables import sets_of
 
+End = tuple[float, float, str, Any]  # of a line: x, y, its name and its colour
 STYLE = Path(__file__).with_name("nearly_gaussian.mplstyle")
 
 
@@ -33,6 +34,7 @@ class Drawn:
 # The colours of Okabe and Ito, which are safe for the colour-blind, and the markers that go with them.
 CATEGORIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#b2a800")
 MARKERS = "osD^v<>P"
+HALF = 0.4  # half the length of the line at one of several samples, which are one apart
 APART = 10.0  # two names of lines have this distance, in points
 THIN: dict[str, Any] = {"linewidth": 0.9, "zorder": 0}  # a line of theory, behind what is measured
 
@@ -101,8 +103,8 @@ def colours(points: Sequence[Any]) -> list[tuple[float, float, float, float]]:
     return [chosen(x) for x in np.linspace(0.0, 0.85, len(points))]
 
 
-def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Any]]) -> None:
-    """Name lines at their ends: x, y, the name and its colour for each. Names that would meet are moved apart."""
+def name_ends(axes: Axes, ends: Sequence[End]) -> None:
+    """Name lines at their ends. Names that would meet are moved apart."""
     figure = axes.get_figure()
     assert figure is not None
     axes.autoscale_view()

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.measures.solved import closed_form, solved
 from analysis.points import Point
-from analysis.report.style import axes_of, colours, cycle, drawable, ink, points_of
+from analysis.report.style import HALF, End, axes_of, colours, cycle, drawable, ink, name_ends, points_of
 
 
 def lacks_training(points: Sequence[Point]) -> str:
@@ -31,17 +31,21 @@ def trained(data: Any, ax: Axes | None = None) -> Axes:
     mean, covariance = closed_form(point, step)
     spread = np.sqrt(covariance.diagonal())
     for a in range(len(x)):
-        start, end, label = a - 0.4, a + 0.4, r"closed form, $n=\infty$" if a == 0 else None
+        start, end = a - HALF, a + HALF
         low, high = mean[a, 0] - spread[a], mean[a, 0] + spread[a]
-        ax.fill_between([start, end], low, high, color=ink(), alpha=0.14, linewidth=0, label=label)
+        ax.fill_between([start, end], low, high, color=ink(), alpha=0.14, linewidth=0)
         ax.hlines(mean[a, 0], start, end, color=ink())
+    at = (end, mean[-1, 0])  # where networks are named, too, in the order of widths
+    ends: list[End] = [(*at, r"closed form, $n=\infty$", ink())]
     for k, (p, colour) in enumerate(zip(points, colours(points), strict=True)):
         columns = [k for k, (i, _) in enumerate(p.columns("z")) if i == 0]
         z = p.read("z", p.depth, step)[:, columns]
         where = np.arange(len(x)) + 0.14 * (k - (len(points) - 1) / 2)
-        ax.errorbar(where, z.mean(axis=0), z.std(axis=0), fmt="o", color=colour, label=f"$n={p.n:g}$")
-    ax.scatter(range(len(x)), y[:, 0], marker="x", color=cycle()[1], label="target $y$", zorder=3)
+        ax.errorbar(where, z.mean(axis=0), z.std(axis=0), fmt="o", color=colour)
+        ends.append((*at, f"$n={p.n:g}$", colour))
+    ax.scatter(range(len(x)), y[:, 0], marker="x", color=cycle()[1], zorder=3)
+    ends.append((end, y[-1, 0], "target $y$", cycle()[1]))
     ax.set_xticks(range(len(x)), [f"train {a}" if a < train else f"test {a}" for a in range(len(x))])
     ax.set(ylabel=rf"$z(t={step})$, mean and standard deviation")
-    ax.legend(ncols=2)
+    name_ends(ax, ends)
     return ax

@@ -165,6 +165,8 @@ def test_the_band_of_trained_functions(tmp_path: Path) -> None:
     (band,) = ax.collections
     assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx((z.mean(0) + 2 * z.std(0)).max(), rel=1e-5)
     assert train.get_xydata() == pytest.approx(np.array([[-1.0, 0.3], [0.5, -0.4]]))
+    assert {text.get_text(): text.xy[0] for text in ax.texts} == {"$n=16$": 0.9, r"theory, $n=\infty$": 0.9}  # type: ignore[attr-defined]
+    assert ax.get_legend_handles_labels()[1] == ["train samples"]
     y, bottom, top = (np.asarray(line.get_ydata()) for line in (theory, low, high))
     assert y - bottom == pytest.approx(top - y)
     assert plot.band(trained, x=[3, 1, 2], step=0, ax=axes()).get_lines()[0].get_xdata() == pytest.approx([1, 2, 3])

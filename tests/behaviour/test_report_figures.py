@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import simulate
-from analysis import fits, plot
+from analysis import fits, plot, tails
 from analysis.models import MODELS
 from analysis.report.style import cycle, looks, name_ends, variants_of
 from tests.exact.test_fits import made
@@ -74,6 +74,23 @@ def test_a_figure_takes_data_or_a_result_and_axes(
             assert all(line.get_color() == "#123456" for line in lines_of(ax))
     with pytest.raises(ValueError, match="no figure of these data: "):
         draw(data / "shallow", ax=axes())
+
+
+@pytest.mark.parametrize(
+    ("folder", "draw", "limit"),
+    [
+        ("widths", plot.collapse, "order 1/n"),
+        ("widths", plot.frozen_ntk, r"$\Theta$"),
+        ("trained", plot.trained, r"closed form, $n=\infty$"),
+    ],
+)
+def test_widths_and_theory_are_named_at_the_ends_of_lines(
+    folder: str, draw: Callable[..., Axes], limit: str, data: Path
+) -> None:
+    """None of them is in a legend, which has nothing but what is tail-dominated."""
+    ax = draw(data / folder, ax=axes())
+    assert {"$n=8$", "$n=16$", limit} <= {text.get_text() for text in ax.texts}
+    assert set(ax.get_legend_handles_labels()[1]) <= {tails.WORD}
 
 
 def test_colours_are_classes_and_markers_activations(data: Path) -> None:
