@@ -90,8 +90,9 @@ def _main(arguments: list[str]) -> int:
     shown = {name: config.pop(name) for name in ("table", "plot")}
     drawn = {name: config.pop(name) for name in OF_PLOTS}
     switches = {name: config[name] for name in ("strict", "verbose", "figures")}
-    if not all(isinstance(value, bool) for value in switches.values()):
-        raise ValueError(", ".join(f"{name}={value!r}" for name, value in switches.items()) + ": true or false")
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}: true or false")
     strict, verbose = config.pop("strict"), config.pop("verbose")
     wanted = inference.asked(config.pop("posterior"))
     cluster = chosen(config.pop("cluster"))
@@ -110,8 +111,6 @@ def _main(arguments: list[str]) -> int:
         raise configs.ConfigError(f"{min(unknown)}: no such setting; see --cfg for those there are")
     if not isinstance(output, str | None):
         raise ValueError(f"output={output!r}: the name of a folder or file, in quotes where it is a number, as '\"5\"'")
-    if not (layers is None or (isinstance(layers, list) and all(type(layer) is int for layer in layers))):
-        raise ValueError(f"layers={layers!r}: a list of layers, as layers=[4,8], or null")
     if None not in shown.values():
         raise ValueError(f"table={shown['table']}, plot={shown['plot']}: one of them at a time")
     _refuse_idle(OF_PLOTS, drawn if shown["plot"] is None else OF_PLOTS, "plot=")
@@ -166,11 +165,12 @@ def _table(data: str, tensor: str, layers: list[int] | None, output: str | None)
     """Print the table of one tensor, and write it if there is an output."""
     from analysis.report.terminal import print_estimates
 
+    path = None if output is None else tables.writable(Path(output))
     frame = tables.table(data, tensor, layers)
     print_estimates(frame)
-    if output is not None:
-        tables.write(frame, Path(output))
-        print(f"\ntable: {output}")
+    if path is not None:
+        tables.write(frame, path)
+        print(f"\ntable: {path}")
     return 0
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis import tails
 from analysis.sums import WALK, Of, Sums, ends, in_blocks
+from simulate.system import counted
 
 Array = NDArray[np.float64]
 BLOCKS = 256  # number of jackknife blocks; fewer networks make as many blocks as networks
@@ -92,16 +93,17 @@ def _sums(x: Array, of: Of) -> Sums:
     x, walk = np.asarray(x, dtype=np.float64), WALK.get()
     if walk is not None:
         found = walk.add(x, of)
-        _enough(found.networks.item())
+        enough(found.networks.item())
         return found
-    _enough(len(x))
+    enough(len(x))
     edges, shift = np.linspace(0, len(x), min(BLOCKS, len(x)) + 1).astype(np.intp), _mean(x)
     return Sums(in_blocks(x, shift, of, edges), np.diff(edges)[:, None].astype(np.float64), shift)
 
 
-def _enough(networks: float) -> None:
+def enough(networks: float) -> None:
+    """ValueError for fewer networks than an error bar needs."""
     if networks < FEWEST:
-        raise ValueError(f"{networks:.0f} networks: at least {FEWEST} are needed for an error bar")
+        raise ValueError(f"{counted(networks, 'network')}: at least {FEWEST} are needed for an error bar")
 
 
 def _mean(x: Array) -> Array:

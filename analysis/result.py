@@ -18,6 +18,7 @@ from analysis.verdicts import Verdict
 from simulate.plugins import Plugin
 from simulate.settings import printable
 from simulate.store.sets import DataSet
+from simulate.system import counted
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Result:
 
     def __repr__(self) -> str:
         found = [f"{verdict.claim}: {verdict.verdict}" for verdict in self.verdicts] or ["no claim"]
-        return f"Result({', '.join(found)}; {len(self.estimates):,} estimates of {len(self.sets)} data sets)"
+        return f"Result({', '.join(found)}; {self._size()})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdict of each claim, and what each of its tests has found."""
@@ -87,13 +88,15 @@ class Result:
             lines += [f"<li>{escape(test)}: {escape(said)}</li>" for test, said in self.sentences(verdict)]
             lines.append("</ul>")
         lines += [f"<p>{escape(note)}</p>" for note in self.notes]
-        count = f"{len(self.estimates):,} estimates of {len(self.sets)} data sets"
-        return f"{''.join(lines)}<p>{count} in <code>estimates</code></p>"
+        return f"{''.join(lines)}<p>{self._size()} in <code>estimates</code></p>"
+
+    def _size(self) -> str:
+        return f"{counted(len(self.estimates), 'estimate')} of {counted(len(self.sets), 'data set')}"
 
     @property
     def provenance(self) -> tuple[str, ...]:
         """What the networks were computed on, in lines."""
-        lines = [f"{entry['networks']:,} networks: {_in_words(entry)}" for entry in self.computed]
+        lines = [f"{counted(entry['networks'], 'network')}: {_in_words(entry)}" for entry in self.computed]
         if len(lines) > 1:
             lines.insert(0, f"computed on {len(lines)} kinds of devices or code, between which rows differ by rounding")
         return tuple(lines)

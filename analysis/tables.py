@@ -36,15 +36,11 @@ def sets_of(data: Any) -> list[DataSet]:
         if unmet := plugins.unmet(data.settings):
             raise StoreError(f"{data.path}: made with {unmet}")
         return [data]
-    if isinstance(data, str | Path):
-        return [found for entry in find(data) for found in sets_of(entry)]
-    if isinstance(data, list | tuple):
-        return [found for entry in data for found in sets_of(entry)]
-    if isinstance(sets := getattr(data, "sets", None), tuple):
-        return [found for entry in sets for found in sets_of(entry)]
-    raise ValueError(
-        f"data={data!r:.80}: a folder, a data set, or a list of them, as analyze('outputs/preactivations')"
-    )
+    entries = find(data) if isinstance(data, str | Path) else getattr(data, "sets", data)
+    if not isinstance(entries, list | tuple) or not entries:
+        right = "a folder, a data set, or a list of them, as analyze('outputs/preactivations')"
+        raise ValueError(f"data={data!r:.80}: {right}")
+    return [found for entry in entries for found in sets_of(entry)]
 
 
 def table(data: Any, tensor: str, layers: Sequence[int] | None = None) -> pd.DataFrame:
@@ -59,6 +55,8 @@ def table(data: Any, tensor: str, layers: Sequence[int] | None = None) -> pd.Dat
     n K^a Theta^b, over which a tensor of one sample grows as l/n; skipped, why there is no estimate. All are
     dimensionless. ValueError where the data have no such tensor or layer, with those that they have.
     """
+    if layers is not None and (np.ndim(layers) != 1 or np.asarray(layers).dtype.kind not in "iu"):
+        raise ValueError(f"layers={layers!r}: a list of layers, as layers=[4,8], or null")
     sets, _ = merged(sets_of(data))
     points = [Point(entry) for entry in sets if entry.networks]
     if not points:
@@ -86,10 +84,16 @@ def frame_of(points: Sequence[Point], tensor: str, layers: Sequence[int] | None 
     return frame
 
 
-def write(frame: pd.DataFrame, path: Path) -> None:
-    """Write a frame as csv or parquet, by the ending of the name. ValueError where it cannot be."""
+def writable(path: Path) -> Path:
+    """The name of a file for a table. ValueError for another ending than those of `FORMATS`."""
     if path.suffix not in FORMATS:
         raise ValueError(f"output={path}: a table is written as {' or '.join(FORMATS)}")
+    return path
+
+
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame as csv or parquet, by the ending of the name. ValueError where it cannot be."""
+    writable(path)
     if path.suffix == ".csv":
         frame.to_csv(file_for(path), index=False)
     else:

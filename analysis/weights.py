@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import estimators
-from analysis.estimators import BLOCKS, FEWEST, Array, Estimate, jackknife
+from analysis.estimators import BLOCKS, Array, Estimate, jackknife
 
 FEWEST_EFFECTIVE = 100  # effective networks below which nothing is reported
 LARGEST_WEIGHT = 0.05  # the largest share of the weight that one network may have
@@ -97,8 +97,7 @@ def mixture(kernels: Kernels, targets: Array, noise: float) -> Mixture:
 
 def block_edges(M: int) -> NDArray[np.intp]:
     """The first network of each jackknife block, and M. ValueError for fewer networks than an error needs."""
-    if M < FEWEST:
-        raise ValueError(f"{M} networks: at least {FEWEST} are needed for an error bar")
+    estimators.enough(M)
     return np.linspace(0, M, min(BLOCKS, M) + 1).astype(np.intp)
 
 

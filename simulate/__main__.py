@@ -13,6 +13,7 @@ from simulate.settings.reader import SettingsError
 from simulate.store.files import StoreError
 from simulate.store.locks import HeldError
 from simulate.store.sets import DataSet
+from simulate.system import counted
 
 GROUPS = (
     "network",
@@ -86,7 +87,8 @@ def _main(arguments: list[str]) -> int:
     began = time.monotonic()
     if sets := _made(arguments):
         networks = sum(data.networks for data in sets)
-        print(f"{networks:,} networks in {len(sets)} data set{'s'[: len(sets) > 1]}, {time.monotonic() - began:.1f} s")
+        there = f"{counted(networks, 'network')} in {counted(len(sets), 'data set')}"
+        print(f"{there}, {time.monotonic() - began:.1f} s")
         for data in sets:
             print(f"  {data.path}")
     return 0

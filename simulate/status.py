@@ -29,6 +29,7 @@ from simulate.store.plain import read_plain
 from simulate.store.samples import SAMPLES, samples_damage
 from simulate.store.sets import DataSet, find
 from simulate.store.summary import to_json
+from simulate.system import counted
 
 PROGRAM = Program("simulate.status", "ng-status", (("--verify",), ("--json",)), configured=False)
 USAGE = "usage: python -m simulate.status DIR [--verify] [--json] [plugins=[my.py]] [--config-dir=DIR]"
@@ -102,7 +103,7 @@ def lines(data: DataSet, state: dict[str, Any] | None = None) -> Iterator[str]:
     text = f"{data.path}: {s['networks']:,} of {s['wanted']:,} networks"
     text += "" if s["keep"] == ROWS else ", of which sums were kept and no rows"
     if s["missing"]:
-        text += f", {len(s['missing'])} gap{'s'[: len(s['missing']) > 1]}"
+        text += f", {counted(len(s['missing']), 'gap')}"
         text += f", {s['rate']:,.0f}/s, {s['seconds_left']:,.0f} s left" if s["rate"] and s["writers"] else ""
         text += "" if s["writers"] else ", nobody is writing"
     yield text

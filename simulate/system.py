@@ -25,3 +25,8 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def counted(count: float, noun: str, plural: str = "") -> str:
+    """A number with its noun for reading: 1 network, 2,000 networks."""
+    return f"{count:,.0f} {noun if count == 1 else plural or f'{noun}s'}"

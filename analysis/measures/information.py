@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from analysis import theory
-from analysis.estimators import BLOCKS, FEWEST, Array, Estimate
+from analysis.estimators import BLOCKS, Array, Estimate, enough
 from analysis.measures.aspect_ratio import (
     diagonal,
     first_kernels,
@@ -40,8 +40,7 @@ def law_at(point: Point, K1: float, layer: int, deepest: int) -> Law:
 def measured(g: Array, m1: int, m2: int) -> Estimate:
     """The information in a sample of kernels (M,). ValueError for few networks."""
     g = g[g > 0]
-    if len(g) < FEWEST:
-        raise ValueError(f"{len(g)} networks: at least {FEWEST} are needed for an error bar")
+    enough(len(g))
     values = information.informations(g, m1, m2, min(BLOCKS, len(g)))
     return Estimate(values[:1], values[1:, None], len(g))
 

@@ -24,6 +24,7 @@ from analysis.theory.tensors import RECURSIONS, closure, in_order, of_copies
 
 TENSORS = ("K", "Theta", "G1", "V")  # the tensors that `flow` computes by default
 ORDERS = (1, 2)  # of 1/n
+ENDS = 10  # layers at either end that a notebook shows
 LARGE = 1e70  # four-point expectations of a larger kernel may overflow
 
 
@@ -81,13 +82,15 @@ class Flow:
         return f"Flow({layers} layers, {samples} samples: {', '.join(self.computed())})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the component of the first sample of each tensor, by layer."""
+        """What a notebook shows: the component of sample 0 of each tensor by layer, without the middle ones of many."""
         shown = {name: value.reshape(len(value), -1)[:, 0] for name, value in self.computed().items()}
         head = "".join(f"<th>{escape(name)}</th>" for name in ("layer", *shown))
-        rows = (
+        rows = [
             f"<tr><td>{layer + 1}</td>{''.join(f'<td>{value[layer]:.6g}</td>' for value in shown.values())}</tr>"
             for layer in range(len(self.chi_perp))
-        )
+        ]
+        if len(rows) > 2 * ENDS:
+            rows[ENDS:-ENDS] = [f"<tr>{'<td>...</td>' * (1 + len(shown))}</tr>"]
         return f"<p>{escape(repr(self))}; of sample 0:</p><table><tr>{head}</tr>{''.join(rows)}</table>"
 
 

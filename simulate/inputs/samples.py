@@ -14,6 +14,7 @@ from simulate.inputs.sources import DRAW, centered
 from simulate.settings import Settings
 from simulate.settings.inputs import GIVEN, Inputs
 from simulate.settings.reader import SettingsError, printable
+from simulate.system import counted
 
 Given = tuple[Any, Any]  # what Python gives: inputs and test
 
@@ -123,19 +124,18 @@ def _refuse_different(rows: Rows, others: Rows) -> None:
 def _in_words(rows: Rows, settings: Inputs, train: int, test: int, unused: int) -> str:
     """One line: what was taken as x and y, how many rows, how they are normalised, and what was left."""
     shown = (("x", rows.x, rows.names_x), ("y", rows.y, rows.names_y))
-    said = [f"{what} = {listed(names) if names or table is None else _counted(table)}" for what, table, names in shown]
+    said = [
+        f"{what} = {listed(names) if names or table is None else counted(table.shape[1], 'column')}"
+        for what, table, names in shown
+    ]
     said.append(f"{train:,} train and {test:,} test rows" + " in an order drawn by the seed" * settings.shuffle)
     how = [f"normalization={settings.normalization}"] if settings.normalization != "none" else []
     how += [f"scale={settings.scale:g}"] if settings.scale != 1 else []
     said.append(", ".join(how) or "as they are")
     left = [f"columns {listed(rows.unused)}"] if rows.unused else []
-    left += [f"{unused:,} row{'s'[: unused != 1]}"] if unused else []
+    left += [counted(unused, "row")] if unused else []
     said += [f"not used: {' and '.join(left)}"] if left else []
     return printable(f"inputs={rows.origin.value}: {'; '.join(said)}")
-
-
-def _counted(table: Array) -> str:
-    return f"{table.shape[1]} column{'s'[: table.shape[1] != 1]}"
 
 
 def _normalized(x: Array, settings: Inputs, name: Callable[[int], str]) -> Array:

@@ -22,7 +22,7 @@ from simulate.running.process import one_thread
 from simulate.store import locks
 from simulate.store.layout import layout_of
 from simulate.store.parts import write_part
-from simulate.system import duration
+from simulate.system import counted, duration
 
 PATIENCE = 10.0  # seconds to measure for
 MEASURED_FROM = 60.0  # seconds of work above which time is measured before the work starts
@@ -141,13 +141,13 @@ def lines(
     made = [computed(job, networks) for job, networks in zip(jobs, missing, strict=True)]
     total = {name: sum(getattr(c, name) * m for c, m in zip(each, made, strict=True)) for name in NOMINAL}
     total["rows"] = sum(c.rows * networks for c, networks in zip(each, missing, strict=True))
-    sets = f"{len(jobs)} data set{'s'[: len(jobs) > 1]}"
     dropped = "" if jobs[0].layout.keeps_rows else ", of which sums are kept"
     peak = max(sum(peak_bytes(job)) for job in jobs) + unused()
     yield (
-        f"{sets}, {sum(missing):,} networks to make: {total['operations']:.1e} operations, "
+        f"{counted(len(jobs), 'data set')}, {counted(sum(missing), 'network')} to make: "
+        f"{total['operations']:.1e} operations, "
         f"{total['normals']:.1e} normals, {_bytes(total['rows'])} of rows{dropped}; "
-        f"at most {_bytes(peak)} of memory in each of {processes} process{'es'[: 2 * (processes > 1)]}"
+        f"at most {_bytes(peak)} of memory in each of {counted(processes, 'process', 'processes')}"
     )
     if seconds:
         work = sum(s * m for s, m in zip(seconds, made, strict=True))

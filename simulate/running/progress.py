@@ -6,6 +6,8 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from simulate.system import counted
+
 
 @dataclass
 class _Run:
@@ -160,7 +162,7 @@ class Progress:
                 self.last = now
                 self.say(text)
         if not run.left:
-            self.say(f"{name}: {run.size:,} networks done, {now - self.began:.1f} s since the start")
+            self.say(f"{name}: {counted(run.size, 'network')} done, {now - self.began:.1f} s since the start")
 
     def warn(self, text: str) -> None:
         """Print a line, or where nothing is printed, as in a notebook, warn as Python does."""

@@ -10,6 +10,7 @@ import analysis
 import simulate
 from analysis.result import Result
 from simulate.store.frames import DataSets
+from simulate.system import counted
 
 CLAIM = [
     "experiment=demo/ntk_mean", "ensemble.networks=300", "network.width=8,16,32,64", "claim.name='<b>mine</b>'",
@@ -99,3 +100,20 @@ def test_a_flow_shows_the_first_sample() -> None:
     np.testing.assert_allclose(shown[:, 3], flow.K[:, 0, 0], rtol=1e-5)
     np.testing.assert_allclose(shown[:, 4], flow.V[:, 0, 0, 0, 0], rtol=1e-5)
     assert repr(flow) == "Flow(3 layers, 2 samples: chi_parallel, chi_perp, K, V)"
+
+
+@pytest.mark.parametrize("depth", [20, 21, 100])
+def test_a_deep_flow_shows_its_ends(depth: int) -> None:
+    flow = analysis.theory.flow("tanh", depth, 0.0, 1.0, np.ones((1, 3)), tensors=("K",))
+    _, *rows = Text(flow._repr_html_()).cells
+    left_out = [] if depth == 20 else ["..."]
+    ends = [*map(str, range(1, 11)), *left_out, *map(str, range(depth - 9, depth + 1))]
+    assert [row[0] for row in rows] == ends
+    assert {len(row) for row in rows} == {4}
+
+
+def test_one_is_no_plural(result: Result) -> None:
+    """Control: results of several data sets have it (above)."""
+    assert "of 1 data set in" in analysis.analyze(result.sets[0])._repr_html_()
+    assert counted(1, "network") == "1 network"
+    assert (counted(0, "network"), counted(2000, "process", "processes")) == ("0 networks", "2,000 processes")

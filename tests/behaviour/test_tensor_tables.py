@@ -1,6 +1,9 @@
 """`table=V`: the estimates of one tensor beside theory, on the terminal, as csv and as parquet, and in Python."""
 
+import re
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,13 +93,29 @@ def test_it_is_written_and_shown(ending: str, data: Path, tmp_path: Path, capsys
         (["table=V", "layers=3"], "layers=3: a list of layers"),
         (["layers=[3]"], "layers=[3]: goes with table="),
         (["table=V", "output=v.xlsx"], "output=v.xlsx: a table is written as .csv or .parquet"),
+        (["verbose=yes"], "error: verbose='yes': true or false"),
     ],
 )
 def test_refusals(arguments: list[str], message: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"data={data}", *arguments]) == 2
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
     assert message in error
     assert error.count("\n") == 1
+    assert out == "", "nothing is printed before"
+
+
+@pytest.mark.parametrize("layers", ["3", 3, ["3"], [3.0], [True]])
+def test_layers_in_python(layers: Any, data: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"layers={layers!r}: a list of layers")):
+        analysis.table(data, "V", layers)
+    assert set(analysis.table(data, "V", np.array([3]))["layer"]) == {3}
+
+
+@pytest.mark.parametrize("nothing", [[], (), [[]]])
+def test_no_data_sets(nothing: Any) -> None:
+    for ask in (analysis.analyze, partial(analysis.table, tensor="V")):
+        with pytest.raises(ValueError, match=re.escape("a folder, a data set, or a list of them")):
+            ask(nothing)
 
 
 def test_slopes_of_classes_are_tensors_too(data: Path) -> None:
