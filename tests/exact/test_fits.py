@@ -24,6 +24,7 @@ def made(model: str, c: float, drift: float = 0.0) -> Series:
         "powers": c * (1 + wide),
         "half_powers": c * (1 + wide + 0.6 * np.sqrt(l / n)),
         "constant": np.full(len(n), c),
+        "one_constant": np.full(len(n), c),
         "exponent": -c * np.log(n) + wide,
         "network_exponent": -c * np.log(n) + 0.6 * np.sqrt(l / n) + wide,
         "collapse": c * (1 + wide),
