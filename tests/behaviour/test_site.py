@@ -112,6 +112,14 @@ def test_the_site_has_every_page_once() -> None:
     assert set(listed) == kept | notebooks | {"letters.md", "api/theory.md"}
 
 
+def test_the_gallery_has_every_figure() -> None:
+    """Each in a row with the command that makes it."""
+    rows = [row for row in (ROOT / "docs" / "gallery.md").read_text().splitlines() if row.startswith("| ![](")]
+    shown = {row.partition("](")[2].partition(")")[0] for row in rows}
+    assert shown == {path.name for path in (ROOT / "docs").glob("*.png")}
+    assert all("`python -m " in row or "`make " in row for row in rows)
+
+
 def test_blocks_with_the_name_of_a_file_are_blocks() -> None:
     """The site's markdown takes no bare word after the language of a block. Control: the pages have such blocks."""
     bare = re.compile(r"^```\w+ [^\n=]+$", re.MULTILINE)
