@@ -16,6 +16,7 @@ from simulate.system import counted
 
 Array = NDArray[np.float64]
 BLOCKS = 256  # number of jackknife blocks; fewer networks make as many blocks as networks
+RANK = 1e-10  # relative size below which a combination of controls is none
 FEWEST = 32  # lower bound on the number of networks for an error bar
 
 
@@ -126,6 +127,16 @@ def jackknife(sums: Array, of: Callable[[Array], Array], networks: int | None) -
     total, B = sums.sum(axis=0), len(sums)
     replicates = of(total - sums)
     return Estimate(B * of(total[None])[0] - (B - 1) * replicates.mean(axis=0), replicates, networks)
+
+
+def less_controls(values: Array, controls: Array) -> Array:
+    """values (M, k) less their regression on controls (M, c) whose means are zero, so that their own means stay what
+    they are. Slopes are those about the means of the sample, or they would fall short by c/M."""
+    spread = controls.std(axis=0)
+    x = controls / np.where(spread > 0, spread, 1.0)
+    centred = x - x.mean(axis=0)
+    beta = np.linalg.lstsq(centred.T @ centred, centred.T @ (values - values.mean(axis=0)), rcond=RANK)[0]
+    return np.asarray(values - x @ beta)
 
 
 def extremes(*columns: Array) -> tuple[Array, Array]:

@@ -156,11 +156,12 @@ class Weights:
         """E_w of values (M, k), docs/theory.md (16.2), as an estimate without the bias of a ratio."""
         return estimators.weighted_mean(self.w, values)
 
-    def log_evidence(self) -> Estimate:
-        """log p(y) of docs/theory.md (16.1), (1,)."""
+    def log_evidence(self, w: Array | None = None) -> Estimate:
+        """log p(y) of docs/theory.md (16.1), (1,). w: (M,) of the same mean as the weights, and with less noise."""
         top = float(self.log_w.max() + np.log(np.mean(np.exp(self.log_w - self.log_w.max()))))
-        counts = np.diff(self.edges())[:, None]
-        sums = np.concatenate([counts / len(self.w), self.sums(np.ones((len(self.w), 1)))], axis=1)
+        counts = np.diff(self.edges())
+        of_blocks = np.add.reduceat(self.w if w is None else w, self.edges()[:-1])
+        sums = np.stack([counts / len(self.w), of_blocks], axis=1)
         return jackknife(sums, lambda s: top + np.log(s[:, 1:] / s[:, :1]), len(self.w))
 
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis import theory
-from analysis.estimators import Array, jackknife, mean
+from analysis.estimators import Array, jackknife, less_controls, mean
 from analysis.measures.bayesian_controlled import (
-    RANK,
     Controls,
     controlled,
     inferable,
@@ -196,8 +195,4 @@ def _products(first: Array, second: Array) -> Array:
 def _without_noise(d: Array, m: list[Array]) -> Array:
     """1 and d (M, k) less its regression on m(l) and products of two layers of them, whose means are zero."""
     products = [_products(m[i], m[j]) for j in range(len(m)) for i in range(j)]
-    x = np.concatenate([*m, *products], axis=1)
-    x /= x.std(axis=0)
-    centred = x - x.mean(axis=0)
-    beta = np.linalg.lstsq(centred.T @ centred, centred.T @ (d - d.mean(axis=0)), rcond=RANK)[0]
-    return np.concatenate([np.ones((len(d), 1)), d - x @ beta], axis=1)
+    return np.concatenate([np.ones((len(d), 1)), less_controls(d, np.concatenate([*m, *products], axis=1))], axis=1)

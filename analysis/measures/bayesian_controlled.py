@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import theory
-from analysis.estimators import Array, Estimate, jackknife
+from analysis.estimators import RANK, Array, Estimate, jackknife
 from analysis.measures.measured import label_of
 from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.theory.bayes import Given
@@ -26,7 +26,6 @@ from analysis.theory.vertex import ExactVertex, exact_vertex
 from analysis.weights import Kernels, Weights, block_edges, mixture, processes
 
 AT_A_TIME = 2**14  # networks whose controls and products are held together
-RANK = 1e-10  # relative size below which a combination of controls is none
 CUBE = math.sqrt(15)  # the standard deviation of the cube of a standard normal number
 THIRD_POINTS = 2**17  # at which third cumulants of ReLU have errors of a few tenths of a per cent
 

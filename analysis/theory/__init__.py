@@ -30,7 +30,7 @@ from analysis.theory import (
     quadratic_model,
 )
 from analysis.theory.activations import activation
-from analysis.theory.bayes import Posterior, posterior, weight_variance
+from analysis.theory.bayes import Posterior, posterior
 from analysis.theory.class_limit import LimitLaw, limit_law, limit_moments
 from analysis.theory.conditional import Conditional
 from analysis.theory.criticality import Critical, attractor, critical, equal_shares
@@ -38,6 +38,7 @@ from analysis.theory.kernel_chain import ExactLaw, exact_chain, exact_law, exact
 from analysis.theory.kernel_series import KernelSeries, chain, universal_moments
 from analysis.theory.linear_posterior import DeepLinear, deep_linear
 from analysis.theory.linear_training import CLOSED_FORMS, response, trained
+from analysis.theory.linear_weights import weight_covariances, weight_forms, weight_variance
 from analysis.theory.ntk_series import NtkSeries, ntk_next_order
 from analysis.theory.order_n import TrainedToOrderN, trained_to_order_n
 from analysis.theory.preactivations import six_point
@@ -106,5 +107,7 @@ __all__ = [
     "trained",
     "trained_to_order_n",
     "universal_moments",
+    "weight_covariances",
+    "weight_forms",
     "weight_variance",
 ]

@@ -111,31 +111,6 @@ def posterior(
     return _posterior(given, vertex, y, noise, ntk1)
 
 
-def weight_variance(
-    activation: str | Activation,
-    depth: int,
-    C_b: float,
-    C_W: float,
-    inputs: ArrayLike,
-    targets: ArrayLike,
-    noise: float,
-    width_ratios: Sequence[float] | None = None,
-    points: int | None = None,
-) -> float:
-    """v1 of docs/theory.md (16.5) alone, n times the variance of the log evidence over networks, by pull-back.
-
-    inputs: (N, n_0) of the N train samples. targets: (N, n_L). points: 2^12 or more if None, which for 50 to 100
-    digits give it within a few per cent.
-
-    Raises ValueError as `posterior` does for the noise.
-    """
-    s, x, y = named(activation), np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-    enough = 2 ** max(12, math.ceil(math.log2(4 * len(x))))
-    vertex = pulled_back(s, depth, C_b, C_W, x, width_ratios, points or enough)
-    Phi = Given.of(vertex.K[-1], y, noise).Phi
-    return float(np.sum(Phi * vertex.learned(Phi)[-1])) / 4 if depth > 1 else 0.0
-
-
 @dataclass(frozen=True)
 class Given:
     """What the targets say at infinite width, docs/theory.md (16.2) and (16.7), padded by zeros outside the train

@@ -62,18 +62,20 @@ class Averages:
         return out
 
 
-def _averages(s: Activation, K: Array, C_W: float, which: Indices) -> list[Averages]:
-    """Those of the steps to layers 2..L, from the kernels K (L, distinct, distinct)."""
+def averages(s: Activation, K: Array, C_W: float, inputs: Array) -> list[Averages]:
+    """Those of the steps to layers 2..L, docs/theory.md (1.4), from the kernels K (L, D, D) of inputs of which some may
+    be equal."""
+    first, which = _distinct(inputs)
     at = np.ix_(which, which)
     found = []
-    for kernel in K[:-1]:
+    for kernel in K[:-1, first][:, :, first]:
         expectations = Expectations(s, kernel)
         found.append(Averages(C_W, expectations.tensor(1, 1)[at], expectations.tensor(2, 0)[at]))
     return found
 
 
-def _pulled(steps: Sequence[Averages], X: Array) -> list[Array]:
-    """The equivalents at layers 2..L of a matrix at layer L, docs/theory.md (16.12)."""
+def pulled(steps: Sequence[Averages], X: Array) -> list[Array]:
+    """The equivalents at layers 2..L of matrices X (..., D, D) at layer L, docs/theory.md (16.12)."""
     out = [X]
     for step in reversed(steps[1:]):
         out.append(step.pull(out[-1]))
@@ -91,8 +93,8 @@ class ExactVertex:
 
     def learned(self, X: Array) -> Array:
         """C(l)X, docs/theory.md (16.9)."""
-        pulled = _pulled(self.steps, X)
-        return np.array([np.einsum("abcd,cd->ab", V, Y) for V, Y in zip(self.V[1:], pulled, strict=True)])
+        below = pulled(self.steps, X)
+        return np.array([np.einsum("abcd,cd->ab", V, Y) for V, Y in zip(self.V[1:], below, strict=True)])
 
     def roots(self) -> Iterator[Array]:
         """The eigenvectors of V of layer L, docs/theory.md (16.12)."""
@@ -143,7 +145,7 @@ class PulledBack:
         and (16.12)."""
         out = []
         total = np.zeros_like(X)
-        for layer, Y in enumerate(_pulled(self.steps, X)):
+        for layer, Y in enumerate(pulled(self.steps, X)):
             s, step = self.signals[layer], self.steps[layer]
             form = ((s @ Y) * s).sum(axis=1)
             own = step.C_W**2 / len(s) * (s * (form - form.mean())[:, None]).T @ s
@@ -174,8 +176,7 @@ def exact_vertex(
     found = flow(s, depth, C_b, C_W, inputs, width_ratios=ratios, tensors=("K", "G1", "V"))
     assert found.G1 is not None
     assert found.V is not None
-    first, which = _distinct(inputs)
-    return ExactVertex(found.K, found.G1, found.V, _averages(s, found.K[:, first][:, :, first], C_W, which))
+    return ExactVertex(found.K, found.G1, found.V, averages(s, found.K, C_W, inputs))
 
 
 def pulled_back(
@@ -197,7 +198,7 @@ def pulled_back(
         values = s(gaussian_points(distinct[layer], points))
         pairs = pairs.next(here, values)
         signals.append(values[:, which])
-    return PulledBack(K, np.array(G1)[:, at[0], at[1]], _averages(s, distinct, C_W, which), signals, rho)
+    return PulledBack(K, np.array(G1)[:, at[0], at[1]], averages(s, K, C_W, inputs), signals, rho)
 
 
 def _distinct(inputs: Array) -> tuple[Indices, Indices]:

@@ -33,7 +33,7 @@ class Drawn:
     z: Tensor  # (M, D, n_l); holds s if z is not needed
     s: Tensor  # (M, D, n_l), the activations; empty at layer L
     orthogonal: bool  # whether the layer's weights are
-    prior: Tensor | None = None  # xi as it was before layer L was drawn given targets
+    prior: Tensor | None = None  # xi as it was before the layer was tilted, or layer L drawn given targets
     log_ratio: Tensor | float = 0.0  # (M,) float64, log prior over proposal of the layers below
 
 
@@ -87,7 +87,7 @@ def sample(
             yield Drawn(g, C, xi, z, empty, orthogonal, prior, of_layers_below)
             return
         below = s(z)
-        yield Drawn(g, C, xi, z if layer in z_of else below, below, orthogonal, log_ratio=of_layers_below)
+        yield Drawn(g, C, xi, z if layer in z_of else below, below, orthogonal, prior, of_layers_below)
 
 
 def controls(settings: Settings, K: Tensor, layer: int, below: Drawn, s: Function) -> Tensor:
@@ -97,8 +97,9 @@ def controls(settings: Settings, K: Tensor, layer: int, below: Drawn, s: Functio
     K: (L, D, D) float64, at infinite width. Given the layer, means are zero at every width.
     """
     C_b, C_W = settings.initialization.C_b, settings.initialization.C_W
-    C = factor(K[layer - 2 : layer - 1]).expand(len(below.xi), -1, -1).contiguous()
-    return kernel(s(mix(C, below.xi)), C_b, C_W) - K[layer - 1]
+    assert below.prior is not None
+    C = factor(K[layer - 2 : layer - 1]).expand(len(below.prior), -1, -1).contiguous()
+    return kernel(s(mix(C, below.prior)), C_b, C_W) - K[layer - 1]
 
 
 def ntk(

@@ -8,6 +8,7 @@ from simulate.observables.family import Family
 from simulate.observables.record import NEEDS, Observable
 from simulate.observables.refusals import (
     averages,
+    both,
     conditioned,
     conditioned_by_law,
     no_model,
@@ -38,7 +39,7 @@ OBSERVABLES.add(
                 "kernel that the layer below would give at infinite width below it, less K: mean zero at any width", 2,
                 symmetry=PAIR),),
         needs=("controls",),
-        refusals=without_weights,
+        refusals=without_weights("kernel_controls"),
     )
 )  # fmt: skip
 OBSERVABLES.add(
@@ -62,20 +63,25 @@ OBSERVABLES.add(
 )  # fmt: skip
 OBSERVABLES.add(
     Observable(
+        "weight_controls",
+        (Family("x", "end", "linear part of lw in the normals of each layer, at infinite width: mean zero at any width",
+                by_noise=True),
+         Family("xm", "end", "the same of mu, the mean of output z_i;a", 1, "output", by_noise=True)),
+        needs=("controls", "linear_weights", "posterior"),
+        refusals=both(of_prior, without_weights("weight_controls")),
+    )
+)  # fmt: skip
+OBSERVABLES.add(
+    Observable(
         "moments",
         tuple(
-            Family(
-                f"m{k}",
-                "layers",
-                f"mean over the layer's neurons of the product of {k} preactivations",
-                k,
-                symmetry=tuple((slot,) for slot in range(k)),
-            )
+            Family(f"m{k}", "layers", f"mean over the layer's neurons of the product of {k} preactivations", k,
+                   symmetry=tuple((slot,) for slot in range(k)))
             for k in (1, 2, 3, 4)
         ),
         residual=True,
     )
-)
+)  # fmt: skip
 OBSERVABLES.add(
     Observable(
         "outputs",
@@ -121,17 +127,14 @@ OBSERVABLES.add(
 OBSERVABLES.add(
     Observable(
         "ntk_loops",
-        (
-            Family(
-                "t3", "layers", "mean of H_ij H_jk H_ki at sample a over the layer's weights, given the layers below", 1
-            ),
-        ),
+        (Family("t3", "layers",
+                "mean of H_ij H_jk H_ki at sample a over the layer's weights, given the layers below", 1),),
         needs=("weights",),
         refusals=averages("ntk_loops"),
         matrices=4,
         squares=1,
     )
-)
+)  # fmt: skip
 OBSERVABLES.add(
     Observable(
         "response",
@@ -143,14 +146,11 @@ OBSERVABLES.add(
 OBSERVABLES.add(
     Observable(
         "angles",
-        (
-            Family(
-                "angle", "layers", "sin^2 of the angle between z_a and z_b over the layer's neurons", 2, symmetry=PAIR
-            ),
-        ),
+        (Family("angle", "layers", "sin^2 of the angle between z_a and z_b over the layer's neurons", 2,
+                symmetry=PAIR),),
         refusals=two_neurons("angles"),
     )
-)
+)  # fmt: skip
 OBSERVABLES.add(
     Observable(
         "jacobian",

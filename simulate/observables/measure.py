@@ -142,6 +142,18 @@ for place, prefix in enumerate(("lw", "mu", "var")):
     whole(prefix)(entry(_posterior, place))
 
 
+@whole("x")
+def linear_weight(snapshot: Any) -> Tensor:
+    """(M, noises)"""
+    return snapshot.linear_weights()[:, :, 0]
+
+
+@whole("xm")
+def linear_means(snapshot: Any) -> Tensor:
+    """(M, noises, n_L D)"""
+    return snapshot.linear_weights()[:, :, 1:]
+
+
 def moments(snapshot: Snapshot, indices: Sequence[Index]) -> Tensor:
     """Neuron moments (1/n) sum_i z_i;a z_i;b ... of the layer, accumulated in float64, (M, C).
 

@@ -21,6 +21,7 @@ NEEDS = {
     "ntk": "`ntk()`",
     "prior": "`prior_ntk()`, of networks without weights alone",
     "controls": "`controls()`, of networks without weights alone",
+    "linear_weights": "`linear_weights()`, of networks without weights alone",
     "posterior": "targets, with the variances `settings.observables.noises`",
     "response": "`response()`",
     "jacobian": "`jacobian()`",
@@ -30,7 +31,7 @@ NEEDS = {
     "linear": "`linear()`",
     "companions": "`movement()`, with untrained networks beside each",
 }
-WITHOUT_WEIGHTS = {"ntk", "prior", "controls", "posterior", "response"}
+WITHOUT_WEIGHTS = {"ntk", "prior", "controls", "linear_weights", "posterior", "response"}
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,6 @@ class Observable:
 
     def of_noises(self, noises: int) -> "Observable":
         """The same with the columns of so many variances of targets."""
-        if not any(family.by_noise for family in self.families):
-            return self
         if not any(family.by_noise for family in self.families):
             return self
         labels = tuple(range(noises))

@@ -1,6 +1,7 @@
 """Why settings forbid to record an observable: what it takes for granted of the network or of its training."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 Refusal = tuple[str, object, str]  # a setting, its value, what would be right
@@ -47,15 +48,24 @@ def no_model(name: str) -> Callable[[Any], Iterable[Refusal]]:
     return refusals
 
 
-def without_weights(settings: Any) -> Iterable[Refusal]:
+def without_weights(name: str) -> Callable[[Any], Iterable[Refusal]]:
     """Refusals of what takes the normals of networks whose weights are not drawn."""
-    if settings.ensemble.sampler != "law":
-        right = "kernel_controls takes the normals of networks without weights: it goes with ensemble.sampler=law alone"
-        yield "observables.record", list(settings.observables.record), right
-    if settings.initialization.weights != "gaussian":
-        why = "rows of a frame are Gaussian to order one alone, so that controls have means of order 1/n"
-        right = f"kernel_controls is known for Gaussian weights: {why}"
-        yield "initialization", settings.initialization.weights, right
+
+    def refusals(settings: Any) -> Iterable[Refusal]:
+        if settings.ensemble.sampler != "law":
+            right = f"{name} takes the normals of networks without weights: it goes with ensemble.sampler=law alone"
+            yield "observables.record", list(settings.observables.record), right
+        if settings.initialization.weights != "gaussian":
+            why = "rows of a frame are Gaussian to order one alone, so that controls have means of order 1/n"
+            right = f"{name} is known for Gaussian weights: {why}"
+            yield "initialization", settings.initialization.weights, right
+
+    return refusals
+
+
+def both(*refusals: Callable[[Any], Iterable[Refusal]]) -> Callable[[Any], Iterable[Refusal]]:
+    """The refusals of several kinds, one after the other."""
+    return lambda settings: chain.from_iterable(of(settings) for of in refusals)
 
 
 def of_prior(settings: Any) -> Iterable[Refusal]:

@@ -74,6 +74,12 @@ def controlled(settings: Settings) -> bool:
     return any("controls" in observable.needs for observable in recorded(settings.observables.record))
 
 
+def linear_parts(settings: Settings, D: int) -> int:
+    """Forms of kernels at D samples, a layer, that the law sampler evaluates for controls of weights."""
+    needed = any("linear_weights" in observable.needs for observable in recorded(settings.observables.record))
+    return needed * len(settings.observables.noises) * (1 + settings.network.outputs * D)
+
+
 def responds(settings: Settings) -> bool:
     """Whether the response of each layer to a change of the inputs is carried up."""
     return any("response" in observable.needs for observable in recorded(settings.observables.record))
@@ -121,6 +127,7 @@ def counts(job: Job) -> Counts:
         operations, normals = 4.0 * D * D * hidden * (1 + controlled(s)), float(D * (hidden + outputs))
         N = job.samples.train  # a factor of the kernel for each noise, and its solutions
         operations += len(s.observables.noises) * N * N * (N / 3 + 2.0 * D)
+        operations += (s.network.depth - 1) * linear_parts(s, D) * 2.0 * D * D
         if s.ensemble.tilt is not None:  # eigenvectors of each layer, and two products with its normals
             operations += (s.network.depth - 1) * 20.0 * N**3 + 8.0 * N * N * hidden
         if s.initialization.weights == "orthogonal":  # each layer's normals are made orthonormal

@@ -10,7 +10,7 @@ import torch
 from simulate.networks.activations import slope_of_s
 from simulate.numerics import normals
 from simulate.processes import available
-from simulate.running.cost import controlled, network_bytes, pulls_back, vectors
+from simulate.running.cost import controlled, linear_parts, network_bytes, pulls_back, vectors
 from simulate.running.jobs import Job
 from simulate.running.plan import part_size
 from simulate.running.process import MAPPED_BYTES
@@ -53,8 +53,11 @@ def _law_bytes(job: Job) -> int:
         one_layer += 8 * D * D * 5
     if s.ensemble.tilt is not None:  # eigenvectors, and normals in float64
         one_layer += 8 * D * (3 * D + 3 * widest)
+    if forms := linear_parts(s, D):  # kernels, and what is made of them
+        one_layer += 8 * (2 * D * D + 2 * forms)
     if not pulls_back(s):
-        return (one_layer + (3 * array if controlled(s) else 0)) * job.block
+        of_theory = 16 * (layout.depth - 1) * forms * D * D
+        return (one_layer + (3 * array if controlled(s) else 0)) * job.block + of_theory
     # The layers' xi and s, and z where it is recorded or the slope does not follow from s; g and C in float64.
     z_kept = s.network.widths if not slope_of_s(s.activation) else [s.network.sizes(1)[k] for k in layout.layers]
     layers = item * D * (2 * sum(s.network.widths) + sum(z_kept)) + 16 * D**2 * layout.depth

@@ -164,7 +164,7 @@ def _check_targets(key: str, value: object, settings: Settings, samples: inputs.
 def _check_weights(settings: Settings, samples: inputs.Samples) -> None:
     """SettingsError where weights of networks are hopeless by the forecast of docs/theory.md (16.5). Nothing is refused
     where the theory does not know the activation."""
-    from analysis.theory.bayes import weight_variance
+    from analysis.theory.linear_weights import weight_variance
 
     network, start, N = settings.network, settings.initialization, samples.train
     assert samples.y is not None

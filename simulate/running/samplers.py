@@ -88,6 +88,7 @@ class LawSnapshot:
     backward: _Backward | None
     responding: Tensor | None = None
     of_layer: Callable[[], Tensor] | None = None  # the controls, where something needs them
+    linear: Tensor | None = None  # their sums over the layers up to this one
     step: int = 0
 
     def preactivations(self) -> Tensor:
@@ -112,6 +113,9 @@ class LawSnapshot:
     def controls(self) -> Tensor:
         return declared(self.of_layer, "controls")()
 
+    def linear_weights(self) -> Tensor:
+        return declared(self.linear, "linear_weights")
+
     def response(self) -> Tensor:
         return declared(self.responding, "response")
 
@@ -122,8 +126,8 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     # The z of layers that are not recorded need not be kept where the slope follows from s.
     z_of = layout.layers if activations.slope_of_s(settings.activation) else range(settings.network.depth)
     # These need no neuron of layer L.
-    last = any(family.prefix not in ("g", "c", "logw", "lw", "mu", "var") for family in layout.families())
-    controls = Controls(job, s) if _needed(job, "controls") else None
+    last = any(family.prefix not in ("g", "c", "logw", "lw", "mu", "var", "x", "xm") for family in layout.families())
+    controls = Controls(job, s, _needed(job, "linear_weights")) if _needed(job, "controls") else None
     pulls, responds = _needed(job, "ntk"), _needed(job, "response")  # a layer's numbers are held to pull back alone
     stream = stream if pulls and settings.initialization.weights == "gaussian" else replace(stream, arrays=None)
     y = common["y"][: common["train"]] if settings.ensemble.condition else None
@@ -142,13 +146,11 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
             v = drawn_response(change, signals, *given)
             if layer < settings.network.depth:
                 change, signals = slope(entry.z, entry.s) * v, entry.s
+        of_layer = controls.up(layer, entry) if controls else None
         if layer in layout.layers:
-            of_layer = controls.of(layer, entry) if controls else None
-            yield LawSnapshot(
-                **common, layer=layer, drawn=entry, s=s, backward=backward, responding=v, of_layer=of_layer
-            )
-        if controls:
-            controls.below = entry
+            up_to_here = controls.linear if controls else None
+            yield LawSnapshot(**common, layer=layer, drawn=entry, s=s, backward=backward, responding=v,
+                              of_layer=of_layer, linear=up_to_here)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,10 @@ def _check_tilt(key: str, ensemble: Ensemble, observables: Observables) -> None:
     assert ensemble.tilt is not None
     for wrong, right in (
         ("posterior" not in observables.record, "networks count by weights: observables.record with posterior"),
-        (set(observables.record) - {"posterior", "kernel"}, "a tilted law has observables posterior and kernel alone"),
+        (
+            set(observables.record) - {"posterior", "kernel", "weight_controls"},
+            "a tilted law has observables posterior, kernel and weight_controls alone",
+        ),
         (ensemble.sampler != "law", f"hidden layers are tilted without weights, not with sampler={ensemble.sampler}"),
         (ensemble.condition is not None, "networks are tilted or conditioned, not both"),
     ):

@@ -57,7 +57,7 @@ THEORY = (
     "ntk_series", "recursion", "universality", "path", "linear_training", "composite", "movement", "losses", "frozen",
     "responses", "cumulants",
     "nodes", "order_n", "own_kernel", "generalisation", "linear_model", "quadratic_model", "finite_width", "gauss_rule",
-    "kernel_chain", "vertex", "bayes", "saddle", "linear_posterior", "kernel_series", "resummation",
+    "kernel_chain", "vertex", "bayes", "saddle", "linear_weights", "linear_posterior", "kernel_series", "resummation",
     "aspect_ratio", "class_limit", "shaped", "information", "__init__",
 )  # fmt: skip
 # The imports from one package into another that are allowed.
@@ -72,11 +72,12 @@ ALLOWED = {
     "simulate.running.prepare": {
         "analysis.theory.activations",  # both sides of an expression are compared
         "analysis.theory.recursion.flow",  # kernels below the precision are refused
-        "analysis.theory.bayes.weight_variance",  # and noises at which weights are hopeless
+        "analysis.theory.linear_weights.weight_variance",  # and noises at which weights are hopeless
     },
     "simulate.running.controls": {
         "analysis.theory.recursion.flow",  # controls are taken at the kernels of theory
         "analysis.theory.saddle.tilts",
+        "analysis.theory.linear_weights.weight_forms",
     },
     "simulate.__main__": {"configs"},
     "simulate.status": {"configs"},  # it takes plugins as the command line does

@@ -8,6 +8,7 @@ import pytest
 
 from analysis import claims, theory
 from analysis.measures.measured import MEASURES, Measured
+from analysis.recorded import POINTS
 from tests.exact.measures.rows import NETWORKS, Rows, inputs_of, rows
 from tests.exact.measures.test_needs import BASE, GRAM, OF_NETWORKS, reasons, tilted
 
@@ -15,11 +16,11 @@ X, Y = inputs_of([[1.0, 0.3], [0.3, 0.8]]), [[0.7]]
 SIZE = 0.1  # log w of the prior is this times a sign, so that its mean weight is cosh SIZE
 
 
-def data(shift: float) -> Rows:
+def data(shift: float, *more: str) -> Rows:
     """Networks of even address are of the prior, and the tilted ones have the weight of their mean times exp shift."""
     given = ["activation=tanh", "network.depth=3", "network.width=8", "initialization=gaussian",
              "observables=posterior", "ensemble.tilt.noise=0.1", "ensemble.tilt.control=2"]  # fmt: skip
-    found = rows(*given, x=X, y=Y)
+    found = rows(*given, *more, x=X, y=Y)
     found = replace(found, settings=found.settings | {"claim": {"noise": 0.1}})
     signs = np.where(np.arange(NETWORKS) // 2 % 2, 1.0, -1.0)
     log_w = np.where(np.arange(NETWORKS) % 2, math.log(math.cosh(SIZE)) + shift, SIZE * signs)
@@ -37,6 +38,36 @@ def repeated(found: Rows) -> Rows:
 def measured(name: str, shift: float) -> Measured:
     (found,) = MEASURES[name](repeated(data(shift)).point, None)
     return found
+
+
+def controlled(shift: float, spread: float) -> Rows:
+    """The same networks with controls, which in those of the prior are the signs of log w, shifted by so many standard
+    deviations, and of squares that are so much smaller or larger than their mean."""
+    found = data(0.0, "observables.record=[posterior,weight_controls]")
+    v1 = theory.weight_variance("tanh", 3, 0.0, 1.0, X, Y, 0.1, points=POINTS)
+    signs, others = (np.where(np.arange(NETWORKS) // size % 2, 1.0, -1.0) for size in (2, 4))
+    found.fill("x", 3, lambda k: np.sqrt(v1 / 8) * (signs * np.sqrt(1 + spread * others) + shift))
+    return found.fill("xm", 3, lambda k, i, a: np.roll(signs, 2 * a + 1) + shift)
+
+
+def test_weight_controls() -> None:
+    """Means of x, which are zero, and of x^2 - v1/n and x y - E x y, in standard deviations of one network. Negative
+    control: shifted signs. A control that is the sign of log w takes all noise off log p(y) and leaves it."""
+    x, products = MEASURES["weight_controls"](controlled(0.0, 0.5).point, None)
+    assert x.samples == ["log w", "0,1"]
+    np.testing.assert_allclose(x.estimate.value, 0, atol=1e-12)
+    covariance = theory.weight_covariances("tanh", 3, 0.0, 1.0, X, Y, 0.1, points=POINTS)
+    v1, of_test = covariance[0], covariance[2]
+    # E x^2 is v1/n, and x y of signs that are independent of each other has mean zero.
+    size = math.hypot(math.sqrt(v1 / 8), of_test / 8)
+    np.testing.assert_allclose(products.estimate.value, [0, -of_test / 8 / size], rtol=1e-9, atol=1e-9)
+    shifted, _ = MEASURES["weight_controls"](controlled(0.5, 0.5).point, None)
+    np.testing.assert_allclose(shifted.estimate.value, 0.5 / math.sqrt(1.25), rtol=1e-9)
+
+    tests = (MEASURES["evidence_by_tilt"](repeated(given).point, None) for given in (data(0.0), controlled(0.0, 0.0)))
+    (with_noise,), (without,) = tests
+    assert without.estimate.error[0] < 1e-3 * with_noise.estimate.error[0]
+    assert abs(without.estimate.value[0]) < SIZE / NETWORKS
 
 
 def test_evidence_by_tilt() -> None:

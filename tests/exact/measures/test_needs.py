@@ -67,8 +67,8 @@ CONDITIONED = ["observables.record=[ntk,prior_ntk,log_w]", "ensemble.condition.n
 
 def tilted(*changes: str, noise: float = 0.1) -> Rows:
     """A point of tilted networks with one train sample and two outputs."""
-    own = ["observables=posterior", "ensemble.tilt.noise=0.1", "ensemble.tilt.control=2"]
-    data = rows(*BASE, *own, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
+    record, tilt = "observables.record=[posterior,weight_controls]", "ensemble.tilt={noise: 0.1, control: 2}"
+    data = rows(*BASE, "observables=posterior", record, tilt, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
     return replace(data, settings=data.settings | {"claim": {"noise": noise}})
 
 
