@@ -33,6 +33,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     quadratic,
     random_features,
     representations,
+    shown,
     trained,
     trained_cumulants,
 )
@@ -47,6 +48,11 @@ def tests() -> dict[str, Measure]:
     growing = [measure for measure in MEASURES.values() if measure.grows]
     derived = [derive(measure) for derive in (slope_of, exponent_of) for measure in growing]
     return dict(MEASURES) | {measure.name: measure for measure in derived}
+
+
+def measures() -> dict[str, Measure]:
+    """The tests, and what figures show, by name."""
+    return tests() | shown.SHOWN
 
 
 def symbol(test: str, tensor: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import tails
-from analysis.sums import WALK, Of, Sums, ends, in_blocks
+from analysis.sums import WALK, Bins, Of, Sums, ends, in_blocks, shift_of
 from simulate.system import counted
 
 Array = NDArray[np.float64]
@@ -85,30 +85,26 @@ def join(estimates: Sequence[Estimate]) -> Estimate:
     )
 
 
-def _sums(x: Array, of: Of) -> Sums:
+def _sums(x: Array, of: Of, fewest: int | None = None) -> Sums:
     """The sums of `of` of x (M, C) less a shift over each block of networks, of all networks where `analysis.sums.Walk`
     gives them in ranges.
 
-    Raises ValueError for fewer than FEWEST networks.
+    Raises ValueError for fewer networks, as `enough` does.
     """
     x, walk = np.asarray(x, dtype=np.float64), WALK.get()
     if walk is not None:
         found = walk.add(x, of)
-        enough(found.networks.item())
+        enough(found.networks.item(), fewest)
         return found
-    enough(len(x))
-    edges, shift = np.linspace(0, len(x), min(BLOCKS, len(x)) + 1).astype(np.intp), _mean(x)
+    enough(len(x), fewest)
+    edges, shift = np.linspace(0, len(x), min(BLOCKS, len(x)) + 1).astype(np.intp), shift_of(x, of)
     return Sums(in_blocks(x, shift, of, edges), np.diff(edges)[:, None].astype(np.float64), shift)
 
 
-def enough(networks: float) -> None:
-    """ValueError for fewer networks than an error bar needs."""
-    if networks < FEWEST:
-        raise ValueError(f"{counted(networks, 'network')}: at least {FEWEST} are needed for an error bar")
-
-
-def _mean(x: Array) -> Array:
-    return np.asarray(x.mean(axis=0))
+def enough(networks: float, fewest: int | None = None) -> None:
+    """ValueError for fewer networks than an error bar needs: FEWEST where nothing else is given."""
+    if networks < (fewest := fewest or FEWEST):
+        raise ValueError(f"{counted(networks, 'network')}: at least {fewest} are needed for an error bar")
 
 
 def _estimate(sums: Sums, of: Callable[[Array, Array], Array]) -> Estimate:
@@ -150,6 +146,23 @@ def mean(x: Array) -> Estimate:
     """The mean over networks of x (M, k). Raises ValueError for fewer than FEWEST networks, as all estimators do."""
     sums = _sums(x, lambda d: d)
     return _estimate(sums, lambda s, m: sums.shift + s / m)
+
+
+def moments(x: Array) -> Estimate:
+    """The mean over networks of x (M, k) and the mean square about it, (2k,), to be shown: two networks will do."""
+    sums = _sums(x, lambda d: np.concatenate([d, d**2], axis=1), fewest=2)
+    k = len(sums.shift)
+
+    def both(s: Array, m: Array) -> Array:
+        first, second = s[:, :k] / m, s[:, k:] / m
+        return np.concatenate([sums.shift + first, second - first**2], axis=1)
+
+    return _estimate(sums, both)
+
+
+def shares(x: Array, edges: Array) -> Estimate:
+    """The shares (k,) of networks with x (M,) in each of k bins between rising edges, to be shown, as `moments`."""
+    return _estimate(_sums(x[:, None], Bins(edges), fewest=2), lambda s, m: s / m)
 
 
 def weighted_mean(w: Array, x: Array) -> Estimate:

@@ -132,8 +132,10 @@ def judge_sets(sets: Sequence[DataSet], options: Options) -> Result:
             verdict = replace(verdict, judged=tuple(in_the_end))
         needs[claim.name] = remedies(verdict, claim.points, options.prior_width)
     computed = tuple(computations(sets))
+    by_path = {path: visit.found for path, visit in visits.by_path.items()}
+    whole = tuple(sets), by_path
     return Result(
-        tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed, needs, tuple(sets)
+        tuple(found), tuple(results), pd.DataFrame(rows), scans, options, tuple(notes), computed, needs, *whole
     )
 
 

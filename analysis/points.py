@@ -46,6 +46,9 @@ def flow_of(
 class Point:
     data: DataSet | Planned
     role: str = field(default="", kw_only=True)  # in a walk of several data sets
+    found: Mapping[Any, Any] = field(
+        default_factory=dict, kw_only=True, compare=False, repr=False
+    )  # `walks.Outcome` by run
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -253,13 +256,8 @@ class Variant:
 # Groups of settings that make variants. Labels name the first of several that would do.
 TELLING = ("activation", "network", "initialization", "dynamics", "inputs", "features", "observables", "ensemble")
 INCIDENTAL = (
-    "network.widths",
-    "network.meta.epsilon",
-    "ensemble.networks",
-    "ensemble.seed",
-    "ensemble.first",
-    "ensemble.block",
-)
+    "network.widths", "network.meta.epsilon", "ensemble.networks", "ensemble.seed", "ensemble.first", "ensemble.block",
+)  # fmt: skip
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from analysis.fits import Fit
 from analysis.points import Point, Variant
 from analysis.remedy import Remedy
 from analysis.verdicts import Verdict
+from analysis.walks import Outcome, Run
 from simulate.plugins import Plugin
 from simulate.settings import printable
 from simulate.store.sets import DataSet
@@ -62,7 +64,8 @@ class Result:
 
     notes: lines about data sets that share networks. computed: what the networks were computed on, as
     `simulate.store.sets.DataSet.computed` has it, with the number of networks of all data sets. remedies: what the
-    tests of underpowered claims need, by claim and test. sets: the data sets.
+    tests of underpowered claims need, by claim and test. sets: the data sets. found: by path, what runs have yielded at
+    data sets that are not read at once, for figures.
     """
 
     claims: tuple[Claim, ...]
@@ -74,6 +77,7 @@ class Result:
     computed: tuple[Mapping[str, Any], ...] = ()
     remedies: Mapping[str, Mapping[str, Remedy]] = field(default_factory=dict)
     sets: tuple[DataSet, ...] = ()
+    found: Mapping[Path, Mapping[Run, Outcome]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         found = [f"{verdict.claim}: {verdict.verdict}" for verdict in self.verdicts] or ["no claim"]

@@ -8,6 +8,7 @@ refused where they do not fit.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from analysis.points import Point
 from analysis.sums import NotStreamedError
 from analysis.walks import TRIED, Gather, Outcome, Run, Work, cell_of, gather_here, in_ranges, outcome, tried
 from simulate.processes import check_memory
-from simulate.store.head import head_of as rows_of_first
+from simulate.store.head import head_of
 from simulate.store.sets import DataSet
 
 SMALL = 64 * 2**20  # bytes of rows up to which a data set is read at once
@@ -73,7 +74,7 @@ def outcomes(
 
 def _at_once(run: Run, point: Point, references: Mapping[Path, Point]) -> Outcome:
     """A run that reads all rows at once."""
-    columns = [len(point.columns(family)) for family in claims.tests()[run.name].families if point.records(family)]
+    columns = [len(point.columns(family)) for family in claims.measures()[run.name].families if point.records(family)]
     layout = point.data.layout
     cells = point.networks * len(layout.steps) * len(layout.layers)
     need = cells * sum(columns) * np.dtype(layout.dtype).itemsize * COPIES
@@ -94,21 +95,28 @@ def measuring_of(point: Point) -> Measuring:
     assert isinstance(point.data, DataSet)
     if is_small(point.data):
         return measured_here
-    gather = gather_with()
 
     def measuring(measure: Measure, point: Point, layers: Layers) -> Iterable[Measured]:
-        run = Run(measure.name, None if layers is None else tuple(layers), None)
-        return outcomes(point, {}, [run], gather)[0][run]
+        return _found(point, Run(measure.name, None if layers is None else tuple(layers), None))
 
     return measuring
 
 
-def head_of(point: Point) -> Point:
-    """The point with so many of its first networks as are read at once."""
+def _found(point: Point, run: Run) -> Outcome:
+    """What a run yields, which a visit may have found."""
+    found = point.found if run in point.found else outcomes(point, {}, [run], gather_with())[0]
+    return cast(Outcome, found[run])
+
+
+def shown(measure: Measure, point: Point) -> list[Measured]:
+    """What a figure shows of a point at all layers: of all its networks, or of the first where these alone have rows
+    (`of_first`)."""
+    if not of_first(measure, point):
+        return list(measuring_of(point)(measure, point, None))
     assert isinstance(point.data, DataSet)
-    if not point.data.layout.keeps_rows:
-        return Point(rows_of_first(point.data))
-    if is_small(point.data):
-        return point
-    first, last = ranges_of(point.data)[0]
-    return point.within(first, max(last, first + SMALL // point.data.layout.row_bytes()))
+    return list(measure(Point(head_of(point.data)), None))
+
+
+def of_first(measure: Measure, point: Point) -> bool:
+    """Whether a measure at all layers is that of a point's first networks, as there are neither rows nor sums of it."""
+    return not point.data.layout.keeps_rows and _found(point, Run(measure.name, None, None)).error is not None

@@ -16,9 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Of = Callable[[Array], Array]  # summands (M, k) of rows less their shift (M, C)
 AT_A_TIME = 2**16  # rows whose summands are held together
 Key = tuple[str, int]  # the scope of a sum, and its place among those of the scope
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Summands (M, k) of rows x (M, 1): whether x lies in each of k bins between rising edges. Their sums are counts,
+    which are exact: such rows have no shift."""
+
+    edges: Array
+
+    def counts(self, x: Array, edges: NDArray[np.intp]) -> Array:
+        """The sums (B, k) over rows [edges_b, edges_b+1) of each block."""
+        B, k = len(edges) - 1, len(self.edges) - 1
+        place, block = np.searchsorted(self.edges, x[:, 0], side="right") - 1, np.repeat(np.arange(B), np.diff(edges))
+        inside = (place >= 0) & (place < k)
+        return np.bincount((block * k + place)[inside], minlength=B * k).reshape(B, k).astype(np.float64)
+
+
+Of = Callable[[Array], Array] | Bins  # summands (M, k) of rows less their shift (M, C)
 
 
 class UnfinishedError(Exception):
@@ -68,8 +85,15 @@ class Sums:
         return self.networks - self.counts
 
 
+def shift_of(x: Array, of: Of) -> Array:
+    """The shift (C,) of rows x (M, C) where these are all: their mean."""
+    return np.zeros(1) if isinstance(of, Bins) else np.asarray(x.mean(axis=0))
+
+
 def in_blocks(x: Array, shift: Array, of: Of, edges: NDArray[np.intp]) -> Array:
     """The sums (B, k) of `of` of x (M, C) less its shift over rows [edges_b, edges_b+1) of each block, none empty."""
+    if isinstance(of, Bins):
+        return of.counts(x, edges)
     B = len(edges) - 1
     step, found = max(1, AT_A_TIME * B // max(len(x), 1)), []
     for low in range(0, B, step):
@@ -135,7 +159,7 @@ class Walk:
         if key not in self.shifts:
             if not self.learns:
                 raise NotStreamedError(f"{key}: the first networks did not ask for this sum")
-            mean = x.mean(axis=0)
+            mean = shift_of(x, of)
             self.shifts[key] = np.where(np.isfinite(mean), mean, 0.0)
         if key not in self.sums:  # a scope may be entered again, where the one before did not come to its end
             edges = np.append(self.starts, len(x))

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from analysis import claims, streams
 from analysis.estimates import measures_of, table
 from analysis.kept import gather_with
 from analysis.measures.measured import Layers, Measure, Measured
+from analysis.measures.shown import of_report
 from analysis.planned import Planned
 from analysis.points import OUT_OF_RANGE, Point
 from analysis.series import Judgeable, measured_here
@@ -32,18 +33,20 @@ Key = tuple[str, Path | None]  # the test, and the data set of the reference
 @dataclass(frozen=True)
 class Visit:
     """What is measured at a data set. measured: by test and reference, or why it cannot be. rows: of the table of
-    estimates. finite: how many networks are finite everywhere."""
+    estimates. finite: how many networks are finite everywhere. found: what runs have yielded, for figures, where rows
+    are not read at once."""
 
     measured: Mapping[Key, list[Measured] | Exception]
     rows: list[dict[str, Any]]
     finite: int
     networks: int
+    found: Mapping[Run, Outcome] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Task:
     """A data set, and the tests with their layers and references that are measured there. tabled: whether its table of
-    estimates is made."""
+    estimates is made, and what the figures of a report show is measured."""
 
     data: DataSet
     tests: tuple[tuple[str, Layers, DataSet | None], ...]
@@ -104,7 +107,7 @@ def visit_in_ranges(task: Task, gather: Gather | None = None) -> Visit:
         return found[_run(measure.name, layers, None)]
 
     rows = list(table(point, measuring)) if task.tabled else []
-    return Visit(measured, rows, finite, task.data.networks)
+    return Visit(measured, rows, finite, task.data.networks, found)
 
 
 def keep(task: Task) -> None:
@@ -115,7 +118,7 @@ def keep(task: Task) -> None:
 def _asked(task: Task) -> tuple[Point, dict[Path, Point], list[Run]]:
     """The point of a data set, those of the references, and all runs of its tests and its table."""
     point = Point(task.data)
-    of_table = measures_of(point) if task.tabled else []
+    of_table = [*measures_of(point), *of_report(point)] if task.tabled else []
     runs = [*(_run(*test) for test in task.tests), *(_run(measure.name, None, None) for measure in of_table)]
     return (
         point,

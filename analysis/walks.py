@@ -52,7 +52,7 @@ def outcome(run: Run, point: Point, references: Mapping[Path, Point]) -> Outcome
     others = () if run.reference is None else (references[run.reference],)
     try:
         with scope(repr(run)):
-            found.extend(claims.tests()[run.name](point, *others, run.layers))
+            found.extend(claims.measures()[run.name](point, *others, run.layers))
     except OUT_OF_RANGE as error:
         return Outcome(found, error.with_traceback(None))  # whose frames would hold the rows
     return Outcome(found)

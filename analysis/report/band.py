@@ -7,9 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.estimators import Array
+from analysis.measures.shown import mean_and_spread, outputs
 from analysis.measures.solved import closed_form, solved, targets
 from analysis.points import Point
 from analysis.report.style import End, colours, explain, ink, name_ends
+from analysis.streams import shown as shown_of
 
 DEVIATIONS = 2.0  # half of the width of a band, in standard deviations
 
@@ -25,9 +27,10 @@ def draw_band(points: Sequence[Point], grid: Any, step: int | None, output: int,
         columns = point.columns("z")
         if (output, shown[0]) not in columns:
             raise ValueError(f"output={output}: the networks have outputs 0 to {max(i for i, _ in columns)}")
-        z = point.read("z", point.depth, at)[:, [columns.index((output, a)) for a in shown]]
-        fill(ax, x, z.mean(axis=0), DEVIATIONS * z.std(axis=0), colour)
-        ends.append((x[-1], z[:, -1].mean(), f"$n={point.n:g}$", colour))
+        chosen = [columns.index((output, a)) for a in shown]
+        mean, spread = next(mean_and_spread(m) for m in shown_of(outputs, point) if m.step == at)
+        fill(ax, x, mean[chosen], DEVIATIONS * spread[chosen], colour)
+        ends.append((x[-1], mean[chosen[-1]], f"$n={point.n:g}$", colour))
     point = points[0]
     x, shown = _places(point, grid)
     if solved(point) and all(other.shape == point.shape for other in points):

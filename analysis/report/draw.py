@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 
 from analysis import tails
 from analysis.inference import Inferred
+from analysis.measures import shown
+from analysis.measures.measured import Measure
+from analysis.measures.preactivations import kernel_mean, vertex
 from analysis.points import OUT_OF_RANGE, Point, Variant
 from analysis.report.ntk import frozen_ntk, lacks_ntk, ntk_variance
 from analysis.report.panels import PANELS, fit_panels, shows_asked
@@ -30,7 +33,7 @@ from analysis.report.preactivations import (
 from analysis.report.style import STYLE, Drawn
 from analysis.report.trained import lacks_training, trained
 from analysis.result import Claim, Result
-from analysis.streams import head_of
+from analysis.streams import of_first
 from analysis.verdicts import Judged
 
 Panel = Callable[..., Axes]
@@ -38,12 +41,13 @@ Panel = Callable[..., Axes]
 
 @dataclass(frozen=True)
 class Kind:
-    """A figure of a claim. lacks: what points miss for it, empty where nothing. panels: what draws each of its axes,
-    with their relative heights if they share the horizontal one, else they stand in a row."""
+    """A figure of a claim. lacks: what points miss for it, empty where nothing. shows: what it is of. panels: what
+    draws each of its axes, with their relative heights if they share the horizontal one, else they stand in a row."""
 
     caption: str
     size: tuple[float, float]
     lacks: Callable[[Sequence[Point]], str]
+    shows: Measure
     panels: tuple[Panel, ...]
     heights: tuple[float, ...] = ()
 
@@ -65,31 +69,31 @@ FIGURES = {
     "collapse": Kind(
         "Four-point vertex of sample 0 over the square of the kernel against the aspect ratio, all widths. Lines: "
         "theory at order 1/n, and dashed with order 1/n².",
-        (5.4, 5.2), lacks_vertex, (collapse, partial(collapse, ratio=True)), (3, 1),
+        (5.4, 5.2), lacks_vertex, vertex, (collapse, partial(collapse, ratio=True)), (3, 1),
     ),
     "density": Kind(
         "Density of output 0 at sample 0 over networks of the narrowest width, and its ratio to the Gaussian.",
-        (5.4, 5.2), lacks_outputs, (density, partial(density, ratio=True)), (2, 1.4),
+        (5.4, 5.2), lacks_outputs, shown.density, (density, partial(density, ratio=True)), (2, 1.4),
     ),
     "frozen_ntk": Kind(
         "Neural tangent kernel against the frozen NTK (left), and its variance against width (right).",
-        (8.6, 3.8), lacks_ntk, (frozen_ntk, ntk_variance),
+        (8.6, 3.8), lacks_ntk, shown.ntk, (frozen_ntk, ntk_variance),
     ),
     "trained": Kind(
         "Outputs after training on train and test samples: networks of each width against the closed form and its "
         "one-standard-deviation band.",
-        (6.4, 3.8), lacks_training, (trained,),
+        (6.4, 3.8), lacks_training, shown.trained, (trained,),
     ),
 }  # fmt: skip
 OF_VARIANTS = {
     "classes": Kind(
         "Four-point vertex over the square of the kernel against the aspect ratio, and over its prediction. Lines: "
         "theory at order 1/n. Colours are universality classes, markers activations.",
-        (6.4, 6.4), lacks_classes, (classes, partial(classes, ratio=True)), (2, 1),
+        (6.4, 6.4), lacks_classes, vertex, (classes, partial(classes, ratio=True)), (2, 1),
     ),
     "depths": Kind(
         "Kernels of all samples against depth at the largest width. Lines: infinite width.",
-        (6.0, 4.4), lacks_depths, (depths,),
+        (6.0, 4.4), lacks_depths, kernel_mean, (depths,),
     ),
 }  # fmt: skip
 
@@ -101,7 +105,7 @@ def write_all(
     result: Result, folder: Path, posteriors: Mapping[str, Inferred] | None = None
 ) -> tuple[list[Drawn], list[str]]:
     """Write every figure for which the claims have data, and those of posteriors by data set, as SVG and PNG. Returns
-    them, and a line for each that is left out because its theory cannot be computed."""
+    them, and a line for each that is left out because its theory cannot be computed, or is not of all networks."""
     folder.mkdir(parents=True, exist_ok=True)
     out: list[Drawn] = []
     left_out: list[str] = []
@@ -122,8 +126,7 @@ def write_all(
         for name, caption, drawn in of_posteriors(posteriors or {}):
             save(drawn, POSTERIOR, name, caption)
         for whole, verdict in zip(result.claims, result.verdicts, strict=True):
-            claim, note = _of_first(whole)
-            left_out += note
+            claim = _with_found(whole, result)
             for name, kind in (OF_VARIANTS if len(claim.variants) > 1 else FIGURES).items():
                 if kind.lacks(claim.points):
                     continue
@@ -131,6 +134,10 @@ def write_all(
                     save(kind.draw(claim.variants), claim.name, name, kind.caption)
                 except OUT_OF_RANGE as error:
                     left_out.append(f"{claim.name}: the figure {name} is left out: {error}")
+                    continue
+                if any(of_first(kind.shows, point) for point in claim.points):
+                    why = "rows were not kept, nor sums of what it shows (ensemble.keep=sums)"
+                    left_out.append(f"{claim.name}: the figure {name} is of the first networks: {why}")
             for test in claim.tests:
                 fits = [j.fit for j in sorted(verdict.of_test(test), key=decides)]
                 if fits:
@@ -154,13 +161,13 @@ def decides(judged: Judged) -> tuple[int, float, float]:
     return (0, p, -seen) if judged.rejected else (1, -seen, p)
 
 
-def _of_first(claim: Claim) -> tuple[Claim, list[str]]:
-    """The claim with the first networks of data sets that are not read at once, and a line that says so."""
-    drawn = [replace(v, points=tuple(map(head_of, v.points))) for v in claim.variants]
-    first = [few.networks for v in drawn for few in v.points]
-    if first == [point.networks for point in claim.points]:
-        return claim, []
-    return replace(claim, variants=tuple(drawn)), [f"{claim.name}: figures draw the first {max(first):,} networks"]
+def _with_found(claim: Claim, result: Result) -> Claim:
+    """The claim whose points know what was found at them."""
+
+    def known(point: Point) -> Point:
+        return replace(point, found=result.found[point.data.path])
+
+    return replace(claim, variants=tuple(replace(v, points=tuple(map(known, v.points))) for v in claim.variants))
 
 
 def _file(claim: str, name: str) -> str:

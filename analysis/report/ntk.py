@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis import estimators
+from analysis.measures.shown import has_ntk, mean_and_spread, ntk, ntk_columns
 from analysis.points import Point
 from analysis.report.style import (
     HALF,
@@ -21,13 +21,12 @@ from analysis.report.style import (
     width_axis,
     with_bars,
 )
-
-SHOWN = 10  # pairs of samples
+from analysis.streams import shown
 
 
 def lacks_ntk(points: Sequence[Point]) -> str:
     """What a figure of the NTK misses; empty where there is one."""
-    return "" if all(point.records("H", point.depth) for point in points) else "observables.record=[ntk] is needed"
+    return "" if all(map(has_ntk, points)) else "observables.record=[ntk] is needed"
 
 
 def frozen_ntk(data: Any, ax: Axes | None = None) -> Axes:
@@ -37,19 +36,19 @@ def frozen_ntk(data: Any, ax: Axes | None = None) -> Axes:
     data: as of `analysis.table`; data sets differ in width alone. ValueError where they lack the NTK.
     """
     points, ax = points_of(drawable(data, lacks_ntk)), axes_of(ax)
-    shown = [(k, c) for k, c in enumerate(points[0].columns("H")) if c[0] == c[1] == 0][:SHOWN]
+    pairs = [points[0].columns("H")[k][2:] for k in ntk_columns(points[0])]
     Theta = points[0].flow().Theta
     assert Theta is not None
-    for k, (_, (_, _, a, b)) in enumerate(shown):
+    for k, (a, b) in enumerate(pairs):
         ax.hlines(Theta[-1, a, b], k - HALF, k + HALF, color=ink(), zorder=0)
-    end = (len(shown) - 1 + HALF, Theta[-1, a, b])  # where all are named, in the order of widths
+    end = (len(pairs) - 1 + HALF, Theta[-1, a, b])  # where all are named, in the order of widths
     ends: list[End] = [(*end, r"$\Theta$", ink())]
     for at, (point, colour) in enumerate(zip(points, colours(points), strict=True)):
-        H = point.read("H", point.depth)[:, [k for k, _ in shown]]
-        x = np.arange(len(shown)) + 0.12 * (at - (len(points) - 1) / 2)
-        ax.errorbar(x, H.mean(axis=0), H.std(axis=0), fmt="o", color=colour)
+        (of_networks,) = map(mean_and_spread, shown(ntk, point))
+        x = np.arange(len(pairs)) + 0.12 * (at - (len(points) - 1) / 2)
+        ax.errorbar(x, *of_networks, fmt="o", color=colour)
         ends.append((*end, f"$n={point.n:g}$", colour))
-    ax.set_xticks(range(len(shown)), [f"{a}{b}" for _, (_, _, a, b) in shown])
+    ax.set_xticks(range(len(pairs)), [f"{a}{b}" for a, b in pairs])
     ax.set(xlabel="samples $ab$", ylabel=r"$H_{ab}$, mean and standard deviation")
     name_ends(ax, ends)
     return ax
@@ -62,7 +61,7 @@ def ntk_variance(data: Any, ax: Axes | None = None) -> Axes:
     data: as of `analysis.table`; data sets differ in width alone. ValueError where they lack the NTK.
     """
     points, ax = points_of(drawable(data, lacks_ntk)), axes_of(ax)
-    variances = [estimators.covariance(point.read("H", point.depth)[:, :1], [(0, 0)]) for point in points]
+    variances = [m.estimate.chosen([len(m.samples) // 2]) for point in points for m in shown(ntk, point)]
     for point, variance, colour in zip(points, variances, colours(points), strict=True):
         with_bars(ax, np.array([point.n]), variance, colour)
     n = np.array([float(point.n) for point in points])

@@ -13,7 +13,7 @@ from analysis.result import Result
 
 def plain(result: Result) -> Iterator[tuple[str, str, Figure]]:
     """Name, caption and figure of each tensor in the table of estimates that has a theory."""
-    points = [Point(data) for data in result.sets]
+    points = [Point(data, found=result.found[data.path]) for data in result.sets]
     for tensor in dict.fromkeys(result.estimates.get("tensor", [])):
         try:
             frame = tables.frame_of(points, tensor)

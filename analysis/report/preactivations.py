@@ -10,7 +10,9 @@ from matplotlib.ticker import NullFormatter
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
-from analysis.measures.preactivations import vertex
+from analysis.measures.preactivations import kernel_mean, vertex
+from analysis.measures.shown import BINS, has_density
+from analysis.measures.shown import density as counted
 from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.report.style import (
     THIN,
@@ -25,6 +27,7 @@ from analysis.report.style import (
     points_of,
     with_bars,
 )  # fmt: skip
+from analysis.streams import shown
 
 SEEN = 20  # networks in a bin whose share of the Gaussian is drawn, within FAR standard deviations,
 FAR = 4.0  # further out, order 1/n^2 shows
@@ -44,9 +47,8 @@ def lacks_classes(points: Sequence[Point]) -> str:
 
 def lacks_outputs(points: Sequence[Point]) -> str:
     """What the density of an output misses; empty where there is one."""
-    point = points[0]
-    there = point.records("z", point.depth) and point.D <= FOUR_POINT_SAMPLES and not point.trained
-    return "" if there else "outputs of networks that were not trained, at most four samples, are needed"
+    needed = "outputs of networks that were not trained, at most four samples, are needed"
+    return "" if has_density(points[0]) else needed
 
 
 def lacks_depths(points: Sequence[Point]) -> str:
@@ -100,21 +102,20 @@ def density(data: Any, ax: Axes | None = None, ratio: bool = False) -> Axes:
     """
     points = points_of(drawable(data, lacks_outputs))
     ax, point = axes_of(ax), points[0]
-    flow, L = point.flow(True), point.depth
+    flow = point.flow(True)
     assert flow.V is not None
     assert flow.G1 is not None
     K, G1, V, n = flow.K[-1, 0, 0], flow.G1[-1, 0, 0], flow.V[-1, 0, 0, 0, 0], [point.n, *point.widths][-1]
-    z = point.read("z", L)[:, 0]
-    edges = np.linspace(-5, 5, 51)
-    count, _ = np.histogram(z / np.sqrt(K), edges)
-    per_bin = len(z) * np.diff(edges)
+    estimate, edges = shown(counted, point)[0].estimate, BINS
+    networks = estimate.networks or 0
+    count, per_bin = np.rint(networks * estimate.value), networks * np.diff(edges)
     middle = (edges[1:] + edges[:-1]) / 2
     seen = (count > min(SEEN, count.max() - 1)) & (np.abs(middle) < FAR) if ratio else count > 0
     fine = np.linspace(edges[:-1][seen].min(), edges[1:][seen].max(), 401)
     g, on_fine = (_gaussian(u) if ratio else np.ones(len(u)) for u in (middle[seen], fine))
     gauss, nearly = _gaussian(fine), nearly_gaussian(fine * np.sqrt(K), K, G1, V, n) * np.sqrt(K)
     p, error = count[seen] / per_bin[seen] / g, np.sqrt(count[seen]) / per_bin[seen] / g
-    ax.errorbar(middle[seen], p, error, fmt="o", color=colours(points)[0], label=f"{len(z):,} networks, $n={n}$")
+    ax.errorbar(middle[seen], p, error, fmt="o", color=colours(points)[0], label=f"{networks:,} networks, $n={n}$")
     lines = {"Gaussian": (gauss / on_fine, "--"), "order 1/n": (nearly / on_fine, "-")}
     for name, (y, dashes) in lines.items():
         ax.plot(fine, y, dashes, color=ink(), label=name if ratio else None)
@@ -167,11 +168,11 @@ def depths(data: Any, ax: Axes | None = None) -> Axes:
     ends = []
     for variant, (colour, marker) in zip(parts, looks(parts), strict=True):
         point = variant.points[-1]
-        layers, K = point.layers("g"), point.flow(False).K
+        means, K = shown(kernel_mean, point), point.flow(False).K
+        layers = np.array([m.layer for m in means])
         for a in range(point.D):
             column = point.columns("g").index((a, a))
-            mean = estimators.join([estimators.mean(point.read("g", layer)[:, [column]]) for layer in layers])
-            with_bars(ax, np.array(layers), mean, colour, marker)
+            with_bars(ax, layers, estimators.join([m.estimate.chosen([column]) for m in means]), colour, marker)
             ax.plot(np.arange(1, point.depth + 1), K[:, a, a], color=colour, linewidth=0.9)
         ends.append((point.depth, K[-1, 0, 0], f"{variant.label}, $n={point.n:g}$", colour))
     ax.set(xlabel=r"$\ell$", ylabel=r"$\mathrm{E}\,g_{aa}$", xscale="log", yscale="log")
@@ -184,7 +185,7 @@ def _vertex(point: Point) -> tuple[Array, Array, Array, Estimate]:
     flow = point.flow(True)
     assert flow.V is not None
     layers = np.array([layer for layer in point.layers("g") if layer > 1])
-    measured = estimators.join([found.estimate.chosen([0]) for found in vertex(point, None)])
+    measured = estimators.join([found.estimate.chosen([0]) for found in shown(vertex, point)])
     return layers, flow.V[layers - 1, 0, 0, 0, 0], point.n * flow.K[layers - 1, 0, 0] ** 2, measured
 
 

@@ -14,7 +14,6 @@ from matplotlib.patheffects import withStroke
 from analysis import tails, theory
 from analysis.estimators import Array, Estimate
 from analysis.points import OUT_OF_RANGE, Point, Variant, variants
-from analysis.streams import head_of
 from analysis.tables import sets_of
 
 End = tuple[float, float, str, Any]  # of a line: x, y, its name and its colour
@@ -49,11 +48,10 @@ def axes_of(ax: Axes | None) -> Axes:
 
 
 def variants_of(data: Any) -> Sequence[Variant]:
-    """The points of data as of `analysis.table`, by what they differ in apart from the width. Of a data set that is not
-    read at once these are the first networks. Variants are taken as they are."""
+    """The points of data as of `analysis.table`, by what they differ in apart from the width; variants as they are."""
     if isinstance(data, list | tuple) and all(isinstance(entry, Variant) for entry in data):
         return data
-    return variants([head_of(Point(entry)) for entry in sets_of(data)])
+    return variants([Point(entry) for entry in sets_of(data)])
 
 
 def drawable(data: Any, lacks: Callable[[Sequence[Point]], str]) -> Sequence[Variant]:

@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.measures.solved import closed_form, solved
+from analysis.measures.shown import has_trained, mean_and_spread
+from analysis.measures.shown import trained as trained_outputs
+from analysis.measures.solved import closed_form
 from analysis.points import Point
 from analysis.report.style import HALF, End, axes_of, colours, cycle, drawable, ink, name_ends, points_of
+from analysis.streams import shown
 
 
 def lacks_training(points: Sequence[Point]) -> str:
     """What a figure of trained outputs misses; empty where there is one."""
-    there = all(point.trained and point.records("z") and solved(point) for point in points)
-    return "" if there else "training that has a closed form and observables.record=[outputs] are needed"
+    needed = "training that has a closed form and observables.record=[outputs] are needed"
+    return "" if all(map(has_trained, points)) else needed
 
 
 def trained(data: Any, ax: Axes | None = None) -> Axes:
@@ -38,10 +41,9 @@ def trained(data: Any, ax: Axes | None = None) -> Axes:
     at = (end, mean[-1, 0])  # where networks are named, too, in the order of widths
     ends: list[End] = [(*at, r"closed form, $n=\infty$", ink())]
     for k, (p, colour) in enumerate(zip(points, colours(points), strict=True)):
-        columns = [k for k, (i, _) in enumerate(p.columns("z")) if i == 0]
-        z = p.read("z", p.depth, step)[:, columns]
+        (of_networks,) = map(mean_and_spread, shown(trained_outputs, p))
         where = np.arange(len(x)) + 0.14 * (k - (len(points) - 1) / 2)
-        ax.errorbar(where, z.mean(axis=0), z.std(axis=0), fmt="o", color=colour)
+        ax.errorbar(where, *of_networks, fmt="o", color=colour)
         ends.append((*at, f"$n={p.n:g}$", colour))
     ax.scatter(range(len(x)), y[:, 0], marker="x", color=cycle()[1], zorder=3)
     ends.append((end, y[-1, 0], "target $y$", cycle()[1]))

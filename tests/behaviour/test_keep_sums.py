@@ -15,8 +15,10 @@ import simulate
 from analysis import estimators, streams
 from analysis.__main__ import main as analyze
 from analysis.measures.measured import MEASURES, Layers, Measured
+from analysis.measures.shown import SHOWN
 from analysis.pipeline import asked
 from analysis.points import Point
+from analysis.report import draw
 from analysis.visits import visit_all
 from simulate import status
 from simulate.running import plan
@@ -24,7 +26,9 @@ from simulate.settings.reader import SettingsError
 from simulate.store import cells
 from simulate.store.copies import merged
 from simulate.store.files import StoreError
+from simulate.store.head import head_of
 from simulate.store.sets import DataSet, find, open_data_set
+from tests.behaviour.test_streamed_figures import without_fits
 
 NETWORKS = 16384  # jackknife blocks of 64 networks, whether these are cut out of rows or made of cells of two networks
 SHORT = ["network.depth=4", "observables.layers=[2,4]", "claim.tests.V.layers=[4]", "claim.tests.G1.layers=[4]"]
@@ -96,8 +100,8 @@ def test_verdicts_are_those_of_rows(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_rows_are_asked_for_in_vain(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever needs rows is told in one line. The tensors of the claim are there at its layers and others are skipped,
-    and figures draw the first networks."""
+    """Whoever needs rows is told in one line. The tensors of the claim are there at its layers, others are skipped, and
+    the first networks have rows."""
     data = open_data_set(folder / "sums" / "width-8")
     asks: list[Callable[[], object]] = [data.table, data.status, data.to_xarray, lambda: data.read("g")]
     for ask in [*asks, lambda: simulate.table(folder / "sums")]:
@@ -109,8 +113,20 @@ def test_rows_are_asked_for_in_vain(folder: Path, capsys: pytest.CaptureFixture[
     assert at[4] == [""] * 6
     assert LOST in at[2][0]
     assert LOST in analysis.table(data, "six-point")["skipped"][0]
-    first, rows = streams.head_of(Point(data)), Point(open_data_set(folder / "rows" / "width-8"))
+    first, rows = Point(head_of(data)), Point(open_data_set(folder / "rows" / "width-8"))
     np.testing.assert_array_equal(first.read("z", 4), rows.read("z", 4)[:1024])
+
+
+def test_figures_of_sums(folder: Path, tmp_path: Path) -> None:
+    """A figure of what was added up is of all networks. One that is of the first has a line in the report."""
+    result = analysis.analyze(folder / "sums", figures=False, workers=1)
+    _, lines = draw.write_all(without_fits(result), tmp_path)
+    of_first = ["preactivations: the figure density is of the first networks: rows were not kept"]
+    assert [line.partition(",")[0] for line in lines] == of_first
+    point = Point(open_data_set(folder / "sums" / "width-8"))
+    (shown,) = streams.shown(SHOWN["density of an output"], point)
+    assert shown.estimate.networks == 1024
+    assert [m.estimate.networks for m in streams.shown(MEASURES["cumulant"], point)] == [NETWORKS]
 
 
 def copied(folder: Path, to: Path) -> Path:
