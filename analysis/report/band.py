@@ -64,7 +64,7 @@ def _places(point: Point, grid: Any) -> tuple[Array, list[int]]:
     return places[order], [train + int(k) for k in order]
 
 
-def fill(ax: Axes, x: Array, mean: Array, spread: Array, colour: Any, label: str | None = None) -> None:
+def fill(ax: Axes, x: Array, mean: Array, spread: Array, colour: Any) -> None:
     """A line at mean in a band of this spread to both sides."""
-    ax.plot(x, mean, color=colour, label=label)
+    ax.plot(x, mean, color=colour)
     ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0)

@@ -12,20 +12,20 @@ from analysis.estimators import Array
 from analysis.inference import Inferred
 from analysis.measures.measured import label_of
 from analysis.report.band import DEVIATIONS, fill
-from analysis.report.style import CATEGORIES, MARKERS, ink
+from analysis.report.style import CATEGORIES, MARKERS, End, ink, name_ends
 
 PANELS = 3  # outputs that are drawn; the table holds all
 LAYERS = 4  # hidden kernels that are drawn, the last ones
 TICKS = 20  # samples up to which each has its own
 KINDS = {"prior": ("0.6", "prior"), "estimate": (CATEGORIES[0], "posterior"), "infinite_width": (None, r"$n=\infty$")}
-AXES = {"C_W": r"$C_W$", "depth": r"$L$", "n": r"$n$", "C_b": r"$C_b$"}  # evidence is drawn over the first that differs
+AXES = {"C_W": r"$C_W$", "depth": r"$L$", "n": r"$n$", "C_b": r"$C_b$"}  # evidence is drawn over one of them
 
 
 def figures(found: Mapping[str, Inferred]) -> Iterator[tuple[str, str, Figure]]:
     """The name, the caption and the figure of each picture of the posteriors of data sets, by their names."""
     drawn = evidence(found)
     if drawn is not None:
-        caption = "Log evidence of the targets. Circles: networks. Lines: infinite width, and dashed to order 1/n."
+        caption = "Log evidence of the targets. Points: networks. Lines: infinite width, and dashed to order 1/n."
         yield "evidence", caption, drawn
     for name, inferred in found.items():
         caption = f"{name}: mean and {DEVIATIONS:g} standard deviations of outputs without noise, before and after."
@@ -55,20 +55,26 @@ def _bands(axes: Axes, inferred: Inferred, i: int, mean: Any, variance: Any) -> 
     line = len(varying) == 1
     places = x[:, varying[0]] if line else np.arange(float(len(x)))
     order = np.argsort(places, kind="stable")
+    ends: list[End] = []
     for shift, (column, (given, label)) in zip((-0.2, 0.0, 0.2), KINDS.items(), strict=True):
         colour = given or ink()
         middle, spread = mean[column].to_numpy(), DEVIATIONS * np.sqrt(variance[column].to_numpy())
         if not line:
             axes.errorbar(places + shift, middle, spread, fmt="o", color=colour, label=label)
-        elif column == "infinite_width":
+            continue
+        end = middle[order[-1]]
+        if column == "infinite_width":
             edges = np.stack([middle - spread, middle + spread], axis=1)[order]
             axes.plot(places[order], edges, color=colour, linewidth=0.9, linestyle="--")
+            end = edges[-1, 1]
         else:
-            fill(axes, places[order], middle[order], spread[order], colour, label)
+            fill(axes, places[order], middle[order], spread[order], colour)
+        ends.append((places[order[-1]], end, label, colour))
     axes.plot(places[: len(y)], y[:, i], "^", color=CATEGORIES[1], label="targets", zorder=3)
     axes.set(xlabel="input" if line else "sample", ylabel=f"output {i}")
     if not line and len(x) <= TICKS:
         axes.set_xticks(places, [f"{b}" for b in range(len(x))])
+    name_ends(axes, ends)
     axes.legend()
 
 
@@ -102,10 +108,10 @@ def _matrix(values: Array, pairs: list[tuple[int, ...]]) -> Array:
 
 
 def evidence(found: Mapping[str, Inferred]) -> Figure | None:
-    """Log evidence against the first of `AXES` in which data sets differ, one curve for what they else differ in; None
-    where they do not differ so."""
+    """Log evidence against the first of `AXES` in which data sets differ that are alike else, one curve for what these
+    differ in; None where they do not differ so."""
     places = [_place(inferred) for inferred in found.values()]
-    axis = next((key for key in AXES if len({place[key] for place in places}) > 1), None)
+    axis = next((key for key in AXES if _runs_over(key, places)), None)
     if axis is None:
         return None
     others = [key for key in places[0] if key != axis and len({place[key] for place in places}) > 1]
@@ -115,6 +121,7 @@ def evidence(found: Mapping[str, Inferred]) -> Figure | None:
         curves.setdefault(tuple(place[key] for key in others), []).append((place[axis], row))
     figure = Figure(figsize=(5.4, 4.0))
     axes = figure.subplots()
+    ends: list[End] = []
     for k, (values, points) in enumerate(curves.items()):
         points.sort(key=lambda point: point[0])
         x, rows = [at for at, _ in points], [row for _, row in points]
@@ -122,12 +129,19 @@ def evidence(found: Mapping[str, Inferred]) -> Figure | None:
         colour = CATEGORIES[k % len(CATEGORIES)]
         value, error = ([row[column] for row in rows] for column in ("estimate", "error"))
         marker = MARKERS[k % len(MARKERS)]
-        axes.errorbar(x, value, error, fmt=marker, color=colour, label=label or "networks")
+        axes.errorbar(x, value, error, fmt=marker, color=colour)
+        ends.append((x[-1], rows[-1]["infinite_width"], label, colour))
         axes.plot(x, [row["infinite_width"] for row in rows], color=colour, linewidth=0.9)
         axes.plot(x, [row["theory"] for row in rows], color=colour, linewidth=0.9, linestyle="--")
     axes.set(xlabel=AXES[axis], ylabel=r"$\log p(y)$", xscale="log" if axis == "n" else "linear")
-    axes.legend()
+    name_ends(axes, ends)
     return figure
+
+
+def _runs_over(key: str, places: list[dict[str, Any]]) -> bool:
+    """Whether places differ in this setting, and are fewer in all others."""
+    others = {tuple(value for name, value in place.items() if name != key) for place in places}
+    return len({place[key] for place in places}) > 1 and len(others) < len(places)
 
 
 def _place(inferred: Inferred) -> dict[str, Any]:

@@ -157,6 +157,15 @@ def test_figures_hold_the_numbers(run: Run) -> None:
     other = {name: analysis.posterior(data, noise=0.3) for name, data in sets.items()}
     assert not np.allclose(evidence(next(posterior_figures.figures(other))[2]), want)
 
+    each = [(n, s) for s in ("tanh", "relu") for n in (16, 24)]
+    several = {f"{s} {n}": run(*FEW, f"activation={s}", f"network.width={n}") for n, s in each}
+    curves = posterior_figures.evidence({name: analysis.posterior(data, noise=0.2) for name, data in several.items()})
+    assert curves is not None
+    (over_n,) = curves.axes
+    assert over_n.get_xlabel() == "$n$", "C_W tells no more than the activation, which it follows"
+    names = {text.get_text(): text.xy[0] for text in over_n.texts}  # type: ignore[attr-defined]
+    assert names == {"$C_W$ = 1.0, activation = tanh": 24, "$C_W$ = 2.0, activation = relu": 24}
+
     one = found["depth 3"]
     _, posterior, _ = (container.lines[0].get_ydata() for container in drawn["outputs-depth 3"].axes[0].containers)
     np.testing.assert_allclose(posterior, one.mean[:, 0])
