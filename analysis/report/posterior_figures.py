@@ -12,7 +12,7 @@ from analysis.estimators import Array
 from analysis.inference import Inferred
 from analysis.measures.measured import label_of
 from analysis.report.band import DEVIATIONS, fill
-from analysis.report.style import CATEGORIES, MARKERS, End, ink, name_ends
+from analysis.report.style import CATEGORIES, MARKERS, End, ink, name_ends, width_axis
 
 PANELS = 3  # outputs that are drawn; the table holds all
 LAYERS = 4  # hidden kernels that are drawn, the last ones
@@ -133,7 +133,9 @@ def evidence(found: Mapping[str, Inferred]) -> Figure | None:
         ends.append((x[-1], rows[-1]["infinite_width"], label, colour))
         axes.plot(x, [row["infinite_width"] for row in rows], color=colour, linewidth=0.9)
         axes.plot(x, [row["theory"] for row in rows], color=colour, linewidth=0.9, linestyle="--")
-    axes.set(xlabel=AXES[axis], ylabel=r"$\log p(y)$", xscale="log" if axis == "n" else "linear")
+    axes.set(xlabel=AXES[axis], ylabel=r"$\log p(y)$")
+    if axis == "n":
+        width_axis(axes, sorted({place["n"] for place in places}))
     name_ends(axes, ends)
     return figure
 

@@ -163,6 +163,7 @@ def test_figures_hold_the_numbers(run: Run) -> None:
     assert curves is not None
     (over_n,) = curves.axes
     assert over_n.get_xlabel() == "$n$", "C_W tells no more than the activation, which it follows"
+    assert [text.get_text() for text in over_n.get_xticklabels()] == ["16", "24"]
     names = {text.get_text(): text.xy[0] for text in over_n.texts}  # type: ignore[attr-defined]
     assert names == {"$C_W$ = 1.0, activation = tanh": 24, "$C_W$ = 2.0, activation = relu": 24}
 
