@@ -91,11 +91,12 @@ def _sums(x: Array, of: Of, fewest: int | None = None) -> Sums:
 
     Raises ValueError for fewer networks, as `enough` does.
     """
-    x, walk = np.asarray(x, dtype=np.float64), WALK.get()
+    walk = WALK.get()
     if walk is not None:
         found = walk.add(x, of)
         enough(found.networks.item(), fewest)
         return found
+    x = np.asarray(x, dtype=np.float64)
     enough(len(x), fewest)
     edges, shift = np.linspace(0, len(x), min(BLOCKS, len(x)) + 1).astype(np.intp), shift_of(x, of)
     return Sums(in_blocks(x, shift, of, edges), np.diff(edges)[:, None].astype(np.float64), shift)

@@ -87,7 +87,7 @@ class Sums:
 
 def shift_of(x: Array, of: Of) -> Array:
     """The shift (C,) of rows x (M, C) where these are all: their mean."""
-    return np.zeros(1) if isinstance(of, Bins) else np.asarray(x.mean(axis=0))
+    return np.zeros(1) if isinstance(of, Bins) else np.asarray(x.mean(axis=0, dtype=np.float64))
 
 
 def in_blocks(x: Array, shift: Array, of: Of, edges: NDArray[np.intp]) -> Array:
@@ -162,10 +162,13 @@ class Walk:
             mean = shift_of(x, of)
             self.shifts[key] = np.where(np.isfinite(mean), mean, 0.0)
         if key not in self.sums:  # a scope may be entered again, where the one before did not come to its end
-            edges = np.append(self.starts, len(x))
-            self.sums[key] = in_blocks(x, self.shifts[key], of, edges)
+            self.sums[key] = self._of_cells(x, self.shifts[key], of)
         width = self.sums[key].shape[1]
         return Sums(np.full((1, width), np.nan), np.full((1, 1), np.nan), self.shifts[key])
+
+    def _of_cells(self, x: Array, shift: Array, of: Of) -> Array:
+        """The sums (cells, k) of x over each cell that has rows."""
+        return in_blocks(x, shift, of, np.append(self.starts, len(x)))
 
     def ends(self, columns: Sequence[Array]) -> Array:
         """The least and the largest (2, k) of each of k arrays of numbers of all networks."""

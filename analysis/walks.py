@@ -100,19 +100,33 @@ def walked(work: Work, learns: bool = False) -> tuple[Walk, Found, dict[Run, Out
     point = work.point
     addresses = np.concatenate([np.arange(low, high) for low, high in point.addresses[1]])
     walk = Walk(addresses[point.finite] // work.cell, dict(work.shifts), work.known, learns)
+    outcomes, refused = by_walk(walk, work)
+    cells, counts = np.unique(walk.cells, return_counts=True)
+    found = Found(cells, counts.astype(float), walk.sums, walk.extremes, ended_of(outcomes), refused)
+    return walk, found, outcomes
+
+
+def by_walk(
+    walk: Walk, work: Work, unable: tuple[type[Exception], ...] = (NotStreamedError,)
+) -> tuple[dict[Run, Outcome], dict[Run, NotStreamedError]]:
+    """What the runs of a work yield by a walk, and why the others cannot be run on ranges. unable: errors that tell
+    so."""
     refused: dict[Run, NotStreamedError] = {}
     outcomes: dict[Run, Outcome] = {}
     with walking(walk), np.errstate(invalid="ignore"):
         for run in work.runs if len(walk.cells) else ():
             try:
-                outcomes[run] = outcome(run, point, work.references)
+                outcomes[run] = outcome(run, work.point, work.references)
             except UnfinishedError:
                 continue
-            except NotStreamedError as error:
-                refused[run] = error.with_traceback(None)
-    ended = frozenset(run for run, found in outcomes.items() if found.error)
-    cells, counts = np.unique(walk.cells, return_counts=True)
-    return walk, Found(cells, counts.astype(float), walk.sums, walk.extremes, ended, refused), outcomes
+            except unable as error:
+                refused[run] = NotStreamedError(str(error))
+    return outcomes, refused
+
+
+def ended_of(outcomes: Mapping[Run, Outcome]) -> frozenset[Run]:
+    """The runs that ended with an error."""
+    return frozenset(run for run, found in outcomes.items() if found.error)
 
 
 def gathered(work: Work) -> Found:

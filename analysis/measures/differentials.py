@@ -110,7 +110,7 @@ def _size(point: Point, layers: Layers, family: str, order: int, exponent: float
         at = LayerColumns(point, layer)
         samples = [a for a in range(point.D) if at.has(family, (a,) * order)]
         columns = [[at.column(family, *((i, a),) * order) for i in outputs] for a in samples]
-        square = np.stack([np.square(c).mean(axis=0) for c in columns], axis=1)
+        square = np.stack([np.square(np.stack(c)).mean(axis=0) for c in columns], axis=1)
         predicted = np.full(len(samples), exponent)
         labels = [label_of((a,) * order) for a in samples]
         estimate = estimators.mean(square).log()

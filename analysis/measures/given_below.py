@@ -1,6 +1,7 @@
 """Means over a layer's weights, given the layers below, of products of its preactivations."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def _of_frames(point: Point, layer: int, components: Sequence[tuple[int, int]]) 
 
     def product(first: Sequence[int], second: Sequence[int]) -> Array:
         left, right = pairs.index(tuple(sorted(first))), pairs.index(tuple(sorted(second)))
-        return np.asarray(q[:, left] * q[:, right])
+        return cast(Array, q[:, left] * q[:, right])
 
     found = []
     for ab, cd in ((pairs[p], pairs[r]) for p, r in components):
@@ -61,4 +62,4 @@ def _of_frames(point: Point, layer: int, components: Sequence[tuple[int, int]]) 
 def _moments(point: Point, prefix: str, layer: int, samples: Sequence[tuple[int, ...]]) -> Array:
     """The neuron moments of these samples, (M, len(samples))."""
     columns = point.columns(prefix)
-    return np.asarray(point.read(prefix, layer)[:, [columns.index(tuple(sorted(chosen))) for chosen in samples]])
+    return point.read(prefix, layer)[:, [columns.index(tuple(sorted(chosen))) for chosen in samples]]

@@ -8,6 +8,7 @@ neurons stand for the outputs.
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import cast
 
 import numpy as np
 
@@ -103,15 +104,14 @@ class LayerColumns:
 
     def H_mean(self) -> Array:
         """H_ii;ab averaged over the outputs (M, pairs)."""
-        return np.mean([self.H(i, i) for i in range(self.outputs)], axis=0)
+        return np.mean(np.stack([self.H(i, i) for i in range(self.outputs)]), axis=0)
 
     def H_H(self, ab: tuple[int, ...], cd: tuple[int, ...]) -> Array:
         """H_ij;ab H_ij;cd averaged over all ordered pairs of distinct outputs (M,)."""
         (a, b), (c, d) = ab, cd
         pairs = list(itertools.permutations(range(self.outputs), 2))
-        return np.asarray(
-            sum(self.column("H", (i, a), (j, b)) * self.column("H", (i, c), (j, d)) for i, j in pairs) / len(pairs)
-        )
+        products = (self.column("H", (i, a), (j, b)) * self.column("H", (i, c), (j, d)) for i, j in pairs)
+        return cast(Array, sum(products) / len(pairs))
 
     def z_z_H(self, ab: tuple[int, ...], cd: tuple[int, ...]) -> Array:
         """z_i;a z_j;b H_ij;cd averaged over all ordered pairs of distinct outputs (M,)."""
@@ -120,7 +120,7 @@ class LayerColumns:
         products = (
             self.column("z", (i, a)) * self.column("z", (j, b)) * self.column("H", (i, c), (j, d)) for i, j in pairs
         )
-        return np.asarray(sum(products) / len(pairs))
+        return cast(Array, sum(products) / len(pairs))
 
     def measured(
         self, tensor: str, groups: Sequence[tuple[tuple[int, ...], ...]], estimate: Estimate, theory: Array
@@ -172,7 +172,7 @@ def A(point: Point, layers: Layers) -> Iterator[Measured]:
         chosen = list(itertools.combinations_with_replacement(range(len(at.pairs)), 2))
         each = [at.H(i, i) for i in range(m)]
         equal = [estimators.covariance(H, chosen) for H in each]
-        distinct = estimators.covariance(np.sum(each, axis=0), chosen) - sum(equal[1:], equal[0])
+        distinct = estimators.covariance(np.sum(np.stack(each), axis=0), chosen) - sum(equal[1:], equal[0])
         groups = [(at.pairs[p], at.pairs[q]) for p, q in chosen]
         theory = np.array([X[(*p, *q)] for p, q in groups])
         yield at.measured("A", groups, distinct.scaled(1 / (m * (m - 1))), theory)

@@ -87,7 +87,7 @@ def ntk_change_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
 
 def _change_of_ntk(point: Point) -> Array:
     """H(T) - H(0) of every network, (M, columns)."""
-    return np.asarray(point.read("H", point.depth, last_step(point)) - point.read("H", point.depth, 0))
+    return point.read("H", point.depth, last_step(point)) - point.read("H", point.depth, 0)
 
 
 def _changed(point: Point, estimate: Estimate) -> Iterator[Measured]:

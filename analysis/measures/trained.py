@@ -39,7 +39,7 @@ def linear_in_z(point: Point, step: int) -> Array:
     are equally likely.
     """
     start, y, M = outputs(point, 0), targets(point), response(point, step)
-    return np.asarray(start - (start[..., : len(y)] - y.T) @ M.T)
+    return start - (start[..., : len(y)] - y.T) @ M.T
 
 
 def measured_at_end(
