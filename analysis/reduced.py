@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis import claims
+from analysis import claims, on_device
 from analysis.estimators import Array
 from analysis.planned import Drawn, Planned
 from analysis.points import Point
@@ -24,6 +24,7 @@ from simulate import plugins
 from simulate.store.cells import Summed
 from simulate.store.files import StoreError
 from simulate.store.head import Head, head_of, plan_of, summed
+from simulate.store.layout import NOT_FINITE, OK
 from simulate.store.sets import KEEPING, DataSet
 
 ROUNDING = 1e-12  # relative to the largest of sums that belong together
@@ -47,6 +48,11 @@ class Plan:
         ended = frozenset(runs[k] for k in plain["ended"])
         shifts, sums = ({(s, k): np.array(x[part]) for s, k, *x in plain["sums"]} for part in (0, 1))
         return cls(runs, ended, shifts, sums)
+
+    @property
+    def widths(self) -> dict[Key, int]:
+        """By key, the number of its sums."""
+        return {key: sums.shape[1] for key, sums in self.sums.items()}
 
     @property
     def text(self) -> str:
@@ -149,13 +155,30 @@ class Reduction:
         StoreError where a test treats some networks in another way than the first ones."""
         plan = Plan.of(self.plan)
         found = walked(plan.work(Point(drawn(self.data, first, values, status)), self.size))[1]
-        widths = {key: sums.shape[1] for key, sums in found.sums.items()}
-        alike = widths == {key: sums.shape[1] for key, sums in plan.sums.items()} and found.ended == plan.ended
+        return self._part(plan, found, first, len(status))
+
+    def on_device(self, first: int, values: Mapping[str, Any], finite: Any) -> Summed:
+        """The same of `simulate.numerics.rows.Rows`, with finite (M, steps). Sums that cannot be formed on their device
+        are formed of a copy on the host."""
+        plan = Plan.of(self.plan)
+        point = on_device.OnDevice(drawn(self.data, first, values, finite))
+        formed = on_device.formed(plan.work(point, self.size), finite.all(axis=1), plan.widths, plan.ended)
+        found = formed.found()
+        if formed.left:
+            status = np.where(finite.numpy(), OK, NOT_FINITE).astype(np.int8)
+            copied = drawn(self.data, first, {prefix: rows.numpy() for prefix, rows in values.items()}, status)
+            rest = walked(replace(plan.work(Point(copied), self.size), runs=formed.left))[1]
+            ended = found.ended - {*formed.left} | rest.ended
+            found = replace(rest, sums=found.sums | rest.sums, ended=ended)
+        return self._part(plan, found, first, len(finite))
+
+    def _part(self, plan: Plan, found: Found, first: int, networks: int) -> Summed:
+        alike = {key: sums.shape[1] for key, sums in found.sums.items()} == plan.widths and found.ended == plan.ended
         if len(found.cells) and (found.refused or found.extremes or not alike):
             why = "a test of the claim treats some of them in another way than the first networks"
-            networks = f"networks {first} to {first + len(status) - 1}"
-            raise StoreError(f"output={self.data.path}: {networks}: {why}; {KEEPING}")
-        none = np.empty((0, sum(sums.shape[1] for sums in plan.sums.values())))
+            these = f"networks {first} to {first + networks - 1}"
+            raise StoreError(f"output={self.data.path}: {these}: {why}; {KEEPING}")
+        none = np.empty((0, sum(plan.widths.values())))
         sums = np.concatenate([found.sums[key] for key in plan.sums], axis=1) if len(found.cells) else none
         return Summed(self.size, found.cells, found.counts.astype(np.int64), sums)
 

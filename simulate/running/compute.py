@@ -1,18 +1,23 @@
 """Rows of a block and parts of blocks: addresses -> ensemble -> training -> observables -> rows."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from simulate.networks import streams
+from simulate.numerics.rows import Rows
 from simulate.observables.measure import gather
-from simulate.running.jobs import Job
+from simulate.running import plan
+from simulate.running.jobs import Job, Reduction
 from simulate.running.provenance import made_on
 from simulate.running.samplers import snapshots
+from simulate.store.cells import Summed
 from simulate.store.layout import NOT_FINITE, OK
 from simulate.store.locks import Writer
 from simulate.store.parts import write_part, write_sums
@@ -25,23 +30,22 @@ def compute_block(
 
     arrays: an empty one for the first block, then what the block before has left.
     """
+    return _on_host(*measured_block(job, index, arrays))
+
+
+def _on_host(rows: dict[str, Tensor], finite: Tensor) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8]]:
+    """Rows and their status as arrays; for rows a device is waited for here and nowhere else."""
+    status = np.where(finite.cpu().numpy(), OK, NOT_FINITE).astype(np.int8)
+    return {prefix: of_family.cpu().numpy() for prefix, of_family in rows.items()}, status
+
+
+def measured_block(job: Job, index: int, arrays: streams.Arrays | None = None) -> tuple[dict[str, Tensor], Tensor]:
+    """The rows of `compute_block` where they were computed, and (M, steps) whether all numbers are finite."""
     layout, M, device = job.layout, job.block, torch.device(job.settings.ensemble.device)
-    rows = {
-        family.prefix: np.full(
-            (M, len(layout.steps), len(layout.layers), len(layout.indices(family))), np.nan, dtype=layout.dtype
-        )
-        for family in layout.families()
-    }
-    finite = np.ones((M, len(layout.steps)), dtype=bool)
-    measured: list[tuple[int, NDArray[Any], torch.Tensor]] = []
-
-    def copy_measured() -> None:
-        """Copy what was measured into the rows; a device is waited for here and nowhere else."""
-        for s, cells, values in measured:
-            cells[...] = values.cpu().numpy()
-            finite[:, s] &= np.isfinite(cells).all(axis=1)
-        measured.clear()
-
+    where: dict[str, Any] = {"dtype": getattr(torch, layout.dtype), "device": device}
+    cells = (M, len(layout.steps), len(layout.layers))
+    rows = {f.prefix: torch.full((*cells, len(layout.indices(f))), torch.nan, **where) for f in layout.families()}
+    finite = torch.ones(cells[:2], dtype=torch.bool, device=device)
     torch.backends.cuda.matmul.allow_tf32 = job.settings.ensemble.tf32
     # What overflows, or does not fit the stored precision, has diverged: a row that says so.
     with torch.inference_mode(), np.errstate(all="ignore"):
@@ -52,12 +56,9 @@ def compute_block(
             s, l = layout.steps.index(snapshot.step), layout.layers.index(snapshot.layer)
             for prefix, defined, values_of in columns:
                 if defined[l]:
-                    measured.append((s, rows[prefix][:, s, l], values_of(snapshot)))
-            if device.type == "cpu":  # kept to the end, small arrays leave holes among those of the next layers
-                copy_measured()
-        copy_measured()
-    status = np.where(finite, OK, NOT_FINITE).astype(np.int8)
-    return rows, status
+                    written = rows[prefix][:, s, l].copy_(values_of(snapshot))
+                    finite[:, s] &= written.isfinite().all(dim=1)
+    return rows, finite
 
 
 class Part(NamedTuple):
@@ -83,6 +84,13 @@ def compute_rows(
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8], list[float]]:
     """The rows of networks [first, last) as `compute_block` has them, and the seconds of each block. arrays: as of
     `compute_block`."""
+    return _joined(job, first, last, arrays, compute_block, np.concatenate)
+
+
+def _joined(
+    job: Job, first: int, last: int, arrays: streams.Arrays, compute: Callable[..., Any], join: Callable[[Any], Any]
+) -> tuple[dict[str, Any], Any, list[float]]:
+    """What `compute` has of each block, for networks [first, last)."""
     pieces, statuses = [], []
     times = []
     for index in range(first // job.block, -(-last // job.block)):
@@ -90,13 +98,27 @@ def compute_rows(
         low, high = max(first - start, 0), min(last - start, job.block)
         # A block is always computed whole and then trimmed: the same networks whatever range is asked for.
         began = time.perf_counter()
-        rows, status = compute_block(job, index, arrays)
+        rows, status = compute(job, index, arrays)
         times.append(time.perf_counter() - began)
         pieces.append({prefix: array[low:high] for prefix, array in rows.items()})
         statuses.append(status[low:high])
     # Whole blocks are freed family by family: at the peak the table that is written takes their place.
-    values = {prefix: np.concatenate([piece.pop(prefix) for piece in pieces]) for prefix in list(pieces[0])}
-    return values, np.concatenate(statuses), times
+    values = {prefix: join([piece.pop(prefix) for piece in pieces]) for prefix in list(pieces[0])}
+    return values, join(statuses), times
+
+
+def compute_sums(
+    job: Job, reduction: Reduction, first: int, last: int, arrays: streams.Arrays
+) -> tuple[Summed, list[float]]:
+    """The sums of networks [first, last) in the place of rows, and the seconds of each block, or of all. arrays: as of
+    `compute_block`."""
+    if not plan.reduces_on_device(job):
+        values, status, times = compute_rows(job, first, last, arrays)
+        return reduction(first, values, status), times
+    began = time.perf_counter()
+    rows, finite, _ = _joined(job, first, last, arrays, measured_block, torch.cat)
+    summed = reduction.on_device(first, {prefix: Rows(of_family) for prefix, of_family in rows.items()}, Rows(finite))
+    return summed, [time.perf_counter() - began]
 
 
 def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: streams.Arrays) -> Part:
@@ -104,13 +126,20 @@ def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: stream
 
     StoreError where another process is the writer by now, OSError where the disk fails.
     """
-    values, status, times = compute_rows(job, first, last, arrays)
-    seconds = _seconds(job, times)
-    made = made_on(job.settings.ensemble.device) | ({} if seconds is None else {"seconds": seconds})
     metadata, reduction = {"identity": job.digest()}, job.reduction
     assert job.layout.keeps_rows == (reduction is None)
     if reduction is None:
+        values, status, times = compute_rows(job, first, last, arrays)
+        made, seconds = _made(job, times)
         write_part(writer, job.layout, metadata, first, values, status, made)
     else:
-        write_sums(writer, metadata, first, last, reduction(first, values, status), reduction.plan, made)
+        summed, times = compute_sums(job, reduction, first, last, arrays)
+        made, seconds = _made(job, times)
+        write_sums(writer, metadata, first, last, summed, reduction.plan, made)
     return Part(last - first, seconds)
+
+
+def _made(job: Job, times: list[float]) -> tuple[dict[str, Any], float | None]:
+    """What the line of a part says of how it was made, and its seconds."""
+    seconds = _seconds(job, times)
+    return made_on(job.settings.ensemble.device) | ({} if seconds is None else {"seconds": seconds}), seconds

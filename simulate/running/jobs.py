@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from simulate import inputs
+from simulate.numerics.rows import Rows
 from simulate.settings import Settings
 from simulate.store.cells import Summed
 from simulate.store.head import Head
@@ -37,6 +38,9 @@ class Reduction(Protocol):
 
     def __call__(self, first: int, values: Mapping[str, NDArray[Any]], status: NDArray[np.int8]) -> Summed:
         """The sums of networks first, ..., first + M - 1; arguments as those of `simulate.store.parts.write_part`."""
+
+    def on_device(self, first: int, values: Mapping[str, Rows], finite: Rows) -> Summed:
+        """The same of rows that are on a device, with finite (M, steps)."""
 
 
 @dataclass(frozen=True)

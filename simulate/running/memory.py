@@ -12,7 +12,7 @@ from simulate.numerics import normals
 from simulate.processes import available
 from simulate.running.cost import controlled, linear_parts, network_bytes, pulls_back, vectors
 from simulate.running.jobs import Job
-from simulate.running.plan import part_size
+from simulate.running.plan import part_size, reduces_on_device
 from simulate.running.process import MAPPED_BYTES
 from simulate.settings.reader import SettingsError
 
@@ -24,6 +24,7 @@ WRITER = 45 * 2**20
 HOLES = 1.5
 LAYER_OBJECTS = 2**12  # bytes of the objects of a layer in addition to the numbers of its arrays
 REDUCING = 8  # copies of a part's rows while they are added up
+HELD = 4  # the same on a device, where a family is added up layer by layer
 COLUMN_WRITER = 2**12  # bytes of the description and the writer of a column
 
 
@@ -38,6 +39,8 @@ def peak_bytes(job: Job) -> tuple[int, int]:
     writing = (numbers + layout.row_bytes()) * networks + COLUMN_WRITER * columns  # the numbers, and their table
     if not layout.keeps_rows:  # copies in float64, and summands
         writing += REDUCING * numbers * networks
+    if reduces_on_device(job):  # whole blocks, the part that is cut out of them, and copies in float64
+        arrays += HELD * computing
     host = COMPILED[device] + WRITER + LAYER_OBJECTS * layout.depth + max(computing, writing)
     return (host, arrays) if device == "cuda" else (host + arrays, 0)
 

@@ -23,7 +23,9 @@ SMALLEST_BLOCK, LARGEST_BLOCK = 1, {"cpu": 4096, "cuda": 65536}
 PARTS = 64  # target number of parts of an ensemble
 PART_WORK = 2**28  # lower bound on a part's work in bytes touched, a tenth of a second: commits cost less than 10 %
 PART_BYTES = 16 * 2**20  # upper bound on the bytes of a part's rows
+PART_ON_DEVICE = 2**28  # the same where they stay on a device, and their sums alone leave it
 PART_MOST = 2**38  # upper bound on a part's work, a minute or two: a kill costs no more, and a shard can be that short
+FORMING = ("cuda",)  # devices on which sums are formed in the place of rows; numpy forms them on a CPU
 FILES = 10**5  # upper bound on the files of an ensemble
 
 
@@ -43,11 +45,14 @@ def block_size(n_0: int, samples: int, device: str, settings: Settings) -> int:
     return min(max(SMALLEST_BLOCK, 1 << max(fits, 1).bit_length() - 1), LARGEST_BLOCK[device])
 
 
-def part_blocks(block: int, row_bytes: int, cost: float, networks: int, shards: int = 1) -> int:
-    """Blocks in a part file, so few that every shard has some parts. cost: the work of one network in bytes."""
+def part_blocks(
+    block: int, row_bytes: int, cost: float, networks: int, shards: int = 1, most_bytes: int = PART_BYTES
+) -> int:
+    """Blocks in a part file, so few that every shard has some parts. cost: the work of one network in bytes.
+    most_bytes: upper bound on those of its rows."""
     by_count = -(-networks // (block * max(PARTS, 4 * shards)))
     by_work = int(PART_WORK // (block * cost))
-    most = max(1, min(PART_BYTES // (block * row_bytes), int(PART_MOST // (block * cost))), networks // (block * FILES))
+    most = max(1, min(most_bytes // (block * row_bytes), int(PART_MOST // (block * cost))), networks // (block * FILES))
     return min(max(by_count, by_work, 1), most)
 
 
@@ -58,8 +63,14 @@ def computed(job: Job, networks: int) -> int:
 
 def part_size(job: Job, shards: int = 1) -> int:
     """Networks in a part file of a data set that `shards` runs share."""
-    networks = job.settings.ensemble.networks
-    return job.block * part_blocks(job.block, job.layout.row_bytes(), work_bytes(job), networks, shards)
+    networks, stay = job.settings.ensemble.networks, reduces_on_device(job)
+    sizes = (job.block, job.layout.row_bytes(), work_bytes(job), networks, shards)
+    return job.block * part_blocks(*sizes, PART_ON_DEVICE if stay else PART_BYTES)
+
+
+def reduces_on_device(job: Job) -> bool:
+    """Whether the rows of a part stay on the device, where their sums are formed."""
+    return not job.layout.keeps_rows and job.settings.ensemble.device in FORMING
 
 
 def share(first: int, last: int, size: int, shard: tuple[int, int]) -> tuple[int, int]:

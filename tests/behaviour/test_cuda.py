@@ -9,8 +9,10 @@ import torch
 from scipy.stats import norm
 
 import simulate
+from simulate.running import plan
 from simulate.settings.training import ALGORITHMS
 from simulate.training import trajectory
+from tests.behaviour.test_keep_sums import NETWORKS, drawn, measured, same
 
 pytestmark = [
     pytest.mark.gpu,
@@ -61,6 +63,22 @@ def test_cuda_rows_repeat(tmp_path: Path) -> None:
         where = [f"output={tmp_path}/{k}", "ensemble.device=cuda"]
         tables.append(simulate.run("observables=ntk", "network.width=32", "ensemble.networks=1000", *where).table())
     assert tables[0].equals(tables[1])
+
+
+def test_sums_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates by sums that the device has formed, part by part, are those of the rows to 1e-12, and a network less is
+    seen."""
+    monkeypatch.setattr(plan, "PART_WORK", 1)
+    for folder, keep, networks in (
+        ("rows", "rows", NETWORKS),
+        ("sums", "sums", NETWORKS),
+        ("less", "sums", NETWORKS - 1),
+    ):
+        asked = [f"ensemble.networks={networks}", "ensemble.device=cuda", "ensemble.block=4096"]
+        drawn(tmp_path / folder, keep, *asked)
+    of_rows = measured(tmp_path / "rows")
+    assert same(of_rows, measured(tmp_path / "sums"))
+    assert not same(of_rows, measured(tmp_path / "less"))
 
 
 @pytest.mark.parametrize("rule", [name for name, algorithm in ALGORITHMS.items() if algorithm.replayable])

@@ -2,20 +2,24 @@
 
 import inspect
 import sys
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 import simulate
-from analysis import claims, estimators, walks, weights
+from analysis import claims, estimators, on_device, walks, weights
 from analysis.measures import depth, differentials_controlled, information
+from analysis.planned import Drawn
 from analysis.points import Point
 from analysis.sums import ends
 from analysis.walks import Run, Work
-from simulate.store.sets import open_data_set
+from simulate.numerics.rows import Rows
+from simulate.store.sets import DataSet, open_data_set
 from tests.behaviour.test_streams import QUICK, work_at
 
 SMALL = ["ensemble.networks=160", "workers=1", "ensemble.device=cpu", "ensemble.block=32"]
@@ -90,26 +94,58 @@ def calls(function: Any, found: set[Any]) -> set[Any]:
     return found
 
 
+def formed_in_torch(work: Work) -> set[str]:
+    """The tests whose sums torch forms, to 1e-12 of those of the host, and on meta without a number or a tensor of the
+    CPU."""
+    walk, host, _ = walks.walked(work, learns=True)
+    widths = {key: sums.shape[1] for key, sums in host.sums.items()}
+    found = {}
+    for device in ("cpu", "meta"):
+        point = on_device.OnDevice(drawn_on(device, work.point.data))
+        there = replace(work, point=point, shifts=walk.shifts)
+        found[device] = on_device.formed(there, point.data.status().all(axis=1), widths, host.ended)
+    assert found["cpu"].left == found["meta"].left
+    assert found["meta"].sums.tensor.device.type == "meta"
+    sums, runs = found["cpu"].found().sums, [run for run in work.runs if run not in found["cpu"].left]
+    for key in (key for key in sums if any(walk.among(repr(run), {key}) for run in runs)):
+        assert np.abs(sums[key] - host.sums[key]).max() <= 1e-12 * np.abs(host.sums[key]).max(), key
+    return {run.name for run in runs}
+
+
+def drawn_on(device: str, data: DataSet) -> Drawn:
+    """A data set whose rows, and whether they are finite, are on a device."""
+
+    def there(array: np.ndarray) -> Rows:
+        return Rows(torch.from_numpy(array).to(device))
+
+    rows = {family.prefix: there(data.read(family.prefix)) for family in data.layout.families()}
+    (first, _), *_ = data.addresses
+    given = (data.path, data.settings, data.layout, data.samples())
+    return Drawn(*given, first, cast(Any, rows), cast(Any, there(data.status() == 0)))
+
+
 @pytest.mark.parametrize("again", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_every_measure(again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At one of these points at least (again: at each that has it) a measure yields the same to 1e-12, or is one of
-    those that read all rows at once."""
+    those that read all rows at once. Most add up the same where rows are on a device."""
     monkeypatch.setattr(walks, "SAME", 1e-12)
     monkeypatch.setattr(depth, "DEEPEST", 100)  # takes seconds, and reads no networks
     folders = {name: tmp_path / name for name in SETS}
     for name, settings in SETS.items():
         layers = [] if name == "quadratic" else ["network.width=16", "network.depth=3"]
         simulate.run("initialization=critical", "inputs.count=1", *layers, *SMALL, *settings, f"output={folders[name]}")
-    measured, at_once, known = set[str](), set[str](), set(claims.tests())
+    measured, at_once, in_torch, known = set[str](), set[str](), set[str](), set(claims.tests())
     for name in SETS:
         work = work_of(folders, name, known if again else known - measured)
         with np.errstate(invalid="ignore"):  # logarithms of noise
             whole = {run: walks.outcome(run, work.point, work.references) for run in work.runs}
         parts, _ = walks.in_ranges(work, [(0, 32), (32, 96), (96, work.point.networks)])
         shown = [run for run in work.runs if whole[run].measured]
+        in_torch |= formed_in_torch(replace(work, runs=tuple(shown)))
         measured |= {run.name for run in shown}
         at_once |= {run.name for run in shown if not walks.same(whole[run], parts[run])}
     assert measured == known
+    assert len(in_torch) > len(known) / 2
     assert at_once == {name for name, test in claims.tests().items() if calls(test.function, set()) & OF_ALL_ROWS}
 
 
