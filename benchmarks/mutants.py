@@ -1,20 +1,24 @@
 """Judge claims with wrong theories and wrong simulations, and print which claim rejects which mutant.
 
-    python -m benchmarks.mutants [--networks 20000] [--claims general,ntk] [--write]
+    python -m benchmarks.mutants [--claims general,ntk] [--networks 20000] [--seconds 60] [--write]
 
 Each mutant is a mistake that once passed every claim. A wrong theory judges the data of a right simulation, and the
 right theory judges the data of a wrong simulation. Functions are exchanged in this process, and no file is changed.
---networks: of each data set. --write puts the numbers into docs/mutants.json, where they replace those of the same
-claims, and the table into docs/results.md.
+--claims: all of benchmarks/small_claims.py unless given. --networks: of each data set, instead of those given there.
+--seconds: a claim that spends more seconds of CPU without a mutant is tried with none. --write puts the numbers into
+docs/mutants.json, where they replace those of the same claims, and the table into docs/results.md.
 """
 
 import argparse
 import json
+import math
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +27,13 @@ import torch
 
 import analysis
 import simulate
-from analysis import points
 from analysis.estimators import Array
-from analysis.measures import solved
 from analysis.theory import layer, recursion
 from analysis.theory.layer import Layer, Tensors
 from analysis.theory.tensors import RECURSIONS
-from benchmarks import tables
+from benchmarks import small_claims, tables
 from benchmarks.exchange import Exchange, exchanged
+from benchmarks.small_claims import CLAIMS
 from simulate.networks import dense, law, streams
 from simulate.running import samplers
 from simulate.training import algorithms
@@ -143,49 +146,26 @@ SIMULATIONS: dict[str, tuple[Exchange, ...]] = {
 }  # fmt: skip
 
 
+_SHORT = ("L", "F", "rho", "rates", "C_b", "quartic", "fan-out", "uniform", "step")
+SHORT = dict(zip([*THEORIES, *SIMULATIONS], _SHORT, strict=True))  # their names in the table of docs/results.md
+
+
 @contextmanager
 def mutated(name: str) -> Iterator[None]:
     """While it lasts the theory or the simulation has the mistake of that name; `none` has none."""
     with exchanged({"none": (), **THEORIES, **SIMULATIONS}[name]), ExitStack() as stack:
-        for cached in (points.flow_of, solved._order_n):
+        for cached in _predictions():
             stack.callback(cached.cache_clear)
             cached.cache_clear()
         yield
 
 
-# ------------------------------------------------------------------- claims of demo size
-
-_ONLY_KERNELS = [f"~claim.tests.{name}" for name in ("Theta1_controlled", "A_controlled", "B_controlled",
-                 "D_controlled", "F_controlled", "ntk_one_step")]  # fmt: skip
-_UNTRAINED = ("one training step too few",)
-# Mutants that have no part in what a claim measures.
-APART = {
-    "general": _UNTRAINED, "ntk": _UNTRAINED, "general_controlled": (*_UNTRAINED, "fan-out rates"),
-    "residual_wide": _UNTRAINED,
-    "posterior_ntk": (*_UNTRAINED, "uniform weights"),  # prior_ntk is of networks without weights
-}  # fmt: skip
-ROUGH = "network.width=32,48,64,96"
-NARROW = "network.width=[16,32,16],[24,48,24],[32,64,32],[64,128,64]"
-CLAIMS: dict[str, tuple[str, ...]] = {
-    "general": ("experiment=general", NARROW),
-    "general_controlled": ("experiment=general_controlled", NARROW, "observables=kernel", *_ONLY_KERNELS),
-    "ntk": ("experiment=ntk", "network.width=16,24,32,64"),
-    "first_steps": ("experiment=first_steps",),
-    "infinite_width_training": ("experiment=infinite_width_training",),
-    "vertex_and_metric": ("experiment=vertex_and_metric",),
-    "independence_controlled": ("experiment=independence_controlled",),
-    "ntk_controlled": ("experiment=ntk_controlled",),
-    "exact_laws": ("experiment=exact_laws",),
-    "general_differentials": ("experiment=general_differentials", NARROW),
-    "trained_cumulants": ("experiment=trained_cumulants",),
-    "reach": ("experiment=reach", "activation=relu,tanh", "network.width=16,32,64"),
-    "relu_movement": ("experiment=relu_movement", "network.width=64,128,256,512"),
-    "representation_coefficients": ("experiment=representation_coefficients", "network.depth=3", ROUGH),
-    "residual_wide": ("experiment=residual_wide", ROUGH),
-    "posterior_ntk": ("experiment=posterior_ntk",),
-    "ntk_change_controlled": ("experiment=ntk_change_controlled", "network.depth=2", ROUGH),
-    "sgd_over_steps": ("experiment=sgd_over_steps", "dynamics.steps=4", "observables.steps=[0,2,4]", ROUGH),
-}
+def _predictions() -> list[Any]:
+    """The functions of the measures that keep what theory predicts."""
+    modules = [
+        module for name, module in sys.modules.items() if name.startswith(("analysis.measures", "analysis.points"))
+    ]
+    return [kept for module in modules for kept in vars(module).values() if hasattr(kept, "cache_clear")]
 
 
 @dataclass(frozen=True)
@@ -198,35 +178,42 @@ class Row:
     verdict: str
     pull: float
     test: str
+    seconds: float | None = None  # of CPU, for this judgement and its networks; rows of 2026-11-25 have none
 
 
-def _simulated(name: str, networks: int, folder: Path, *overrides: str) -> Any:
-    given = (*CLAIMS[name], f"ensemble.networks={networks}", "workers=1", "ensemble.device=cpu")
-    return simulate.sweep(*given, *overrides, f"output={folder}")
+def _judged(mutant: str, claim: str, networks: int, sets: Callable[[], Any]) -> Row:
+    """What a claim says of data sets, with the right or a wrong theory or simulation."""
+    began = time.process_time()
+    with mutated(mutant):
+        verdict = analysis.analyze(sets(), figures=False, workers=1).verdicts[0]
+    worst, spent = max(verdict.judged, key=lambda j: abs(j.fit.pull)), time.process_time() - began
+    return Row(
+        mutant, claim, networks, verdict.verdict, round(worst.fit.pull, 1), worst.fit.series.test, round(spent, 1)
+    )
 
 
-def judged(mutant: str, claim: str, networks: int, sets: Any) -> Row:
-    """What a claim says of data sets, with the right or a wrong theory."""
-    verdict = analysis.analyze(sets, figures=False, workers=1).verdicts[0]
-    worst = max(verdict.judged, key=lambda j: abs(j.fit.pull))
-    return Row(mutant, claim, networks, verdict.verdict, worst.fit.pull, worst.fit.series.test)
+def rows(
+    claim: str, mutants: Sequence[str], networks: int = 0, seconds: float = math.inf, overrides: Sequence[str] = ()
+) -> Iterator[Row]:
+    """The claim with no mutant and with each of `mutants`, but without these where the first takes more seconds of CPU.
 
+    networks: of each data set, if not those of benchmarks/small_claims.py. overrides: further settings of the claim.
+    """
+    networks = networks or small_claims.CLAIMS[claim].networks
+    given = (*small_claims.overrides(claim), f"ensemble.networks={networks}", *overrides)
+    with tempfile.TemporaryDirectory() as folder:
 
-def rows(networks: int, claims: Sequence[str], mutants: Sequence[str], overrides: Sequence[str] = ()) -> Iterator[Row]:
-    """Every claim with no mutant and with each of `mutants`. overrides: further settings of the claims."""
-    for claim in claims:
-        with tempfile.TemporaryDirectory() as folder:
-            sets = _simulated(claim, networks, Path(folder) / "right", *overrides)
-            yield judged("none", claim, networks, sets)
-            for name in (name for name in mutants if name not in APART.get(claim, ())):
-                if name in THEORIES:
-                    with mutated(name):
-                        yield judged(name, claim, networks, sets)
-                    continue
-                sampler = ("ensemble.sampler=dense",) if name == "uniform weights" else ()
-                with mutated(name):
-                    wrong = _simulated(claim, networks, Path(folder) / name.replace(" ", "-"), *overrides, *sampler)
-                yield judged(name, claim, networks, wrong)
+        def simulated(name: str, *further: str) -> Any:
+            return simulate.sweep(*given, *further, f"output={Path(folder) / name.replace(' ', '-')}")
+
+        right = cache(partial(simulated, "right"))
+        yield (first := _judged("none", claim, networks, right))
+        if first.seconds > seconds:
+            return
+        apart = small_claims.without(claim)
+        for name in (name for name in mutants if name not in apart):
+            dense_only = ("ensemble.sampler=dense",) if name == "uniform weights" else ()
+            yield _judged(name, claim, networks, right if name in THEORIES else partial(simulated, name, *dense_only))
 
 
 def survivors(found: Sequence[Row]) -> list[str]:
@@ -242,20 +229,22 @@ def recorded(docs: Path) -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=int, default=20_000)
+    parser.add_argument("--networks", type=int, default=0)
     parser.add_argument("--claims", type=lambda text: text.split(","), default=list(CLAIMS))
+    parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--write", action="store_true", help="put table and JSON into docs/")
     options = parser.parse_args()
     if unknown := set(options.claims) - set(CLAIMS):
         parser.error(f"--claims: unknown {', '.join(sorted(unknown))}; known are {', '.join(CLAIMS)}")
     found = []
-    for row in rows(options.networks, options.claims, [*THEORIES, *SIMULATIONS]):
-        found.append(row)
-        print(f"{row.mutant}; {row.claim}: {row.verdict}, {row.pull:+.1f} ({row.test})", file=sys.stderr, flush=True)
+    for claim in options.claims:
+        for row in rows(claim, [*THEORIES, *SIMULATIONS], options.networks, options.seconds):
+            found.append(row)
+            print(json.dumps(asdict(row)), file=sys.stderr, flush=True)
     docs = Path(__file__).parents[1] / "docs"
     if options.write:
         found = [row for row in recorded(docs) if row.claim not in options.claims] + found
-    text = tables.mutants([asdict(row) for row in found])
+    text = tables.mutants([asdict(row) for row in found], SHORT)
     print(text, *(f"{name}: passes all claims" for name in survivors(found)), sep="\n")
     if options.write:
         lines = ",\n".join(json.dumps(asdict(row)) for row in found)

@@ -2,7 +2,7 @@
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -163,14 +163,27 @@ def insert(path: Path, text: str, command: str) -> None:
     path.write_text(re.sub(f"{begin}.*?{END}", lambda _: f"{begin}\n\n{text}\n\n{END}", page, flags=re.DOTALL))
 
 
-def mutants(rows: Sequence[dict[str, Any]]) -> str:
-    """The table of docs/results.md from the rows of `benchmarks.mutants`: which mutants each claim rejects."""
-    lines = ["| claim | networks a width | without a mutant | rejects | cannot tell |", "| --- " * 5 + "|"]
+def mutants(rows: Sequence[dict[str, Any]], short: Mapping[str, str]) -> str:
+    """The table of docs/results.md from the rows of `benchmarks.mutants`: which mutants each claim rejects, which move
+    its largest pull too little, and which leave it as it is. short: the names of the mutants there."""
+    columns = ("claim", "networks a width", "without a mutant", "rejects", "moved too little", "no part in it")
+    lines = ["| name | what is wrong |", "| --- | --- |"]
+    lines += [f"| {name} | {escape(mutant, quote=False)} |" for mutant, name in short.items()]
+    lines += ["", f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for claim in dict.fromkeys(row["claim"] for row in rows):
-        right, *wrong = (row | {"name": escape(row["mutant"], quote=False)} for row in rows if row["claim"] == claim)
+        right, *wrong = (row for row in rows if row["claim"] == claim)
+        found = {row["mutant"]: row for row in wrong}
         told = [row for row in wrong if row["verdict"] == "disagrees"]
-        rejects = "; ".join(f"{row['name']}: {row['pull']:+.1f} (`{row['test']}`)" for row in told)
-        passes = "; ".join(row["name"] for row in wrong if row not in told)
+        little = [row["mutant"] for row in wrong if row not in told and _judged(row) != _judged(right)]
+        rejects = ", ".join(f"{short[row['mutant']]} {row['pull']:+.1f} (`{row['test']}`)" for row in told)
+        apart = [name for name in short if name not in little and found.get(name) not in told]
+        cells = [rejects or "none", *(", ".join(short[name] for name in names) for names in (little, apart))]
+        if not wrong:
+            cells = [f"not tried: {right['seconds']:.0f} s of CPU for one judgement", "", ""]
         verdict = f"{right['verdict']}, {right['pull']:+.1f}"
-        lines.append(f"| `{claim}` | {right['networks']:,} | {verdict} | {rejects} | {passes} |")
+        lines.append(f"| `{claim}` | {right['networks']:,} | {verdict} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _judged(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["verdict"], row["pull"], row["test"]

@@ -72,18 +72,21 @@ def test_mutants_are_judged(tmp_path: Path) -> None:
     untested = (f"~claim.tests.{name}" for name in ("ntk_mean", "V", "Theta1", "A", "B", "D", "F"))
     names = ["C_b dropped above layer 1", "<s_b s''_d> transposed in F", "uniform weights"]
     kernels = ("activation=tanh", "observables.record=[kernel]", *untested)
-    found = list(mutants.rows(1000, ["general"], names, kernels))
+    found = list(mutants.rows("general", names, 1000, overrides=kernels))
     assert [row.verdict == "disagrees" for row in found] == [False, True, False, False]
     survivors = mutants.survivors(found)
     assert survivors == names[1:]
     page = tmp_path / "page.md"
     page.write_text("\n".join([tables.BEGIN.format(command="this"), tables.END, ""]))
-    tables.insert(page, tables.mutants([asdict(row) for row in found]), "this")
+    tables.insert(page, tables.mutants([asdict(row) for row in found], mutants.SHORT), "this")
     right, wrong = found[:2]
-    assert f"| `general` | 1,000 | {right.verdict}, {right.pull:+.1f} | {names[0]}: {wrong.pull:+.1f} (`K`) | " in (
-        page.read_text()
+    apart = "L, F, rho, rates, quartic, fan-out, step"
+    assert (
+        f"| `general` | 1,000 | {right.verdict}, {right.pull:+.1f} | C_b {wrong.pull:+.1f} (`K`) | uniform | {apart} |"
+        in (page.read_text())
     )
-    assert " | &lt;s_b s''_d&gt; transposed in F; uniform weights |" in page.read_text()
+    (slow,) = mutants.rows("general", names, 500, seconds=0.0, overrides=kernels)
+    assert "not tried" in tables.mutants([asdict(slow)], mutants.SHORT)
 
 
 def test_the_tables_of_the_docs_are_those_of_the_results() -> None:
@@ -122,7 +125,7 @@ def test_the_cost_of_seeing() -> None:
 def test_no_mutant_survives() -> None:
     """docs/results.md shows the figures of docs/mutants.json, which has every mutant, and none passes all claims."""
     rows = mutants.recorded(ROOT / "docs")
-    assert tables.mutants([asdict(row) for row in rows]) in (ROOT / "docs" / "results.md").read_text()
+    assert tables.mutants([asdict(row) for row in rows], mutants.SHORT) in (ROOT / "docs" / "results.md").read_text()
     assert {row.mutant for row in rows} == {"none", *mutants.THEORIES, *mutants.SIMULATIONS}
     assert not mutants.survivors(rows)
     assert not any(row.verdict == "disagrees" for row in rows if row.mutant == "none")
