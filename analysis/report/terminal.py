@@ -29,7 +29,10 @@ def figures_of(row: Mapping[Any, Any]) -> tuple[str, str, str, str]:
 
 
 def fit_reports(verdict: Verdict) -> Iterator[str]:
-    """The report of each fit of a claim: its line, then lsqfit's, with values, priors and error budget."""
+    """The report of each fit of a claim: its line, then lsqfit's, with values, priors and error budget. A claim without
+    fits says so."""
+    if not verdict.judged:
+        yield f"{verdict.claim}: no test has a fit"
     for judged in verdict.judged:
         fit = judged.fit
         heading = f"{verdict.claim}: {fit.series.test}: {fit.series.name}: {judged.verdict}"

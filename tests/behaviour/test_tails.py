@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import analysis
 import simulate
 from analysis import estimators
 from analysis.report.style import open_circles, with_bars
-from analysis.report.terminal import print_table
+from analysis.report.terminal import fit_reports, print_table
 from analysis.result import Result
 
 SWEEP = [
@@ -89,6 +90,10 @@ def test_too_few_widths_are_not_judged(
     assert row["tail-dominated"] == "tail-dominated"
     print_table(result)
     assert "tail-dominated" in capsys.readouterr().out
+    (verdict,) = result.verdicts
+    none = replace(verdict, judged=())
+    assert list(fit_reports(none)) == [f"{verdict.claim}: no test has a fit"]
+    assert len(list(fit_reports(verdict))) == (len(verdict.judged) or 1)
     assert "not tested: tail-dominated" in (folder / "report.html").read_text()
 
 
