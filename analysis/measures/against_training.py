@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis import theory
+from analysis import estimators, theory
 from analysis.estimators import Array, jackknife, less_controls, mean
 from analysis.measures.bayesian_controlled import (
     Controls,
@@ -25,7 +25,8 @@ from analysis.measures.bayesian_controlled import (
 )
 from analysis.measures.measured import Layers, Measured, has_test_samples, label_of, measure
 from analysis.measures.solved import last_step, order_n
-from analysis.measures.trained_cumulants import at_test_samples, beyond_own_kernel, every_step_known
+from analysis.measures.trained import outputs
+from analysis.measures.trained_cumulants import at_test_samples, beyond_own_kernel, composite, every_step_known
 from analysis.points import FOUR_POINT_SAMPLES, Point
 from analysis.theory.bayes import Given
 from analysis.weights import Kernels, block_edges, processes
@@ -121,6 +122,13 @@ def trained_with_kernels(point: Point) -> Iterator[str]:
     yield from every_step_known(point)
 
 
+def trained_with_normals(point: Point) -> Iterator[str]:
+    """Needs of what takes the normals of outputs, which kernels of rank D have."""
+    if min(point.widths, default=0) < point.D:
+        yield f"network.width={point.widths}: at least {point.D} neurons, one for each sample, in hidden layers"
+    yield from trained_with_kernels(point)
+
+
 @measure(
     "training_mean",
     tensor="all layers less readout",
@@ -159,6 +167,67 @@ def training(point: Point, layers: Layers) -> Iterator[Measured]:
         theory=beyond[-1][test] - of_readout,
         scale=np.full(len(test), size),
     )
+
+
+@measure(
+    "training_covariance",
+    tensor="all layers less readout, covariance",
+    symbol=r"$n\,(\mathrm{Cov}-\mathrm{Cov}_{\mathrm{readout}})(z,z)$",
+    families=("z", "g"),
+    partner="readout_controls",
+    steps="both",
+    smooth=True,
+    any_widths=True,
+    needs=trained_with_normals,
+)
+def training_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
+    """n times the covariance of outputs at test samples at the last step less that of the same networks with a readout
+    that is trained to the end, less the difference at infinite width, relative to the largest coefficient:
+    docs/theory.md (5.30) less docs/theory.md (16.14).
+
+    Training of the readout takes each network to where its kernel says, docs/theory.md (16.4). What is of first order
+    in kernels is taken off: m(l) of docs/theory.md (16.6) times up to two of the normals C^-1 z of the outputs at the
+    start, C C^T = g, which do not know g, has mean zero at every width.
+    """
+    y, D, test = targets_of(point), point.D, at_test_samples(point)
+    N, (wide, coefficient) = len(y), _of_covariances(point)
+    g = Kernels(point.read("g", point.depth), point.columns("g")).between(0, None)
+    start, m = outputs(point, 0).swapaxes(1, 2), np.concatenate(means_given_below(point), axis=1)
+    readout = start + g[:, :, :N] @ np.linalg.solve(g[:, :N, :N], y - start[:, :N])
+    ends = [composite(point, z) for z in (outputs(point, last_step(point)), readout.swapaxes(1, 2))]
+    trained, of_same = (z - z.mean(axis=0) for z in ends)
+    xi, places = np.linalg.solve(np.linalg.cholesky(g), start), np.triu_indices(D)
+    chosen, columns = [(p, q) for p in test for q in test if p <= q and p // D == q // D], []
+    for p, q in chosen:
+        normals = xi[:, :, p // D]
+        factors = [np.ones((len(m), 1)), normals, normals[:, places[0]] * normals[:, places[1]]]
+        controls = _products(m, np.concatenate(factors, axis=1))
+        products = trained[:, p] * trained[:, q] - of_same[:, p] * of_same[:, q]
+        columns.append(less_controls(products[:, None], controls))
+    apart = estimators.mean(np.concatenate(columns, axis=1) - [wide[place] for place in chosen])
+    predicted = np.array([coefficient[place] for place in chosen])
+    yield Measured(
+        "all layers less readout, covariance",
+        point.depth,
+        last_step(point),
+        [label_of((p // D, q // D), (p % D, q % D)) for p, q in chosen],
+        apart.scaled(point.last_width * len(m) / (len(m) - 1)),  # covariances about the means of the sample
+        theory=predicted,
+        scale=np.full(len(chosen), np.abs(predicted).max()),
+    )
+
+
+def _of_covariances(point: Point) -> tuple[Array, Array]:
+    """The covariance of outputs (P, P) after training of all layers less that after training of the readout, at
+    infinite width and at order 1/n: docs/theory.md (5.2) and (5.30) less docs/theory.md (16.14)."""
+    y = targets_of(point)
+    activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
+    inferred = theory.posterior(activation, depth, C_b, C_W, np.array(inputs), y, 0.0, width_ratios=ratios)
+    given, same, whole = Given.of(point.flow(False).K[-1], y, 0.0), np.eye(y.shape[1]), order_n(point)
+    learned = given.r @ vertex_of(point).learned(given.Phi)[-1] @ given.r.T / 2
+    P = y.shape[1] * point.D
+    of_readout = inferred.covariance1.reshape(P, P) - np.kron(same, learned)
+    return whole.covariance[-1] - np.kron(same, given.S), whole.covariance1[-1] - of_readout
 
 
 @measure(

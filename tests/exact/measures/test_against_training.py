@@ -67,6 +67,40 @@ def test_training_mean() -> None:
             expect(list(MEASURES["training_mean"](wrong.point, None)), wanted)
 
 
+def test_training_covariance() -> None:
+    """Covariances of the outputs at the test sample less those of the same networks with a trained readout, by
+    inverses: the constant of their regression on g - K times 1, xi and xi xi, z = C xi. Negative controls: other
+    outputs, and other kernels."""
+    x, (*_, last) = inputs_of(GRAM), BY_STEP.values()
+    flow = theory.flow("sin", 2, 0.0, 1.0, x)
+    assert flow.V is not None
+    K, V, g, start = flow.K[1], flow.V[1], last["g"], DATA.point.read("z", 2).reshape(-1, 2, 3)
+    moved = np.linalg.inv(g[:, :2, :2]) @ (TARGETS - start[:, :, :2].swapaxes(1, 2))
+    both = last["z"][:, :, 2], start[:, :, 2] + np.einsum("ma,mai->mi", g[:, 2, :2], moved)
+    squares = [(z - z.mean(axis=0)) ** 2 for z in both]
+    exact, inverse = theory.posterior("sin", 2, 0.0, 1.0, x, TARGETS, 0.0), np.zeros((3, 3))
+    inverse[:2, :2] = np.linalg.inv(K[:2, :2])
+    a, r = inverse[:, :2] @ TARGETS, np.eye(3)[2] - K[2] @ inverse
+    learned = np.einsum("p,pqst,st,q->", r, V, a @ a.T - 2 * inverse, r) / 2
+    wide = ENGINE.covariance[1][[2, 5], [2, 5]] - exact.covariance[2, 2]
+    predicted = ENGINE.covariance1[1][[2, 5], [2, 5]] - exact.covariance1[[0, 1], 2, [0, 1], 2] + learned
+    upper, values = np.triu_indices(3), []
+    for i in range(2):
+        xi = np.linalg.solve(np.linalg.cholesky(g), start[:, i, :, None])[:, :, 0]
+        factors = np.column_stack([np.ones(len(g)), xi, xi[:, upper[0]] * xi[:, upper[1]]])
+        controls = ((g - K)[:, upper[0], upper[1], None] * factors[:, None]).reshape(len(g), -1)
+        design = np.column_stack([np.ones(len(g)), controls / controls.std(axis=0)])
+        values.append(np.linalg.lstsq(design, squares[0][:, i] - squares[1][:, i], rcond=None)[0][0])
+    of_sample = WIDTH * (np.array(values) - wide) * len(g) / (len(g) - 1)
+    columns = {f"{i}{i},22": (of_sample[i], predicted[i], np.abs(predicted).max()) for i in range(2)}
+    wanted = Wanted("all layers less readout, covariance", 2, 6, columns)
+    known = DATA.fill("g", 1, lambda a, b: flow.K[0, a, b] * np.ones(len(g)))
+    expect(list(MEASURES["training_covariance"](known.point, None)), wanted)
+    for wrong in (known.scaled("z"), known.scaled("g")):
+        with pytest.raises(AssertionError):
+            expect(list(MEASURES["training_covariance"](wrong.point, None)), wanted)
+
+
 def test_readout_controls() -> None:
     """m(2) = g(2) - K(2) and m(3) = g(3) - C_b - C_W g(2) of linear networks. Negative control: another g(3)."""
     signs, K = SIGNS[:, :6], theory.flow("linear", 3, 0.1, 1.0, X, tensors=("K",)).K

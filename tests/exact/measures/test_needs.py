@@ -46,7 +46,7 @@ TRAINABLE = {
     **dict.fromkeys(("ntk_movement", "kernel_movement", "ntk_change_size", "kernel_change_size"), (TRAINED, 1, 2)),
     **dict.fromkeys(("trained_mean1", "trained_covariance1", "trained_third", "trained_fourth"), (TRAINED, 1, 2)),
     **dict.fromkeys(("trained_curve1", "trained_band1", *ON_TEST_TARGETS[:3]), (TRAINED, 1, 2)),
-    "training_mean": (TRAINED, 1, 2),
+    **dict.fromkeys(("training_mean", "training_covariance"), (TRAINED, 1, 2)),
     **dict.fromkeys(("sgd_mean", "sgd_mean1"), (BATCHES, 1, 2)),
     "taylor_error": (TAYLOR, 1, 2),
     "taylor_mean_error": (TAYLOR, 1, 2),
