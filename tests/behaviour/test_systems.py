@@ -128,3 +128,31 @@ def test_flushes_reach_the_disk_of_a_mac(refusal: int | None, tmp_path: Path, mo
         disk.sync_folder(tmp_path)
         assert calls == disk_calls
     assert disk_calls == ([51, "fsync"] if refusal == errno.ENOTSUP else [51])
+
+
+HUGE_PAGES = """
+import numpy as np
+from simulate.running.process import keep_memory
+
+def asks():
+    \"\"\"Whether the mapping that holds a fresh array of a megabyte has the flag hg, "huge page advise".\"\"\"
+    array = np.empty(2**17)
+    for line in open("/proc/self/smaps"):
+        name, *rest = line.split()
+        if "-" in name and not name.endswith(":"):
+            low, high = (int(end, 16) for end in name.split("-"))
+            here = low <= array.ctypes.data + array.nbytes // 2 < high
+        elif name == "VmFlags:" and here:
+            return "hg" in rest
+
+before = asks()
+keep_memory()
+print(before, asks())
+"""
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no huge pages")
+def test_arrays_of_a_block_are_in_memory_that_huge_pages_are_asked_for() -> None:
+    """The kernel marks it so. Negative control: an array of the process before it computes."""
+    done = subprocess.run([sys.executable, "-c", HUGE_PAGES], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
