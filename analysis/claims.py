@@ -18,6 +18,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     exact,
     generalisation,
     information,
+    kinks,
     laws,
     linear_models,
     losses,
@@ -69,9 +70,13 @@ def unknown(name: str) -> Iterator[str]:
 
 
 def reference_of(options: Mapping[str, Any], sweep: Sequence[Variant]) -> Variant | None:
-    """The variant whose dynamics a paired test names as its reference."""
-    named = [v for v in sweep if v.points[0].settings["dynamics"]["name"] == options.get("reference")]
+    """The variant whose dynamics or depth a paired test names as its reference."""
+    named = [v for v in sweep if options.get("reference") in (_dynamics(v), v.points[0].depth)]
     return named[0] if named else None
+
+
+def _dynamics(variant: Variant) -> str:
+    return str(variant.points[0].settings["dynamics"]["name"])
 
 
 def of_sweep(measure: Measure, options: Mapping[str, Any], sweep: Sequence[Variant]) -> Iterator[str]:
@@ -80,17 +85,18 @@ def of_sweep(measure: Measure, options: Mapping[str, Any], sweep: Sequence[Varia
         return
     reference = reference_of(options, sweep)
     if reference is None:
-        names = ", ".join(sorted({variant.points[0].settings["dynamics"]["name"] for variant in sweep}))
-        yield f"reference={options.get('reference')}: the sweep has dynamics={names}"
+        names = ", ".join(sorted({_dynamics(variant) for variant in sweep}))
+        depths = ", ".join(map(str, sorted({variant.points[0].depth for variant in sweep})))
+        yield f"reference={options.get('reference')}: the sweep has dynamics={names} and network.depth={depths}"
         return
     others = [variant for variant in sweep if variant is not reference]
     for variant in others:
-        if [p.widths for p in variant.points] != [p.widths for p in reference.points]:
+        if [set(p.widths) for p in variant.points] != [set(p.widths) for p in reference.points]:
             yield f"network.width: {variant.label} and {reference.label} need the same widths"
         if [p.addresses for p in variant.points] != [p.addresses for p in reference.points]:
             yield f"ensemble: {variant.label} and {reference.label} need the same networks"
     if not others:
-        yield f"reference={options.get('reference')}: the sweep has no other dynamics"
+        yield f"reference={options.get('reference')}: the sweep has no other dynamics or depth"
     yield from of_variant(measure, options, reference)
 
 

@@ -11,17 +11,13 @@ from analysis.measures.measured import Layers, Measured, chosen_layers, label_of
 from analysis.measures.solved import (
     arrived,
     closed_form_known,
-    etas_of,
     last_step,
     order_n,
     order_n_known,
-    response,
-    solved,
     targets,
 )
 from analysis.measures.trained import measured_at_end
 from analysis.points import Point
-from analysis.theory import activation, movement
 
 
 def one_sample_by_flow(point: Point) -> Iterator[str]:
@@ -61,7 +57,7 @@ _size_of_change = partial(_in_training, model="exponent", needs=closed_form_know
 )
 def ntk_change(point: Point, layers: Layers) -> Iterator[Measured]:
     """n E[H(T) - H(0)] of one output and one sample, trained by gradient flow to the end (docs/theory.md (5.9))."""
-    return _changed(point, estimators.mean(_change_of_ntk(point)))
+    return _changed(point, estimators.mean(_change(point, "H")))
 
 
 @_mean_change(
@@ -79,21 +75,70 @@ def ntk_change_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     The multiple is the one that leaves least variance. It is estimated on the same networks, which makes a bias of
     order one over their number, and none in 1/n.
     """
+    return _changed(point, _controlled_change(point))
+
+
+def _controlled_change(point: Point) -> Estimate:
+    """E[H(T) - H(0)] of one sample with the control of `ntk_change_controlled`."""
     control = point.read("dHs", point.depth, 0) - point.read("dHu", point.depth, 0)
-    both = np.concatenate([_change_of_ntk(point), control], axis=1)
+    both = np.concatenate([_change(point, "H"), control], axis=1)
     mean, (crossed, spread) = estimators.mean(both), estimators.covariance(both, [(0, 1), (1, 1)]).value
-    return _changed(point, mean.chosen([0]) - mean.chosen([1]).scaled(crossed / spread))
+    return mean.chosen([0]) - mean.chosen([1]).scaled(crossed / spread)
 
 
-def _change_of_ntk(point: Point) -> Array:
-    """H(T) - H(0) of every network, (M, columns)."""
-    return point.read("H", point.depth, last_step(point)) - point.read("H", point.depth, 0)
+def _change(point: Point, family: str) -> Array:
+    """What training changes in a family at layer L of every network, (M, columns)."""
+    return point.read(family, point.depth, last_step(point)) - point.read(family, point.depth, 0)
 
 
 def _changed(point: Point, estimate: Estimate) -> Iterator[Measured]:
     """n times an estimate of E[H(T) - H(0)] of one sample, docs/theory.md (5.9)."""
     predicted = order_n(point).ntk_change[-1, 0]
     yield measured_at_end("n dH", point, [label_of((0, 0))], estimate.scaled(point.n), predicted, np.abs(predicted))
+
+
+def one_depth(point: Point, reference: Point) -> Iterator[str]:
+    """Between networks of one depth nothing grows."""
+    if point.depth == reference.depth:
+        yield f"network.depth={point.depth}: another depth than that of the reference is needed"
+
+
+@_mean_change(
+    "movement_growth",
+    symbol={"p of dH": r"$p_{\Delta H}$", "p of dg": r"$p_{\Delta g}$"},
+    families=("H", "dHs", "dHu", "g"),
+    paired=True,
+    needs=one_sample_by_flow,
+    undefined=one_depth,
+    partner="ntk_mean",
+    says="{name} grows as L^p with p = {value}",
+)
+def movement_growth(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
+    """The powers of L with which E[H(T) - H(0)]/Theta and E[g(T) - g(0)]/K of the last hidden kernel grow from the
+    depth of the reference, in units of E(z(T) - z(0))^2/K = 1 + y^2/K: docs/theory.md (5.53), one at large depth."""
+    lever = np.log(point.depth / reference.depth)
+    for tensor, of in (("p of dH", _relative_change_of_ntk), ("p of dg", _relative_change_of_kernel)):
+        (found, predicted), (before, of_before) = of(point), of(reference)
+        power, expected = (found.log() - before.log()).scaled(1 / lever), np.log(predicted / of_before) / lever
+        yield measured_at_end(tensor, point, [label_of((0, 0))], power, expected, np.ones(1))
+
+
+def _relative_change_of_ntk(point: Point) -> tuple[Estimate, Array]:
+    Theta = point.flow(("K", "Theta")).Theta
+    assert Theta is not None
+    return _in_units(point, _controlled_change(point), order_n(point).ntk_change[-1, 0], Theta[-1, 0])
+
+
+def _relative_change_of_kernel(point: Point) -> tuple[Estimate, Array]:
+    change, K = estimators.mean(_change(point, "g")), point.flow(("K", "Theta")).K
+    return _in_units(point, change, order_n(point).kernel_change[-1, -1, 0], K[-1, 0])
+
+
+def _in_units(point: Point, change: Estimate, predicted: Array, size: Array) -> tuple[Estimate, Array]:
+    """n times a mean change and its prediction (1,), relative to their size and in units of 1 + y^2/K, both with the
+    sign that makes the prediction positive."""
+    unit = size * (1 + targets(point)[0] ** 2 / point.flow(("K", "Theta")).K[-1, 0]) * np.sign(predicted)
+    return change.scaled(point.n / unit), predicted / unit
 
 
 @_mean_change(
@@ -206,53 +251,3 @@ def kernel_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
 def ntk_change_size(point: Point, layers: Layers) -> Iterator[Measured]:
     """The NTK moves by order 1/n in the mean and in every network, docs/theory.md (5.8)."""
     return _size(point, "H", "log dH^2 in training", layers)
-
-
-def neurons_that_cross_once(point: Point) -> Iterator[str]:
-    """Needs of the movement by kinks: two layers, one input, and an error that does not change its sign."""
-    settings, rule = point.settings, point.settings["dynamics"]
-    if point.depth != 2:
-        yield f"network.depth={point.depth}: 2 is needed"
-    if settings["network"]["outputs"] != 1:
-        yield f"network.outputs={settings['network']['outputs']}: one output is needed"
-    if point.D != 1:
-        yield f"inputs: {point.D} samples: inputs.count=1 and inputs.test=0 are needed"
-    s = activation(point.activation)
-    if s.slopes is not None and min(s.slopes) < 0:
-        yield f"activation={point.activation}: slopes >= 0 are needed"
-    yield from closed_form_known(point)
-    if point.trained and rule["name"] != "gradient_descent":
-        yield f"dynamics={rule['name']}: gradient_descent is needed"
-    elif solved(point):
-        Theta = point.flow(("K", "Theta")).Theta
-        assert Theta is not None
-        if (largest := etas_of(rule).max() * Theta[-1].max()) > 1 / 2:
-            yield f"dynamics.eta={rule['eta']}: eta Theta is {largest:.3g}, and at most 1/2 is needed"
-
-
-@_in_training(
-    "ntk_root_movement",
-    tensor="n^1/2 dH(t)",
-    symbol=r"$\sqrt{n}\,\mathrm{E}[H(t)-H(0)]$",
-    model="half_powers",
-    families=("H",),
-    needs=neurons_that_cross_once,
-)
-def ntk_root_movement(point: Point, layers: Layers) -> Iterator[Measured]:
-    """sqrt(n) E[H(t) - H(0)] of one hidden layer and one input at every recorded step, docs/theory.md (5.52): zero for
-    a smooth activation as n grows, and not zero where neurons lose their slope at a kink. In units of what it is for
-    slopes 1 and 0."""
-    flow, C_W = point.flow(("K", "Theta")), point.settings["initialization"]["C_W"]
-    for step in filter(None, point.data.layout.steps):
-        target, learnt = float(targets(point)[0, 0]), float(response(point, step)[0, 0])
-        predicted, unit = movement.kinked_movement(flow, point.activation, C_W, target, learnt)
-        change = point.read("H", point.depth, step) - point.read("H", point.depth, 0)
-        yield Measured(
-            tensor="n^1/2 dH(t)",
-            layer=point.depth,
-            step=step,
-            samples=[label_of((0, 0))],
-            estimate=estimators.mean(change).scaled(np.sqrt(point.n)),
-            theory=np.array([predicted]),
-            scale=np.array([abs(unit)]),
-        )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulate.settings.observables import Observables
-from simulate.settings.reader import Reader, choice, nonempty
+from simulate.settings.reader import Reader, choice, integer, nonempty
 from simulate.settings.training import ALGORITHMS
 
 
@@ -26,10 +26,14 @@ def read_claim(claim: Any, observables: Observables) -> Mapping[str, Any] | None
         test = Reader(tests.raw(name), tests.key(name))
         test.real("precision", 0.0, strict=True)
         if "reference" in test.config:
-            test.choice("reference", tuple(ALGORITHMS))
+            test.get("reference", _reference, f"one of {', '.join(ALGORITHMS)}, or a depth of the sweep")
         if "layers" in test.config:
             recorded = f"a list of recorded layers, observables.layers={list(observables.layers)}"
             test.get("layers", lambda v: [choice(layer, observables.layers) for layer in v], recorded)
         test.close()
     r.close()
     return claim
+
+
+def _reference(value: Any) -> Any:
+    return choice(value, tuple(ALGORITHMS)) if isinstance(value, str) else integer(value, 1)

@@ -40,7 +40,7 @@ TRAINABLE = {
     **dict.fromkeys(("algorithm_difference", "algorithm_coefficient", "algorithm_mean1"), (TRAINED, 1, 2)),
     **dict.fromkeys(("trained_band", "loss_mean1", "loss_mean1_controlled", "loss_covariance1"), (TRAINED, 1, 2)),
     **dict.fromkeys(("loss_mean", "loss_covariance"), (CROSS, 1, 2)),
-    **dict.fromkeys(("ntk_change", "ntk_change_controlled"), (FLOW, 1, 1)),
+    **dict.fromkeys(("ntk_change", "ntk_change_controlled", "movement_growth"), (FLOW, 1, 1)),
     "ntk_change_of_step": (TRAINED, 2, 2),
     "ntk_root_movement": ([*TRAINED, "dynamics.eta=0.1"], 1, 1),
     **dict.fromkeys(("ntk_movement", "kernel_movement", "ntk_change_size", "kernel_change_size"), (TRAINED, 1, 2)),

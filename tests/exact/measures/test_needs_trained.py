@@ -6,7 +6,7 @@ import pytest
 from tests.exact.measures.rows import inputs_of, rows
 from tests.exact.measures.test_needs import BASE, FLOW, GRAM, TRAINABLE, reasons, trained
 
-OF_FLOW = ("ntk_change", "ntk_change_controlled")
+OF_FLOW = ("ntk_change", "ntk_change_controlled", "movement_growth")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from analysis.measures.measured import Measure, Measured
 from analysis.measures.representations import (
     kernel_change_size,
     kernel_movement,
+    movement_growth,
     ntk_change,
     ntk_change_controlled,
     ntk_change_of_step,
@@ -43,15 +44,16 @@ def made(*overrides: str, x: Array, y: Any) -> Rows:
     )
 
 
-def flowing(k: float, target: float) -> Rows:
-    """A data set of one sample with K = k that is trained by the flow, for 600 steps of 0.02."""
+def flowing(k: float, target: float, *overrides: str) -> Rows:
+    """A data set of one sample with K = k that is trained by the flow, for 600 steps of 0.02 if not told otherwise."""
     return made(
         "dynamics=gradient_flow",
         "dynamics.eta=0.02",
         "dynamics.lambda_b=0",
         "dynamics.steps=600",
         "observables.steps=[0,600]",
-        "observables.record=[ntk,movement_controls]",
+        "observables.record=[kernel,ntk,movement_controls]",
+        *overrides,
         x=inputs_of([[k]]),
         y=[[target]],
     )
@@ -92,6 +94,31 @@ def test_ntk_change_controlled() -> None:
     holds(check, data, data.scaled("dHu"))
     (plain,) = ntk_change(data.point, None)
     np.testing.assert_allclose(plain.estimate.value, 0.4)
+
+
+def test_movement_growth() -> None:
+    """n E dH is y^2 - k and 8 (y^2 - k)/3 at two and three layers, by docs/theory.md (5.9) with Q = k^2 and 4 k^2 and
+    S = T = k^2 and 6 k^2, and n E dg is (y^2 - k)/2 and y^2 - k, by docs/theory.md (5.36) with p = 2 k^2 and 6 k^2 and
+    r + s = 4 k^2 and 18 k^2. Negative controls: another change of H, and of g, and the depths exchanged."""
+    k, target, changes = 0.7, 2.0, {2: (0.4, 0.3), 3: (0.9, 0.5)}
+    steps = ("dynamics.eta=0.1", "dynamics.steps=120", "observables.steps=[0,120]")
+    both = {depth: flowing(k, target, *steps, f"network.depth={depth}") for depth in changes}
+    for depth, data in both.items():
+        for family, change in zip("Hg", changes[depth], strict=True):
+            data.fill(family, depth, lambda *index: 1.0)
+            data.fill(family, depth, lambda *index, c=change: 1 + c / WIDTH * (1 + signs(1)[0] / 9), step=120)
+        data.fill("dHs", depth, lambda *index: signs(2)[1]).fill("dHu", depth, lambda *index: 0.0)
+    lever = np.log(3 / 2)
+
+    def check(data: Rows, reference: Rows = both[2]) -> None:
+        of_H, of_g = np.log([[0.9 / 0.4 * 2 / 3, 8 / 3 * 2 / 3], [0.5 / 0.3, 2]]) / lever
+        wanted = [Wanted("p of dH", 3, 120, {"00": (*of_H, 1.0)}), Wanted("p of dg", 3, 120, {"00": (*of_g, 1.0)})]
+        expect(list(movement_growth(data.point, reference.point, None)), *wanted, rtol=1e-4)
+
+    holds(check, both[3], both[3].scaled("H"), both[3].scaled("g"))
+    with pytest.raises(AssertionError):
+        check(both[2], both[3])
+    assert not list(movement_growth(both[2].point, both[2].point, None))
 
 
 def change_of_step(k: Array, y: Array, eta: float) -> Array:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from analysis.measures.representations import ntk_root_movement
+from analysis.measures.kinks import ntk_root_movement
 from tests.exact.measures.rows import Rows, Wanted, expect, holds, inputs_of, rows, signs
 
 WIDTH, ETA, TARGET, FOUND = 9, 0.1, 1.5, {2: -0.4, 20: -0.9}

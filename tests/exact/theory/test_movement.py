@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from analysis import theory
 from analysis.theory import composite, movement
+from analysis.theory.order_n import of_flow
 
 REFERENCE = json.loads((Path(__file__).parents[2] / "data" / "training_reference.json").read_text())
 
@@ -35,6 +36,27 @@ def test_wide_layers_in_between_leave_the_kernels_below_unmoved() -> None:
         hidden = movement.hidden_tensors(flow, "tanh", 0.0, 1.0, [1.0] * 3, [1.0, ratio])
         moved.append([float(np.ravel(x)[0]) for x in (hidden[2].p, hidden[2].r)])
     np.testing.assert_allclose(moved[1], np.multiply(100, moved[0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_growth_with_depth(rate: float) -> None:
+    """At 128 layers the NTK and the last kernel move as docs/theory.md (5.53) says, up to log(L)/L. Negative control:
+    the laws of the other phi."""
+    L, y = 128, 1.0
+    rates = rate * np.array(theory.equal_shares("sin", L)[0])
+    flow = theory.flow("sin", L, 0.0, 1.0, np.ones((1, 1)), rates, 1.0, tensors=composite.TENSORS)
+    hidden = {L: movement.hidden_tensors(flow, "sin", 0.0, 1.0, [1.0] * L)[L]}
+    assert flow.Theta is not None
+    K, Theta = flow.K[-1, 0, 0], flow.Theta[-1, 0, 0]
+    end = of_flow(flow, hidden, np.array([[y]]), 0.1 / Theta, 120, "gradient_flow")
+    moved = np.array([end.ntk_change[-1, 0, 0] / Theta, end.kernel_change[-1, 0, 0, 0] / K]) / L
+
+    def law(phi: float) -> list[float]:
+        S = 1 + y**2 / K
+        return [1 / 6 + phi / 4 - S * (4 + 5 * phi - 3 * phi**2) / 48, -1 / 2 + S * (4 - phi) / 16]
+
+    np.testing.assert_allclose(moved, law(rate / 2), rtol=np.log(L) / L)
+    assert np.all(np.abs(moved / law(1 / 2 - rate / 2) - 1) > 0.1)
 
 
 def test_refusals() -> None:
