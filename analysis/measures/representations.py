@@ -75,15 +75,10 @@ def ntk_change_controlled(point: Point, layers: Layers) -> Iterator[Measured]:
     The multiple is the one that leaves least variance. It is estimated on the same networks, which makes a bias of
     order one over their number, and none in 1/n.
     """
-    return _changed(point, _controlled_change(point))
-
-
-def _controlled_change(point: Point) -> Estimate:
-    """E[H(T) - H(0)] of one sample with the control of `ntk_change_controlled`."""
     control = point.read("dHs", point.depth, 0) - point.read("dHu", point.depth, 0)
     both = np.concatenate([_change(point, "H"), control], axis=1)
     mean, (crossed, spread) = estimators.mean(both), estimators.covariance(both, [(0, 1), (1, 1)]).value
-    return mean.chosen([0]) - mean.chosen([1]).scaled(crossed / spread)
+    return _changed(point, mean.chosen([0]) - mean.chosen([1]).scaled(crossed / spread))
 
 
 def _change(point: Point, family: str) -> Array:
@@ -97,48 +92,40 @@ def _changed(point: Point, estimate: Estimate) -> Iterator[Measured]:
     yield measured_at_end("n dH", point, [label_of((0, 0))], estimate.scaled(point.n), predicted, np.abs(predicted))
 
 
-def one_depth(point: Point, reference: Point) -> Iterator[str]:
-    """Between networks of one depth nothing grows."""
-    if point.depth == reference.depth:
-        yield f"network.depth={point.depth}: another depth than that of the reference is needed"
+def deeper(point: Point, reference: Point) -> Iterator[str]:
+    """Growth is predicted from a network to a deeper one, whose next orders are the larger ones."""
+    if point.depth <= reference.depth:
+        yield f"network.depth={point.depth}: more than the {reference.depth} of the reference are needed"
 
 
 @_mean_change(
     "movement_growth",
     symbol={"p of dH": r"$p_{\Delta H}$", "p of dg": r"$p_{\Delta g}$"},
-    families=("H", "dHs", "dHu", "g"),
+    families=("H", "g"),
     paired=True,
     needs=one_sample_by_flow,
-    undefined=one_depth,
-    partner="ntk_mean",
+    undefined=deeper,
     says="{name} grows as L^p with p = {value}",
 )
 def movement_growth(point: Point, reference: Point, layers: Layers) -> Iterator[Measured]:
     """The powers of L with which E[H(T) - H(0)]/Theta and E[g(T) - g(0)]/K of the last hidden kernel grow from the
     depth of the reference, in units of E(z(T) - z(0))^2/K = 1 + y^2/K: docs/theory.md (5.53), one at large depth."""
     lever = np.log(point.depth / reference.depth)
-    for tensor, of in (("p of dH", _relative_change_of_ntk), ("p of dg", _relative_change_of_kernel)):
-        (found, predicted), (before, of_before) = of(point), of(reference)
+    for tensor, family in (("p of dH", "H"), ("p of dg", "g")):
+        (found, predicted), (before, of_before) = (_in_units(trained, family) for trained in (point, reference))
         power, expected = (found.log() - before.log()).scaled(1 / lever), np.log(predicted / of_before) / lever
         yield measured_at_end(tensor, point, [label_of((0, 0))], power, expected, np.ones(1))
 
 
-def _relative_change_of_ntk(point: Point) -> tuple[Estimate, Array]:
-    Theta = point.flow(("K", "Theta")).Theta
-    assert Theta is not None
-    return _in_units(point, _controlled_change(point), order_n(point).ntk_change[-1, 0], Theta[-1, 0])
-
-
-def _relative_change_of_kernel(point: Point) -> tuple[Estimate, Array]:
-    change, K = estimators.mean(_change(point, "g")), point.flow(("K", "Theta")).K
-    return _in_units(point, change, order_n(point).kernel_change[-1, -1, 0], K[-1, 0])
-
-
-def _in_units(point: Point, change: Estimate, predicted: Array, size: Array) -> tuple[Estimate, Array]:
-    """n times a mean change and its prediction (1,), relative to their size and in units of 1 + y^2/K, both with the
-    sign that makes the prediction positive."""
-    unit = size * (1 + targets(point)[0] ** 2 / point.flow(("K", "Theta")).K[-1, 0]) * np.sign(predicted)
-    return change.scaled(point.n / unit), predicted / unit
+def _in_units(point: Point, family: str) -> tuple[Estimate, Array]:
+    """n times the mean change of H or of the last g, and its prediction (1,), relative to Theta or K and in units of
+    1 + y^2/K, both with the sign that makes the prediction positive."""
+    flow, end = point.flow(("K", "Theta")), order_n(point)
+    assert flow.Theta is not None
+    K, Theta = flow.K[-1, 0], flow.Theta[-1, 0]
+    predicted, size = (end.ntk_change[-1, 0], Theta) if family == "H" else (end.kernel_change[-1, -1, 0], K)
+    unit = size * (1 + targets(point)[0] ** 2 / K) * np.sign(predicted)
+    return estimators.mean(_change(point, family)).scaled(point.n / unit), predicted / unit
 
 
 @_mean_change(

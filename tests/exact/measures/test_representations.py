@@ -107,7 +107,6 @@ def test_movement_growth() -> None:
         for family, change in zip("Hg", changes[depth], strict=True):
             data.fill(family, depth, lambda *index: 1.0)
             data.fill(family, depth, lambda *index, c=change: 1 + c / WIDTH * (1 + signs(1)[0] / 9), step=120)
-        data.fill("dHs", depth, lambda *index: signs(2)[1]).fill("dHu", depth, lambda *index: 0.0)
     lever = np.log(3 / 2)
 
     def check(data: Rows, reference: Rows = both[2]) -> None:
