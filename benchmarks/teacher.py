@@ -2,8 +2,9 @@
 
     python -m benchmarks.teacher [--networks 1500] [--folder DIR] [--write]
 
-Network, training and curve are those of `experiment=teacher`; the test samples are a grid. For each width the command
-prints the largest deviation of the mean and of the variance from infinite width and from order 1/n, in standard errors.
+Network, training and curve are those of `experiment=teacher_controlled`; the test samples are a grid. For each width
+the command prints the largest deviation of the mean and of the variance from infinite width and from order 1/n, in
+standard errors. Lower panels have n times the mean and the variance less infinite width, on the curves of order 1/n.
 --write puts the figure into docs/teacher.png, which docs/training.md shows.
 """
 
@@ -31,14 +32,15 @@ from simulate.api import read_one
 from simulate.inputs.samples import load
 
 FIGURE = Path(__file__).parents[1] / "docs" / "teacher.png"
-WIDTHS = (32, 64, 128)
+EXPERIMENT = "experiment=teacher_controlled"
+WIDTHS = (16, 32, 64)
 GRID = np.linspace(-2.8, 2.4, 13)
 POINTS = 2**13  # more change the coefficients of 1/n by less than the lines are thick
 
 
 def curve() -> tuple[Array, Array, Array, Array]:
     """The train samples x, y of the experiment, and the teacher's curve at many places x, y in order."""
-    given = configs.compose("simulate", ["experiment=teacher"])["inputs"]
+    given = configs.compose("simulate", [EXPERIMENT])["inputs"]
     settings = [f"inputs.{key}={given[key]}" for key in ("dimension", "normalization", "seed", "count", "teacher")]
     ours, many = (
         load(read_one(["inputs=teacher", *settings, f"inputs.test={test}"]).inputs) for test in (given["test"], 2000)
@@ -52,8 +54,9 @@ def curve() -> tuple[Array, Array, Array, Array]:
 
 def simulated(folder: Path, networks: int, x: Array, y: Array, y_grid: Array) -> list[Point]:
     sets = simulate.sweep(
-        "experiment=teacher",
+        EXPERIMENT,
         "claim=null",
+        "observables.record=[outputs]",
         f"network.width={','.join(map(str, WIDTHS))}",
         f"ensemble.networks={networks}",
         f"output={folder}",
@@ -90,8 +93,8 @@ def main() -> None:
         points = simulated(given.folder or Path(temporary), given.networks, x, y, np.interp(GRID, places, truth))
         record, N = to_order_n(points[0]), len(x)
         plt.style.use(STYLE)
-        figure, axes = plt.subplots(1, len(WIDTHS), figsize=(12, 4.2), sharex=True, sharey=True)
-        for axis, point in zip(axes, points, strict=True):
+        figure, axes = plt.subplots(2, len(WIDTHS), figsize=(12, 7), sharex=True, sharey="row")
+        for axis, below, point in zip(*axes, points, strict=True):
             step = point.settings["dynamics"]["steps"]
             mean, covariance = closed_form(point, step)
             wide = mean[N:, 0], covariance.diagonal()[N:]
@@ -101,7 +104,11 @@ def main() -> None:
             both = [value + change for value, change in zip(wide, next_order, strict=True)]
             z = point.read("z", point.depth, step)[:, N:]
             found = estimators.mean(z), estimators.covariance(z, [(a, a) for a in range(len(GRID))])
-            for name, estimate, infinite, corrected in zip(("mean", "variance"), found, wide, both, strict=True):
+            labels, colours = ("mean", "variance"), ("#0072b2", "#d55e00")
+            for name, colour, estimate, infinite, corrected in zip(labels, colours, found, wide, both, strict=True):
+                scaled = [point.n * x for x in (estimate.value - infinite, estimate.error)]
+                below.errorbar(GRID, *scaled, fmt="o", ms=3, color=colour, label=name)
+                below.plot(fine, CubicSpline(GRID, point.n * (corrected - infinite))(fine), color=colour)
                 far = [np.abs((estimate.value - value) / estimate.error).max() for value in (infinite, corrected)]
                 print(f"n = {point.n}, {name}: {far[0]:.1f} standard errors from infinite width, {far[1]:.1f} from 1/n")
             axis.plot(places[inside], truth[inside], color="black", ls=":", label="teacher")
@@ -114,10 +121,10 @@ def main() -> None:
             axis.errorbar(GRID, found[0].value, deviation, fmt="o", ms=3, color="#d55e00", label="networks")
             axis.plot(x, y, "k*", ms=10, label="train samples")
             axis.set_title(f"$n = {point.n}$")
-            axis.set_xlabel("$x$")
-        axes[0].set_ylabel("$z$")
-        axes[0].legend()
-        figure.tight_layout()
+            below.set_xlabel("$x$")
+        for axis, label in zip(axes[:, 0], ("$z$", r"$n$ (networks $-$ infinite width)"), strict=True):
+            axis.set_ylabel(label)
+            axis.legend()
         if given.write:
             figure.savefig(FIGURE, dpi=120)
 
