@@ -56,11 +56,13 @@ SETS = {
     "trained": [*DESCENT, "dynamics.eta=0.1", "observables=training"],
     "flow": ["dynamics=gradient_flow", *STEPS, "dynamics.eta=0.1",
              "observables.record=[kernel,outputs,ntk,movement_controls]"],
+    "deep": ["dynamics=gradient_flow", *STEPS, "dynamics.eta=0.1", "network.depth=3",
+             "observables.record=[kernel,ntk]"],
     "loss": [*DESCENT, *DIGITS, "dynamics.loss=cross_entropy", "observables=training"],
     "one_layer": [*DESCENT, *DIGITS, "activation=linear", "network.depth=1", "network.width=[]",
                   "observables.record=[outputs]"],
 }  # fmt: skip
-REFERENCES = {"descent": "arrived", "sgd": "few"}  # points of the same networks, for paired measures
+REFERENCES = {"descent": "arrived", "sgd": "few", "deep": "flow"}  # points of the same networks, for paired measures
 # What a measure that reads all rows at once comes to: a regression on them, weights of them, or an entropy of them.
 OF_ALL_ROWS = {differentials_controlled.fitted, weights.Weights, weights.Kernels, information.measured}
 
