@@ -68,6 +68,8 @@ REFUSED = [
      "K_power_law: initialization: C_b=0.0, C_W=0.8: K falls as a power of l at criticality only"),
     ([*ALGORITHMS, "activation=relu"], "algorithm_coefficient is defined for smooth activations only"),
     ([*ALGORITHMS, "dynamics=gradient_flow"], "reference=gradient_flow: the sweep has no other dynamics"),
+    (["experiment=representation_over_depth", *FEW, WIDTHS, "claim.tests.movement_growth.reference=5"],
+     "reference=5: the sweep has dynamics=gradient_flow and network.depth=2, 4, 8"),
     (["experiment=taylor_models", *FEW, WIDTHS, "observables.steps=[0]"], "taylor_error needs a step of training"),
     (["experiment=ntk_controlled", *FEW, WIDTHS, "~claim.tests.ntk_one_step"],
      "a fault that its controls hide is seen by ntk_one_step: add this test to the claim"),
