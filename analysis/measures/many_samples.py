@@ -1,6 +1,7 @@
-"""Bayesian inference with many train samples: two proposals for the same posterior, docs/theory.md (16.21).
+"""Bayesian inference with many train samples: three ways to one posterior, docs/theory.md (16.20) and (16.21).
 
-Some networks of a data set are drawn from the prior and some from the tilted law. Both estimate one log evidence, with
+Some networks of a data set are drawn from the prior, some from the tilted law, and some rows are those of particle
+filters. All estimate one log evidence, with
 controls of known mean where these are recorded.
 """
 
@@ -28,17 +29,39 @@ def with_control(point: Point) -> Iterator[str]:
         yield f"claim.noise={claim.get('noise')}: one of observables.noises={settings['observables']['noises']}"
 
 
-_by_weights = partial(measure, families=("lw",), needs=with_control, any_widths=True, tilted=True)
+def with_filters(point: Point) -> Iterator[str]:
+    """Needs of what compares particle filters with tilted networks."""
+    yield from with_control(point)
+    if point.settings["ensemble"]["filter"] is None:
+        yield "ensemble.filter.particles=null: filters in some rows, as of 100 with ensemble.filter.every=100"
 
 
-def _log_w(point: Point) -> tuple[Array, NDArray[np.bool_]]:
-    """Log weights (M,), and which networks are of the prior. ValueError where either kind cannot carry an estimate."""
-    log_w = weights_of(point, noise_of(point)).log_w
+_by_weights = partial(measure, families=("lw",), any_widths=True, tilted=True)
+
+
+def _log_w(point: Point, *kinds: str) -> tuple[Array, list[NDArray[np.bool_]]]:
+    """Log weights (M,), and which rows are of each kind: prior or tilted networks, or filters. ValueError where one
+    kind cannot carry an estimate."""
+    log_w, given = weights_of(point, noise_of(point)).log_w, point.settings["ensemble"]
     addresses = np.concatenate([np.arange(first, last) for first, last in point.addresses[1]])[point.finite]
-    of_prior = addresses % point.settings["ensemble"]["tilt"]["control"] == 0
-    for kind in (of_prior, ~of_prior):
-        Weights.of(log_w[kind]).check()
-    return log_w, of_prior
+    filters = addresses % given["filter"]["every"] == 0 if given["filter"] else np.zeros(len(addresses), dtype=bool)
+    prior = (addresses % given["tilt"]["control"] == 0) & ~filters
+    of_kind = {"prior": prior, "tilted": ~prior & ~filters, "filter": filters}
+    for kind in kinds:
+        Weights.of(log_w[of_kind[kind]]).check()
+    return log_w, [of_kind[kind] for kind in kinds]
+
+
+def _evidence(point: Point, *kinds: str) -> Estimate:
+    """log p(y) of docs/theory.md (16.1) from rows of one kind less that from rows of another, in nats."""
+    log_w, chosen = _log_w(point, *kinds)
+    w, controls = np.exp(log_w - log_w.max()), controls_of(point, noise_of(point))
+    for kind, rows in zip(kinds, chosen, strict=True):
+        if controls is not None and kind != "filter":
+            w[rows] = less_controls(w[rows, None], controls.of_weights[rows])[:, 0]
+    columns = np.stack([rows * x for rows in chosen for x in (w, np.ones_like(w))], axis=1)
+    sums = np.add.reduceat(columns, block_edges(len(w))[:-1], axis=0)
+    return jackknife(sums, lambda s: np.log(s[:, :1] * s[:, 3:] / (s[:, 1:2] * s[:, 2:3])), len(w))
 
 
 @_by_weights(
@@ -46,19 +69,25 @@ def _log_w(point: Point) -> tuple[Array, NDArray[np.bool_]]:
     tensor="log evidence, tilted less prior",
     symbol=r"$\log p(y)$, tilted less prior",
     model="constant",
+    needs=with_control,
 )
 def evidence(point: Point, layers: Layers) -> Iterator[Measured]:
     """log p(y) of docs/theory.md (16.1) from tilted networks less that from networks of the prior, in nats, which is
     zero at every width. Each has less noise where its controls are recorded, docs/theory.md (16.6)."""
-    log_w, of_prior = _log_w(point)
-    w, controls = np.exp(log_w - log_w.max()), controls_of(point, noise_of(point))
-    if controls is not None:
-        for kind in (~of_prior, of_prior):
-            w[kind] = less_controls(w[kind, None], controls.of_weights[kind])[:, 0]
-    columns = np.stack([kind * x for kind in (~of_prior, of_prior) for x in (w, np.ones_like(w))], axis=1)
-    sums = np.add.reduceat(columns, block_edges(len(w))[:-1], axis=0)
-    apart = jackknife(sums, lambda s: np.log(s[:, :1] * s[:, 3:] / (s[:, 1:2] * s[:, 2:3])), len(w))
-    yield _nothing_but("log evidence, tilted less prior", point, apart)
+    yield _nothing_but("log evidence, tilted less prior", point, _evidence(point, "tilted", "prior"))
+
+
+@_by_weights(
+    "evidence_by_filter",
+    tensor="log evidence, filters less tilted",
+    symbol=r"$\log p(y)$, filters less tilted",
+    model="constant",
+    needs=with_filters,
+)
+def evidence_by_filter(point: Point, layers: Layers) -> Iterator[Measured]:
+    """log p(y) from particle filters, docs/theory.md (16.20), less that from tilted networks, docs/theory.md (16.21),
+    in nats, which is zero at every width."""
+    yield _nothing_but("log evidence, filters less tilted", point, _evidence(point, "filter", "tilted"))
 
 
 def _nothing_but(tensor: str, point: Point, estimate: Estimate) -> Measured:
@@ -67,12 +96,16 @@ def _nothing_but(tensor: str, point: Point, estimate: Estimate) -> Measured:
 
 
 @_by_weights(
-    "share_forecast", tensor="log share beyond forecast", symbol=r"$-n\,\log\,$share$/v_1-1$", model="tolerance"
+    "share_forecast",
+    tensor="log share beyond forecast",
+    symbol=r"$-n\,\log\,$share$/v_1-1$",
+    model="tolerance",
+    needs=with_control,
 )
 def share(point: Point, layers: Layers) -> Iterator[Measured]:
     """By how much of its forecast -v1/n the logarithm of the effective share of networks of the prior is below it, zero
     at every width: the forecast is right where v1/n is small, and a lower bound beyond, docs/theory.md (16.5)."""
-    log_w, of_prior = _log_w(point)
+    log_w, (of_prior,) = _log_w(point, "prior")
     activation, depth, C_b, C_W, inputs, _, _, ratios = point.network(point.samples[0])
     y, own = targets_of(point), Weights.of(log_w[of_prior])
     train = np.array(inputs)[: len(y)]

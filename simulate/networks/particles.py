@@ -68,6 +68,10 @@ class Particles:
         self.log_w = (self.log_w.logsumexp(0) - math.log(len(kept))).expand(len(kept))
         self.psi, self.ancestors = self.psi[kept], self.ancestors[kept]
 
+    def log_mean(self) -> float:
+        """The logarithm of the filter's estimate of p(y), docs/theory.md (16.20)."""
+        return float(self.log_w.logsumexp(0)) - math.log(len(self.log_w))
+
     def effective_ancestors(self) -> float:
         """How many independent networks the particles weigh as much as: those of one ancestor count as one."""
         w = torch.zeros_like(self.log_w).index_add_(0, self.ancestors, torch.softmax(self.log_w, 0))

@@ -131,7 +131,11 @@ def _posterior(snapshot: Snapshot) -> tuple[Tensor, ...]:
     assert snapshot.y is not None
     g, y, ratio = snapshot.kernel(), snapshot.y[: snapshot.train], snapshot.log_ratio()
     by_noise = [processes(g, y, noise, ratio) for noise in snapshot.settings.observables.noises]
-    return tuple(torch.stack(columns, dim=1) for columns in zip(*by_noise, strict=True))
+    columns = tuple(torch.stack(column, dim=1) for column in zip(*by_noise, strict=True))
+    for place, row in snapshot.filters():
+        for column, value in zip(columns, row, strict=True):
+            column[place] = value
+    return columns
 
 
 def entry(of: Callable[[Any], Any], place: int) -> Function:

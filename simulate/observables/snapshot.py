@@ -11,7 +11,7 @@ float64 is not stated. Functions must not change a tensor in place, and must not
 `.cpu()` or a condition on a number do).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Protocol, TypeVar
 
@@ -22,6 +22,7 @@ from simulate.settings import Settings
 
 S = TypeVar("S")
 T = TypeVar("T")
+Row = tuple[int, tuple[Tensor, ...]]  # the place of a network in its block, and what stands there instead
 
 
 def once(method: Callable[[S], T]) -> Callable[[S], T]:
@@ -89,6 +90,9 @@ class Snapshot(Protocol):
     def log_ratio(self) -> Tensor | float:
         """Log prior over proposal of the layers below, (M,) float64; zero where they are drawn from the prior
         (docs/theory.md (16.21))"""
+
+    def filters(self) -> Iterable[Row]:
+        """What is recorded in the place of some networks with posterior (docs/theory.md (16.20))"""
 
     def ntk(self) -> Tensor:
         """H_ij;ab of the layer's first n_L neurons, (M, n_L, D, n_L, D) float64 (docs/theory.md (2.1)); an observable

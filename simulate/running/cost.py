@@ -94,6 +94,7 @@ def vectors(settings: Settings) -> int:
 
 
 # Orders of magnitude of one core: they only weigh counts against each other, and say whether measuring pays.
+MEHLER = 1e3  # operations of a look-ahead for each element of a kernel
 QUANTILE = 1.5e5  # operations in the time of a quantile of the closed sampler
 NOMINAL = {"operations": 5e10, "normals": 1e9, "touched": 1e10, "rows": 3e7}
 
@@ -130,6 +131,10 @@ def counts(job: Job) -> Counts:
         operations += (s.network.depth - 1) * linear_parts(s, D) * 2.0 * D * D
         if s.ensemble.tilt is not None:  # eigenvectors of each layer, and two products with its normals
             operations += (s.network.depth - 1) * 20.0 * N**3 + 8.0 * N * N * hidden
+        if (given := s.ensemble.filter) is not None:  # particles, and look-aheads and factors at each of their stages
+            of_stage = s.network.depth * given.groups * N * N * (N / 3 + 2.0 * D + MEHLER)
+            of_particle = (operations + of_stage) * len(s.observables.noises)
+            operations += given.particles / given.every * of_particle
         if s.initialization.weights == "orthogonal":  # each layer's normals are made orthonormal
             operations *= 2
         if responds(s):

@@ -10,12 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from simulate import inputs
-from simulate.networks import activations, streams
-from simulate.networks.dense import kernel
-from simulate.networks.particles import Particles, Target, particles
-from simulate.networks.posterior import processes
-from simulate.networks.wide import Wide
-from simulate.running.drawn import stream_of
+from simulate.running.filters import filter_of, moments_of
 from simulate.running.jobs import Job
 from simulate.running.prepare import resolved
 from simulate.running.process import one_thread
@@ -104,29 +99,11 @@ def _check(job: Job, noise: float, per_filter: int, groups: int) -> None:
 
 
 def _found(job: Job, y: Tensor, noise: float, per_filter: int, groups: int) -> Filtered:
-    s, (_, *widths, _) = job.settings, job.settings.network.sizes(job.samples.x.shape[1])
-    x = torch.tensor(job.samples.x, dtype=torch.float64)
-    start, of_activation = s.initialization, activations.functions(s.activation)[0]
-    target = Target(y, noise, Wide(of_activation, start.C_b, start.C_W))
-    g = kernel(x[None], start.C_b, s.C_W(1))[0]
-    key = streams.key(s.ensemble.seed, f"{job.law_in_words()} particles")
-    log_Z, moments, shares, independent = [], [], [], []
-    for first in range(job.first, job.last, per_filter):
-        stream = replace(stream_of(job, first, per_filter), key=key, dtype=torch.float64, device=torch.device("cpu"))
-        one = particles(g, widths, start.C_b, start.C_W, of_activation, stream, target, groups)
-        log_Z.append(float(one.log_w.logsumexp(0)) - math.log(per_filter))
-        moments.append(_moments(one, target))
-        shares.append(one.share)
-        independent.append(one.effective_ancestors())
-    return _of_filters(np.array(log_Z), np.array(moments), np.array(shares), np.array(independent))
-
-
-def _moments(one: Particles, target: Target) -> Array:
-    """The mean, and the mean of the square, of outputs over the particles of a filter, (2, D, n_L)."""
-    _, of_outputs, variances = processes(one.g, target.y, target.noise)
-    means = of_outputs.mT
-    both = torch.stack([means, means.square() + variances[:, :, None]], dim=1)
-    return np.asarray(torch.einsum("m,mkbi->kbi", torch.softmax(one.log_w, 0), both).numpy())
+    found = []
+    for number in range(job.first // per_filter, job.last // per_filter):
+        one = filter_of(job, y, noise, number, per_filter, groups)
+        found.append((one.log_mean(), moments_of(one, y, noise), one.share, one.effective_ancestors()))
+    return _of_filters(*(np.array(column) for column in zip(*found, strict=True)))
 
 
 def _of_filters(log_Z: Array, moments: Array, share: Array, independent: Array) -> Filtered:

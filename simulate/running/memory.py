@@ -56,11 +56,14 @@ def _law_bytes(job: Job) -> int:
         one_layer += 8 * D * D * 5
     if s.ensemble.tilt is not None:  # eigenvectors, and normals in float64
         one_layer += 8 * D * (3 * D + 3 * widest)
+    fixed = 0
+    if (given := s.ensemble.filter) is not None:  # one filter at a time, in float64
+        fixed += 8 * given.particles * D * (6 * D + 3 * widest)
     if forms := linear_parts(s, D):  # kernels, and what is made of them
         one_layer += 8 * (2 * D * D + 2 * forms)
     if not pulls_back(s):
-        of_theory = 16 * (layout.depth - 1) * forms * D * D
-        return (one_layer + (3 * array if controlled(s) else 0)) * job.block + of_theory
+        fixed += 16 * (layout.depth - 1) * forms * D * D
+        return (one_layer + (3 * array if controlled(s) else 0)) * job.block + fixed
     # The layers' xi and s, and z where it is recorded or the slope does not follow from s; g and C in float64.
     z_kept = s.network.widths if not slope_of_s(s.activation) else [s.network.sizes(1)[k] for k in layout.layers]
     layers = item * D * (2 * sum(s.network.widths) + sum(z_kept)) + 16 * D**2 * layout.depth

@@ -211,9 +211,10 @@ def _check_closed(settings: Settings, D: int) -> None:
 
 def _device(ensemble: Ensemble) -> str:
     wanted = ensemble.device
-    if ensemble.sampler == "closed":
+    on_cpu = (("sampler=closed", ensemble.sampler == "closed"), ("filter", ensemble.filter is not None))
+    for name in (name for name, given in on_cpu if given):
         if wanted == "cuda":
-            raise SettingsError("ensemble.device", wanted, "cpu or auto: ensemble.sampler=closed draws on a CPU")
+            raise SettingsError("ensemble.device", wanted, f"cpu or auto: ensemble.{name} draws on a CPU")
         return "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
         raise SettingsError("ensemble.device", wanted, "torch finds no CUDA device here; use cpu or auto")

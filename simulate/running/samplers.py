@@ -3,9 +3,9 @@
 Each sampler has its own class; what a sampler cannot give is a method that its class does not have.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -16,9 +16,10 @@ from simulate.networks.differentials import differentials, fourth
 from simulate.networks.gradient_series import along_gradient
 from simulate.networks.responses import directions, drawn_response
 from simulate.networks.signs import ntk_signs, signs
-from simulate.observables.snapshot import declared, once
+from simulate.observables.snapshot import Row, declared, once
 from simulate.running.controls import Controls, tilt_of
 from simulate.running.drawn import companions, stream_of, training_of
+from simulate.running.filters import filtered_rows
 from simulate.running.jobs import Job
 from simulate.running.models import Models
 from simulate.running.upward import Upward
@@ -89,6 +90,7 @@ class LawSnapshot:
     responding: Tensor | None = None
     of_layer: Callable[[], Tensor] | None = None  # the controls, where something needs them
     linear: Tensor | None = None  # their sums over the layers up to this one
+    filters: Callable[[], Iterable[Row]] = tuple  # rows that are not those of the networks
     step: int = 0
 
     def preactivations(self) -> Tensor:
@@ -148,9 +150,9 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
                 change, signals = slope(entry.z, entry.s) * v, entry.s
         of_layer = controls.up(layer, entry) if controls else None
         if layer in layout.layers:
-            up_to_here = controls.linear if controls else None
             yield LawSnapshot(**common, layer=layer, drawn=entry, s=s, backward=backward, responding=v,
-                              of_layer=of_layer, linear=up_to_here)  # fmt: skip
+                              of_layer=of_layer, linear=controls.linear if controls else None,
+                              filters=partial(filtered_rows, job, stream.first, stream.M))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ class DenseSnapshot:
     models: Tensor | None
     linear_model: Tensor | None
     movements: tuple[Tensor, Tensor] | None
+    filters: Callable[[], Iterable[Row]] = tuple
 
     @property
     def parameters(self) -> dense.Parameters:

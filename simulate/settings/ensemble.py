@@ -32,12 +32,22 @@ class Tilt:
 
 
 @dataclass(frozen=True)
+class Filter:
+    """Rows 0, every, 2 every, ... are those of particle filters in the place of a network's, docs/theory.md (16.20), of
+    so many particles each. groups: the stages in which the neurons of a layer are drawn."""
+
+    particles: int
+    groups: int = 4
+    every: int = 1
+
+
+@dataclass(frozen=True)
 class Ensemble:
     """The networks with numbers first .. first + networks - 1 of a seed.
 
     sampler: dense, law or closed. block: networks that are computed at a time; None leaves it to the plan. tf32:
-    whether a CUDA device multiplies with 10 bits of mantissa, at a relative error of 5e-4 a product. condition, tilt:
-    None for networks of the prior. keep: rows, or sums in their place.
+    whether a CUDA device multiplies with 10 bits of mantissa, at a relative error of 5e-4 a product. condition, tilt,
+    filter: None for networks of the prior. keep: rows, or sums in their place.
     """
 
     networks: int
@@ -50,6 +60,7 @@ class Ensemble:
     tf32: bool = False
     condition: Condition | None = None
     tilt: Tilt | None = None
+    filter: Filter | None = None
     keep: str = ROWS
 
 
@@ -78,6 +89,7 @@ def read_ensemble(
         tf32=r.get("tf32", boolean, "true or false"),
         condition=_read_condition(Reader(r.raw("condition"), r.key("condition"))),
         tilt=_read_tilt(Reader(r.raw("tilt"), r.key("tilt"))) if "tilt" in r.config else None,
+        filter=_read_filter(Reader(r.raw("filter"), r.key("filter"))) if "filter" in r.config else None,
         keep=r.choice("keep", KEEPS),
     )
     r.close()
@@ -87,8 +99,20 @@ def read_ensemble(
     if out.condition is not None:
         _check_condition(r.key("condition.noise"), out.condition, network, observables, dynamics, initialization)
     if out.tilt is not None:
-        _check_tilt(r.key("tilt.noise"), out, observables)
+        _check_weighted(r.key("tilt.noise"), out.tilt.noise, out, observables)
+    if out.filter is not None:
+        _check_weighted(r.key("filter.particles"), out.filter.particles, out, observables)
+        if network.outputs > 1:
+            right = f"null with network.outputs={network.outputs}: outputs have variances of their own then"
+            raise SettingsError(r.key("filter.particles"), out.filter.particles, right)
     return out
+
+
+def _read_filter(r: Reader) -> Filter | None:
+    particles = None if r.raw("particles") is None else r.integer("particles", 2)
+    groups, every = r.integer("groups", 1), r.integer("every", 1)
+    r.close()
+    return None if particles is None else Filter(particles, groups, every)
 
 
 def _read_tilt(r: Reader) -> Tilt | None:
@@ -97,20 +121,19 @@ def _read_tilt(r: Reader) -> Tilt | None:
     return None if noise is None else Tilt(noise, control)
 
 
-def _check_tilt(key: str, ensemble: Ensemble, observables: Observables) -> None:
-    """SettingsError where hidden layers cannot be drawn so, or where what undoes it would be lost."""
-    assert ensemble.tilt is not None
+def _check_weighted(key: str, value: float, ensemble: Ensemble, observables: Observables) -> None:
+    """SettingsError where hidden layers cannot be tilted or filtered, or where what undoes it would be lost."""
     for wrong, right in (
         ("posterior" not in observables.record, "networks count by weights: observables.record with posterior"),
         (
             set(observables.record) - {"posterior", "kernel", "weight_controls"},
-            "a tilted law has observables posterior, kernel and weight_controls alone",
+            "such a law has observables posterior, kernel and weight_controls alone",
         ),
-        (ensemble.sampler != "law", f"hidden layers are tilted without weights, not with sampler={ensemble.sampler}"),
-        (ensemble.condition is not None, "networks are tilted or conditioned, not both"),
+        (ensemble.sampler != "law", f"hidden layers are drawn without weights, not with sampler={ensemble.sampler}"),
+        (ensemble.condition is not None, "the last layer is not conditioned, too"),
     ):
         if wrong:
-            raise SettingsError(key, ensemble.tilt.noise, right)
+            raise SettingsError(key, value, right)
 
 
 def _read_condition(r: Reader) -> Condition | None:

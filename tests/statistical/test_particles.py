@@ -115,6 +115,34 @@ def test_filters_have_addresses() -> None:
     assert not np.isclose(found.log_Z, other.log_Z).any()
 
 
+def test_rows_of_a_data_set(run: Run) -> None:
+    """Rows 1, 5, .. of a data set that begins at address 3 are the filters with these numbers, and the others the
+    networks that they are without filters. Negative control: the next filter."""
+    few = [*TANH, "observables=posterior", "ensemble.dtype=float64", "ensemble.seed=4"]
+    found = simulate.particle_filter(*few, "ensemble.networks=400", noise=0.1, particles=20)
+    few += ["ensemble.networks=76", "ensemble.first=3", "ensemble.block=4"]
+    data, plain = (run(*few, *more) for more in (["ensemble.filter={particles: 20, every: 4}"], []))
+    filters, log_w = np.arange(3, 79) % 4 == 0, data.read("lw")[:, 0, -1, 0]
+    np.testing.assert_allclose(log_w[filters], found.log_Z[1:20], rtol=2e-7)  # in float32
+    assert not np.isclose(log_w[filters][:-1], found.log_Z[2:20]).any()
+    for prefix in ("lw", "mu", "var"):
+        np.testing.assert_array_equal(data.read(prefix)[~filters], plain.read(prefix)[~filters])
+    w = np.exp(log_w[filters])
+    mean, variance = (data.read(prefix)[filters, 0, -1] for prefix in ("mu", "var"))
+    of_all = w @ mean / w.sum()
+    assert (np.abs(of_all - found.mean[:, 0]) < 0.5 * found.mean_error[:, 0]).all()
+    spread = w @ (variance + mean**2) / w.sum() - of_all**2
+    assert (np.abs(spread - found.variance[:, 0]) < 0.5 * found.variance_error[:, 0]).all()
+    for override, words in (
+        ("network.outputs=2", "variances of their own"),
+        ("ensemble.sampler=dense", "drawn without weights"),
+        ("observables.record=[kernel]", "count by weights|none where posterior"),
+        ("ensemble.condition.noise=0.1", "log_w|conditioned"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            run(*few, "ensemble.filter.particles=20", override)
+
+
 def test_refusals(tmp_path: Path) -> None:
     """What filters cannot do is refused with what would be right."""
     for more, given, words in (

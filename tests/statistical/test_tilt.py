@@ -79,7 +79,7 @@ def test_control_networks(run: Callable[..., DataSet]) -> None:
     ("overrides", "words"),
     [
         (["observables=kernel"], "count by weights"),
-        (["observables.record=[posterior,outputs]"], "posterior and kernel alone"),
+        (["observables.record=[posterior,outputs]"], "posterior, kernel and weight_controls alone"),
         (["ensemble.sampler=dense"], "sampler=dense"),
         (
             ["inputs.count=50", "observables.noises=[0.1,0.01]"],

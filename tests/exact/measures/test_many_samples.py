@@ -40,6 +40,15 @@ def measured(name: str, shift: float) -> Measured:
     return found
 
 
+def test_evidence_by_filter() -> None:
+    """Rows 0, 4, .. are those of filters, here with one weight, and odd ones those of tilted networks: the difference
+    of log mean weights. Negative control: tilted weights that are not corrected."""
+    given = "ensemble.filter={particles: 2, every: 4}"
+    for shift in (0.0, 0.3):
+        (found,) = MEASURES["evidence_by_filter"](repeated(repeated(data(shift, given))).point, None)
+        assert found.estimate.value[0] == pytest.approx(-SIZE - math.log(math.cosh(SIZE)) - shift, abs=SIZE / NETWORKS)
+
+
 def controlled(shift: float, spread: float) -> Rows:
     """The same networks with controls, which in those of the prior are the signs of log w, shifted by so many standard
     deviations, and of squares that are so much smaller or larger than their mean."""
@@ -105,4 +114,8 @@ def test_tilted_networks(name: str) -> None:
     (untilted,) = reasons(name, rows(*BASE, "observables=ntk", x=inputs_of(GRAM), y=[[1.0, -0.5]]))
     assert untilted == f"ensemble.tilt.noise=null: {name} is a test of networks whose hidden layers are tilted"
     assert "networks of the prior, too" in reasons(name, tilted("ensemble.tilt.control=0"))[0]
-    assert reasons(name, tilted(noise=0.2)) == ["claim.noise=0.2: one of observables.noises=[0.1]"]
+    filtered = tilted("network.outputs=1", "ensemble.filter.particles=2", noise=0.2)
+    assert reasons(name, filtered) == ["claim.noise=0.2: one of observables.noises=[0.1]"]
+    if name == "evidence_by_filter":
+        (without,) = reasons(name, tilted("network.outputs=1"))
+        assert without.startswith("ensemble.filter.particles=null: ")

@@ -67,8 +67,8 @@ CONDITIONED = ["observables.record=[ntk,prior_ntk,log_w]", "ensemble.condition.n
 
 def tilted(*changes: str, noise: float = 0.1) -> Rows:
     """A point of tilted networks with one train sample and two outputs."""
-    record, tilt = "observables.record=[posterior,weight_controls]", "ensemble.tilt={noise: 0.1, control: 2}"
-    data = rows(*BASE, "observables=posterior", record, tilt, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
+    record, law = "observables.record=[posterior,weight_controls]", ["ensemble.tilt={noise: 0.1, control: 2}", *changes]
+    data = rows(*BASE, "observables=posterior", record, *law, x=inputs_of(GRAM), y=[[1.0, -0.5]])
     return replace(data, settings=data.settings | {"claim": {"noise": noise}})
 
 
@@ -84,7 +84,7 @@ def sufficient(name: str, *changes: str) -> Rows:
     if claims.tests()[name].conditioned:
         return rows(*BASE, *CONDITIONED, *changes, x=inputs_of(GRAM), y=[[1.0, -0.5]])
     if claims.tests()[name].tilted:
-        return tilted(*changes)
+        return tilted("network.outputs=1", "ensemble.filter.particles=2", *changes)
     if "c" in claims.tests()[name].families:
         data = inferred(*changes)
         return replace(data, given=(data.given[0], np.ones((2, 2)), 1)) if name in ON_TEST_TARGETS else data
