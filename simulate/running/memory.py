@@ -61,14 +61,14 @@ def _law_bytes(job: Job) -> int:
         fixed += 8 * given.particles * D * (6 * D + 3 * widest)
     if forms := linear_parts(s, D):  # kernels, and what is made of them
         one_layer += 8 * (2 * D * D + 2 * forms)
+        fixed += 16 * (layout.depth - 1) * forms * D * D  # the forms, and the theory's own
     if not pulls_back(s):
-        fixed += 16 * (layout.depth - 1) * forms * D * D
         return (one_layer + (3 * array if controlled(s) else 0)) * job.block + fixed
     # The layers' xi and s, and z where it is recorded or the slope does not follow from s; g and C in float64.
     z_kept = s.network.widths if not slope_of_s(s.activation) else [s.network.sizes(1)[k] for k in layout.layers]
     layers = item * D * (2 * sum(s.network.widths) + sum(z_kept)) + 16 * D**2 * layout.depth
     rows = vectors(s) * D  # vectors that are pulled back
-    need = (layers + one_layer + 16 * rows**2) * job.block
+    need = (layers + one_layer + 16 * rows**2) * job.block + fixed
     first_only = s.ensemble.networks <= job.block
     return need if first_only or array * job.block >= MAPPED_BYTES else int(need * HOLES)  # large ones leave no holes
 
