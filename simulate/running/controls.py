@@ -61,7 +61,7 @@ def _of_targets(theory: Theory, job: Job, samples: int, *more: float | tuple[int
     return _computed(theory, *network, *rows, *more).to(s.ensemble.device)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # a tilt, and the forms of each noise
 def _computed(theory: Theory, *given: Any) -> Tensor:
     return torch.tensor(theory(*given))
 
@@ -76,10 +76,10 @@ def _forms_of(job: Job) -> Tensor:
 
 def tilt_of(job: Job) -> Tilt | None:
     """The tilt of hidden layers that `ensemble.tilt` asks for, docs/theory.md (16.21)."""
-    from analysis.theory.saddle import tilts  # late: most runs need no theory
-
     tilt = job.settings.ensemble.tilt
     if tilt is None:
         return None
+    from analysis.theory.saddle import tilts  # late: most runs need no theory
+
     Phi = _of_targets(tilts, job, job.samples.train, tilt.noise, job.settings.network.widths)
     return Tilt(Phi, tilt.control)
