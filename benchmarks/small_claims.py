@@ -34,6 +34,15 @@ _ONLY_KERNELS = tuple(f"~claim.tests.{name}" for name in ("Theta1_controlled", "
 _NARROW = ("network.width=16,24,32,48",)
 _ROUGH = ("network.width=32,48,64,96",)
 _UNEQUAL = ("network.width=[16,32,16],[24,48,24],[32,64,32],[64,128,64]",)
+
+
+def _paired(widths: list[int], depths: list[int], *layers: list[list[int]]) -> tuple[str, ...]:
+    """A sweep of widths with depths, recorded layers and, where they are given, those of outputs."""
+    names = ("network.width", "network.depth", "observables.layers", "observables.output_layers")
+    lists = zip(names, (widths, depths, *layers), strict=False)
+    return (f"sweep.zip={{{','.join(f'{name}:{values}' for name, values in lists)}}}".replace(" ", ""),)
+
+
 CLAIMS: dict[str, Small] = {
     "general": Small(40_000, _UNEQUAL),
     "general_controlled": Small(40_000, (*_UNEQUAL, "observables=kernel", *_ONLY_KERNELS)),
@@ -77,14 +86,8 @@ CLAIMS: dict[str, Small] = {
     "training_against_readout": Small(200, _NARROW),
     "cross_entropy_controlled": Small(200, _NARROW),
     "generalisation_signs": Small(300, _NARROW),
-    "aspect_ratio_to_one": Small(
-        1_000,
-        ("sweep.zip={network.width:[16,32],network.depth:[18,34],observables.layers:[[2,3,5,9,17],[2,3,5,9,17,33]]}",),
-    ),
-    "aspect_ratio_rank": Small(
-        1_000,
-        ("sweep.zip={network.width:[16,32],network.depth:[18,34],observables.layers:[[2,3,5,9,17],[2,3,5,9,17,33]]}",),
-    ),
+    "aspect_ratio_to_one": Small(1_000, _paired([16, 32], [18, 34], [[2, 3, 5, 9, 17], [2, 3, 5, 9, 17, 33]])),
+    "aspect_ratio_rank": Small(1_000, _paired([16, 32], [18, 34], [[2, 3, 5, 9, 17], [2, 3, 5, 9, 17, 33]])),
     "vertex_collapse": Small(1_000, ("network.width=48,64,96,128",)),
     "independence_controlled": Small(500, _NARROW),
     "universality_vertex": Small(500, ("activation=tanh,relu", "network.width=48,64,96,128")),
@@ -92,4 +95,28 @@ CLAIMS: dict[str, Small] = {
     "derivatives": Small(500, _NARROW),
     "ntk_mean": Small(3_000),
     "teacher": Small(300, _NARROW),
+    "teacher_wide": Small(200, _ROUGH),
+    "universality": Small(300, ("activation=tanh,relu", "network.width=48,64,96,128")),
+    "universality_coefficients": Small(300, ("activation=tanh,relu", *_ROUGH)),
+    "ntk_universality": Small(300, ("activation=tanh,relu", *_ROUGH)),
+    "next_order_pair": Small(2_000, _NARROW),
+    "orthogonal_wide": Small(500, ("activation=tanh,relu", "network.width=48,64,96,128")),
+    # Its controls need networks without weights.
+    "bayes_against_training": Small(
+        500, ("network.depth=3", "network.width=64,96,128,192"), apart=("uniform weights",)
+    ),
+    "linear_model": Small(32),
+    "taylor_coefficients": Small(100, _NARROW),
+    "taylor_over_steps": Small(100, _NARROW),
+    "algorithms_over_steps": Small(100, _NARROW),
+    "coordinate_check": Small(200, ("sweep.zip=null", "network.width=32,64,128,256")),
+    "aspect_ratio": Small(500, _paired([16, 32], [34, 66], [[2, 3, 5, 9, 17, 33], [2, 3, 5, 9, 17, 33, 65]])),
+    "aspect_ratio_ntk": Small(
+        500, _paired([16, 32], [17, 33], [[2, 3, 5, 9, 17], [3, 5, 9, 17, 33]], [[2, 3, 5, 9, 17], [3, 5, 9, 17, 33]])
+    ),
+    "optimal_aspect_ratio": Small(
+        500, _paired([16, 32], [18, 34], [[2, 3, 4, 5, 8, 9, 17], [2, 3, 4, 5, 8, 9, 17, 33]])
+    ),
+    "algorithm_dependence": Small(50, _NARROW),
+    "criticality": Small(200, _ROUGH),
 }
