@@ -24,7 +24,7 @@ DEMO := outputs/demo
 LOOPS := ensemble.sampler=law,dense observables=ntk network.width=16 ensemble.networks=64 ensemble.device=cpu workers=1
 PYTEST := -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers results dist docs clean
+.PHONY: venv demo test tests test-oldest test-newest lint types soak cluster bench bench-peers results dist docs explorer site clean
 
 venv: $(VENV)/.installed
 
@@ -100,9 +100,13 @@ $(SITE)/.installed: pyproject.toml
 	touch $@
 
 # The site, in site/; RESOLUTION=lowest-direct takes the lower bounds of the group docs. Pages that are made of records and of notebooks are made first; mkdocs imports no code of ours.
-docs: venv $(SITE)/.installed
-	$(BIN)/python docs/pages.py
+docs: explorer site
+
+explorer: venv
 	$(BIN)/python docs/explorer.py
+
+site: venv $(SITE)/.installed
+	$(BIN)/python docs/pages.py
 	$(BIN)/python docs/notebooks.py --pages
 	$(SITE)/bin/mkdocs build -q --clean
 
