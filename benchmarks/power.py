@@ -55,7 +55,7 @@ RUNS = (
     ),
     Run(
         ("observables=ntk_sums", "inputs.count=1"),
-        ("Theta1_controlled", "A_controlled", "B_controlled", "D_controlled", "F_controlled"),
+        ("Theta1_controlled", "A_controlled", "B_controlled", "D_controlled", "F_controlled", "ntk_mean_controlled"),
     ),
 )
 
