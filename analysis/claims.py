@@ -12,6 +12,7 @@ from analysis.measures import (  # noqa: F401 each enters its measures
     bayesian,
     controls,
     coordinates,
+    correlation,
     derivative_orders,
     differentials,
     differentials_controlled,

@@ -91,16 +91,17 @@ def test_the_next_order_is_drawn_where_it_is_known(data: Path) -> None:
     assert dashed == [True, True, False]
 
 
-def test_a_heat_map_over_two_settings(data: Path) -> None:
+@pytest.mark.parametrize(("tensor", "samples"), [("V", "00,00"), ("1/xi_perp", "01")])
+def test_a_heat_map_over_two_settings(tensor: str, samples: str, data: Path) -> None:
     ax = axes()
-    assert plot.heat(data / "start", "V", x="C_W", y="C_b", layers=[3], ax=ax) is ax
-    frame = analysis.table(data / "start", "V", [3])
-    frame = frame[frame["samples"] == "00,00"]
+    assert plot.heat(data / "start", tensor, x="C_W", y="C_b", layers=[3], ax=ax) is ax
+    frame = analysis.table(data / "start", tensor, [3])
+    frame = frame[frame["samples"] == samples]
     grid = frame.pivot(index="initialization.C_b", columns="initialization.C_W", values="estimate")
     np.testing.assert_array_equal(np.asarray(ax.collections[0].get_array()).reshape(2, 3), grid)
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0.8", "1", "1.2"]
     with pytest.raises(ValueError, match="up to 2 estimates a cell, which differ in layer; choose one"):
-        plot.heat(data / "start", "V", x="C_W", y="C_b", ax=axes())
+        plot.heat(data / "start", tensor, x="C_W", y="C_b", ax=axes())
 
 
 @pytest.mark.parametrize("ending", ["svg", "png", "pdf"])

@@ -101,7 +101,7 @@ def sufficient(name: str, *changes: str) -> Rows:
         given = SUMS
     elif claims.tests()[name].families in SIGNED:
         given = SIGNS
-    elif claims.tests()[name].needs in (all_layers_of_two_inputs, controls_and_law):
+    elif name == "correlation_length" or claims.tests()[name].needs in (all_layers_of_two_inputs, controls_and_law):
         given = [EVERYTHING, *SCALED, *DEEP]
     return rows(*BASE, *given, *changes, x=x)
 
