@@ -43,6 +43,10 @@ try {
   found.band = document.querySelectorAll("#chart .band").length;
   pick("shown", "over theory");
   found.bandOverTheory = document.querySelectorAll("#chart .band").length;
+  pick("width", "32");
+  found.ofWidth = circles().map((circle) => circle.querySelector("title").textContent);
+  pick("width", "all");
+  found.again = circles().length;
   const paper = getComputedStyle(document.body).backgroundColor, ink = getComputedStyle(document.body).color;
   found.colours = [paper, ink];
 } catch (error) { errors.push(String(error)); }
@@ -102,6 +106,8 @@ def test_the_report_in_a_browser(width: int, report: str, tmp_path: Path) -> Non
     assert found["focused"] == found["titles"][0]
     assert re.match(r"n = 16: [\d.]+ ± [\d.]+, theory [\d.]+.*, pull -?[\d.]+$", found["focused"])
     assert (found["band"], found["bandOverTheory"]) == (0, 1)
+    assert found["ofWidth"] == [title for title in found["titles"] if title.startswith("n = 32:")] != []
+    assert found["again"] == found["first"]
     assert found["colours"][0] != found["colours"][1]
 
 
