@@ -88,7 +88,7 @@ def test_it_is_written_and_shown(ending: str, data: Path, tmp_path: Path, capsys
     [
         (["table=W"], "table=W: no such tensor; there are 1/xi_perp, "),
         (["table=cumulat"], "did you mean cumulant?"),
-        (["table=A"], "table=A: these data do not have it: network.outputs=1: A needs 2 outputs; there are 1/xi_perp, "),
+        (["table=A"], "table=A: these data do not have it: network.outputs=1: A needs 2 outputs; there are 1/xi_perp"),
         (["table=V", "layers=[7]"], "layers=[7]: V is not measured there; recorded are layers [1, 2, 3]"),
         (["table=V", "layers=3"], "layers=3: a list of layers"),
         (["layers=[3]"], "layers=[3]: goes with table="),
