@@ -80,6 +80,16 @@ def _dynamics(variant: Variant) -> str:
     return str(variant.points[0].settings["dynamics"]["name"])
 
 
+def _same_widths(variant: Variant, reference: Variant) -> bool:
+    """Whether the points have the same hidden widths, layer by layer; those of unequal depth have one width each."""
+    if len(variant.points) != len(reference.points):
+        return False
+    return all(
+        p.widths == q.widths if p.depth == q.depth else len({*p.widths, *q.widths}) == 1
+        for p, q in zip(variant.points, reference.points, strict=True)
+    )
+
+
 def of_sweep(measure: Measure, options: Mapping[str, Any], sweep: Sequence[Variant]) -> Iterator[str]:
     """Why a test cannot be judged over a sweep as a whole."""
     if not measure.paired:
@@ -92,7 +102,7 @@ def of_sweep(measure: Measure, options: Mapping[str, Any], sweep: Sequence[Varia
         return
     others = [variant for variant in sweep if variant is not reference]
     for variant in others:
-        if [set(p.widths) for p in variant.points] != [set(p.widths) for p in reference.points]:
+        if not _same_widths(variant, reference):
             yield f"network.width: {variant.label} and {reference.label} need the same widths"
         if [p.addresses for p in variant.points] != [p.addresses for p in reference.points]:
             yield f"ensemble: {variant.label} and {reference.label} need the same networks"

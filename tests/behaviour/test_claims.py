@@ -24,6 +24,12 @@ WIDTHS = "network.width=8,12,16,24"
 WIDE = ["ensemble.networks=10000", "network.width=64,96,128,192"]  # no estimate is tail-dominated
 NTK = ["experiment=ntk", *FEW, WIDTHS]
 TRAINED = ["experiment=representation_learning", *FEW, WIDTHS, "network.depth=2"]
+EXCHANGED = (  # the widths of both layers, for one of two algorithms
+    "sweep={dynamics: null, dynamics.eta: null, network.width: null, zip: {"
+    "dynamics: [gradient_flow, gradient_flow, gradient_flow, gradient_flow, "
+    "gradient_descent, gradient_descent, gradient_descent, gradient_descent], "
+    "network.width: [[8,16], [12,24], [16,32], [24,48], [16,8], [24,12], [32,16], [48,24]]}}"
+)
 ALGORITHMS = ["experiment=algorithm_dependence", *FEW, WIDTHS, "dynamics.eta=0.1"]
 
 # Overrides, and a part of the message that refuses them.
@@ -68,6 +74,8 @@ REFUSED = [
      "K_power_law: initialization: C_b=0.0, C_W=0.8: K falls as a power of l at criticality only"),
     ([*ALGORITHMS, "activation=relu"], "algorithm_coefficient is defined for smooth activations only"),
     ([*ALGORITHMS, "dynamics=gradient_flow"], "reference=gradient_flow: the sweep has no other dynamics"),
+    (["experiment=algorithm_dependence", *FEW, "dynamics.eta=0.1", EXCHANGED],
+     "network.width: gradient_descent and gradient_flow need the same widths"),
     (["experiment=representation_over_depth", *FEW, WIDTHS, "claim.tests.movement_growth.reference=5"],
      "reference=5: the sweep has dynamics=gradient_flow and network.depth=2, 4, 8"),
     (["experiment=taylor_models", *FEW, WIDTHS, "observables.steps=[0]"], "taylor_error needs a step of training"),
