@@ -29,7 +29,7 @@ OBSERVABLES.add(
         "kernel",
         (Family("g", "layers", "conditional kernel g_ab = C_b + (C_W/n) sum_j s_ja s_jb, PDLT ch. 4", 2,
                 symmetry=PAIR),),
-        residual=True,
+        residual=True, of_kernels=True,
     )
 )  # fmt: skip
 OBSERVABLES.add(
@@ -39,7 +39,7 @@ OBSERVABLES.add(
                 "kernel that the layer below would give at infinite width below it, less K: mean zero at any width", 2,
                 symmetry=PAIR),),
         needs=("controls",),
-        refusals=without_weights("kernel_controls"),
+        refusals=without_weights("kernel_controls"), of_kernels=True,
     )
 )  # fmt: skip
 OBSERVABLES.add(
@@ -48,6 +48,7 @@ OBSERVABLES.add(
         (Family("logw", "end", "log evidence of the targets given the kernel of layer L, the network's weight"),),
         refusals=conditioned,
         residual=True,
+        of_kernels=True,
     )
 )
 OBSERVABLES.add(
@@ -58,7 +59,7 @@ OBSERVABLES.add(
          Family("var", "end", "variance of an output at sample a given the targets with noise k, and g", 1,
                 by_noise=True)),
         needs=("posterior",),
-        refusals=of_prior,
+        refusals=of_prior, of_kernels=True,
     )
 )  # fmt: skip
 OBSERVABLES.add(
@@ -68,7 +69,7 @@ OBSERVABLES.add(
                 by_noise=True),
          Family("xm", "end", "the same of mu, the mean of output z_i;a", 1, "output", by_noise=True)),
         needs=("controls", "linear_weights", "posterior"),
-        refusals=both(of_prior, without_weights("weight_controls")),
+        refusals=both(of_prior, without_weights("weight_controls")), of_kernels=True,
     )
 )  # fmt: skip
 OBSERVABLES.add(

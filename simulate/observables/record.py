@@ -42,7 +42,8 @@ class Observable:
     needs: names among NEEDS. refusals(settings): yields (setting, its value, what would be right) for whatever else
     forbids to record it with these `simulate.settings.Settings`.
     choosable: whether `observables.tuples` may choose the samples of its components. residual: whether it is right for
-    networks with skips, too; any_network: and for quadratic models, which are no layers of neurons.
+    networks with skips, too; any_network: and for quadratic models, which are no layers of neurons. of_kernels: whether
+    it takes no neuron of its layer, so that those of layer L need not be drawn for it.
 
     The cost is what it adds, to leading order; block sizes and forecasts follow from it.
     pulled(D, outputs): vectors or tangents pulled back through the network for each recorded step and output layer;
@@ -59,6 +60,7 @@ class Observable:
     choosable: bool = False
     any_network: bool = False
     residual: bool = False
+    of_kernels: bool = False
     pulled: Callable[[int, int], int] = lambda D, outputs: 0
     pulled_once: Callable[[int, int], int] = lambda D, outputs: 0
     tangents: int = 0

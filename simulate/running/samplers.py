@@ -127,8 +127,7 @@ def _without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     s, slope = activations.functions(settings.activation)
     # The z of layers that are not recorded need not be kept where the slope follows from s.
     z_of = layout.layers if activations.slope_of_s(settings.activation) else range(settings.network.depth)
-    # These need no neuron of layer L.
-    last = any(family.prefix not in ("g", "c", "logw", "lw", "mu", "var", "x", "xm") for family in layout.families())
+    last = not all(observable.of_kernels for observable in layout.observables())
     controls = Controls(job, s, _needed(job, "linear_weights")) if _needed(job, "controls") else None
     pulls, responds = _needed(job, "ntk"), _needed(job, "response")  # a layer's numbers are held to pull back alone
     stream = stream if pulls and settings.initialization.weights == "gaussian" else replace(stream, arrays=None)
