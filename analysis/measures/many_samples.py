@@ -1,8 +1,7 @@
 """Bayesian inference with many train samples: three ways to one posterior, docs/theory.md (16.20) and (16.21).
 
 Some networks of a data set are drawn from the prior, some from the tilted law, and some rows are those of particle
-filters. All estimate one log evidence, with
-controls of known mean where these are recorded.
+filters. All estimate one log evidence, with controls of known mean where these are recorded.
 """
 
 from collections.abc import Iterator
