@@ -41,15 +41,17 @@ class Parameters:
         return *self.W, *self.b
 
 
-def draw(settings: Settings, n_0: int, stream: Stream) -> Parameters:
+def draw(settings: Settings, n_0: int, stream: Stream, passing: "Pass | None" = None) -> Parameters:
     """Independent Gaussian parameters: Var W = C_W / n_{l-1}, Var b = C_b (PDLT ch. 2). C_b and C_W scale the standard
     normals of a network, which are the same for all values of them. Orthogonal and uniform weights have the same
-    variance, and are made of the same normals."""
+    variance, and are made of the same normals. passing: a forward pass that takes each layer when it is drawn."""
     C_b, W, b = settings.initialization.C_b, [], []
     for layer, (n, m) in enumerate(itertools.pairwise(settings.network.sizes(n_0)), start=1):
         C_W = settings.C_W(layer)
         W.append(LAWS[settings.initialization.of_layer(layer)](stream, layer, n, m, C_W).mT)
         b.append(stream.normal(streams.BIASES, layer, m, scale=math.sqrt(C_b)))
+        if passing is not None:
+            passing.up(W[-1], b[-1])
     meta = settings.network.meta
     bent = None if meta is None else meta_features(meta, n_0, stream.dtype, stream.device)
     return Parameters(W, b, bent, settings.network.skips)
@@ -80,20 +82,43 @@ def frames(normals: Tensor, scale: float) -> Tensor:
     return (Q * torch.full_like(diagonal, scale).copysign(diagonal)[:, None]).contiguous()
 
 
-def forward(parameters: Parameters, x: Tensor, s: Function) -> tuple[list[Tensor], list[Tensor]]:
-    """Preactivations z(1..L), each (M, D, n_l), and activations s(0..L-1) with s(0) = x, of all or of each network."""
-    signal = x.expand(len(parameters.b[0]), *x.shape[-2:])
-    z, signals = [], []
-    for W, b in zip(parameters.W, parameters.b, strict=True):
-        signals.append(signal)
-        z.append(affine(signal, W.mT, b))
-        if gamma := skip_into(parameters, len(z)):
-            z[-1].add_(z[-2], alpha=gamma)
-        if len(z) < parameters.depth:
-            signal = s(z[-1])
+class Pass:
+    """A forward pass, layer by layer. x: (D, n_0) of all M networks, or (M, D, n_0); skip: as of `Parameters`.
+
+    z, signals: what `forward` returns, of the layers that were passed. Weights that have just been drawn are read from
+    the cache.
+    """
+
+    def __init__(self, x: Tensor, M: int, s: Function, skip: tuple[float, ...]):
+        self.x, self.s, self.skip = x.expand(M, *x.shape[-2:]), s, skip
+        self.z: list[Tensor] = []
+        self.signals: list[Tensor] = []
+
+    def up(self, W: Tensor, b: Tensor) -> None:
+        """Pass the next layer."""
+        signal = self.s(self.z[-1]) if self.z else self.x
+        z = affine(signal, W.mT, b)
+        if gamma := self.skip[len(self.z)] if self.skip else 0.0:
+            z.add_(self.z[-1], alpha=gamma)
+        self.signals.append(signal)
+        self.z.append(z)
+
+
+def forward(
+    parameters: Parameters, x: Tensor, s: Function, passed: Pass | None = None
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Preactivations z(1..L), each (M, D, n_l), and activations s(0..L-1) with s(0) = x, of all or of each network.
+
+    passed: a pass that has met all layers already.
+    """
+    if passed is None:
+        passed = Pass(x, len(parameters.b[0]), s, parameters.skip)
+        for W, b in zip(parameters.W, parameters.b, strict=True):
+            passed.up(W, b)
+    z = passed.z
     if parameters.meta is not None:
         z[-1] = z[-1] + parameters.meta.outputs(parameters.W[-1], parameters.b[-1], x)
-    return z, signals
+    return z, passed.signals
 
 
 def skip_into(parameters: Parameters, layer: int) -> float:

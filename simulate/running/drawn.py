@@ -29,14 +29,23 @@ def companions(job: Job, stream: streams.Stream) -> Iterator[streams.Stream]:
         yield replace(stream, key=key, arrays=None)
 
 
-def training_of(job: Job, stream: streams.Stream) -> Training:
+def pass_of(job: Job, x: torch.Tensor, M: int) -> dense.Pass | None:
+    """A forward pass of M networks that begins with their draw; None where their start is not recorded, or not drawn
+    alone. x: (D, n_0)."""
+    settings = job.settings
+    if job.layout.steps[0] or settings.ensemble.condition is not None:
+        return None
+    return dense.Pass(x, M, activations.functions(settings.activation)[0], settings.network.skips)
+
+
+def training_of(job: Job, stream: streams.Stream, passing: dense.Pass | None = None) -> Training:
     """Networks as they are drawn, with what trains them; the last layer is drawn given the targets where
-    `ensemble.condition` says so, docs/theory.md (16.3)."""
+    `ensemble.condition` says so, docs/theory.md (16.3). passing: as of `dense.draw`."""
     x, y, train = job.samples.x, job.samples.y, job.samples.train
     where: dict[str, Any] = {"dtype": stream.dtype, "device": stream.device}
     train_x = torch.tensor(x[:train], **where)
     train_y = torch.tensor(y[:train], **where) if y is not None else train_x[:, :0]
-    parameters = dense.draw(job.settings, x.shape[1], stream)
+    parameters = dense.draw(job.settings, x.shape[1], stream, passing)
     functions = activations.functions(job.settings.activation)
     if job.settings.ensemble.condition is not None:
         z, signals = dense.forward(parameters, train_x, functions[0])

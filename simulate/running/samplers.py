@@ -18,7 +18,7 @@ from simulate.networks.responses import directions, drawn_response
 from simulate.networks.signs import ntk_signs, signs
 from simulate.observables.snapshot import Row, declared, once
 from simulate.running.controls import Controls, tilt_of
-from simulate.running.drawn import companions, stream_of, training_of
+from simulate.running.drawn import companions, pass_of, stream_of, training_of
 from simulate.running.filters import filtered_rows
 from simulate.running.jobs import Job
 from simulate.running.models import Models
@@ -266,8 +266,10 @@ class DenseSnapshot:
 
 
 def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
-    layout, common, training = job.layout, _common(job, stream), training_of(job, stream)
-    parameters, x = training.parameters, common["x"]
+    layout, common = job.layout, _common(job, stream)
+    x, passed = common["x"], pass_of(job, common["x"], stream.M)
+    training = training_of(job, stream, passed)
+    parameters = training.parameters
     common |= {"training": training, "second": _needed(job, "ddntk"), "initial": None}
     if _needed(job, "start"):
         W, b = ([tensor.clone() for tensor in tensors] for tensors in (parameters.W, parameters.b))
@@ -275,7 +277,7 @@ def _with_weights(job: Job, stream: streams.Stream) -> Iterator[DenseSnapshot]:
     models, linear = _models(job, Models(training, x))
     common["movements"] = _movements(job, stream, training) if _needed(job, "companions") else None
     for step in trajectory(training, layout.steps):
-        z, signals = dense.forward(parameters, x, training.s)
+        (z, signals), passed = dense.forward(parameters, x, training.s, passed), None
         common |= {"step": step, "z": z, "signals": signals, "models": next(models, None)}
         common["linear_model"] = next(linear, None)
         common["upward"] = Upward(job.settings, training, z, signals)

@@ -73,6 +73,20 @@ def test_forward(name: str) -> None:
     assert [t.shape[-1] for t in signals] == [4, 5, 7]
 
 
+@pytest.mark.parametrize("overrides", [[], ["network=residual", "network.width=5", "network.skip=0.6"]])
+def test_a_pass_that_begins_with_the_draw(overrides: list[str]) -> None:
+    """It has the bits of a pass afterwards. Negative control: networks of another seed."""
+    setting, x = settings("activation=tanh", *overrides), normal(1, 3, 4)
+    s, _ = activations.functions(setting.activation)
+    passing = dense.Pass(x, 2, s, setting.network.skips)
+    parameters = dense.draw(setting, 4, stream(2), passing)
+    got, want = dense.forward(parameters, x, s, passing), dense.forward(parameters, x, s)
+    other = dense.forward(dense.draw(setting, 4, stream(2, seed=1)), x, s)
+    for ours, theirs, others in zip(*(itertools.chain(*passed) for passed in (got, want, other)), strict=True):
+        assert torch.equal(ours, theirs)
+        assert torch.equal(ours, others) == (ours.shape[-1] == 4)  # the inputs
+
+
 @pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "sin"])
 def test_ntk_is_the_jacobian_contraction(name: str) -> None:
     """H is sum_mu lambda_mu dz_i;a/dtheta_mu dz_j;b/dtheta_mu of docs/theory.md (2.1) by torch.func, with two outputs
