@@ -21,7 +21,7 @@ POINTS = 2**17  # of the means of controls; v1 of 20 to 100 digits is that of ha
 @dataclass(frozen=True)
 class Controls:
     """The second-order polynomial in the linear parts x of log w and y of the means, docs/theory.md (16.6), whose
-    elements have mean zero at every width. of_weights: (M, 2), x and x^2 - E x^2. of_means: (2, M, n_L D), y and
+    elements have mean zero at every width. of_weights: (M, 2), x and x^2 - E x^2. of_means: (M, 2, n_L D), y and
     x y - E x y."""
 
     of_weights: Array
@@ -32,7 +32,7 @@ class Controls:
         (M, 1 + k n_L D)."""
         left = np.empty_like(of_means)
         for p in range(of_means.shape[2]):
-            controls = np.concatenate([self.of_weights, self.of_means[:, :, p].T], axis=1)
+            controls = np.concatenate([self.of_weights, self.of_means[:, :, p]], axis=1)
             left[:, :, p] = less_controls(of_means[:, :, p].T, controls).T
         return np.concatenate([less_controls(w[:, None], self.of_weights), *left], axis=1)
 
@@ -117,7 +117,7 @@ def controls_of(point: Point, noise: float) -> Controls | None:
     inputs, targets, train = point.samples
     assert targets is not None
     means = _expected(point.network(inputs), tuple(map(tuple, targets[:train].tolist())), noise) / point.widths[-1]
-    return Controls(np.concatenate([x, x**2 - means[0]], axis=1), np.stack([y, x * y - means[1:]]))
+    return Controls(np.concatenate([x, x**2 - means[0]], axis=1), np.stack([y, x * y - means[1:]], axis=1))
 
 
 @lru_cache(maxsize=16)

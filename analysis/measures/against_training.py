@@ -258,7 +258,7 @@ def means_of_controls(point: Point, layers: Layers) -> Iterator[Measured]:
 
 
 def _products(first: Array, second: Array) -> Array:
-    return np.asarray((first[:, :, None] * second[:, None, :]).reshape(len(first), -1))
+    return (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
 
 
 def _without_noise(d: Array, m: list[Array]) -> Array:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from analysis import estimators
 from analysis.estimators import Array, Estimate
@@ -145,10 +145,10 @@ def _beyond_frozen(point: Point) -> Callable[[int, list[Index]], Array]:
         z, frozen = (composite(point, x)[:, columns] for x in (outputs(point, step), linear_in_z(point, step)))
         size = np.einsum("ac,Ncd,ad->Na", u, g, u)[:, samples]
         known, infinite = (
-            norm.cdf(-sign[columns] * mean.T.ravel()[columns] / np.sqrt(variance))
+            ndtr(-sign[columns] * mean.T.ravel()[columns] / np.sqrt(variance))
             for variance in (size, covariance.diagonal()[samples])
         )
-        wrong, of_frozen = (sign[columns] * x < 0 for x in (z, frozen))
-        return np.asarray(wrong * 1.0 - of_frozen + known - infinite)
+        wrong, of_frozen = ((sign[columns] * x < 0).astype(np.float64) for x in (z, frozen))
+        return wrong - of_frozen + known - infinite
 
     return apart

@@ -52,7 +52,7 @@ def own_start_known(point: Point) -> Iterator[str]:
 
 
 def own_frozen(point: Point, steps: Sequence[int]) -> Array:
-    """Outputs (S, M, n_L, D) of networks with these starts and the frozen kernel, docs/theory.md (5.37)."""
+    """Outputs (M, S, n_L, D) of networks with these starts and the frozen kernel, docs/theory.md (5.37)."""
     return _of_own_start(point, steps, frozen_outputs)
 
 
@@ -137,11 +137,11 @@ def loss_covariance(point: Point, layers: Layers) -> Iterator[Measured]:
 
 
 def _means(point: Point, models: Array, predicted: Array) -> Iterator[Measured]:
-    """n E[z_i;a - model] at every recorded step, in units of the largest that is predicted. models: (S', M, n_L, D) at
+    """n E[z_i;a - model] at every recorded step, in units of the largest that is predicted. models: (M, S', n_L, D) at
     these steps. predicted: (S, P) at all that are recorded."""
     columns, joint = point.columns("z"), _joint(point)
-    for (place, step), of_step in zip(_steps(point), models, strict=True):
-        apart = point.read("z", point.depth, step) - np.stack([of_step[:, i, a] for i, a in columns], axis=1)
+    for k, (place, step) in enumerate(_steps(point)):
+        apart = point.read("z", point.depth, step) - np.stack([models[:, k, i, a] for i, a in columns], axis=1)
         expected = predicted[place][joint]
         yield Measured(
             tensor="n dz(t)",
@@ -188,12 +188,12 @@ def loss_covariance1(point: Point, layers: Layers) -> Iterator[Measured]:
     pairs, labels = _pairs(point)
     columns, joint, steps = point.columns("z"), _joint(point), _steps(point)
     frozen = own_frozen(point, [step for _, step in steps])
-    for (place, step), models in zip(steps, frozen, strict=True):
+    for k, (place, step) in enumerate(steps):
         record = order_n(point)
         predicted = record.covariance1[place] - record.frozen_covariance1[place]
         expected = np.array([predicted[joint[p], joint[q]] for p, q in pairs])
         trained = _covariance(point.read("z", point.depth, step), pairs)
-        own = _covariance(np.stack([models[:, i, a] for i, a in columns], axis=1), pairs)
+        own = _covariance(np.stack([frozen[:, k, i, a] for i, a in columns], axis=1), pairs)
         yield Measured(
             tensor="n dCov z(t)",
             layer=point.depth,

@@ -132,7 +132,7 @@ def means_of_controls(point: Point, layers: Layers) -> Iterator[Measured]:
     test = [p for p in range(controls.of_means.shape[2]) if p % D >= train]
     labels = ["log w", *(label_of((p // D,), (p % D,)) for p in test)]
     for k, tensor in enumerate(("x", "x x - v")):
-        values = np.concatenate([controls.of_weights[:, k : k + 1], controls.of_means[k][:, test]], axis=1)
+        values = np.concatenate([controls.of_weights[:, k : k + 1], controls.of_means[:, k, test]], axis=1)
         zero = np.zeros(len(labels))
         both = estimators.mean(np.concatenate([values, values**2], axis=1))
         means, squares = both.chosen(range(len(labels))), both.value[len(labels) :]

@@ -1,11 +1,12 @@
 """Networks against their Taylor models, docs/theory.md (5.5) to (5.8), and their mean errors, docs/theory.md (5.29)."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 
 from analysis import estimators
-from analysis.estimators import Estimate
+from analysis.estimators import Array, Estimate
 from analysis.measures.measured import Layers, Measured, label_of, measure
 from analysis.measures.solved import order_n, start_and_closed_form
 from analysis.measures.trained import ROUNDING, linear_in_z, measured_at_end, outputs
@@ -32,17 +33,19 @@ def taylor_error(point: Point, layers: Layers) -> Iterator[Measured]:
     few would dominate a mean square.
     """
     steps = [step for step in point.data.layout.steps if step]
-    worst = {name: np.zeros(int(point.finite.sum())) for name in EXPONENTS}
-    for step in steps:
-        z = outputs(point, step)
-        models = point.read("taylor", point.depth, step).reshape(len(z), 3, *z.shape[1:])
-        for name, model in zip(EXPONENTS, (linear_in_z(point, step), *models.transpose(1, 0, 2, 3)), strict=True):
-            worst[name] = np.maximum(worst[name], np.abs(z - model).max(axis=(1, 2)))
-    logs = np.log(np.stack(list(worst.values()), axis=1))
+    logs = np.log(functools.reduce(np.maximum, (_errors(point, step) for step in steps)))
     predicted = np.array(list(EXPONENTS.values()))
     yield measured_at_end(
         "log error", point, list(EXPONENTS), estimators.mean(logs), predicted, np.ones(len(predicted))
     )
+
+
+def _errors(point: Point, step: int) -> Array:
+    """max_ia |z - model| of each model after a step, (M, models), docs/theory.md (5.8)."""
+    z = outputs(point, step)
+    models = point.read("taylor", point.depth, step).reshape(len(z), len(RECORDED), *z.shape[1:])
+    apart = [z - linear_in_z(point, step), *(z - models[:, k] for k in range(len(RECORDED)))]
+    return np.stack([np.abs(of_model).max(axis=(1, 2)) for of_model in apart], axis=1)
 
 
 @measure(

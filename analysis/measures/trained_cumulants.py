@@ -4,7 +4,7 @@ A control is made from each network's start, and its mean is known. z_frozen is 
 were the frozen one, z^(1) if they answered to first order to the network's own NTK at the start.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -57,22 +57,24 @@ def with_spread(point: Point, step: int, least: float) -> list[int]:
     return [i * point.D + a for i in range(targets(point).shape[1]) for a in range(point.D) if kept[a]]
 
 
+def _symmetric(columns: Array, pairs: Iterable[Index], P: int) -> Array:
+    """Columns (M, pairs) as matrices (M, P, P), in which NaN stands for those of other pairs."""
+    place = np.full((P, P), -1)
+    for k, (p, q) in enumerate(pairs):
+        place[p, q] = place[q, p] = k
+    return np.where(place < 0, np.nan, columns[:, place])
+
+
 def kernels(point: Point) -> Array:
     """H(0) of every network between all outputs of all samples, (M, P, P)."""
-    read = point.read("H", point.depth, 0)
-    P = targets(point).shape[1] * point.D
-    H = np.full((len(read), P, P), np.nan)
-    for column, (i, j, a, b) in zip(read.T, point.columns("H"), strict=True):
-        H[:, i * point.D + a, j * point.D + b] = H[:, j * point.D + b, i * point.D + a] = column
-    return H
+    D = point.D
+    pairs = [(i * D + a, j * D + b) for i, j, a, b in point.columns("H")]
+    return _symmetric(point.read("H", point.depth, 0), pairs, targets(point).shape[1] * D)
 
 
 def last_kernels(point: Point) -> Array:
     """g(0) of the last layer of every network, (M, D, D), given which z(0) is Gaussian with this covariance."""
-    g = np.zeros((int(point.finite.sum()), point.D, point.D))
-    for column, (a, b) in zip(point.read("g", point.depth, 0).T, point.columns("g"), strict=True):
-        g[:, a, b] = g[:, b, a] = column
-    return g
+    return _symmetric(point.read("g", point.depth, 0), point.columns("g"), point.D)
 
 
 def over_steps(

@@ -202,20 +202,17 @@ def next_mean(activation: str, C_b: float, C_W: float, pairs: Sequence[Pair], g:
     Each element is a mean of two inputs, by docs/theory.md (17.18) or, with a kink at zero, in closed form. Raises
     ValueError as `Conditional` does.
     """
-    s, out = named(activation), np.empty_like(g)
+    s = named(activation)
     if s.slopes is None:
         sizes = g[:, [k for k, (a, b) in enumerate(pairs) if a == b]]
         law = Conditional.around(activation, C_b, C_W, [(0, 0), (0, 1), (1, 1)], float(sizes.min()), float(sizes.max()))
-        for rows in chunks(len(g)):
-            out[rows] = _means_of_products(law, pairs, g[rows])
+        means = np.concatenate([_means_of_products(law, pairs, g[rows]) for rows in chunks(len(g))])
     else:
-        column = {pair: g[:, k] for k, pair in enumerate(pairs)}
+        left, right = ([pairs.index((pair[side],) * 2) for pair in pairs] for side in (0, 1))
+        root = np.sqrt(np.maximum(g[:, left] * g[:, right] - g**2, 0.0))
         mean, jump = (s.slopes[0] + s.slopes[1]) / 2, s.slopes[0] - s.slopes[1]
-        for k, (a, b) in enumerate(pairs):
-            ab = column[a, b]
-            root = np.sqrt(np.maximum(column[a, a] * column[b, b] - ab**2, 0.0))
-            out[:, k] = mean**2 * ab + jump**2 / (2 * math.pi) * (root + ab * np.arctan2(ab, root))
-    return C_b + C_W * out
+        means = mean**2 * g + jump**2 / (2 * math.pi) * (root + g * np.arctan2(g, root))
+    return C_b + C_W * means
 
 
 def _means_of_products(law: Conditional, pairs: Sequence[Pair], g: Array) -> Array:

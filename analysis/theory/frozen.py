@@ -21,14 +21,14 @@ def frozen_outputs(
     algorithm: str = "gradient_descent",
     momentum: float = 0.0,
 ) -> Array:
-    """Outputs (S, M, n_L, D) after each of the steps, which ascend, from those at the start (M, n_L, D).
+    """Outputs (M, S, n_L, D) after each of the steps, which ascend, from those at the start (M, n_L, D).
 
     Theta: (D, D) at infinite width, train samples first. targets: (N, n_L). Other arguments are those of
     `trained_to_order_n`. At infinite width this is what trained networks do, docs/theory.md (5.37).
     Raises ValueError for a loss without a slope and for algorithms that have no stages or draw batches.
     """
     sums = _sums(Theta, None, start, targets, loss, eta, steps, algorithm, momentum)
-    return np.stack([start + a @ Theta[: len(targets)] for (a,) in sums])
+    return np.stack([start + a @ Theta[: len(targets)] for (a,) in sums], axis=1)
 
 
 def own_answers(
@@ -42,7 +42,7 @@ def own_answers(
     algorithm: str = "gradient_descent",
     momentum: float = 0.0,
 ) -> Array:
-    """What `frozen_outputs` gain to first order if each network has its own NTK: (S, M, n_L, D), the answer of
+    """What `frozen_outputs` gain to first order if each network has its own NTK: (M, S, n_L, D), the answer of
     docs/theory.md (5.38) to fH = H(0) - Theta.
 
     kernels: H(0) (M, P, P) over joint indices, output first. Other arguments and errors are those of
@@ -52,13 +52,13 @@ def own_answers(
     moved = kernels - np.kron(np.eye(n_L), Theta)
     moved = moved.reshape(len(start), n_L * D, n_L, D)[..., :N].reshape(len(start), n_L * D, n_L * N)
     sums = _sums(Theta, moved, start, targets, loss, eta, steps, algorithm, momentum)
-    return np.stack([_gained(moved, a, D) + b @ Theta[:N] for a, b in sums])
+    return np.stack([_gained(moved, a, D) + b @ Theta[:N] for a, b in sums], axis=1)
 
 
 def _gained(moved: Array, a: Array, D: int) -> Array:
     """What the sums a (M, n_L, N) give by a change of the NTK (M, n_L D, n_L N): (M, n_L, D)."""
     M, n_L, _ = a.shape
-    return np.asarray((moved @ a.reshape(M, -1, 1)).reshape(M, n_L, D))
+    return (moved @ a.reshape(M, -1, 1)).reshape(M, n_L, D)
 
 
 def _sums(
@@ -88,5 +88,5 @@ def _sums(
             slopes.append(np.einsum("mkij,mjk->mik", derivatives.curvature(z, targets), change))
         return slopes
 
-    zeros = [np.zeros((*start.shape[:2], N))] * (1 if moved is None else 2)
+    zeros = [np.zeros_like(start[..., :N])] * (1 if moved is None else 2)
     return along(zeros, gradient, each_eta(eta, steps[-1]), steps, stages(algorithm, momentum))

@@ -23,27 +23,33 @@ class LossDerivatives:
 
 
 def _square_curvature(z: Array, y: Array) -> Array:
-    return np.broadcast_to(np.eye(z.shape[-1]), (*z.shape, z.shape[-1]))
+    return np.ones_like(z)[..., None] * np.eye(z.shape[-1])
 
 
 def _square_third(z: Array, y: Array) -> Array:
     return np.zeros((*z.shape, z.shape[-1], z.shape[-1]))
 
 
+def _softmax(z: Array) -> Array:
+    """As scipy has it, whose function takes no rows of a device."""
+    p = np.exp(z - z.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1)[..., None]
+
+
 def _slope(z: Array, y: Array) -> Array:
     """-y / (1 + exp(y z)) for one output, total softmax(z) - y for several, docs/theory.md (5.37)."""
     if z.shape[-1] == 1:
-        return np.asarray(-y * scipy.special.expit(-y * z))
-    return np.asarray(y.sum(axis=-1, keepdims=True) * scipy.special.softmax(z, axis=-1) - y)
+        return -y * scipy.special.expit(-y * z)
+    return y.sum(axis=-1, keepdims=True) * _softmax(z) - y
 
 
 def _curvature(z: Array, y: Array) -> Array:
     """The derivative of the slope: for several outputs the covariance of the classes."""
     if z.shape[-1] == 1:
         p = scipy.special.expit(z)
-        return np.asarray((y**2 * p * (1 - p))[..., None])
-    p, total = scipy.special.softmax(z, axis=-1), y.sum(axis=-1)[..., None, None]
-    return np.asarray(total * (p[..., None] * np.eye(z.shape[-1]) - p[..., :, None] * p[..., None, :]))
+        return (y**2 * p * (1 - p))[..., None]
+    p, total = _softmax(z), y.sum(axis=-1)[..., None, None]
+    return total * (p[..., None] * np.eye(z.shape[-1]) - p[..., :, None] * p[..., None, :])
 
 
 def _third(z: Array, y: Array) -> Array:
@@ -51,7 +57,7 @@ def _third(z: Array, y: Array) -> Array:
     if z.shape[-1] == 1:
         p = scipy.special.expit(y * z)
         return np.asarray((y**3 * p * (1 - p) * (1 - 2 * p))[..., None, None])
-    p, total, eye = scipy.special.softmax(z, axis=-1), y.sum(axis=-1)[..., None, None, None], np.eye(z.shape[-1])
+    p, total, eye = _softmax(z), y.sum(axis=-1)[..., None, None, None], np.eye(z.shape[-1])
     second = p[..., :, None] * p[..., None, :]
     mixed = np.einsum("...ij,jk->...ijk", second, eye)
     third = np.einsum("...i,ij,jk->...ijk", p, eye, eye) + 2 * second[..., None] * p[..., None, None, :]

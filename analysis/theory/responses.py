@@ -56,7 +56,7 @@ class Responses:
         """l[h] of docs/theory.md (5.28), [..., i, m], for changes h [..., i, j] of H, i and j any."""
         to_train = h[..., self.train]
         inside = np.tensordot(to_train[..., self.train, :], self.shift, axes=([-2, -1], [2, 3]))  # [..., k, m]
-        return np.asarray(to_train @ self.a + self.Theta @ inside)
+        return to_train @ self.a + self.Theta @ inside
 
 
 def responses(

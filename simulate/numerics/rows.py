@@ -21,11 +21,15 @@ UFUNCS: Mapping[Any, Callable[..., Tensor]] = {
     np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.divide: operator.truediv,
     np.power: operator.pow, np.negative: operator.neg, np.absolute: torch.abs, np.square: torch.square,
     np.sqrt: torch.sqrt, np.matmul: operator.matmul, np.exp: torch.exp, np.log: torch.log, np.isfinite: torch.isfinite,
+    np.less: operator.lt, np.maximum: torch.clamp, np.arctan2: torch.arctan2,
 }  # fmt: skip
 FUNCTIONS: Mapping[Any, Callable[..., Tensor]] = {
     np.concatenate: torch.cat, np.stack: torch.stack, np.einsum: torch.einsum, np.where: torch.where,
-    np.sum: torch.sum, np.mean: torch.mean,
+    np.sum: torch.sum, np.mean: torch.mean, np.tensordot: torch.tensordot, np.zeros_like: torch.zeros_like,
+    np.ones_like: torch.ones_like,
 }  # fmt: skip
+
+OPTIONS = {"axis": "dim", "axes": "dims"}  # of functions of numpy, as torch has them
 
 
 class Rows(NDArrayOperatorsMixin):
@@ -54,15 +58,16 @@ class Rows(NDArrayOperatorsMixin):
         raise TypeError("numbers stay on the device")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        if method != "__call__" or options or ufunc not in UFUNCS:
+        function = UFUNCS.get(ufunc) or getattr(torch.special, ufunc.__name__, None)  # which has names of scipy.special
+        if method != "__call__" or options or function is None:
             return NotImplemented
-        return Rows(UFUNCS[ufunc](*map(self._there, inputs)))
+        return Rows(function(*map(self._there, inputs)))
 
     def __array_function__(self, function: Any, types: Any, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        if function not in FUNCTIONS or not {*options} <= {"axis"}:
+        if function not in FUNCTIONS or not options.keys() <= OPTIONS.keys():
             return NotImplemented
-        dim = {"dim": options["axis"]} if options else {}
-        return Rows(FUNCTIONS[function](*map(self._there, inputs), **dim))
+        given = {OPTIONS[name]: value for name, value in options.items()}
+        return Rows(FUNCTIONS[function](*map(self._there, inputs), **given))
 
     def _there(self, value: Any) -> Any:
         """The same on the device: arrays as tensors, of which the host does not wait to be copied."""
@@ -93,11 +98,17 @@ class Rows(NDArrayOperatorsMixin):
     def mean(self, axis: int, keepdims: bool = False) -> "Rows":
         return Rows(self.tensor.mean(dim=axis, keepdim=keepdims))
 
+    def max(self, axis: int | tuple[int, ...], keepdims: bool = False) -> "Rows":
+        return Rows(self.tensor.amax(dim=axis, keepdim=keepdims))
+
     def all(self, axis: int) -> "Rows":
         return Rows(self.tensor.all(dim=axis))
 
     def reshape(self, *shape: int) -> "Rows":
         return Rows(self.tensor.reshape(*shape))
+
+    def swapaxes(self, one: int, other: int) -> "Rows":
+        return Rows(self.tensor.swapaxes(one, other))
 
     def in_cells(self, finite: "Rows", first: int, size: int) -> "Rows":
         """The sums (c, k) of rows (M, k) over the finite networks of each cell, an aligned range of `size` addresses.

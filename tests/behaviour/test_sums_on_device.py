@@ -29,7 +29,7 @@ LAW = ["experiment=preactivations", "network.width=8", "network.depth=4", "obser
 NTK = ["experiment=ntk", "network.width=8"]
 CHOSEN = ["experiment=aspect_ratio", "activation=linear", "network.width=8", "network.depth=5",
           "observables.layers=[2,3,4]"]  # fmt: skip
-OF_HOST = {"log_kernel_exact", "alignment_exact"}  # of the last, which choose networks by their numbers
+OF_HOST = {"log_kernel_exact", "alignment_exact"}  # which choose networks by their numbers
 
 
 def job_of(folder: Path, *overrides: str) -> Job:

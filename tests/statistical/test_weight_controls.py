@@ -57,7 +57,7 @@ def test_law(run: Run) -> None:
     point = Point(data)
     controls = recorded.controls_of(point, 0.1)
     assert controls is not None
-    columns = np.concatenate([controls.of_weights, *controls.of_means], axis=1)
+    columns = np.concatenate([controls.of_weights, *controls.of_means.swapaxes(0, 1)], axis=1)
 
     def pulls(rows: np.ndarray) -> np.ndarray:
         return np.abs(rows.mean(axis=0) / rows.std(axis=0)) * np.sqrt(len(rows))
@@ -92,7 +92,7 @@ def test_noise(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert apart(found.mean, plain.mean, found.mean_error, plain.mean_error) < 4
     of = recorded.controls_of(Point(data), 0.1)
     assert of is not None
-    others = recorded.Controls(np.roll(of.of_weights, 1, axis=0), np.roll(of.of_means, 1, axis=1))
+    others = recorded.Controls(np.roll(of.of_weights, 1, axis=0), np.roll(of.of_means, 1, axis=0))
     monkeypatch.setattr(recorded, "controls_of", lambda point, noise: others)
     assert recorded.recorded_posterior(data, 0.1).log_evidence_error > 0.95 * plain.log_evidence_error
 

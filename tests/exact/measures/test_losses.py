@@ -143,7 +143,7 @@ def test_loss_mean1_controlled(loss: str) -> None:
     fill(data, start, 0)
     data.fill("H", 2, lambda i, j, a, b: H[:, 2 * i + a, 2 * j + b])
     first = own_answers(Theta, H, start.T.reshape(-1, 2, 2), TARGET, loss, ETA, STEPS)
-    for step, answer in zip(STEPS, first, strict=True):
+    for step, answer in zip(STEPS, first.swapaxes(0, 1), strict=True):
         planted = (ERRORS[step][:, None] + 0.1 * signs(4)) / WIDTH
         fill(data, frozen(start, step, loss) + answer.reshape(-1, 4).T + planted, step)
     own = own_answer_mean1(flow, TARGET, ETA, STEPS, "gradient_descent", loss=loss)

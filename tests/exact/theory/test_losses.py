@@ -29,9 +29,9 @@ def test_networks_of_the_frozen_kernel_have_the_law_at_infinite_width() -> None:
         for eta in (0.5, 0.51):
             given = {**settings, "eta": eta}
             found = frozen_outputs(at_start.Theta[-1], z[:, None], SIGNS, loss, steps=[0, 2, 5], **given)[:, :, 0]
-            mean = np.einsum("m,smp->sp", share, found)
-            apart = found - mean[:, None]
-            covariance = np.einsum("m,smp,smq->spq", share, apart, apart)
+            mean = np.einsum("m,msp->sp", share, found)
+            apart = found - mean
+            covariance = np.einsum("m,msp,msq->spq", share, apart, apart)
             same = np.allclose(mean, record.mean, rtol=0, atol=1e-12)
             assert (same and np.allclose(covariance, record.covariance, rtol=0, atol=1e-12)) is (eta == 0.5)
 
@@ -46,7 +46,7 @@ def test_two_classes_are_the_logistic_loss_of_the_difference_at_infinite_width()
     difference, first = both[:, :, :1] - both[:, :, 1:], start[:, :1] - start[:, 1:]
     one, half = (frozen_outputs(c * Theta[-1], first, SIGNS, "cross_entropy", 0.3, [1, 7]) for c in (2, 1))
     np.testing.assert_allclose(difference, one, rtol=0, atol=1e-13)
-    np.testing.assert_allclose(both.sum(axis=2), np.tile(start.sum(axis=1), (2, 1, 1)), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(both.sum(axis=2), np.stack([start.sum(axis=1)] * 2, axis=1), rtol=0, atol=1e-13)
     assert np.abs(difference - half).max() > 0.1
 
 

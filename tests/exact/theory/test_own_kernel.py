@@ -98,7 +98,7 @@ def test_answers_are_derivatives_of_momentum_on_a_softmax() -> None:
         return np.asarray(z.reshape(3, 3))
 
     Theta = np.kron(np.eye(3), GRAM)
-    (found,) = own_answers(GRAM, Theta + h, start, y, "cross_entropy", ETA, [5], "momentum", 0.5)
+    found = own_answers(GRAM, Theta + h, start, y, "cross_entropy", ETA, [5], "momentum", 0.5)[:, 0]
     for z, moved, answer in zip(start, h, found, strict=True):
         up, down = (trained(Theta + sign * small * moved, z) for sign in (1, -1))
         np.testing.assert_allclose(answer, (up - down) / (2 * small), rtol=1e-6, atol=1e-7)
@@ -116,7 +116,7 @@ def test_the_mean_of_answers_at_order_1_over_n(loss: str, flow: Flow, found: lis
     def average(kz: Array) -> Array:
         kernels = start.Theta + start.Theta1 + np.tensordot(second, kz, axes=2) / 2
         return np.einsum(
-            "m,smia->sa", share, own_answers(np.asarray(flow["Theta"][-1]), kernels, z[:, None], y, loss, ETA, STEPS)
+            "m,msia->sa", share, own_answers(np.asarray(flow["Theta"][-1]), kernels, z[:, None], y, loss, ETA, STEPS)
         )
 
     mean1 = own_answer_mean1(flow, y, ETA, STEPS, "gradient_descent", loss=loss)
