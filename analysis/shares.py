@@ -16,8 +16,8 @@ from simulate.store.sets import DataSet
 
 
 def large(sets: Sequence[DataSet]) -> list[Task]:
-    """What is measured at the data sets that are read in ranges, the largest first. Raises the errors of
-    `analysis.pipeline.asked`."""
+    """What is measured at the data sets that are read in ranges, the largest first: neither at small ones, nor at those
+    that have sums in place of rows. Raises the errors of `analysis.pipeline.asked`."""
     _, _, tasks = asked(merged(sets)[0])
     return [task for task in tasks if task.data.layout.keeps_rows and not streams.is_small(task.data)]
 
@@ -39,8 +39,10 @@ def check(sets: Sequence[DataSet], cluster: Cluster) -> Cluster:
         raise SettingsError("cluster.gpus", cluster.gpus, "the analysis uses none")
     most = len(large(sets))
     if not most:
-        limit = f"{streams.SMALL >> 20} MiB of rows"
-        raise SettingsError("cluster", cluster.launcher, f"no data set has more than {limit}; choose local")
+        why = f"no data set has more than {streams.SMALL >> 20} MiB of rows"
+        if not any(data.layout.keeps_rows for data in sets):
+            why = "all data sets have sums in place of rows (ensemble.keep=sums), so that there is nothing to share out"
+        raise SettingsError("cluster", cluster.launcher, f"{why}; leave the launcher out, or choose local")
     if cluster.shards > most:
         why = f"{most} data set{'s are' if most > 1 else ' is'} read in ranges, one or more by each task"
         raise SettingsError("cluster.shards", cluster.shards, why)

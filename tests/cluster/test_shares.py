@@ -20,6 +20,7 @@ LIMITS = {"SMALL": 2**18, "RANGE": 2**18}  # bytes: rows of more than 3,200 netw
 PLUGIN = "from analysis import streams\n" + "".join(f"streams.{name} = {size}\n" for name, size in LIMITS.items())
 SWEEP = ["experiment=preactivations", "network.depth=4", "inputs.count=2", "workers=1", "ensemble.block=500"]
 LARGE = ["observables.layers=[2,4]", "claim.tests.V.layers=[4]", "claim.tests.G1.layers=[4]", "ensemble.device=cpu"]
+KEPT = ["ensemble.networks=6000", "ensemble.keep=sums", "claim.name=kept"]
 WHERE = ["hydra/launcher=slurm", "cluster.minutes=5", "cluster.memory=1"]
 
 Walks = Callable[..., tuple[Walk, Found, object]]
@@ -27,7 +28,8 @@ Walks = Callable[..., tuple[Walk, Found, object]]
 
 @dataclass
 class Sweep:
-    """A sweep of four data sets, two of them large. walked: ranges that the last analysis has read in this process."""
+    """A sweep of four data sets, two of them large, and another that keeps sums. walked: ranges that the last analysis
+    has read in this process."""
 
     folder: Path
     plugin: Path
@@ -35,7 +37,7 @@ class Sweep:
 
     def verdicts(self, *overrides: str, status: int = 0) -> bytes:
         """What a new analysis decides, without the sums of an earlier one."""
-        for sums in self.folder.glob(f"*/{SUMS}"):
+        for sums in self.folder.glob(f"*/*/{SUMS}"):
             shutil.rmtree(sums)
         self.walked = 0
         own = [f"data={self.folder}", f"plugins=[{self.plugin}]", "figures=false", "workers=1"]
@@ -49,7 +51,8 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     for networks, widths in ((3000, "4,8,12,16"), (6000, "4,8")):
         given = f"network.width={widths}", f"ensemble.networks={networks}", f"output={tmp_path}/s"
         simulate.sweep(*SWEEP, *LARGE, *given)
-    made = Sweep(tmp_path / "s", tmp_path / "limits.py")
+    simulate.sweep(*SWEEP, *LARGE, "network.width=4,8,12,16", *KEPT, f"output={tmp_path}/kept")
+    made = Sweep(tmp_path, tmp_path / "limits.py")
     made.plugin.write_text(PLUGIN)
     for name, size in LIMITS.items():
         monkeypatch.setattr(streams, name, size)
@@ -111,4 +114,6 @@ def test_wrong_settings_of_shares(
     monkeypatch.setattr(streams, "SMALL", 2**30)
     assert main([*own, *WHERE]) == 2
     assert "cluster='slurm': no data set has more than 1024 MiB" in capsys.readouterr().err
-    assert not (sweep.folder / "analysis").exists()
+    assert main([f"data={sweep.folder}/kept", *own[1:], *WHERE]) == 2
+    assert "cluster='slurm': all data sets have sums in place of rows" in capsys.readouterr().err
+    assert not [*sweep.folder.glob("**/analysis")]
