@@ -6,6 +6,7 @@ joined estimates keep their covariance, docs/theory.md (7.8). M counts networks,
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,6 +191,36 @@ def covariance(x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
 def _covariance(s: Array, m: Array, left: list[int], right: list[int]) -> Array:
     C = s.shape[1] - len(left)
     return np.asarray((s[:, C:] - s[:, left] * s[:, right] / m) / (m - 1))
+
+
+def _among(kept: NDArray[np.bool_], columns: Array, of: Callable[[Array, Array], Array]) -> Estimate:
+    """A function (rows, k) of sums (rows, c) of columns (M, c) over the networks that are kept, and of their numbers
+    (rows, 1): by a mask, so that it is one of sums over all networks. kept: (M, C), true in all columns. Raises
+    ValueError for fewer of them than an error bar needs."""
+    whole = cast(NDArray[np.bool_], kept.all(axis=1))[:, None]
+    given = np.concatenate([whole.astype(np.float64), np.where(whole, columns, 0.0)], axis=1)
+    sums = _sums(given, lambda d: d)
+
+    def unshifted(s: Array, m: Array) -> Array:
+        return s + m * sums.shift
+
+    number = unshifted(sums.total, sums.networks)[0, 0]
+    enough(number)
+    found = _estimate(sums, lambda s, m: of(unshifted(s, m)[:, 1:], unshifted(s, m)[:, :1]))
+    return replace(found, networks=round(number) if sums.known else None)
+
+
+def mean_among(kept: NDArray[np.bool_], x: Array) -> Estimate:
+    """The mean of x (M, k) over the networks that are kept (M, C), in all columns."""
+    return _among(kept, x, lambda s, m: s / m)
+
+
+def covariance_among(kept: NDArray[np.bool_], x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:
+    """`covariance` over the networks that are kept (M, C), in all columns. The means of x (M, k) should not be large in
+    standard deviations, since products have no shift."""
+    left, right = ([pair[side] for pair in pairs] for side in (0, 1))
+    products = np.concatenate([x, x[:, left] * x[:, right]], axis=1)
+    return _among(kept, products, lambda s, m: _covariance(s, m, left, right))
 
 
 def connected(products: Array, x: Array, pairs: Sequence[tuple[int, int]]) -> Estimate:

@@ -88,14 +88,15 @@ def log_kernel(point: Point, layers: Layers) -> Iterator[Measured]:
     """Var log g_aa over its exact value at this width, which tends to nu r of docs/theory.md (12.1), or to
     docs/theory.md (12.6), is one up to r = 1. Networks with a dead layer are left out."""
     chosen, kernels = up_to_largest(point, "g", layers), first_kernels(point)
-    columns = diagonal(point)
+    columns, flow = diagonal(point), point.flow(("K", "Theta"))
     if not chosen:
         return
     exact = np.array([log_variance(point, kernels[a], chosen) for _, a in columns]).T
     for layer, expected in zip(chosen, exact, strict=True):
         g = point.read("g", layer)[:, [column for column, _ in columns]]
-        log_g = np.log(g[(g > 0).all(axis=1)])
-        estimate = estimators.covariance(log_g, [(k, k) for k in range(len(columns))]).scaled(1 / expected)
+        K = np.array([flow.K[layer - 1, a, a] for _, a in columns])
+        log_g, own = np.log(np.where(g > 0, g / K, 1.0)), [(k, k) for k in range(len(columns))]
+        estimate = estimators.covariance_among(g > 0, log_g, own).scaled(1 / expected)
         yield in_units("Var log g / exact", layer, [label_of((a, a)) for _, a in columns], estimate)
 
 
@@ -157,7 +158,9 @@ def alignment(point: Point, layers: Layers) -> Iterator[Measured]:
     for layer in up_to_largest(point, "response", layers):
         exact = theory.aspect_ratio.alignment(point.activation, [n] * (layer - 1), n)
         sines = point.read("response", layer)
-        estimate = estimators.mean(np.log(sines[(sines > ROUNDING).all(axis=1)])).scaled(1 / exact)
+        active = sines > ROUNDING
+        logs = np.log(np.where(active, sines, 1.0))
+        estimate = estimators.mean_among(active, logs).scaled(1 / exact)
         yield in_units("alignment / exact", layer, [label_of((a,)) for a in range(point.D)], estimate)
 
 

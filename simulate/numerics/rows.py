@@ -21,7 +21,7 @@ UFUNCS: Mapping[Any, Callable[..., Tensor]] = {
     np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.divide: operator.truediv,
     np.power: operator.pow, np.negative: operator.neg, np.absolute: torch.abs, np.square: torch.square,
     np.sqrt: torch.sqrt, np.matmul: operator.matmul, np.exp: torch.exp, np.log: torch.log, np.isfinite: torch.isfinite,
-    np.less: operator.lt, np.maximum: torch.clamp, np.arctan2: torch.arctan2,
+    np.less: operator.lt, np.greater: operator.gt, np.maximum: torch.clamp, np.arctan2: torch.arctan2,
 }  # fmt: skip
 FUNCTIONS: Mapping[Any, Callable[..., Tensor]] = {
     np.concatenate: torch.cat, np.stack: torch.stack, np.einsum: torch.einsum, np.where: torch.where,

@@ -19,6 +19,23 @@ def test_covariance_is_numpys() -> None:
     np.testing.assert_allclose(got.value, [want[0, 0], want[0, 2], want[1, 2]], rtol=1e-12)
 
 
+def test_estimates_among_networks() -> None:
+    """They are those of the networks that are kept, and a replicate leaves out a block of all. Too few are refused."""
+    x, kept = np.random.default_rng(5).standard_normal((2560, 2)), np.arange(2560) % 3 > 0
+    of_both = np.stack([kept, kept | (np.arange(2560) % 2 > 0)], axis=1)
+    pairs, rest = [(0, 0), (0, 1)], np.arange(2560) // 10 != 7
+    for among, plain in (
+        (estimators.mean_among, estimators.mean),
+        (lambda k, x: estimators.covariance_among(k, x, pairs), lambda x: estimators.covariance(x, pairs)),
+    ):
+        found = among(of_both, np.where(kept[:, None], x, np.nan))
+        np.testing.assert_allclose(found.value, plain(x[kept]).value, rtol=1e-12)
+        np.testing.assert_allclose(found.replicates[7], plain(x[kept & rest]).value, rtol=1e-12)
+        assert found.networks == kept.sum() < 2560
+        with pytest.raises(ValueError, match="31 networks: at least 32"):
+            among(np.arange(2560)[:, None] < 31, x)
+
+
 def test_replicates_leave_out_whole_blocks() -> None:
     """A replicate of docs/theory.md (7.8) is the estimate without one block of networks."""
     x = np.random.default_rng(1).standard_normal((512 + 100, 2))
