@@ -95,7 +95,8 @@ def log_kernel(point: Point, layers: Layers) -> Iterator[Measured]:
     for layer, expected in zip(chosen, exact, strict=True):
         g = point.read("g", layer)[:, [column for column, _ in columns]]
         K = np.array([flow.K[layer - 1, a, a] for _, a in columns])
-        log_g, own = np.log(np.where(g > 0, g / K, 1.0)), [(k, k) for k in range(len(columns))]
+        log_g = np.log(np.where(g > 0, g / K, 1.0))  # over K, so that its mean is of the size of its fluctuations
+        own = [(k, k) for k in range(len(columns))]
         estimate = estimators.covariance_among(g > 0, log_g, own).scaled(1 / expected)
         yield in_units("Var log g / exact", layer, [label_of((a, a)) for _, a in columns], estimate)
 

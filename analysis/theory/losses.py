@@ -31,7 +31,7 @@ def _square_third(z: Array, y: Array) -> Array:
 
 
 def _softmax(z: Array) -> Array:
-    """As scipy has it, whose function takes no rows of a device."""
+    """Of outputs z (..., n_L), as scipy has it, whose function takes no rows of a device."""
     p = np.exp(z - z.max(axis=-1, keepdims=True))
     return p / p.sum(axis=-1)[..., None]
 
