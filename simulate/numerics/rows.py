@@ -17,11 +17,24 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+
+def _of_two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """A function of two tensors that takes a number for one of them, which is written on the device."""
+
+    def of_both(a: Any, b: Any) -> Tensor:
+        return function(
+            a if isinstance(a, Tensor) else torch.full_like(b, a), b if isinstance(b, Tensor) else torch.full_like(a, b)
+        )
+
+    return of_both
+
+
 UFUNCS: Mapping[Any, Callable[..., Tensor]] = {
     np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.divide: operator.truediv,
     np.power: operator.pow, np.negative: operator.neg, np.absolute: torch.abs, np.square: torch.square,
     np.sqrt: torch.sqrt, np.matmul: operator.matmul, np.exp: torch.exp, np.log: torch.log, np.isfinite: torch.isfinite,
-    np.less: operator.lt, np.greater: operator.gt, np.maximum: torch.clamp, np.arctan2: torch.arctan2,
+    np.less: operator.lt, np.greater: operator.gt, np.maximum: _of_two(torch.maximum),
+    np.arctan2: _of_two(torch.arctan2),
 }  # fmt: skip
 FUNCTIONS: Mapping[Any, Callable[..., Tensor]] = {
     np.concatenate: torch.cat, np.stack: torch.stack, np.einsum: torch.einsum, np.where: torch.where,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
 from simulate.numerics.rows import FUNCTIONS, UFUNCS, Rows
 
@@ -18,6 +19,9 @@ ON_ROWS = {
     np.where: lambda x, y: np.where(np.array([True, False, True]), x, y),
     np.sum: lambda x, y: np.sum(np.stack([x, y]), axis=0),
     np.mean: lambda x, y: np.mean(np.stack([x, y]), axis=0),
+    np.tensordot: lambda x, y: np.tensordot(x, y, axes=([1], [1])),
+    np.zeros_like: lambda x, y: x + np.zeros_like(y),
+    np.ones_like: lambda x, y: x + np.ones_like(y),
 }
 
 
@@ -53,6 +57,8 @@ def test_methods() -> None:
         lambda x, y: x[:, 1:].mean(axis=1, keepdims=True) * y.sum(axis=1)[:, None],
         lambda x, y: (3 - x).reshape(len(x), -1, 3)[:, 0].astype(np.float32),
         lambda x, y: (1 / x).astype(np.float64),
+        lambda x, y: (x.max(axis=1, keepdims=True) + y).swapaxes(0, 1),
+        lambda x, y: special.erf(x) + special.gammaln(y),  # by their names in torch.special
     ):
         np.testing.assert_allclose(*of(function), rtol=1e-15)
 
