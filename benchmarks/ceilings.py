@@ -19,7 +19,7 @@ def rate(action: Callable[[], float], seconds: float = 0.3) -> float:
 
 def ceilings() -> dict[str, Callable[[], float]]:
     """Actions that measure the machine by products, copies, torch's normals and ours."""
-    from simulate.numerics.normals import normal
+    from simulate.numerics.normals import Address, normal
 
     a, b, c = (torch.randn(1024, 1024) for _ in range(3))
     source, target = torch.randn(2**25), torch.empty(2**25)
@@ -38,7 +38,7 @@ def ceilings() -> dict[str, Callable[[], float]]:
         return 2**18 / 1e6
 
     def ours() -> float:
-        normal(256, 1024, 0, 0, (1, 2), 1.0, torch.float32, buffer.device)
+        normal(Address(256, 1024, 0, 0, (1, 2), 1.0, torch.float32, buffer.device))
         return 2**18 / 1e6
 
     return {"GEMM GFLOP/s": gemm, "copy GB/s": copy, "normals M/s, torch": normals, "normals M/s, ours": ours}

@@ -4,8 +4,9 @@
 
 Cases of the race run as they do there, with functions timed where they are called. The floor of normals is the time of
 drawing as many into one array in the second-level cache. That of another stage is the longer of two: of copying as many
-bytes, there, as it reads and writes, and of as many multiply-adds in a product of float64 matrices. That of activations
-has the bytes alone. Runs and floors take turns, and medians are printed.
+bytes, there, as it reads and writes, and of as many multiply-adds in a product of float64 matrices. Networks without
+weights are made by one loop: its time is that of its normals, at their floor, and the rest of it, whose floor are its
+multiply-adds. Runs and floors take turns, and medians are printed.
 """
 
 import argparse
@@ -18,16 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks import contenders
+from benchmarks import ceilings, contenders
 from benchmarks.ceilings import rate
 from benchmarks.contenders import Case, Contender, ours
 from benchmarks.exchange import exchanged
-from simulate.networks import activations, dense, law
+from simulate.networks import activations, dense, one_pass
 from simulate.numerics import normals
 from simulate.running import compute
 
 CASES = ((Case("ntk", 64, 4, 4), "law"), (Case("ntk", 256, 8, 4), "law"), (Case("ntk", 64, 4, 4), "dense"))
-REST = "calls from Python, and what is left"
+PASS, REST = "layers", "calls from Python, and what is left"
 Adds = Callable[..., float]
 Spent = defaultdict[str, list[float]]  # stage -> seconds, bytes, multiply-adds
 
@@ -43,22 +44,19 @@ def _gram(s: Tensor, *_: Any) -> float:
     return s.numel() * (D + 1) / 2 if s.stride(0) else 0.0  # inputs, which all networks share, are expanded
 
 
-def _mixture(C: Tensor, xi: Tensor) -> float:
-    """Multiply-adds of a triangular mixture of samples."""
-    return _gram(xi)
-
-
-def _pulled_back(u: Tensor, R: Tensor, C: Tensor, xi: Tensor, s: Tensor, *_: Any) -> float:
-    """Multiply-adds of `simulate.numerics.gram.pull_back`: two products over neurons, and the mixture."""
-    (M, K, above), (D, n) = u.shape, s.shape[1:]
-    return M * (K * D * (above + 2 * n) + n * K * (K + 1) / 2)
+def _networks(given: Any, *arguments: Any) -> float:
+    """Multiply-adds of `simulate.numerics.loops.networks`: mixtures and Gram matrices of each layer, the products over
+    neurons, the mixtures and the Gram matrices of the vectors that are pulled back through it."""
+    g, _, H = arguments[-3:]
+    n, M, D = given[1][1:-1].astype(float), g.shape[1], g.shape[2]
+    K = len(H) * H.shape[2] * D
+    return float(M * (n * (D * (D + 1) + 3 * K * D + K * (K + 1))).sum())
 
 
 # Where functions are called, their names there, the stage, and their multiply-adds. Rows hold all others but storing.
 STAGES: tuple[tuple[Any, str, str, Adds | None], ...] = (
-    (normals, "normal", "normals", None), (law, "mix", "mixture", _mixture), (law, "factor", "factors", None),
-    (law, "gram", "Gram matrices", _gram), (dense, "gram", "Gram matrices", _gram),
-    (dense, "affine", "forward products", _products), (law, "pull_back", "backward", _pulled_back),
+    (normals, "normal", "normals", None), (one_pass, "networks", PASS, _networks),
+    (dense, "gram", "Gram matrices", _gram), (dense, "affine", "forward products", _products),
     (dense, "pull_back", "backward", _products), (dense, "through_activation", "slope", None),
     (compute, "write_part", "storing", None), (compute, "compute_rows", "rows", None),
 )  # fmt: skip
@@ -85,7 +83,7 @@ def _tops() -> dict[str, float]:
     source, target = torch.randn(64, 1024), torch.empty(64, 1024)
 
     def draw() -> float:
-        normals.normal(64, 1024, 0, 0, (1, 2), 1.0, torch.float32, target.device, target)
+        normals.normal(normals.Address(64, 1024, 0, 0, (1, 2), 1.0, torch.float32, target.device), target)
         return target.nbytes
 
     def copy() -> float:
@@ -102,20 +100,24 @@ def _floor(stage: str, moved: float, adds: float, tops: dict[str, float]) -> flo
     return moved / tops["normals"] if stage == "normals" else max(moved / tops["bytes"], adds / tops["adds"])
 
 
-def _once(run: Contender, spent: Spent) -> dict[str, tuple[float, float]]:
-    """ns a network of each stage in one run, and of its floor."""
+def _once(run: Contender, spent: Spent, drawn: int) -> dict[str, tuple[float, float]]:
+    """ns a network of each stage in one run, and of its floor. drawn: bytes of the normals that a network needs."""
     tops = _tops()
     spent.clear()
     ns = 1e9 / len(run(0.0)[1])
-    return {
+    found = {
         stage: (seconds * ns, _floor(stage, moved, adds, tops) * ns) for stage, (seconds, moved, adds) in spent.items()
     }
+    if PASS in found:
+        (took, floor), of_normals = found.pop(PASS), 1e9 * drawn / tops["normals"]
+        found = {"normals": (of_normals, of_normals), PASS: (took - of_normals, floor), **found}
+    return found
 
 
 def stages(case: Case, sampler: str, rounds: int) -> dict[str, tuple[float, float]]:
     """ns a network of each stage and of its floor, medians of rounds; a floor of 0 is not known."""
     spent, functions = Spent(lambda: [0.0, 0.0, 0.0]), activations.functions
-    run = ours(case, f"ensemble.sampler={sampler}")
+    run, drawn = ours(case, f"ensemble.sampler={sampler}"), 4 * ceilings.normals(case, sampler)
 
     def timed_functions(setting: Any) -> tuple[Any, Any]:
         s, slope = functions(setting)
@@ -123,7 +125,7 @@ def stages(case: Case, sampler: str, rounds: int) -> dict[str, tuple[float, floa
 
     entries = [(where, name, _timed(stage, getattr(where, name), adds, spent)) for where, name, stage, adds in STAGES]
     with exchanged([(activations, "functions", timed_functions), *entries]):
-        found = [_once(run, spent) for _ in range(rounds)]
+        found = [_once(run, spent, drawn) for _ in range(rounds)]
     medians = {stage: tuple(statistics.median(x[stage][k] for x in found) for k in (0, 1)) for stage in found[0]}
     rows, _ = medians.pop("rows")
     storing, _ = medians["storing"]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simulate.numerics.gram import Form
 from simulate.settings.expression import Tree, Z, derivative, is_number, parse
 from simulate.settings.network import ACTIVATIONS, Activation, Kind
 from simulate.settings.reader import SettingsError
@@ -80,11 +81,6 @@ def _logistic(order: int) -> Callable[[Tensor], Tensor]:
     return derivative
 
 
-def tanh_slope(z: Tensor, s: Tensor) -> Tensor:
-    """The slope 1 - s^2 of s = tanh(z) in one pass; `simulate.networks.law` leaves it to the loops by its name."""
-    return torch.addcmul(s.new_ones(()), s, s, value=-1)
-
-
 def _tanh_slope(z: Tensor) -> Tensor:
     return 1 - torch.tanh(z).square()
 
@@ -100,12 +96,14 @@ class Functions:
     beyond: the second and higher derivatives, three or more, as many as are known; None where there are none, so that
     asking for them is an error.
     slope_of_s: whether s'(z) is a function of s(z) alone, slope(s, s) = slope(z, s), so that z need not be kept.
+    form: what the loops know it as, if they do; slope_of_s is then true.
     """
 
     s: Function
     slope: Slope
     beyond: tuple[Function, ...] | None = None
     slope_of_s: bool = False
+    form: Form | None = None
 
 
 Build = Callable[..., Functions]
@@ -134,17 +132,18 @@ FLAT = (torch.zeros_like,) * 4
 
 @activation("linear")
 def _linear() -> Functions:
-    return Functions(lambda z: z, lambda z, s: torch.ones_like(z), FLAT, slope_of_s=True)
+    return Functions(lambda z: z, lambda z, s: torch.ones_like(z), FLAT, slope_of_s=True, form=Form(below=1.0))
 
 
 @activation("relu")
 def _relu() -> Functions:
-    return Functions(*_relu_like(0.0), FLAT, slope_of_s=True)
+    return Functions(*_relu_like(0.0), FLAT, slope_of_s=True, form=Form())
 
 
 @activation("leaky_relu", "slope")
 def _leaky_relu(slope: float) -> Functions:
-    return Functions(*_relu_like(slope), FLAT, slope_of_s=slope > 0)  # s has the sign of z
+    form = Form(below=slope) if slope > 0 else None
+    return Functions(*_relu_like(slope), FLAT, slope_of_s=slope > 0, form=form)  # s has the sign of z
 
 
 @activation("tanh")
@@ -155,7 +154,8 @@ def _tanh_functions() -> Functions:
         lambda z: _tanh_slope(z) * torch.tanh(z) * (16 - 24 * torch.tanh(z).square()),
         lambda z: _tanh_slope(z) * (16 - 120 * torch.tanh(z).square() + 120 * torch.tanh(z) ** 4),
     )
-    return Functions(_tanh, tanh_slope, beyond, slope_of_s=True)
+    form = Form(tanh=True)
+    return Functions(_tanh, lambda z, s: form.slope(s), beyond, slope_of_s=True, form=form)
 
 
 @activation("sin")

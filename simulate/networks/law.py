@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulate.networks import haar, streams
-from simulate.networks.activations import Function, Slope, tanh_slope
+from simulate.networks import activations, haar, streams
+from simulate.networks.activations import Function, Slope
 from simulate.networks.dense import kernel
 from simulate.networks.posterior import condition_drawn
 from simulate.networks.streams import Stream
 from simulate.networks.tilt import Tilt
-from simulate.numerics.gram import factor, gram, mix, pull_back
+from simulate.numerics.gram import Form, factor, gram, mix, pull_back
+from simulate.numerics.layer import backward, forward
 from simulate.settings import Settings
 
 
@@ -56,19 +57,27 @@ def sample(
     docs/theory.md (16.21).
     """
     log_ratio: Tensor | float = 0.0
-    start, skips, below, z = settings.initialization, settings.network.skips, x[None].expand(stream.M, -1, -1), x[:0]
-    sizes, empty = settings.network.sizes(x.shape[1]), x[:0]
+    start, skips, z, empty = settings.initialization, settings.network.skips, x[:0], x[:0]
+    sizes = settings.network.sizes(x.shape[1])
+    square = gram(x[None].expand(stream.M, -1, -1))
     for layer, n in enumerate(sizes[1:], start=1):
         orthogonal = start.of_layer(layer) == "orthogonal"
-        g = kernel(below, 0.0 if orthogonal else start.C_b, settings.C_W(layer))
+        g = _kernel(square, sizes[layer - 1], 0.0 if orthogonal else start.C_b, settings.C_W(layer))
         C = factor(g)
         if orthogonal:
             g = g + start.C_b
-        top = layer == settings.network.depth
+        top, gamma = layer == settings.network.depth, skips[layer - 1] if skips else 0.0
         if top and not last:
             yield Drawn(g, C, empty, empty, empty, orthogonal, log_ratio=log_ratio)
             return
-        xi = stream.normal(streams.WEIGHTS, layer, len(x), sizes[layer - 1] if orthogonal else n)
+        numbers = streams.WEIGHTS, layer, len(x), sizes[layer - 1] if orthogonal else n
+        if not (top or orthogonal or tilt is not None or gamma):
+            address = stream.address(*numbers)
+            array = stream.array(streams.WEIGHTS, layer, address.N)
+            xi, z, below, square = forward(C, address, s, layer in z_of or bool(skips), array)
+            yield Drawn(g, C, xi, z, below, orthogonal, xi, log_ratio)
+            continue
+        xi = stream.normal(*numbers)
         if orthogonal:
             xi = haar.frame(C, xi, n)
         prior, of_layers_below = xi, log_ratio
@@ -81,13 +90,19 @@ def sample(
         z, under = mix(C, xi), z
         if orthogonal and start.C_b:
             z.add_(stream.normal(streams.BIASES, layer, 1, n, scale=math.sqrt(start.C_b)))
-        if skips and skips[layer - 1]:
-            z.add_(under, alpha=skips[layer - 1])
+        if gamma:
+            z.add_(under, alpha=gamma)
         if top:
             yield Drawn(g, C, xi, z, empty, orthogonal, prior, of_layers_below)
             return
         below = s(z)
+        square = gram(below)
         yield Drawn(g, C, xi, z if layer in z_of else below, below, orthogonal, prior, of_layers_below)
+
+
+def _kernel(square: Tensor, n: int, C_b: float, C_W: float) -> Tensor:
+    """The kernel of the layer above n neurons with this Gram matrix, docs/theory.md (1.11)."""
+    return square * (C_W / n) + C_b
 
 
 def controls(settings: Settings, K: Tensor, layer: int, below: Drawn, s: Function) -> Tensor:
@@ -126,64 +141,49 @@ def ntk(
     H = {layer: torch.zeros(M, outputs, D, outputs, D, dtype=torch.float64, device=device) for layer in at}
     begun: list[int] = []  # layers of `at` above this one; each has `rows` rows of u
     u = torch.zeros(M, 0, layers[max(at) - 1].z.shape[-1], dtype=dtype, device=device)
+    form, square = activations.of(settings.activation).form, None
     for layer in range(max(at), 0, -1):
         above = layers[layer - 1]
         if layer in at:  # each output has one row, equal for all samples
             unit = torch.eye(outputs, above.z.shape[-1], dtype=dtype, device=device).expand(M, -1, -1)
-            u = torch.cat([u, unit], dim=1)
-        square = gram(u)
+            u, square = torch.cat([u, unit], dim=1), None
+        square = gram(u) if square is None else square
         # g = C_b + (C_W/n) s_a . s_b holds the Gram matrix of the activations.
         ratio = lambda_W[layer - 1] / C_W  # a branch multiplies both
         rates = (above.g * ratio + (lambda_b[layer - 1] - C_b * ratio))[:, None, :, None, :]
         for k, start in enumerate(begun):
             block = square[:, k * rows : (k + 1) * rows, k * rows : (k + 1) * rows]
             H[start].addcmul_(rates, block.reshape(M, outputs, D, outputs, D))
-        split = len(begun) * rows
+        split = len(begun) * rows  # rows of outputs above have a sample each, and those of this layer all of them
         if layer in at:
             H[layer] += rates * square[:, split:, None, split:, None].view(M, outputs, 1, outputs, 1)
+            begun.append(layer)
         if layer == 1:
             break
-        below = layers[layer - 2]
-        own = u
+        below, own = layers[layer - 2], u
+        slopes = form or slope(below.z, below.s)
+        u, square = _pull_back(own, square, above, below.s, C_b, settings.C_W(layer), layer, stream, slopes, split)
         gamma = settings.network.skips[layer - 1] if settings.network.skips else 0.0
-        if layer not in at:  # all rows belong to outputs above, with one row a sample
-            slopes = None if slope is tanh_slope else slope(below.z, below.s)  # the loops have that of tanh
-            u = _pull_back(u, square, above, below.s, C_b, settings.C_W(layer), layer, stream, slopes)
-            if gamma:
-                u.add_(own, alpha=gamma)
-            continue
-        slopes = slope(below.z, below.s)
-        ones = torch.ones_like(slopes[:, :1])
-        u = _pull_back(u, square, above, below.s, C_b, settings.C_W(layer), layer, stream, ones)
-        parts = [u[:, :split].unflatten(1, (-1, D)).mul_(slopes[:, None])] if begun else []
-        parts.append(u[:, split:, None] * slopes[:, None])
         if gamma:
-            parts[-1].add_(own[:, split:, None], alpha=gamma)
-            if begun:
-                parts[0].add_(own[:, :split].unflatten(1, (-1, D)), alpha=gamma)
-        begun.append(layer)
-        u = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).flatten(1, 2)
+            u[:, :split].add_(own[:, :split], alpha=gamma)
+            u[:, split:].unflatten(1, (-1, D)).add_(own[:, split:, None], alpha=gamma)
+            square = None
     return H
 
 
 def _pull_back(
-    u: Tensor,
-    square: Tensor,
-    above: Drawn,
-    s: Tensor,
-    C_b: float,
-    C_W: float,
-    layer: int,
-    stream: Stream,
-    slopes: Tensor | None,
-) -> Tensor:
-    """Pull u back through the weights that took the activations s to above.z."""
+    u: Tensor, square: Tensor, above: Drawn, s: Tensor, C_b: float, C_W: float, layer: int, stream: Stream,
+    slopes: Tensor | Form, split: int,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Pull u back through the weights that took the activations s to above.z, and find the Gram matrices, or None where
+    nobody has yet. split: as of `simulate.numerics.gram.pull_back`."""
     k, n = u.shape[1], s.shape[2]
     scale = math.sqrt(C_W / n)
-    x = stream.normal(streams.BACKWARD, layer, k, n, scale=scale)
+    address = stream.address(streams.BACKWARD, layer, k, n, scale=scale)
     if above.orthogonal:
+        x = stream.normal(streams.BACKWARD, layer, k, n, scale=scale)
         R = haar.remainder(u, square, above.C, above.xi, s, x, C_W)
-        return pull_back(u, R, above.C, above.xi, s, x, x[:0], scale, slopes)
+        return pull_back(u, R, above.C, above.xi, s, x, x[:0], scale, slopes, split), None
     # The column of biases belongs to the weights, too; its pull-back is not needed further down.
     bias = stream.normal(streams.BACKWARD_BIASES, layer, k, 1, scale=math.sqrt(C_b)) if C_b else u[:0]
-    return pull_back(u, factor(square), above.C, above.xi, s, x, bias, scale, slopes)
+    return backward(u, square, above.C, above.xi, s, address, bias, scale, slopes, split)

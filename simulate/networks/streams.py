@@ -31,6 +31,11 @@ def key(seed: int, law: str) -> tuple[int, int]:
     return int.from_bytes(words[:4], "little"), int.from_bytes(words[4:8], "little")
 
 
+def tensor(kind: int, layer: int) -> int:
+    """The number of a tensor. layer: from 1, or the step for BATCHES."""
+    return layer * _KINDS + kind
+
+
 @dataclass(frozen=True)
 class Stream:
     """The random numbers of networks first, ..., first + M - 1 of an ensemble."""
@@ -49,11 +54,18 @@ class Stream:
         """
         if not scale:  # biases at C_b = 0, which most networks have
             return torch.zeros(self.M, *shape, dtype=self.dtype, device=self.device)
-        N, out = math.prod(shape), None
-        if self.arrays is not None and kind == WEIGHTS and self.device.type == "cpu":
-            out = self.arrays.get(layer)
-            if out is None:
-                out = self.arrays[layer] = torch.empty(self.M, N, dtype=self.dtype)
-        tensor = layer * _KINDS + kind
-        flat = normals.normal(self.M, N, self.first, tensor, self.key, scale, self.dtype, self.device, out)
-        return flat.view(self.M, *shape)
+        address = self.address(kind, layer, *shape, scale=scale)
+        return normals.normal(address, self.array(kind, layer, address.N)).view(self.M, *shape)
+
+    def address(self, kind: int, layer: int, *shape: int, scale: float = 1.0) -> normals.Address:
+        """Where the numbers of `normal` are."""
+        where = math.prod(shape), self.first, tensor(kind, layer), self.key, scale
+        return normals.Address(self.M, *where, self.dtype, self.device)
+
+    def array(self, kind: int, layer: int, N: int) -> Tensor | None:
+        """The array (M, N) of `arrays` for these numbers, if they have one."""
+        if self.arrays is None or kind != WEIGHTS or self.device.type != "cpu":
+            return None
+        if layer not in self.arrays:
+            self.arrays[layer] = torch.empty(self.M, N, dtype=self.dtype)
+        return self.arrays[layer]

@@ -46,3 +46,9 @@ def pull_back(
     known = cross(u, xi).baddbmm_(torch.bmm(R, overlap), P.mT, alpha=-1)
     product = torch.bmm(torch.bmm(known, P).mul_(scale**2), s_wide).baddbmm_(R, x_wide)
     return product.unflatten(1, (-1, slopes.shape[1])).mul_(slopes[:, None]).flatten(1, 2).to(s.dtype)
+
+
+def spread(v: Tensor, slopes: Tensor, split: int) -> Tensor:
+    """The first `split` vectors v (M, K, n) times a slope each, and the others times every slope: slopes (M, T, n)."""
+    alone = v[:, :split].unflatten(1, (-1, slopes.shape[1])) * slopes[:, None]
+    return torch.cat([alone.flatten(1, 2), (v[:, split:, None] * slopes[:, None]).flatten(1, 2)], dim=1)

@@ -1,9 +1,9 @@
 """A snapshot is one layer of a block of networks at one step; the functions of `simulate.observables.measure` read it.
 
-Each of the two samplers (`simulate.running.samplers`) has a class of snapshots, which computes a tensor when it is
-first asked for. Networks without weights have the attributes of `Snapshot`, and networks with weights those of
-`Weighted`. An observable declares what it uses beyond `preactivations`, `activations` and `kernel`
-(`simulate.observables.record.NEEDS`).
+Each of the two samplers (`simulate.running.samplers`, `simulate.running.without_weights`) has a class of snapshots,
+which computes a tensor when it is first asked for. Networks without weights have the attributes of `Snapshot`, and
+networks with weights those of `Weighted`. An observable declares what it uses beyond `preactivations`, `activations`
+and `kernel` (`simulate.observables.record.NEEDS`).
 
 M counts networks, D samples (the train samples first), n_l neurons of layer l, n_L outputs, and P = n_L D pairs of an
 output and a sample, (i, a), in the order i D + a. Tensors have the precision and the device of the ensemble where

@@ -24,13 +24,14 @@ from simulate.store.parts import write_part, write_sums
 
 
 def compute_block(
-    job: Job, index: int, arrays: streams.Arrays | None = None
+    job: Job, index: int, arrays: streams.Arrays | None = None, blocks: int = 1
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8]]:
     """All rows of block `index`: family prefix -> (M, steps, layers, columns), and status (M, steps).
 
-    arrays: an empty one for the first block, then what the block before has left.
+    arrays: an empty one for the first block, then what the block before has left. blocks: how many are computed at
+    once, of which M counts the networks.
     """
-    return _on_host(*measured_block(job, index, arrays))
+    return _on_host(*measured_block(job, index, arrays, blocks))
 
 
 def _on_host(rows: dict[str, Tensor], finite: Tensor) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8]]:
@@ -39,9 +40,11 @@ def _on_host(rows: dict[str, Tensor], finite: Tensor) -> tuple[dict[str, NDArray
     return {prefix: of_family.cpu().numpy() for prefix, of_family in rows.items()}, status
 
 
-def measured_block(job: Job, index: int, arrays: streams.Arrays | None = None) -> tuple[dict[str, Tensor], Tensor]:
+def measured_block(
+    job: Job, index: int, arrays: streams.Arrays | None = None, blocks: int = 1
+) -> tuple[dict[str, Tensor], Tensor]:
     """The rows of `compute_block` where they were computed, and (M, steps) whether all numbers are finite."""
-    layout, M, device = job.layout, job.block, torch.device(job.settings.ensemble.device)
+    layout, M, device = job.layout, blocks * job.block, torch.device(job.settings.ensemble.device)
     where: dict[str, Any] = {"dtype": getattr(torch, layout.dtype), "device": device}
     cells = (M, len(layout.steps), len(layout.layers))
     rows = {f.prefix: torch.full((*cells, len(layout.indices(f))), torch.nan, **where) for f in layout.families()}
@@ -52,7 +55,7 @@ def measured_block(job: Job, index: int, arrays: streams.Arrays | None = None) -
         columns = [
             (family.prefix, layout.defined(family), gather(layout, family, device)) for family in layout.families()
         ]
-        for snapshot in snapshots(job, index, arrays):
+        for snapshot in snapshots(job, index, arrays, blocks):
             s, l = layout.steps.index(snapshot.step), layout.layers.index(snapshot.layer)
             for prefix, defined, values_of in columns:
                 if defined[l]:
@@ -68,38 +71,41 @@ class Part(NamedTuple):
     seconds: float | None
 
 
+Times = list[tuple[float, int]]  # the seconds of each pass, and its blocks
 _compiled: set[Path] = set()  # data sets of which this process has computed a block
 
 
-def _seconds(job: Job, times: list[float]) -> float | None:
-    """The seconds of a part whose blocks took these times, as its line in the log has it. The first block of a data set
-    in this process also compiles, and its time is not told: others stand for it, and without others nothing is said."""
+def _seconds(job: Job, times: Times) -> float | None:
+    """The seconds of a part that took these times, as its line in the log has it. The first pass of a data set in this
+    process also compiles, and its time is not told: others stand for it, and without others nothing is said."""
     steady = times if job.path in _compiled else times[1:]
     _compiled.add(job.path)
-    return len(times) * sum(steady) / len(steady) if steady else None
+    (seconds, blocks), (_, all_blocks) = (np.sum(t, axis=0) if t else (0.0, 0) for t in (steady, times))
+    return float(all_blocks * seconds / blocks) if steady else None
 
 
 def compute_rows(
     job: Job, first: int, last: int, arrays: streams.Arrays
-) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8], list[float]]:
-    """The rows of networks [first, last) as `compute_block` has them, and the seconds of each block. arrays: as of
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8], Times]:
+    """The rows of networks [first, last) as `compute_block` has them, and the times of all passes. arrays: as of
     `compute_block`."""
     return _joined(job, first, last, arrays, compute_block, np.concatenate)
 
 
 def _joined(
     job: Job, first: int, last: int, arrays: streams.Arrays, compute: Callable[..., Any], join: Callable[[Any], Any]
-) -> tuple[dict[str, Any], Any, list[float]]:
+) -> tuple[dict[str, Any], Any, Times]:
     """What `compute` has of each block, for networks [first, last)."""
     pieces, statuses = [], []
-    times = []
-    for index in range(first // job.block, -(-last // job.block)):
-        start = index * job.block
-        low, high = max(first - start, 0), min(last - start, job.block)
+    times: Times = []
+    end, at_once = -(-last // job.block), plan.blocks_of_a_pass(job)
+    for index in range(first // job.block, end, at_once):
+        start, blocks = index * job.block, min(at_once, end - index)
+        low, high = max(first - start, 0), min(last - start, blocks * job.block)
         # A block is always computed whole and then trimmed: the same networks whatever range is asked for.
         began = time.perf_counter()
-        rows, status = compute(job, index, arrays)
-        times.append(time.perf_counter() - began)
+        rows, status = compute(job, index, arrays, blocks)
+        times.append((time.perf_counter() - began, blocks))
         pieces.append({prefix: array[low:high] for prefix, array in rows.items()})
         statuses.append(status[low:high])
     # Whole blocks are freed family by family: at the peak the table that is written takes their place.
@@ -107,10 +113,8 @@ def _joined(
     return values, join(statuses), times
 
 
-def compute_sums(
-    job: Job, reduction: Reduction, first: int, last: int, arrays: streams.Arrays
-) -> tuple[Summed, list[float]]:
-    """The sums of networks [first, last) in the place of rows, and the seconds of each block, or of all. arrays: as of
+def compute_sums(job: Job, reduction: Reduction, first: int, last: int, arrays: streams.Arrays) -> tuple[Summed, Times]:
+    """The sums of networks [first, last) in the place of rows, and the times of all passes. arrays: as of
     `compute_block`."""
     if not plan.reduces_on_device(job):
         values, status, times = compute_rows(job, first, last, arrays)
@@ -118,7 +122,7 @@ def compute_sums(
     began = time.perf_counter()
     rows, finite, _ = _joined(job, first, last, arrays, measured_block, torch.cat)
     summed = reduction.on_device(first, {prefix: Rows(of_family) for prefix, of_family in rows.items()}, Rows(finite))
-    return summed, [time.perf_counter() - began]
+    return summed, [(time.perf_counter() - began, 1)]
 
 
 def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: streams.Arrays) -> Part:
@@ -139,7 +143,7 @@ def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: stream
     return Part(last - first, seconds)
 
 
-def _made(job: Job, times: list[float]) -> tuple[dict[str, Any], float | None]:
+def _made(job: Job, times: Times) -> tuple[dict[str, Any], float | None]:
     """What the line of a part says of how it was made, and its seconds."""
     seconds = _seconds(job, times)
     return made_on(job.settings.ensemble.device) | ({} if seconds is None else {"seconds": seconds}), seconds

@@ -18,6 +18,25 @@ def stream_of(job: Job, first: int, M: int, arrays: streams.Arrays | None = None
     return streams.Stream(key, first, M, getattr(torch, e.dtype), torch.device(e.device), arrays)
 
 
+def shared(job: Job, stream: streams.Stream) -> dict[str, Any]:
+    """The settings and samples that all snapshots of a block share, on the device and in the precision of the
+    ensemble."""
+    where: dict[str, Any] = {"dtype": stream.dtype, "device": stream.device}
+    samples, settings = job.samples, job.settings
+    return {
+        "settings": settings,
+        "outputs": settings.network.outputs,
+        "x": torch.tensor(samples.x, **where),
+        "y": None if samples.y is None else torch.tensor(samples.y, **where),
+        "train": samples.train,
+    }
+
+
+def needed(job: Job, need: str) -> bool:
+    """Whether something that is recorded needs it."""
+    return any(need in observable.needs for observable in job.layout.observables())
+
+
 COMPANIONS = 10  # untrained networks beside each: (s_0/s_1)(c_1/c_0)^(1/2) of noises and costs is 5 to 10 (docs/log.md)
 
 

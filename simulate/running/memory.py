@@ -12,7 +12,7 @@ from simulate.numerics import normals
 from simulate.processes import available
 from simulate.running.cost import controlled, linear_parts, network_bytes, pulls_back, vectors
 from simulate.running.jobs import Job
-from simulate.running.plan import part_size, reduces_on_device
+from simulate.running.plan import in_one_pass, part_size, pass_bytes, reduces_on_device
 from simulate.running.process import MAPPED_BYTES
 from simulate.settings.reader import SettingsError
 
@@ -31,7 +31,10 @@ COLUMN_WRITER = 2**12  # bytes of the description and the writer of a column
 def peak_bytes(job: Job) -> tuple[int, int]:
     """Peak bytes that a process adds to those of `unused`: (in the machine's memory, in the device's)."""
     device, layout = job.settings.ensemble.device, job.layout
-    arrays = _law_bytes(job) if job.settings.ensemble.sampler == "law" else _dense_bytes(job)
+    if in_one_pass(job):
+        arrays = pass_bytes(job)
+    else:
+        arrays = _law_bytes(job) if job.settings.ensemble.sampler == "law" else _dense_bytes(job)
     networks = min(part_size(job), job.settings.ensemble.networks)
     item, columns = 4 if layout.dtype == "float32" else 8, layout.column_count()
     numbers = len(layout.steps) * len(layout.layers) * columns * item  # of one network, as they are measured

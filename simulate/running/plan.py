@@ -5,7 +5,9 @@ from the architecture and the device type alone, so that the same config gives t
 file holds the rows of consecutive blocks. A shard is the share of one run of several that make a data set together.
 """
 
+from simulate.networks import one_pass
 from simulate.running.cost import network_bytes, vectors, work_bytes
+from simulate.running.drawn import needed
 from simulate.running.jobs import Job
 from simulate.settings import Settings
 from simulate.store.parts import gaps
@@ -43,6 +45,35 @@ def block_size(n_0: int, samples: int, device: str, settings: Settings) -> int:
     else:
         fits = WORKING_SET[device] // need
     return min(max(SMALLEST_BLOCK, 1 << max(fits, 1).bit_length() - 1), LARGEST_BLOCK[device])
+
+
+def in_one_pass(job: Job) -> bool:
+    """Whether `simulate.networks.one_pass` draws the networks."""
+    return one_pass.applies(job.settings) and not any(needed(job, need) for need in ("controls", "response", "prior"))
+
+
+def pulled_layers(job: Job) -> tuple[int, ...]:
+    """The layers whose NTK is computed, or none where nothing needs it."""
+    return job.layout.output_layers if needed(job, "ntk") else ()
+
+
+def blocks_of_a_pass(job: Job) -> int:
+    """How many blocks are computed at once. Small ones would spend as much time between passes as within one."""
+    return max(1, one_pass.PASS // (job.block * given_bytes(job))) if in_one_pass(job) else 1
+
+
+def given_bytes(job: Job) -> int:
+    """Bytes of what a pass gives of one network."""
+    D, n_0 = job.samples.x.shape
+    return one_pass.given_bytes(job.settings.network.sizes(n_0), D, job.layout.layers, pulled_layers(job))
+
+
+def pass_bytes(job: Job) -> int:
+    """Bytes of a pass: what it gives, and the networks that are drawn together."""
+    D, n_0 = job.samples.x.shape
+    sizes, at = job.settings.network.sizes(n_0), pulled_layers(job)
+    M = min(blocks_of_a_pass(job) * job.block, computed(job, min(part_size(job), job.settings.ensemble.networks)))
+    return M * given_bytes(job) + one_pass.together(sizes, D, at, M) * one_pass.network_bytes(sizes, D, at)
 
 
 def part_blocks(

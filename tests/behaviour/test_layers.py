@@ -253,6 +253,6 @@ def test_the_repository_holds_the_project_alone() -> None:
 
 
 def test_files_fit_in_one_reading() -> None:
-    """Files have at most 300 lines; gram.py, whose docstring explains why its loops share a file, has at most 420."""
+    """Files have at most 300 lines; loops.py, whose docstring explains why its loops share a file, has at most 740."""
     for path in [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
-        assert len(path.read_text().splitlines()) <= (420 if path.name == "gram.py" else 300), path
+        assert len(path.read_text().splitlines()) <= (740 if path.name == "loops.py" else 300), path

@@ -14,7 +14,8 @@ from scipy.stats import norm
 import simulate
 from analysis import theory
 from analysis.theory.finite_width import kernel_moments, ntk_moments
-from simulate.networks import law
+from simulate.networks import law, one_pass
+from simulate.numerics import layer
 from simulate.store.sets import DataSet
 
 FALSE_ALARM = 1e-4  # of each test in this file; its statistics share it (Bonferroni)
@@ -79,17 +80,17 @@ def test_the_comparison_catches(
     mutant: str, run: Callable[..., DataSet], dense_run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative controls: a law sampler with an error of order 1/n must fail."""
-    kernel = law.kernel
+    kernel = law._kernel
 
-    def wrong(s: torch.Tensor, C_b: float, C_W: float) -> torch.Tensor:
-        n = s.shape[-1]
+    def wrong(square: torch.Tensor, n: int, C_b: float, C_W: float) -> torch.Tensor:
         if mutant == "infinite width":  # every network has the mean kernel, so that outputs are Gaussian
-            g = kernel(s, C_b, C_W)
+            g = kernel(square, n, C_b, C_W)
             return g.mean(dim=0, keepdim=True).expand_as(g)
-        return kernel(s, C_b, C_W * n / (n - 1)) if mutant == "n - 1" else kernel(s, 0.0, C_W)
+        return kernel(square, n, C_b, C_W * n / (n - 1)) if mutant == "n - 1" else kernel(square, n, 0.0, C_W)
 
     dense = dense_run(*BASE, "activation=tanh")
-    monkeypatch.setattr(law, "kernel", wrong)
+    monkeypatch.setattr(one_pass, "applies", lambda settings: False)
+    monkeypatch.setattr(law, "_kernel", wrong)
     z, limit = largest_z(statistics(dense), statistics(run(*BASE, "activation=tanh", "ensemble.sampler=law")))
     assert z > limit
 
@@ -137,23 +138,27 @@ def test_dense_and_law_ntk_are_one_law(
 def test_the_ntk_comparison_catches(
     mutant: str, run: Callable[..., DataSet], dense_run: Callable[..., DataSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Negative controls: gradient independence and smaller mistakes, none of which matters at infinite width."""
+    """Negative controls: gradient independence and smaller mistakes, none of which matters at infinite width. They are
+    made where networks are drawn layer by layer."""
+    monkeypatch.setattr(one_pass, "applies", lambda settings: False)
     case = [*NTK, "activation=tanh", "initialization.C_b=0.3", "network.width=8"]
     dense = dense_run(*case)
-    loops, pull_back = law.pull_back, law._pull_back
+    loops, pull_back = layer.pull_back, law._pull_back
 
-    def fresh(u, square, C, *rest):  # type: ignore[no-untyped-def]
+    def fresh(u, R, C, *rest):  # type: ignore[no-untyped-def]
         """The backward pass ignores the directions that the forward pass has seen."""
-        return loops(u, square, 0 * C, *rest)
+        return loops(u, R, 0 * C, *rest)
 
-    def not_removed(u, square, *rest):  # type: ignore[no-untyped-def]
+    def not_removed(u, R, *rest):  # type: ignore[no-untyped-def]
         """The component of fresh weights along the directions that the forward pass has seen is not removed."""
-        return loops(u, 0 * square, *rest) + fresh(u, square, *rest)
+        return loops(u, 0 * R, *rest) + fresh(u, R, *rest)
 
     if mutant == "no bias":
         monkeypatch.setattr(law, "_pull_back", lambda *arguments: pull_back(*arguments[:4], 0.0, *arguments[5:]))
     else:
-        monkeypatch.setattr(law, "pull_back", fresh if mutant == "fresh weights in the backward pass" else not_removed)
+        monkeypatch.setattr(
+            layer, "pull_back", fresh if mutant == "fresh weights in the backward pass" else not_removed
+        )
     drawn = run(*case, "ensemble.sampler=law")
     z, limit = largest_z(ntk_statistics(dense), ntk_statistics(drawn))
     assert z > limit
@@ -184,6 +189,7 @@ def test_law_ntk_at_hidden_layers_is_one_law_with_dense(
     def layer_by_layer(settings, layers, chosen, *rest):  # type: ignore[no-untyped-def]
         return {layer: ntk(settings, layers, (layer,), *rest)[layer] for layer in chosen}
 
+    monkeypatch.setattr(one_pass, "applies", lambda settings: False)
     monkeypatch.setattr(law, "ntk", layer_by_layer)
     z, limit = largest_z(
         layer_statistics(dense), layer_statistics(run(*DEEP, "ensemble.sampler=law", "ensemble.seed=3"))

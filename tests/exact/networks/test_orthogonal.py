@@ -61,7 +61,7 @@ def test_weights_that_are_not_drawn(n: int, K: int, above: str) -> None:
 
     def pulled(xi: Tensor) -> Tensor:
         R = haar.remainder(u, square, C, xi, s, scale * x, C_W)
-        return pull_back(u, R, C, xi, s, scale * x, x[:0], scale, ones)
+        return pull_back(u, R, C, xi, s, scale * x, x[:0], scale, ones, u.shape[1])
 
     xi = haar.frame(C, normals, m)
     back = pulled(xi)

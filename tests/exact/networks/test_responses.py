@@ -13,7 +13,7 @@ from analysis.theory import aspect_ratio
 from simulate.api import read_one
 from simulate.networks import activations, dense, streams
 from simulate.networks.responses import directions, jacobian_traces, responses, squared_sines
-from simulate.running import samplers
+from simulate.running import without_weights
 from simulate.settings import SettingsError
 from simulate.store.sets import DataSet
 
@@ -129,9 +129,11 @@ def test_responses_without_weights(
     exact, law = z("dense", "a"), z("law", "b")
     limit = norm.isf(FALSE_ALARM / 2 / exact.shape[1])
     assert np.abs((law[0] - exact[0]) / np.sqrt(law[1] + exact[1])).max() < limit
-    true = samplers.drawn_response
+    true = without_weights.drawn_response
     monkeypatch.setattr(
-        samplers, "drawn_response", lambda change, s, C, xi, *more: true(change, s, C, torch.randn_like(xi), *more)
+        without_weights,
+        "drawn_response",
+        lambda change, s, C, xi, *more: true(change, s, C, torch.randn_like(xi), *more),
     )
     wrong = z("law", "c")
     assert np.abs((wrong[0] - exact[0]) / np.sqrt(wrong[1] + exact[1])).max() > limit

@@ -38,7 +38,7 @@ def test_normals_are_those_of_the_loops(
 ) -> None:
     """Normals agree to rounding at sizes that are no multiple of a group or a program, and at high counters."""
     M, key, scale = 7, (2**32 - 1, 12), 1.5
-    want = normals.normal(M, N, first, 5, key, scale, dtype, torch.device("cpu"))
+    want = normals.normal(normals.Address(M, N, first, 5, key, scale, dtype, torch.device("cpu")))
     per_network = -(-N // (16 * (4 if dtype == torch.float32 else 2)))
     out = torch.full((M, N), torch.nan, dtype=dtype, device=DEVICE)
     address = (5, per_network, *key)
@@ -93,7 +93,7 @@ def test_pull_back_is_that_of_the_loops(
     x, slopes = drawn(M, K, n, dtype=dtype) * scale, drawn(M, T, n, dtype=dtype)
     bias = drawn(M, K, 1, dtype=dtype) if C_b else u[:0]
     arrays = (u, gram.factor(square), C, xi, s, x, bias)
-    want = gram.pull_back(*arrays, scale, slopes)
+    want = gram.pull_back(*arrays, scale, slopes, K)
     got = device.pull_back(*(a.to(DEVICE) for a in arrays), scale, slopes.to(DEVICE)).cpu()
     tolerance = {torch.float32: 2e-6, torch.float64: 1e-11}[dtype]
     torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)

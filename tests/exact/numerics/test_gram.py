@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from simulate.numerics import plain
-from simulate.numerics.gram import ROUNDING, _inverse, factor, gram, mix, pull_back
+from simulate.numerics import loops, plain
+from simulate.numerics.gram import ROUNDING, Form, factor, gram, mix, pull_back
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -52,13 +52,23 @@ def test_vectors_pulled_back(dtype: torch.dtype, K: int, D: int, biased: bool) -
     for T in {1, K}:
         slopes = normal(M, T, n, seed=4).to(dtype)
         arguments = (u, factor(square), C, xi, s, x, bias if biased else x[:0], scale, slopes)
-        got = pull_back(*arguments)
+        got = pull_back(*arguments, K)
         torch.testing.assert_close(got, plain.pull_back(*arguments), **CLOSE[dtype])
         by_hand = pulled * slopes.double().repeat(1, K // T, 1)
         torch.testing.assert_close(got.double(), by_hand, rtol=1e-5, atol=1e-5 if dtype == torch.float32 else 1e-8)
-    if K % D == 0:  # without slopes, the rows of s give those of tanh
-        want = plain.pull_back(*arguments[:-1], 1 - s.square())
-        torch.testing.assert_close(pull_back(*arguments[:-1], None), want, **CLOSE[dtype])
+    for form, own in (
+        (Form(tanh=True), 1 - s.square()),
+        (Form(below=0.3), torch.where(s > 0, 1, torch.full_like(s, 0.3))),
+    ):
+        if K % D == 0:  # the rows of s give the slopes of an activation
+            want = plain.pull_back(*arguments[:-1], own)
+            torch.testing.assert_close(pull_back(*arguments[:-1], form, K), want, **CLOSE[dtype])
+        if K % D == 0 or K < D:  # the last vector has every slope, and one from which those before it are whole rows
+            split = (K - 1) // D * D
+            alone = plain.pull_back(*arguments[:-1], torch.ones_like(s[:, :1]))
+            want = plain.spread(alone, own, split)
+            torch.testing.assert_close(pull_back(*arguments[:-1], form, split), want, **CLOSE[dtype])
+            assert want.shape[1] == split + (K - split) * D
 
 
 def test_gram_of_signals_that_all_networks_share() -> None:
@@ -83,7 +93,7 @@ def inverse(C: torch.Tensor) -> torch.Tensor:
     """The inverse P of each factor C by the compiled loops."""
     P = np.empty(C.shape)
     for m in range(len(C)):
-        _inverse(C.shape[1], C.numpy(), m, P[m])
+        loops.inverse(C.shape[1], C.numpy(), m, P[m])
     return torch.from_numpy(P)
 
 

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from simulate.networks import streams
-from simulate.numerics import normals
+from simulate.numerics import loops, normals
 
 CPU = torch.device("cpu")
 FALSE_ALARM = 1e-4  # probability that a correct generator fails one of the statistical tests below
@@ -28,7 +28,7 @@ def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], an
     """The known-answer vectors that Random123 publishes for philox4x32-10."""
     start = np.uint64(counter[0] + (counter[1] << 32))
     out = np.empty((4, 1), np.uint32)
-    normals._words(out, 1, start, *map(np.uint32, (*counter[2:], *key)))
+    loops.philox(out, 1, start, *map(np.uint32, (*counter[2:], *key)))
     assert tuple(out[:, 0]) == answer
     if counter[1] < 2**31:  # counters beyond are negative in torch, which has no unsigned 64-bit integers
         words = normals._words_torch(1, int(start), counter[2], counter[3], key, CPU)
@@ -39,7 +39,7 @@ def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], an
 def test_both_forms_give_the_same_words(start: int) -> None:
     """The loops and torch give the same words, also where the low half of the counter overflows."""
     out = np.empty((4, 64), np.uint32)
-    normals._words(out, 64, np.uint64(start), *map(np.uint32, (7, 3, 11, 2**32 - 1)))
+    loops.philox(out, 64, np.uint64(start), *map(np.uint32, (7, 3, 11, 2**32 - 1)))
     words = normals._words_torch(64, start, 7, 3, (11, 2**32 - 1), CPU)
     np.testing.assert_array_equal(out, np.stack([w.numpy() for w in words]))
 
@@ -49,9 +49,10 @@ def test_both_forms_give_the_same_words(start: int) -> None:
 def test_normals_of_both_forms(dtype: torch.dtype, rtol: float, N: int) -> None:
     """The loops and torch give the same normals to rounding; an array that is passed as `out` is filled with them."""
     M, first, key = 100, 2**33 + 5, (2**32 - 1, 12)  # 100 networks have more groups than a chunk
-    got = normals.normal(M, N, first, 5, key, 1.5, dtype, CPU)
+    where = normals.Address(M, N, first, 5, key, 1.5, dtype, CPU)
+    got = normals.normal(where)
     array = torch.full((M, N), torch.nan, dtype=dtype)
-    assert torch.equal(normals.normal(M, N, first, 5, key, 1.5, dtype, CPU, array), got)
+    assert torch.equal(normals.normal(where, array), got)
     assert torch.equal(array, got)
     rows = 4 if dtype == torch.float32 else 2
     per_network = -(-N // (16 * rows))
@@ -60,13 +61,20 @@ def test_normals_of_both_forms(dtype: torch.dtype, rtol: float, N: int) -> None:
     torch.testing.assert_close(got, want.reshape(M, -1)[:, :N], rtol=rtol, atol=rtol)
 
 
+def transformed(words: np.ndarray) -> np.ndarray:
+    """The normals that the loops make of words (4, counters), in the same order."""
+    groups = words.shape[1] // loops.LANES
+    out = np.empty((groups, 4, loops.LANES), np.float32)
+    loops.box_muller(words, groups, out, 0, np.float32(1.0))
+    return out.transpose(1, 0, 2).reshape(words.shape)
+
+
 def test_float32_normals_are_those_of_the_formula() -> None:
     """Normals are sqrt(-2 log u) (cos, sin)(2 pi v), in float64 from the same words, within 3e-6."""
     out = np.empty((4, 4096), np.uint32)
-    normals._words(out, 4096, np.uint64(0), *map(np.uint32, (1, 2, 3, 4)))
+    loops.philox(out, 4096, np.uint64(0), *map(np.uint32, (1, 2, 3, 4)))
     out[0, :4] = [0, 1, 2**32 - 1, 2**31]  # these words give the deepest tail and u = 1
-    z, u, exponent = (np.empty(shape, np.float32) for shape in ((4, 4096), 4096, 4096))
-    normals._box_muller(out, 4096, u, exponent, z, np.float32(1.0))
+    z = transformed(out)
     for r in (0, 2):
         uniform = np.minimum(out[r].astype(np.float32) * np.float32(2.0**-32) + np.float32(2.0**-33), 1).astype(float)
         radius, angle = np.sqrt(-2 * np.log(uniform)), 2 * np.pi * out[r + 1].astype(np.int32) * 2.0**-32
@@ -79,12 +87,9 @@ def test_float32_normals_are_those_of_the_formula() -> None:
 def test_the_logarithm_stays_below_zero() -> None:
     """No float32 u from 1/2 to 1 gives NaN, which a positive logarithm by rounding would make of a radius."""
     words = np.zeros((4, 2**20), np.uint32)
-    scratch = [np.empty(2**20, np.float32) for _ in range(2)]
-    out = np.empty((4, 2**20), np.float32)
     for start in range(2**31, 2**32, 2**28):  # u takes 2^23 values in [1/2, 1), one for 2^8 words
         words[0] = words[2] = start + 2**8 * np.arange(2**20, dtype=np.uint64)
-        normals._box_muller(words, 2**20, *scratch, out, np.float32(1.0))
-        assert np.isfinite(out).all()
+        assert np.isfinite(transformed(words)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

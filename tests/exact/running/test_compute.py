@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from simulate.api import read_one
-from simulate.numerics import normals
+from simulate.networks import one_pass
+from simulate.numerics import layer, normals
 from simulate.running import compute
 from simulate.running.prepare import prepare
 
@@ -25,15 +26,17 @@ def test_a_block_in_its_form_for_other_devices(case: str, monkeypatch: pytest.Mo
     job = prepare(read_one([*small, *CASES[case]]))
     loops, _ = compute.compute_block(job, 3)
 
-    def normal(M: int, N: int, first: int, tensor: int, key: tuple[int, int], scale: float, dtype: torch.dtype,
-               device: torch.device, out: torch.Tensor | None = None) -> torch.Tensor:  # fmt: skip
+    def normal(address: normals.Address, out: torch.Tensor | None = None) -> torch.Tensor:
+        M, N, _, tensor, key, scale, dtype, device = address
         per_network = -(-N // 64)
-        address = (tensor, per_network, *key)
-        flat = normals._normals_torch(M * per_network, first * per_network * 16, address, scale, dtype, device)
+        words = (tensor, per_network, *key)
+        flat = normals._normals_torch(M * per_network, address.start, words, scale, dtype, device)
         return flat.reshape(M, -1)[:, :N].contiguous()
 
     monkeypatch.setattr(torch.Tensor, "is_cpu", property(lambda self: False))
-    monkeypatch.setattr(normals, "normal", normal)
+    for place in (normals, layer):
+        monkeypatch.setattr(place, "normal", normal)
+    monkeypatch.setattr(one_pass, "applies", lambda settings: False)
     forms, _ = compute.compute_block(job, 3)
     for family, values in loops.items():
         np.testing.assert_allclose(forms[family], values, rtol=1e-4, atol=2e-5, err_msg=family)
