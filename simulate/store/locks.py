@@ -13,8 +13,8 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +34,7 @@ class HeldError(RuntimeError):
 class Writer:
     """The right to write networks [first, last) of the data set in `path`. Worker processes use that of their parent.
 
-    entry: the file that stands for it, and its inode.
+    entry: the file that stands for it, and its inode. turn: a lock of the threads of a process, where several commit.
     """
 
     path: Path
@@ -42,6 +42,7 @@ class Writer:
     last: int
     entry: Path
     inode: int
+    turn: AbstractContextManager[Any] = field(default_factory=contextlib.nullcontext, compare=False)
 
     @contextmanager
     def fence(self, alone: bool = False) -> Iterator[None]:

@@ -247,10 +247,11 @@ def commit_table(
     def entered() -> Iterator[None]:
         about = name.relative_to(writer.path).as_posix().removeprefix(f"{NETWORKS}/")
         identity = recorded_identity(table.schema)
-        commits.append(writer, commits.line(about, identity, hashed.digest(), table.num_rows, networks, made))
-        with writer.fence(alone=first):
-            if first and disk.status(name):
-                raise FileExistsError(name)
-            yield
+        with writer.turn:  # a process has one log
+            commits.append(writer, commits.line(about, identity, hashed.digest(), table.num_rows, networks, made))
+            with writer.fence(alone=first):
+                if first and disk.status(name):
+                    raise FileExistsError(name)
+                yield
 
     commit(name, write, entered, writer.path)
