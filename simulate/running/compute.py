@@ -1,7 +1,8 @@
 """Rows of a block and parts of blocks: addresses -> ensemble -> training -> observables -> rows."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from simulate.running import plan
 from simulate.running.jobs import Job, Reduction
 from simulate.running.provenance import made_on
 from simulate.running.samplers import snapshots
+from simulate.running.transfer import Copies
 from simulate.store.cells import Summed
 from simulate.store.layout import NOT_FINITE, OK
 from simulate.store.locks import Writer
@@ -36,8 +38,12 @@ def compute_block(
 
 def _on_host(rows: dict[str, Tensor], finite: Tensor) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8]]:
     """Rows and their status as arrays; for rows a device is waited for here and nowhere else."""
-    status = np.where(finite.cpu().numpy(), OK, NOT_FINITE).astype(np.int8)
+    status = _status(finite.cpu().numpy())
     return {prefix: of_family.cpu().numpy() for prefix, of_family in rows.items()}, status
+
+
+def _status(finite: NDArray[np.bool_]) -> NDArray[np.int8]:
+    return np.where(finite, OK, NOT_FINITE).astype(np.int8)
 
 
 def measured_block(
@@ -89,25 +95,46 @@ def compute_rows(
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int8], Times]:
     """The rows of networks [first, last) as `compute_block` has them, and the times of all passes. arrays: as of
     `compute_block`."""
-    return _joined(job, first, last, arrays, compute_block, np.concatenate)
+    return _joined(_passes(job, first, last, arrays, compute_block), np.concatenate)
 
 
-def _joined(
-    job: Job, first: int, last: int, arrays: streams.Arrays, compute: Callable[..., Any], join: Callable[[Any], Any]
-) -> tuple[dict[str, Any], Any, Times]:
-    """What `compute` has of each block, for networks [first, last)."""
-    pieces, statuses = [], []
-    times: Times = []
-    end, at_once = -(-last // job.block), plan.blocks_of_a_pass(job)
-    for index in range(first // job.block, end, at_once):
-        start, blocks = index * job.block, min(at_once, end - index)
+Pass = tuple[dict[str, Any], Any, tuple[float, int]]  # rows of blocks, what tells their status, and `Times` of them
+
+
+def start_rows(job: Job, first: int, last: int, arrays: streams.Arrays, copies: Copies) -> Iterator[Callable[[], Pass]]:
+    """The passes of `compute_rows` one by one, on their way to the host: calls that wait for them, to be made as those
+    of `Copies.start`. The seconds of a pass are those until it is begun, and of waiting for it."""
+    for rows, finite, times in _passes(job, first, last, arrays, measured_block):
+        yield partial(_landed, list(rows), copies.start([*rows.values(), finite]), *times)
+
+
+def _landed(prefixes: list[str], wait: Callable[[], list[NDArray[Any]]], seconds: float, blocks: int) -> Pass:
+    began = time.perf_counter()
+    *rows, finite = wait()
+    seconds += time.perf_counter() - began
+    return dict(zip(prefixes, rows, strict=True)), _status(finite), (seconds, blocks)
+
+
+def first_blocks(job: Job, first: int, last: int) -> range:
+    """The first block of each pass over networks [first, last)."""
+    return range(first // job.block, -(-last // job.block), plan.blocks_of_a_pass(job))
+
+
+def _passes(job: Job, first: int, last: int, arrays: streams.Arrays, compute: Callable[..., Any]) -> Iterator[Pass]:
+    """What `compute` has of each pass, for networks [first, last)."""
+    begins = first_blocks(job, first, last)
+    for index in begins:
+        start, blocks = index * job.block, min(begins.step, begins.stop - index)
         low, high = max(first - start, 0), min(last - start, blocks * job.block)
         # A block is always computed whole and then trimmed: the same networks whatever range is asked for.
         began = time.perf_counter()
         rows, status = compute(job, index, arrays, blocks)
-        times.append((time.perf_counter() - began, blocks))
-        pieces.append({prefix: array[low:high] for prefix, array in rows.items()})
-        statuses.append(status[low:high])
+        seconds = time.perf_counter() - began
+        yield {prefix: array[low:high] for prefix, array in rows.items()}, status[low:high], (seconds, blocks)
+
+
+def _joined(passes: Iterable[Pass], join: Callable[[Any], Any]) -> tuple[dict[str, Any], Any, Times]:
+    pieces, statuses, times = map(list, zip(*passes, strict=True))
     # Whole blocks are freed family by family: at the peak the table that is written takes their place.
     values = {prefix: join([piece.pop(prefix) for piece in pieces]) for prefix in list(pieces[0])}
     return values, join(statuses), times
@@ -120,7 +147,7 @@ def compute_sums(job: Job, reduction: Reduction, first: int, last: int, arrays: 
         values, status, times = compute_rows(job, first, last, arrays)
         return reduction(first, values, status), times
     began = time.perf_counter()
-    rows, finite, _ = _joined(job, first, last, arrays, measured_block, torch.cat)
+    rows, finite, _ = _joined(_passes(job, first, last, arrays, measured_block), torch.cat)
     summed = reduction.on_device(first, {prefix: Rows(of_family) for prefix, of_family in rows.items()}, Rows(finite))
     return summed, [(time.perf_counter() - began, 1)]
 
@@ -141,6 +168,19 @@ def compute_part(job: Job, writer: Writer, first: int, last: int, arrays: stream
         made, seconds = _made(job, times)
         write_sums(writer, metadata, first, last, summed, reduction.plan, made)
     return Part(last - first, seconds)
+
+
+def commit_of(job: Job, writer: Writer, first: int, passes: list[Pass]) -> Callable[[], Part]:
+    """What commits the rows of passes that are on the host, `first` being their first network. The call may be made by
+    any thread, and raises as `compute_part` does."""
+    made, seconds = _made(job, [times for *_, times in passes])
+
+    def commit() -> Part:
+        values, status, _ = _joined(passes, np.concatenate)
+        write_part(writer, job.layout, {"identity": job.digest()}, first, values, status, made)
+        return Part(len(status), seconds)
+
+    return commit
 
 
 def _made(job: Job, times: Times) -> tuple[dict[str, Any], float | None]:

@@ -12,8 +12,9 @@ from simulate.numerics import normals
 from simulate.processes import available
 from simulate.running.cost import controlled, linear_parts, network_bytes, pulls_back, vectors
 from simulate.running.jobs import Job
-from simulate.running.plan import in_one_pass, part_size, pass_bytes, reduces_on_device
+from simulate.running.plan import in_one_pass, part_size, pass_bytes, reduces_on_device, writing_threads
 from simulate.running.process import MAPPED_BYTES
+from simulate.running.transfer import PLACES, room
 from simulate.settings.reader import SettingsError
 
 # Resident bytes of a running process in addition to its arrays, measured: COMPILED come with the first networks that it
@@ -44,7 +45,14 @@ def peak_bytes(job: Job) -> tuple[int, int]:
         writing += REDUCING * numbers * networks
     if reduces_on_device(job):  # whole blocks, the part that is cut out of them, and copies in float64
         arrays += HELD * computing
-    host = COMPILED[device] + WRITER + LAYER_OBJECTS * layout.depth + max(computing, writing)
+    host = COMPILED[device] + WRITER + LAYER_OBJECTS * layout.depth
+    if threads := writing_threads(job):  # blocks that are copied, the part that they make, and those that are written
+        arrays += PLACES * numbers * job.block
+        copied = numbers // columns * min(job.block, networks)
+        host += PLACES * sum(room(copied * len(layout.indices(family))) for family in layout.families())
+        host += numbers * networks + threads * writing
+    else:
+        host += max(computing, writing)
     return (host, arrays) if device == "cuda" else (host + arrays, 0)
 
 

@@ -11,6 +11,7 @@ from simulate.running.drawn import needed
 from simulate.running.jobs import Job
 from simulate.settings import Settings
 from simulate.store.parts import gaps
+from simulate.system import cores
 
 # WORKING_SET: target bytes of a block with weights. A CPU core's share of the cache holds about that much. On a device
 # smaller blocks take less time than launching their kernels (docs/performance.md).
@@ -28,6 +29,8 @@ PART_BYTES = 16 * 2**20  # upper bound on the bytes of a part's rows
 PART_ON_DEVICE = 2**28  # the same where they stay on a device, and their sums alone leave it
 PART_MOST = 2**38  # upper bound on a part's work, a minute or two: a kill costs no more, and a shard can be that short
 FORMING = ("cuda",)  # devices on which sums are formed in the place of rows; numpy forms them on a CPU
+APART = ("cuda",)  # devices that compute while the host writes; on a CPU both are work of one core
+WRITERS = 4  # upper bound on the threads that write meanwhile
 FILES = 10**5  # upper bound on the files of an ensemble
 
 
@@ -102,6 +105,13 @@ def part_size(job: Job, shards: int = 1) -> int:
 def reduces_on_device(job: Job) -> bool:
     """Whether the rows of a part stay on the device, where their sums are formed."""
     return not job.layout.keeps_rows and job.settings.ensemble.device in FORMING
+
+
+def writing_threads(job: Job) -> int:
+    """Threads that write parts while others are computed; none where whoever computes a part writes it, too."""
+    if not job.layout.keeps_rows or job.settings.ensemble.device not in APART:
+        return 0
+    return max(1, min(WRITERS, cores() - 1))
 
 
 def share(first: int, last: int, size: int, shard: tuple[int, int]) -> tuple[int, int]:

@@ -151,8 +151,9 @@ def _run(
             progress.weigh(str(job.path), _made(job, missing, each))
         for line in lines(jobs, to_make, count, seconds):
             progress.say(line)
-    with progress:
-        for job, part in in_this_process(tasks, Buffers()) if count <= 1 else in_workers(tasks, count):
+    parts = in_this_process(tasks, Buffers()) if count <= 1 else in_workers(tasks, count)
+    with progress, contextlib.closing(parts):  # threads of theirs have ended before locks do
+        for job, part in parts:
             progress.advance(str(job.path), part.networks, part.seconds)
     return [open_data_set(job.path) for job in jobs]
 

@@ -1,14 +1,18 @@
 """This process and worker processes compute parts. Processes share nothing but the disk: a worker takes a range of
-addresses, computes its blocks with one thread, and commits one part.
+addresses, computes its blocks with one thread, and commits one part. A process that alone has a device compute has
+threads that commit (`simulate.running.transfer`).
 """
 
 import atexit
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -16,15 +20,17 @@ import torch
 from simulate import plugins
 from simulate.networks.streams import Arrays
 from simulate.processes import follow_parent, worker_pool
-from simulate.running import compute
+from simulate.running import compute, plan
 from simulate.running.jobs import Job
 from simulate.running.process import keep_memory, one_thread
+from simulate.running.transfer import Copies, in_threads, one_behind
 from simulate.settings import Settings
 from simulate.settings.reader import SettingsError
 from simulate.store.locks import Writer
 from simulate.system import cores
 
 Task = tuple[Job, Writer, int, int]  # networks [first, last) of the job's data set, and the right to write them
+Parts = Generator[tuple[Job, compute.Part], None, None]  # as they are committed
 
 
 def workers(settings: Settings) -> int:
@@ -57,13 +63,31 @@ class Buffers:
         return self._arrays
 
 
-def in_this_process(tasks: list[Task], left: Buffers) -> Iterator[tuple[Job, compute.Part]]:
+def in_this_process(tasks: list[Task], left: Buffers) -> Parts:
     with one_thread():
+        if len(tasks) > 1 and (threads := min(plan.writing_threads(job) for job, *_ in tasks)):
+            yield from _written_behind(tasks, left, threads)
+            return
         for job, writer, low, high in tasks:
             yield job, compute.compute_part(job, writer, low, high, left.by(job))
 
 
-def in_workers(tasks: list[Task], count: int) -> Iterator[tuple[Job, compute.Part]]:
+def _written_behind(tasks: list[Task], left: Buffers, threads: int) -> Parts:
+    """Parts that threads commit while this one has the device compute others."""
+    copies, turn = Copies(tasks[0][0].settings.ensemble.device), Lock()
+    passes = one_behind(
+        each for job, _, low, high in tasks for each in compute.start_rows(job, low, high, left.by(job), copies)
+    )
+    commits = (
+        compute.commit_of(
+            job, replace(writer, turn=turn), low, list(islice(passes, len(compute.first_blocks(job, low, high))))
+        )
+        for job, writer, low, high in tasks
+    )
+    yield from zip((job for job, *_ in tasks), in_threads(commits, threads), strict=True)
+
+
+def in_workers(tasks: list[Task], count: int) -> Parts:
     """This process is one of them: it works while the others start, and between its own parts hands out new ones."""
     numbers = multiprocessing.get_context("spawn").SimpleQueue()
     for number in range(1, count):

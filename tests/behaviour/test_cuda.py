@@ -65,6 +65,22 @@ def test_cuda_rows_repeat(tmp_path: Path) -> None:
     assert tables[0].equals(tables[1])
 
 
+@pytest.mark.parametrize(
+    "overrides", [["observables=ntk"], ["dynamics=sgd", "observables=training"]], ids=["law", "sgd"]
+)
+def test_rows_that_are_written_behind(overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that a stream of their own copies and threads write are those that are waited for; blocks and parts are
+    many, and of training each data set captures its own graph."""
+    monkeypatch.setattr(plan, "PARTS", 10**6)
+    monkeypatch.setattr(plan, "PART_WORK", 1)
+    tables = []
+    for apart in ((), ("cuda",)):
+        monkeypatch.setattr(plan, "APART", apart)
+        where = [f"output={tmp_path}/{len(apart)}", "ensemble.device=cuda", "ensemble.first=100", "ensemble.block=512"]
+        tables.append(simulate.run(*overrides, *where, "network.width=32", "ensemble.networks=10000").table())
+    assert tables[0].equals(tables[1])
+
+
 def test_sums_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimates by sums that the device has formed, part by part, are those of the rows to 1e-12, and a network less is
     seen."""

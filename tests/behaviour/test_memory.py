@@ -11,7 +11,7 @@ import pytest
 
 from simulate.__main__ import main
 from simulate.api import read_one
-from simulate.running import memory
+from simulate.running import memory, plan
 from simulate.running.jobs import Job
 from simulate.running.memory import check_task, fitting, peak_bytes, resident, unused
 from simulate.running.prepare import prepare
@@ -65,12 +65,35 @@ print(json.dumps([expected, next(int(line.split()[1]) * 1024 for line in status 
 )  # fmt: skip
 def test_memory(overrides: list[str], tmp_path: Path) -> None:
     """Forecast and measured peak memory of the process agree within 20 %; benchmarks/forecast.py tests more cases."""
-    where = [f"output={tmp_path}/a", "workers=1", "ensemble.device=cpu"]
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY_CHILD, *overrides, *where], capture_output=True, text=True, check=True
-    )
-    expected, peak = json.loads(done.stdout)
+    expected, peak = forecast_and_peak(MEMORY_CHILD, [*overrides, f"output={tmp_path}/a"])
     assert expected == pytest.approx(peak, rel=0.2)
+
+
+def forecast_and_peak(child: str, overrides: list[str]) -> tuple[float, float]:
+    command = [sys.executable, "-c", child, *overrides, "workers=1", "ensemble.device=cpu"]
+    expected, peak = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return expected, peak
+
+
+BEHIND = """
+from simulate.running import plan
+plan.APART, plan.PARTS, plan.cores = ("cpu",), 10**6, lambda: 4
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
+def test_memory_of_parts_that_threads_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where a CPU stands for a device and three threads write, each a part of one block. The forecast without
+    them is too low."""
+    rows = ["network.width=4", "network.depth=8", "observables=preactivations", "inputs.count=4"]
+    rows += ["ensemble.block=8192", "ensemble.networks=49152", f"output={tmp_path}/a"]
+    expected, peak = forecast_and_peak(BEHIND + MEMORY_CHILD, rows)
+    assert expected == pytest.approx(peak, rel=0.2)
+    alone = peak_bytes(job(*rows))[0]
+    monkeypatch.setattr(plan, "APART", ("cpu",))
+    monkeypatch.setattr(plan, "PARTS", 10**6)
+    monkeypatch.setattr(plan, "cores", lambda: 4)
+    assert expected - (peak_bytes(job(*rows))[0] - alone) < 0.8 * peak
 
 
 GIB = 2**30
