@@ -47,6 +47,7 @@ def sample(
     z_of: Container[int],
     y: Tensor | None = None,
     tilt: Tilt | None = None,
+    hold: bool = True,
 ) -> Iterator[Drawn]:
     """Draw layers 1, ..., L one after the other, docs/theory.md (10.1) and (10.2); with skips docs/theory.md (11.9) and
     with orthogonal weights docs/theory.md (14.4).
@@ -54,17 +55,18 @@ def sample(
     x: (D, n_0). last: whether xi and z of layer L are drawn, too. z_of: hidden layers whose z is kept; the others hold
     s in its place, which saves an array per layer. y: targets (N, n_L), given which layer L is drawn where
     `ensemble.condition` says so, docs/theory.md (16.3). tilt: what hidden layers are drawn from instead of the prior,
-    docs/theory.md (16.21).
+    docs/theory.md (16.21). hold: whether xi and s of hidden layers are read, as for the backward pass.
     """
     log_ratio: Tensor | float = 0.0
     start, skips, z, empty = settings.initialization, settings.network.skips, x[:0], x[:0]
+    form = activations.of(settings.activation).form
     sizes = settings.network.sizes(x.shape[1])
     square = gram(x[None].expand(stream.M, -1, -1))
     for layer, n in enumerate(sizes[1:], start=1):
         orthogonal = start.of_layer(layer) == "orthogonal"
         g = _kernel(square, sizes[layer - 1], 0.0 if orthogonal else start.C_b, settings.C_W(layer))
         C = factor(g)
-        if orthogonal:
+        if orthogonal and start.C_b:
             g = g + start.C_b
         top, gamma = layer == settings.network.depth, skips[layer - 1] if skips else 0.0
         if top and not last:
@@ -74,7 +76,7 @@ def sample(
         if not (top or orthogonal or tilt is not None or gamma):
             address = stream.address(*numbers)
             array = stream.array(streams.WEIGHTS, layer, address.N)
-            xi, z, below, square = forward(C, address, s, layer in z_of or bool(skips), array)
+            xi, z, below, square = forward(C, address, s, form, layer in z_of or bool(skips), hold, array)
             yield Drawn(g, C, xi, z, below, orthogonal, xi, log_ratio)
             continue
         xi = stream.normal(*numbers)
@@ -102,7 +104,8 @@ def sample(
 
 def _kernel(square: Tensor, n: int, C_b: float, C_W: float) -> Tensor:
     """The kernel of the layer above n neurons with this Gram matrix, docs/theory.md (1.11)."""
-    return square * (C_W / n) + C_b
+    g = square * (C_W / n)
+    return g + C_b if C_b else g
 
 
 def controls(settings: Settings, K: Tensor, layer: int, below: Drawn, s: Function) -> Tensor:
@@ -150,13 +153,13 @@ def ntk(
         square = gram(u) if square is None else square
         # g = C_b + (C_W/n) s_a . s_b holds the Gram matrix of the activations.
         ratio = lambda_W[layer - 1] / C_W  # a branch multiplies both
-        rates = (above.g * ratio + (lambda_b[layer - 1] - C_b * ratio))[:, None, :, None, :]
+        rates = above.g, ratio, lambda_b[layer - 1] - C_b * ratio
         for k, start in enumerate(begun):
             block = square[:, k * rows : (k + 1) * rows, k * rows : (k + 1) * rows]
-            H[start].addcmul_(rates, block.reshape(M, outputs, D, outputs, D))
+            _add(H[start], *rates, block.reshape(M, outputs, D, outputs, D))
         split = len(begun) * rows  # rows of outputs above have a sample each, and those of this layer all of them
         if layer in at:
-            H[layer] += rates * square[:, split:, None, split:, None].view(M, outputs, 1, outputs, 1)
+            _add(H[layer], *rates, square[:, split:, None, split:, None].view(M, outputs, 1, outputs, 1))
             begun.append(layer)
         if layer == 1:
             break
@@ -169,6 +172,13 @@ def ntk(
             u[:, split:].unflatten(1, (-1, D)).add_(own[:, split:, None], alpha=gamma)
             square = None
     return H
+
+
+def _add(H: Tensor, g: Tensor, ratio: float, shift: float, products: Tensor) -> None:
+    """Add (ratio g + shift) times products (M, n_L, D, n_L, D), without arrays in between."""
+    H.addcmul_(g[:, None, :, None, :], products, value=ratio)
+    if shift:
+        H.add_(products, alpha=shift)
 
 
 def _pull_back(
@@ -186,4 +196,4 @@ def _pull_back(
         return pull_back(u, R, above.C, above.xi, s, x, x[:0], scale, slopes, split), None
     # The column of biases belongs to the weights, too; its pull-back is not needed further down.
     bias = stream.normal(streams.BACKWARD_BIASES, layer, k, 1, scale=math.sqrt(C_b)) if C_b else u[:0]
-    return backward(u, square, above.C, above.xi, s, address, bias, scale, slopes, split)
+    return backward(u, factor(square), above.C, above.xi, s, address, bias, slopes, split)

@@ -50,30 +50,42 @@ def _box_muller(word, turned):
     return radius * x, radius * y
 
 
-_VARYING = ["total", "N", "start", "tensor", "per_network", "k0", "k1"]  # no kernel of their own for each value
+@triton.jit
+def _box_muller_wide(w0, w1, w2, w3):
+    """Two float64 normals from four words."""
+    u = (w0.to(tl.float64) + (w1.to(tl.float64) + 0.5) * 2.3283064365386963e-10) * 2.3283064365386963e-10
+    v = (w2.to(tl.float64) + w3.to(tl.float64) * 2.3283064365386963e-10) * 2.3283064365386963e-10 - 0.5
+    radius, angle = tl.sqrt(-2.0 * tl.log(u)), v * 6.283185307179586
+    return radius * tl.cos(angle), radius * tl.sin(angle)
 
 
-@triton.jit(do_not_specialize=_VARYING)
+@triton.jit
+def _words(counter, tensor, per_network, k0, k1):
+    """The four words at counters of any shape."""
+    c0, c1 = counter.to(tl.uint32), (counter >> 32).to(tl.uint32)
+    c2, c3 = tl.full(c0.shape, tensor, tl.uint32), tl.full(c0.shape, per_network, tl.uint32)
+    return tl.philox_impl(c0, c1, c2, c3, tl.full(c0.shape, k0, tl.uint32), tl.full(c0.shape, k1, tl.uint32), 10)
+
+
+# No kernel of their own for each value.
+VARYING = ["total", "N", "start", "tensor", "per_network", "k0", "k1", "scale", "below", "split"]
+
+
+@triton.jit(do_not_specialize=VARYING)
 def _normals(
     out, total: tl.int64, N: tl.int64, start: tl.int64, tensor: tl.uint32, per_network: tl.int32, k0: tl.uint32,
     k1: tl.uint32, scale: tl.float64, WIDE: tl.constexpr, LANES: tl.constexpr, BLOCK: tl.constexpr,
 ) -> None:  # fmt: skip
     """Fill out (M, N) from counters start, ..., start + total - 1. WIDE: whether it is float64."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    counter = start + i
-    c0, c1 = counter.to(tl.uint32), (counter >> 32).to(tl.uint32)
-    c2, c3 = tl.full([BLOCK], tensor, tl.uint32), tl.full([BLOCK], per_network, tl.uint32)
-    key0, key1 = tl.full([BLOCK], k0, tl.uint32), tl.full([BLOCK], k1, tl.uint32)
-    w0, w1, w2, w3 = tl.philox_impl(c0, c1, c2, c3, key0, key1, 10)
+    w0, w1, w2, w3 = _words(start + i, tensor, per_network, k0, k1)
     group, lane = (i // LANES).to(tl.int32), (i % LANES).to(tl.int32)  # 2^31 groups have no room on any device
     at = group % per_network * (LANES * (2 if WIDE else 4)) + lane
     row, inside = out + (group // per_network).to(tl.int64) * N, i < total
     if WIDE:
-        u = (w0.to(tl.float64) + (w1.to(tl.float64) + 0.5) * 2.3283064365386963e-10) * 2.3283064365386963e-10
-        v = (w2.to(tl.float64) + w3.to(tl.float64) * 2.3283064365386963e-10) * 2.3283064365386963e-10 - 0.5
-        radius, angle = scale * tl.sqrt(-2.0 * tl.log(u)), v * 6.283185307179586
-        tl.store(row + at, radius * tl.cos(angle), mask=inside & (at < N))
-        tl.store(row + at + LANES, radius * tl.sin(angle), mask=inside & (at + LANES < N))
+        z0, z1 = _box_muller_wide(w0, w1, w2, w3)
+        tl.store(row + at, scale * z0, mask=inside & (at < N))
+        tl.store(row + at + LANES, scale * z1, mask=inside & (at + LANES < N))
     else:
         factor = tl.full([BLOCK], scale, tl.float32)
         z0, z1 = _box_muller(w0, w1)

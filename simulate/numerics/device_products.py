@@ -13,7 +13,7 @@ TILE = 4096  # entries of the weights that a program holds
 
 
 @triton.jit
-def _affine(s, V, b, z, N, J, I, shared: tl.int64, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _affine(s, V, b, z, N, J, I, shared: tl.int64, ROWS: tl.constexpr, COLUMNS: tl.constexpr) -> None:
     """Set z[m, a, i] = b[m, i] + sum_j s[m, a, j] V[m, j, i] for one m and some i. shared: the stride of m in s."""
     m = tl.program_id(0).to(tl.int64)
     j, i = tl.arange(0, ROWS), tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -29,7 +29,7 @@ def _affine(s, V, b, z, N, J, I, shared: tl.int64, ROWS: tl.constexpr, COLUMNS: 
 def _descend(
     d, s, V, T, below, N, J, I, shared: tl.int64, rate: tl.float64, PULLS: tl.constexpr, UPDATES: tl.constexpr,
     SAME: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """PULLS: set below[m, a, j] = sum_i d[m, a, i] V[m, j, i]. UPDATES: subtract rate sum_a s[m, a, j] d[m, a, i] from
     T[m, j, i]; SAME: T is V. All for one m and some j, whose weights are read once."""
     m = tl.program_id(0).to(tl.int64)

@@ -106,7 +106,8 @@ def without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     # A layer's numbers are held to pull back alone.
     stream = stream if pulls and settings.initialization.weights == "gaussian" else replace(stream, arrays=None)
     y = common["y"][: common["train"]] if settings.ensemble.condition else None
-    draw = law.sample
+    hold = pulls or responds or controls is not None or needed(job, "prior")
+    draw: Callable[..., Iterator[law.Drawn]] = partial(law.sample, hold=hold)
     if settings.ensemble.sampler == "closed":
         from simulate.networks.closed import sample as draw  # late: most runs need no scipy
     drawn = draw(settings, common["x"], stream, s, last, z_of, y, tilt_of(job))

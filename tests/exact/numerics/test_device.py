@@ -135,22 +135,24 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from simulate.numerics import device, device_products
+from simulate.numerics import device, device_layer, device_products
 
-POINTERS = {"u", "s", "out", "R", "x", "A", "slopes", "g", "C", "V", "b", "z", "d", "T", "below"}
-SIZES = {"LANES": 16, "BLOCK": 64, "VECTORS": 4, "ROWS": 16, "COLUMNS": 64}
+WIDE = {"R", "A", "g", "C", "square"}
+POINTERS = WIDE | {"u", "s", "out", "x", "slopes", "V", "b", "z", "d", "T", "below", "xi", "bias"}
+SIZES = {"LANES": 16, "BLOCK": 64, "VECTORS": 4, "ROWS": 4, "COLUMNS": 64, "OUT": 4}
 
-for name, kernel in sorted((vars(device) | vars(device_products)).items()):
-    if not isinstance(kernel, triton.JITFunction) or name == "_box_muller":
-        continue
+for name, kernel in sorted((vars(device) | vars(device_products) | vars(device_layer)).items()):
+    if not isinstance(kernel, triton.JITFunction) or kernel.fn.__annotations__.get("return", 0) is not None:
+        continue  # what a kernel calls returns something
     for item in ("fp32", "fp64"):
         signature, constants = {}, {}
+        of_item = {"WIDE": item == "fp64", "WHOLE": item == "fp32", "EACH": 2 if item == "fp64" else 4}
         for number, parameter in enumerate(kernel.params):
             if parameter.is_constexpr:
-                constants[(number,)] = item == "fp64" if parameter.name == "WIDE" else SIZES.get(parameter.name, True)
+                constants[(number,)] = (SIZES | of_item).get(parameter.name, True)
                 signature[parameter.name] = "constexpr"
             elif parameter.name in POINTERS and not parameter.annotation_type:
-                wide = parameter.name in {"R", "A", "g", "C"} or (name == "_cross" and parameter.name == "out")
+                wide = parameter.name in WIDE or (name == "_cross" and parameter.name == "out")
                 signature[parameter.name] = "*fp64" if wide or name == "_factors" else "*" + item
             else:
                 signature[parameter.name] = parameter.annotation_type or "i32"
@@ -168,6 +170,6 @@ def test_kernels_compile_for_a_device(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert made.stdout.split("\n")[:-1] == [
         f"{kernel} {item} True"
-        for kernel in ("_affine", "_blend", "_cross", "_descend", "_factors", "_normals")
+        for kernel in ("_affine", "_backward", "_blend", "_cross", "_descend", "_factors", "_forward", "_normals")
         for item in ("fp32", "fp64")
     ]
