@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.contenders import Case
-from benchmarks.roofline import Count, Device, counted, counting
+from benchmarks.roofline import SUMS, Count, Device, counted, counting, summed
 from simulate.api import read_one
 from simulate.numerics import gram, plain
 from simulate.observables.measure import gather
@@ -135,3 +135,25 @@ def test_seconds_are_those_of_the_slowest() -> None:
 def test_a_network_without_weights_moves_less() -> None:
     law, dense = (counted(Case("ntk", 256, 3, 2), sampler, H100) for sampler in ("law", "dense"))
     assert law[0].bytes / law[1] < dense[0].bytes / dense[1] / 5
+
+
+def test_law_is_near_its_least_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it cannot do without is to write the activations of all hidden layers, and to read them on the way back.
+    The control has no kernels of whole layers."""
+    case = Case("ntk", 256, 8, 4)
+    least = 2 * 4 * (case.L - 1) * case.n * case.N
+
+    def moved() -> float:
+        count, networks = counted(case, "law", H100)
+        return count.bytes / networks / least
+
+    assert moved() <= 5
+    monkeypatch.setattr("benchmarks.roofline.has_form", lambda *_: False)
+    assert moved() > 5
+
+
+def test_forming_sums_waits_for_launches_alone() -> None:
+    (_, drawing, networks), (_, forming, same) = summed(H100, *SUMS["(64, 4), two layers"])
+    assert networks == same
+    assert forming.seconds == pytest.approx(forming.waiting)
+    assert drawing.seconds > 1.1 * drawing.waiting
