@@ -45,15 +45,16 @@ def test_cuda_has_the_law_of_the_cpu(overrides: list[str], tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "overrides",
-    [["observables=preactivations"], ["observables=ntk"], ["observables=training", "dynamics=gradient_descent"]],
-    ids=["law", "law with NTK", "training"],
-)
+    [["observables=preactivations"], ["observables=ntk"], ["observables=ntk", "network.width=2048"],
+     ["observables=training", "dynamics=gradient_descent"]],
+    ids=["law", "law with NTK", "law with NTK, wider than a block", "training"],
+)  # fmt: skip
 def test_cuda_draws_the_networks_of_the_cpu(overrides: list[str], tmp_path: Path) -> None:
     """Networks agree one by one to rounding: streams depend on the address alone, not on the device or its launches."""
     tables = []
     for device in ("cpu", "cuda"):
         where = [f"output={tmp_path}/{device}", f"ensemble.device={device}", "workers=1", "dynamics.lambda_b=0.5"]
-        tables.append(simulate.run(*overrides, "network.width=32", "ensemble.networks=200", *where).table())
+        tables.append(simulate.run("network.width=32", "ensemble.networks=200", *overrides, *where).table())
     pd.testing.assert_frame_equal(*tables, rtol=2e-3, atol=2e-4)
 
 
