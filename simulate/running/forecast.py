@@ -17,7 +17,7 @@ from simulate.running import compute
 from simulate.running.cost import NOMINAL, counts, gradients
 from simulate.running.jobs import Job
 from simulate.running.memory import peak_bytes, unused
-from simulate.running.plan import PART_BYTES, computed, part_size
+from simulate.running.plan import PART_BYTES, blocks_of_a_pass, computed, part_size
 from simulate.running.process import one_thread
 from simulate.store import locks
 from simulate.store.layout import layout_of
@@ -30,9 +30,9 @@ MEASURED_STEPS = 4  # training steps of a measured block
 
 
 def _timed(job: Job, index: int, arrays: Arrays) -> float:
-    """Seconds to compute block `index`."""
-    began = time.perf_counter()
-    compute.compute_block(job, index, arrays)
+    """Seconds of pass `index`."""
+    began, blocks = time.perf_counter(), blocks_of_a_pass(job)
+    compute.compute_block(job, index * blocks, arrays, blocks)
     return time.perf_counter() - began
 
 
@@ -46,8 +46,8 @@ def _recording(job: Job, *steps: int) -> Job:
 def block_seconds(job: Job, patience: float) -> tuple[float, float]:
     """Seconds of one block with its share of a commit, and the seconds that were spent on timed blocks.
 
-    Blocks are timed for some `patience` seconds, or two of them are, each trained for MEASURED_STEPS steps. The first
-    block of each kind is not timed and uses up no patience: it compiles, which may take longer than all else.
+    Passes are timed for some `patience` seconds, or two of them are, each trained for MEASURED_STEPS steps. The first
+    pass of each kind is not timed and uses up no patience: it compiles, which may take longer than all else.
     """
     arrays: Arrays = {}
     spent = 0.0
@@ -63,7 +63,7 @@ def block_seconds(job: Job, patience: float) -> tuple[float, float]:
     tries = [timed(untrained, 1)]
     while spent + tries[0] < patience and len(tries) < 5:
         tries.append(timed(untrained, 1 + len(tries)))
-    drawn = float(np.median(tries))
+    drawn = float(np.median(tries)) / blocks_of_a_pass(job)
     seconds = drawn + _commit(job)
     recorded, total = job.layout.steps, job.layout.steps[-1]
     if total:

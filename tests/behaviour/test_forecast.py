@@ -21,7 +21,7 @@ from simulate.running import compute, forecast
 from simulate.running.cost import counts
 from simulate.running.forecast import MEASURED_STEPS, block_seconds, network_seconds
 from simulate.running.jobs import Job
-from simulate.running.plan import FILES, part_blocks, part_size, share
+from simulate.running.plan import FILES, blocks_of_a_pass, part_blocks, part_size, share
 from simulate.running.prepare import prepare
 from simulate.settings.cluster import Cluster
 from simulate.settings.reader import SettingsError
@@ -79,12 +79,13 @@ def test_normals_are_as_many_as_are_drawn(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_time_is_composed_of_measured_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block that takes 1 s to draw, 0.25 s a record and 0.5 s a step is forecast so for 100 steps and 3 records."""
+    """A block that takes 1 s to draw, 0.25 s a record and 0.5 s a step is forecast so for 100 steps and 3 records, also
+    where a pass draws several of them."""
     seen: list[tuple[int, ...]] = []
 
     def timed(job: Job, index: int, arrays: Arrays) -> float:
         seen.append(job.layout.steps)
-        return 1 + 0.25 * len(job.layout.steps) + 0.5 * job.settings.dynamics.steps
+        return blocks_of_a_pass(job) * (1 + 0.25 * len(job.layout.steps) + 0.5 * job.settings.dynamics.steps)
 
     monkeypatch.setattr(forecast, "_timed", timed)
     monkeypatch.setattr(forecast, "_commit", lambda job: 0.125)
@@ -92,7 +93,8 @@ def test_time_is_composed_of_measured_times(monkeypatch: pytest.MonkeyPatch) -> 
                    "observables.steps=[0,50,100]")  # fmt: skip
     assert block_seconds(training, 3.0)[0] == pytest.approx(1 + 3 * 0.25 + 100 * 0.5 + 0.125)
     assert max(max(steps) for steps in seen) == MEASURED_STEPS
-    untrained = job("network.width=64")
+    untrained = job("network.width=256", "observables=ntk", "observables.layers=[4]")
+    assert blocks_of_a_pass(untrained) > 1
     assert network_seconds([untrained]) == pytest.approx([(1.25 + 0.125) / untrained.block])
 
 
@@ -100,6 +102,7 @@ def test_compiling_is_neither_charged_nor_waited_for(monkeypatch: pytest.MonkeyP
     """The first block of a process may compile for longer than the patience. It is never taken for the work, and the
     other jobs are measured all the same: work whose time does not follow its counts is told from work that does."""
     monkeypatch.setattr(forecast, "_commit", lambda job: 0.0)
+    monkeypatch.setattr(forecast, "blocks_of_a_pass", lambda job: 1)
     jobs = [job(f"network.width={n}") for n in (16, 64, 256)]
     of_block = dict(zip([entry.block for entry in jobs], (0.25, 0.5, 0.125), strict=True))
 
