@@ -57,8 +57,8 @@ def _networks(given: Any, *arguments: Any) -> float:
 STAGES: tuple[tuple[Any, str, str, Adds | None], ...] = (
     (normals, "normal", "normals", None), (one_pass, "networks", PASS, _networks),
     (dense, "gram", "Gram matrices", _gram), (dense, "affine", "forward products", _products),
-    (dense, "pull_back", "backward", _products), (dense, "through_activation", "slope", None),
-    (compute, "write_part", "storing", None), (compute, "compute_rows", "rows", None),
+    (dense, "pull_back", "backward", _products), (compute, "write_part", "storing", None),
+    (compute, "compute_rows", "rows", None),
 )  # fmt: skip
 
 

@@ -40,19 +40,6 @@ _tanh, _sin, _cos = _numpy(np.tanh, torch.tanh), _numpy(np.sin, torch.sin), _num
 _exp = _numpy(np.exp, torch.exp)
 
 
-def _relu_like(slope: float) -> tuple[Function, Slope]:
-    def value(z: Tensor) -> Tensor:
-        return torch.relu(z) if slope == 0 else torch.where(z > 0, z, slope * z)
-
-    def derivative(z: Tensor, s: Tensor) -> Tensor:
-        if slope == 0:
-            return (z > 0).to(z.dtype)
-        # full_like keeps z's precision; two bare numbers would make float32 of the slope.
-        return torch.where(z > 0, 1.0, torch.full_like(z, slope))
-
-    return value, derivative
-
-
 def _gelu_slope(z: Tensor, s: Tensor) -> Tensor:
     return torch.special.ndtr(z) + z * _density(z)
 
@@ -96,14 +83,17 @@ class Functions:
     beyond: the second and higher derivatives, three or more, as many as are known; None where there are none, so that
     asking for them is an error.
     slope_of_s: whether s'(z) is a function of s(z) alone, slope(s, s) = slope(z, s), so that z need not be kept.
-    form: what the loops know it as, if they do; slope_of_s is then true.
     """
 
     s: Function
     slope: Slope
     beyond: tuple[Function, ...] | None = None
     slope_of_s: bool = False
-    form: Form | None = None
+
+    @property
+    def form(self) -> Form | None:
+        """What the loops know it as, if they do; slope_of_s is then true."""
+        return self.slope if isinstance(self.slope, Form) else None
 
 
 Build = Callable[..., Functions]
@@ -132,18 +122,25 @@ FLAT = (torch.zeros_like,) * 4
 
 @activation("linear")
 def _linear() -> Functions:
-    return Functions(lambda z: z, lambda z, s: torch.ones_like(z), FLAT, slope_of_s=True, form=Form(below=1.0))
+    return Functions(lambda z: z, Form(below=1.0), FLAT, slope_of_s=True)
 
 
 @activation("relu")
 def _relu() -> Functions:
-    return Functions(*_relu_like(0.0), FLAT, slope_of_s=True, form=Form())
+    return Functions(torch.relu, Form(), FLAT, slope_of_s=True)
 
 
 @activation("leaky_relu", "slope")
 def _leaky_relu(slope: float) -> Functions:
-    form = Form(below=slope) if slope > 0 else None
-    return Functions(*_relu_like(slope), FLAT, slope_of_s=slope > 0, form=form)  # s has the sign of z
+    def value(z: Tensor) -> Tensor:
+        return torch.where(z > 0, z, slope * z)
+
+    def derivative(z: Tensor, s: Tensor) -> Tensor:
+        # full_like keeps z's precision; two bare numbers would make float32 of the slope.
+        return torch.where(z > 0, 1.0, torch.full_like(z, slope))
+
+    # At a slope above zero s has the sign of z.
+    return Functions(value, Form(below=slope) if slope > 0 else derivative, FLAT, slope_of_s=slope > 0)
 
 
 @activation("tanh")
@@ -154,8 +151,7 @@ def _tanh_functions() -> Functions:
         lambda z: _tanh_slope(z) * torch.tanh(z) * (16 - 24 * torch.tanh(z).square()),
         lambda z: _tanh_slope(z) * (16 - 120 * torch.tanh(z).square() + 120 * torch.tanh(z) ** 4),
     )
-    form = Form(tanh=True)
-    return Functions(_tanh, lambda z, s: form.slope(s), beyond, slope_of_s=True, form=form)
+    return Functions(_tanh, Form(tanh=True), beyond, slope_of_s=True)
 
 
 @activation("sin")
@@ -276,6 +272,11 @@ def slope_of_s(setting: Activation) -> bool:
 def functions(setting: Activation) -> tuple[Function, Slope]:
     """s(z) and s'(z, s) of the activation, each elementwise."""
     return of(setting).s, of(setting).slope
+
+
+def slopes(slope: Slope, z: Tensor, s: Tensor) -> Tensor | Form:
+    """The slopes at z as loops take them: a form that they know, or numbers."""
+    return slope if isinstance(slope, Form) else slope(z, s)
 
 
 def derivatives(setting: Activation, order: int = 4) -> tuple[Function, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from simulate.networks import streams
-from simulate.networks.activations import Function, Slope
+from simulate.networks.activations import Function, Slope, slopes
 from simulate.networks.quadratic import MetaFeatures, meta_features
 from simulate.networks.streams import Stream
 from simulate.numerics.gram import gram
@@ -143,20 +143,10 @@ def truncated(
     return Parameters(W, b, skip=parameters.skip[:layer]), [*z[: layer - 1], top], signals[:layer]
 
 
-def through_activation(w: Tensor, slope: Tensor) -> Tensor:
-    """dz(L)/dz(l) from w = dz(L)/ds(l), in place: w times the slope s'(z(l)), (M, D, n).
-
-    w: (M, P, n); its rows are one for each sample, or for each of several outputs and each sample, output first.
-    """
-    M, D, n = slope.shape
-    return w.view(M, -1, D, n).mul_(slope[:, None]).flatten(1, 2)
-
-
-def pulled(parameters: Parameters, layer: int, u: Tensor, w: Tensor, slope: Tensor) -> Tensor:
-    """dz(L)/dz(l-1) from u = dz(L)/dz(l) and w = W(l)^T u: s' w + gamma u with the gamma of the skip into layer l,
-    docs/theory.md (11.1), in the memory of w, (M, P, n_{l-1}). Where layer l is cut to its first neurons, the skip
+def pulled(parameters: Parameters, layer: int, u: Tensor, v: Tensor) -> Tensor:
+    """dz(L)/dz(l-1) from u = dz(L)/dz(l) and v = s' W(l)^T u: v + gamma u with the gamma of the skip into layer l,
+    docs/theory.md (11.1), in the memory of v, (M, P, n_{l-1}). Where layer l is cut to its first neurons, the skip
     reaches the first ones below."""
-    v = through_activation(w, slope)
     if gamma := skip_into(parameters, layer):
         v[..., : u.shape[-1]].add_(u, alpha=gamma)
     return v
@@ -186,6 +176,7 @@ def ntk(
         forward_gram = kernel(signals[layer], lambda_b[layer], lambda_W[layer])
         H += forward_gram[:, None, :, None, :] * gram(u).view(M, outputs, D, outputs, D)
         if layer:
-            w = pull_back(u, parameters.W[layer].mT)
-            u = pulled(parameters, layer + 1, u, w, slope(z[layer - 1], signals[layer]))
+            s = signals[layer]
+            v = pull_back(u, parameters.W[layer].mT, s, slopes(slope, z[layer - 1], s))
+            u = pulled(parameters, layer + 1, u, v)
     return H

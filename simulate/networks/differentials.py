@@ -190,7 +190,8 @@ def _backward(
         rates = lambda_b[at], lambda_W[at] / W.shape[-1]
         layers.append(_Layer(W, s, u, w, *rates, torch.bmm(u, u.mT), torch.bmm(s, s.mT), skip_into(parameters, at + 1)))
         if at:
-            u = pulled(parameters, at + 1, u, w.clone(), slopes[at - 1])
+            v = (w.unflatten(1, (outputs, -1)) * slopes[at - 1][:, None]).flatten(1, 2)
+            u = pulled(parameters, at + 1, u, v)
     return layers[::-1]
 
 

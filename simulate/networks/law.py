@@ -144,7 +144,7 @@ def ntk(
     H = {layer: torch.zeros(M, outputs, D, outputs, D, dtype=torch.float64, device=device) for layer in at}
     begun: list[int] = []  # layers of `at` above this one; each has `rows` rows of u
     u = torch.zeros(M, 0, layers[max(at) - 1].z.shape[-1], dtype=dtype, device=device)
-    form, square = activations.of(settings.activation).form, None
+    square = None
     for layer in range(max(at), 0, -1):
         above = layers[layer - 1]
         if layer in at:  # each output has one row, equal for all samples
@@ -164,7 +164,7 @@ def ntk(
         if layer == 1:
             break
         below, own = layers[layer - 2], u
-        slopes = form or slope(below.z, below.s)
+        slopes = activations.slopes(slope, below.z, below.s)
         u, square = _pull_back(own, square, above, below.s, C_b, settings.C_W(layer), layer, stream, slopes, split)
         gamma = settings.network.skips[layer - 1] if settings.network.skips else 0.0
         if gamma:

@@ -19,13 +19,14 @@ from simulate.numerics.normals import on_device
 
 @dataclass(frozen=True)
 class Form:
-    """An activation that loops compute themselves: tanh, or z above zero and `below` z elsewhere, with below >= 0."""
+    """The slope of an activation that loops compute themselves: tanh, or z above zero and `below` z elsewhere, with
+    below >= 0."""
 
     tanh: bool = False
     below: float = 0.0
 
-    def slope(self, s: Tensor) -> Tensor:
-        """The slope, from activations s."""
+    def __call__(self, z: Tensor, s: Tensor) -> Tensor:
+        """The slope at z, from activations s alone."""
         if self.tanh:
             return torch.addcmul(s.new_ones(()), s, s, value=-1)
         return torch.where(s > 0, 1.0, torch.full_like(s, self.below))
@@ -115,7 +116,7 @@ def pull_back(
     """
     if not s.is_cpu:
         kernels = _kernels(u, s) or plain
-        slopes = slopes.slope(s) if isinstance(slopes, Form) else slopes
+        slopes = slopes(s, s) if isinstance(slopes, Form) else slopes
         if split == u.shape[1]:
             return kernels.pull_back(u, R, C, xi, s, x, bias, scale, slopes)
         return plain.spread(kernels.pull_back(u, R, C, xi, s, x, bias, scale, torch.ones_like(s[:, :1])), slopes, split)

@@ -1,33 +1,30 @@
 """Products of few samples with the weights of many networks, and the rank-N update of gradient descent.
 
 W is stored by incoming neuron, V = W^T of shape (M, J, I), J = n_{l-1} and I = n_l, so that the row of V that one
-incoming neuron feeds is contiguous. The loops below, compiled by numba for each I, go over V once where a library goes
-over it three times; those for a few outputs take down to a sixth of its time. On a CUDA device the kernels of
+incoming neuron feeds is contiguous. Compiled loops (`simulate.numerics.product_loops`) go over V once where a library
+goes over it three times; those for a few outputs take down to a sixth of its time. They take along what is small beside
+V: the sum of errors over samples for the biases, and the slopes of the layer below. On a CUDA device the kernels of
 `simulate.numerics.device_products` go over V once, too; for more than FEW_SAMPLES a library's products are faster. For
 other layers, and on other devices, torch's batched products are taken. The choice follows from the shapes and the
 device alone. N counts samples.
 """
 
-from functools import cache
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
-from numba import float32, njit
+from numpy.typing import NDArray
 from torch import Tensor
 
+from simulate.numerics.gram import GIVEN, Form, bent
 from simulate.numerics.normals import on_device
+from simulate.numerics.product_loops import FEW_OUTPUTS, TILE, loops_of
 
-# Sums may be reordered to fill vector registers; NaN and infinity keep their meaning, since a network may diverge.
-_vectorized = njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-_vectorized_inline = njit(inline="always", error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-# TILE: samples, and incoming neurons, of one step of a loop; their factors and sums fill the vector registers.
-TILE = 4
-# FEW_OUTPUTS: largest I with loops for few outputs. NARROWEST: smallest I with loops for wide layers, if I is a
-# multiple of VECTOR. WIDE: smallest I for which a remainder does not count.
-FEW_OUTPUTS, NARROWEST, VECTOR, WIDE = 4, 48, 16, 192
+# NARROWEST: smallest I with loops for wide layers, if I is a multiple of VECTOR. WIDE: smallest I for which a remainder
+# does not count.
+NARROWEST, VECTOR, WIDE = 48, 16, 192
 FEW_SAMPLES = 4
+_NOTHING, _NO_BIAS = np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32)
 
 
 def _uses_loops(V: Tensor) -> bool:
@@ -37,209 +34,6 @@ def _uses_loops(V: Tensor) -> bool:
     wide = I >= NARROWEST and (I % VECTOR == 0 or I >= WIDE)
     fits = wide or I <= FEW_OUTPUTS
     return V.is_cpu and V.dtype == torch.float32 and V.shape[1] >= TILE and fits and V.is_contiguous()
-
-
-@_vectorized_inline
-def _spread(s: Any, V: Any, z: Any, m_s: int, m: int, a: int, j: int, I: int) -> None:
-    """Add s[m_s, a:a+4, j:j+4] V[m, j:j+4] to z[m, a:a+4]."""
-    s00, s01, s02, s03 = s[m_s, a, j], s[m_s, a, j + 1], s[m_s, a, j + 2], s[m_s, a, j + 3]
-    s10, s11, s12, s13 = s[m_s, a + 1, j], s[m_s, a + 1, j + 1], s[m_s, a + 1, j + 2], s[m_s, a + 1, j + 3]
-    s20, s21, s22, s23 = s[m_s, a + 2, j], s[m_s, a + 2, j + 1], s[m_s, a + 2, j + 2], s[m_s, a + 2, j + 3]
-    s30, s31, s32, s33 = s[m_s, a + 3, j], s[m_s, a + 3, j + 1], s[m_s, a + 3, j + 2], s[m_s, a + 3, j + 3]
-    for i in range(I):
-        w0, w1, w2, w3 = V[m, j, i], V[m, j + 1, i], V[m, j + 2, i], V[m, j + 3, i]
-        z[m, a, i] += s00 * w0 + s01 * w1 + s02 * w2 + s03 * w3
-        z[m, a + 1, i] += s10 * w0 + s11 * w1 + s12 * w2 + s13 * w3
-        z[m, a + 2, i] += s20 * w0 + s21 * w1 + s22 * w2 + s23 * w3
-        z[m, a + 3, i] += s30 * w0 + s31 * w1 + s32 * w2 + s33 * w3
-
-
-@_vectorized_inline
-def _gather(d: Any, V: Any, below: Any, m: int, a: int, j: int, I: int) -> None:
-    """Set below[m, a:a+4, j:j+4] = d[m, a:a+4] V[m, j:j+4]^T."""
-    t00 = t01 = t02 = t03 = t10 = t11 = t12 = t13 = float32(0)
-    t20 = t21 = t22 = t23 = t30 = t31 = t32 = t33 = float32(0)
-    for i in range(I):
-        e0, e1, e2, e3 = d[m, a, i], d[m, a + 1, i], d[m, a + 2, i], d[m, a + 3, i]
-        w0, w1, w2, w3 = V[m, j, i], V[m, j + 1, i], V[m, j + 2, i], V[m, j + 3, i]
-        t00 += e0 * w0
-        t01 += e0 * w1
-        t02 += e0 * w2
-        t03 += e0 * w3
-        t10 += e1 * w0
-        t11 += e1 * w1
-        t12 += e1 * w2
-        t13 += e1 * w3
-        t20 += e2 * w0
-        t21 += e2 * w1
-        t22 += e2 * w2
-        t23 += e2 * w3
-        t30 += e3 * w0
-        t31 += e3 * w1
-        t32 += e3 * w2
-        t33 += e3 * w3
-    below[m, a, j], below[m, a, j + 1], below[m, a, j + 2], below[m, a, j + 3] = t00, t01, t02, t03
-    below[m, a + 1, j], below[m, a + 1, j + 1], below[m, a + 1, j + 2], below[m, a + 1, j + 3] = t10, t11, t12, t13
-    below[m, a + 2, j], below[m, a + 2, j + 1], below[m, a + 2, j + 2], below[m, a + 2, j + 3] = t20, t21, t22, t23
-    below[m, a + 3, j], below[m, a + 3, j + 1], below[m, a + 3, j + 2], below[m, a + 3, j + 3] = t30, t31, t32, t33
-
-
-@_vectorized_inline
-def _outer(d: Any, s: Any, T: Any, rate: Any, m_s: int, m: int, a: int, j: int, I: int) -> None:
-    """Subtract rate s[m_s, a:a+4, j:j+4]^T d[m, a:a+4] from T[m, j:j+4]."""
-    c00, c01, c02, c03 = s[m_s, a, j], s[m_s, a, j + 1], s[m_s, a, j + 2], s[m_s, a, j + 3]
-    c10, c11, c12, c13 = s[m_s, a + 1, j], s[m_s, a + 1, j + 1], s[m_s, a + 1, j + 2], s[m_s, a + 1, j + 3]
-    c20, c21, c22, c23 = s[m_s, a + 2, j], s[m_s, a + 2, j + 1], s[m_s, a + 2, j + 2], s[m_s, a + 2, j + 3]
-    c30, c31, c32, c33 = s[m_s, a + 3, j], s[m_s, a + 3, j + 1], s[m_s, a + 3, j + 2], s[m_s, a + 3, j + 3]
-    for i in range(I):
-        e0, e1, e2, e3 = rate * d[m, a, i], rate * d[m, a + 1, i], rate * d[m, a + 2, i], rate * d[m, a + 3, i]
-        T[m, j, i] -= c00 * e0 + c10 * e1 + c20 * e2 + c30 * e3
-        T[m, j + 1, i] -= c01 * e0 + c11 * e1 + c21 * e2 + c31 * e3
-        T[m, j + 2, i] -= c02 * e0 + c12 * e1 + c22 * e2 + c32 * e3
-        T[m, j + 3, i] -= c03 * e0 + c13 * e1 + c23 * e2 + c33 * e3
-
-
-@_vectorized_inline
-def _spread_one(s: Any, V: Any, z: Any, m_s: int, m: int, a: int, j: int, I: int) -> None:
-    """Do what `_spread` does for one sample."""
-    s0, s1, s2, s3 = s[m_s, a, j], s[m_s, a, j + 1], s[m_s, a, j + 2], s[m_s, a, j + 3]
-    for i in range(I):
-        z[m, a, i] += s0 * V[m, j, i] + s1 * V[m, j + 1, i] + s2 * V[m, j + 2, i] + s3 * V[m, j + 3, i]
-
-
-@_vectorized_inline
-def _gather_one(d: Any, V: Any, below: Any, m: int, a: int, j: int, I: int) -> None:
-    """Do what `_gather` does for one sample."""
-    t0 = t1 = t2 = t3 = float32(0)
-    for i in range(I):
-        e = d[m, a, i]
-        t0 += e * V[m, j, i]
-        t1 += e * V[m, j + 1, i]
-        t2 += e * V[m, j + 2, i]
-        t3 += e * V[m, j + 3, i]
-    below[m, a, j], below[m, a, j + 1], below[m, a, j + 2], below[m, a, j + 3] = t0, t1, t2, t3
-
-
-@_vectorized_inline
-def _outer_one(d: Any, s: Any, T: Any, rate: Any, m_s: int, m: int, a: int, j: int, I: int) -> None:
-    """Do what `_outer` does for one sample."""
-    c0, c1, c2, c3 = s[m_s, a, j], s[m_s, a, j + 1], s[m_s, a, j + 2], s[m_s, a, j + 3]
-    for i in range(I):
-        e = rate * d[m, a, i]
-        T[m, j, i] -= c0 * e
-        T[m, j + 1, i] -= c1 * e
-        T[m, j + 2, i] -= c2 * e
-        T[m, j + 3, i] -= c3 * e
-
-
-@_vectorized
-def _affine_few(s: Any, V: Any, b: Any, z: Any) -> None:
-    """Do what `affine` of `_loops` does, for up to FEW_OUTPUTS outgoing neurons."""
-    M, J, I = V.shape
-    w = np.empty(J, np.float32)
-    for m in range(M):
-        m_s = m if len(s) > 1 else 0
-        for i in range(I):
-            for j in range(J):
-                w[j] = V[m, j, i]
-            for a in range(s.shape[1]):
-                total = float32(0)
-                for j in range(J):
-                    total += s[m_s, a, j] * w[j]
-                z[m, a, i] = b[m, i] + total
-
-
-@_vectorized
-def _backward_few(d: Any, s: Any, V: Any, T: Any, rate: Any, below: Any) -> None:
-    """Do what `backward` of `_loops` does, for up to FEW_OUTPUTS outgoing neurons."""
-    M, J, I = V.shape
-    N = d.shape[1]
-    w, update = np.empty(J, np.float32), np.empty(J, np.float32)
-    for m in range(M):
-        m_s = m if len(s) > 1 else 0
-        for i in range(I):
-            if len(below):
-                for j in range(J):
-                    w[j] = V[m, j, i]
-                for a in range(N):
-                    if i == 0:
-                        for j in range(J):
-                            below[m, a, j] = d[m, a, i] * w[j]
-                    else:
-                        for j in range(J):
-                            below[m, a, j] += d[m, a, i] * w[j]
-            if len(T):
-                update[:] = 0
-                for a in range(N):
-                    for j in range(J):
-                        update[j] += d[m, a, i] * s[m_s, a, j]
-                for j in range(J):
-                    T[m, j, i] -= rate * update[j]
-
-
-@cache
-def _loops(I: int) -> tuple[Any, Any]:
-    """The loops (affine, backward) for I outgoing neurons.
-
-    A compiler that knows I knows that rows of one array do not overlap, and keeps sums in registers: at 64 neurons this
-    is three times as fast as when it has to find out.
-    """
-    if I <= FEW_OUTPUTS:
-        return _affine_few, _backward_few
-
-    @_vectorized
-    def affine(s: Any, V: Any, b: Any, z: Any) -> None:
-        """Set z = s V + b."""
-        M, J, _ = V.shape
-        N = s.shape[1]
-        rest_j, rest_a = J - J % TILE, N - N % TILE
-        for m in range(M):
-            m_s = m if len(s) > 1 else 0  # all networks share their inputs
-            for a in range(N):
-                for i in range(I):
-                    z[m, a, i] = b[m, i]
-            for a in range(0, rest_a, TILE):
-                for j in range(0, rest_j, TILE):
-                    _spread(s, V, z, m_s, m, a, j, I)
-            for a in range(rest_a, N):
-                for j in range(0, rest_j, TILE):
-                    _spread_one(s, V, z, m_s, m, a, j, I)
-            for a in range(N):
-                for j in range(rest_j, J):
-                    for i in range(I):
-                        z[m, a, i] += s[m_s, a, j] * V[m, j, i]
-
-    @_vectorized
-    def backward(d: Any, s: Any, V: Any, T: Any, rate: Any, below: Any) -> None:
-        """Set below = d V^T unless it is empty, then subtract rate s^T d from T unless it is empty; T may be V."""
-        M, J, _ = V.shape
-        N = d.shape[1]
-        pulls, updates = len(below) > 0, len(T) > 0
-        rest_j, rest_a = J - J % TILE, N - N % TILE
-        for m in range(M):
-            m_s = m if len(s) > 1 else 0
-            for j in range(0, rest_j, TILE):
-                if pulls:
-                    for a in range(0, rest_a, TILE):
-                        _gather(d, V, below, m, a, j, I)
-                    for a in range(rest_a, N):
-                        _gather_one(d, V, below, m, a, j, I)
-                if updates:
-                    for a in range(0, rest_a, TILE):
-                        _outer(d, s, T, rate, m_s, m, a, j, I)
-                    for a in range(rest_a, N):
-                        _outer_one(d, s, T, rate, m_s, m, a, j, I)
-            for j in range(rest_j, J):
-                for a in range(N if pulls else 0):
-                    total = float32(0)
-                    for i in range(I):
-                        total += d[m, a, i] * V[m, j, i]
-                    below[m, a, j] = total
-                for a in range(N if updates else 0):
-                    for i in range(I):
-                        T[m, j, i] -= rate * s[m_s, a, j] * d[m, a, i]
-
-    return affine, backward
 
 
 def _kernels(V: Tensor, N: int) -> ModuleType | None:
@@ -263,32 +57,59 @@ def affine(s: Tensor, V: Tensor, b: Tensor) -> Tensor:
     if not _uses_loops(V):
         return torch.baddbmm(b[:, None, :], s, V)
     z = torch.empty(*s.shape[:2], V.shape[2], dtype=s.dtype)
-    _loops(V.shape[2])[0](_one_if_shared(s).numpy(), V.numpy(), b.numpy(), z.numpy())
+    loops_of(V.shape[2])[0](_one_if_shared(s).numpy(), V.numpy(), b.numpy(), z.numpy())
     return z
 
 
-def pull_back(d: Tensor, V: Tensor) -> Tensor:
-    """The product d V^T: (M, N, I), (M, J, I) -> (M, N, J)."""
-    if kernels := _kernels(V, d.shape[1]):
-        return kernels.descend(d, None, V, None, 0.0, below=True)
-    if not _uses_loops(V):
-        return torch.bmm(d, V.mT)
-    below, empty = torch.empty(*d.shape[:2], V.shape[1], dtype=d.dtype), torch.empty(0, 0, 0, dtype=d.dtype).numpy()
-    _loops(V.shape[2])[1](d.numpy(), empty, V.numpy(), empty, float32(0), below.numpy())
-    return below
+def pull_back(d: Tensor, V: Tensor, s: Tensor | None = None, slopes: Tensor | Form | None = None) -> Tensor:
+    """The product d V^T, times slopes if they are given: (M, P, I), (M, J, I) -> (M, P, J).
 
-
-def descend(d: Tensor, s: Tensor, V: Tensor, T: Tensor, rate: float, below: bool) -> Tensor | None:
-    """Subtract rate s^T d from T in place; return d V^T (M, N, J) of V as it was before, if `below`.
-
-    d: (M, N, I) errors at this layer; s: (M, N, J) activations below it; T: (M, J, I), V itself or another tensor.
+    slopes: (M, N, J), or the form of which s (M, N, J) are activations. Rows of d are one for each sample, or for each
+    of several outputs and each sample, output first.
     """
+    if _uses_loops(V):
+        below = torch.empty(*d.shape[:2], V.shape[1], dtype=d.dtype)
+        nothing = d.numpy(), _NOTHING, V.numpy(), _NOTHING, _NO_BIAS, (0.0, 0.0)
+        loops_of(V.shape[2])[1](*nothing, below.numpy(), *_arrays(s, slopes))
+        return below
+    kernels = _kernels(V, d.shape[1])
+    return _times(kernels.descend(d, None, V, None, 0.0, below=True) if kernels else torch.bmm(d, V.mT), s, slopes)
+
+
+def _arrays(s: Tensor | None, slopes: Tensor | Form | None) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """The slopes of `pull_back` as the loops take them."""
+    if slopes is None or s is None:
+        return _NOTHING, GIVEN
+    of, bend = bent(slopes, s)
+    return of.numpy(), bend
+
+
+def _times(w: Tensor, s: Tensor | None, slopes: Tensor | Form | None) -> Tensor:
+    """w (M, P, J), multiplied in place by the slopes of `pull_back`."""
+    if slopes is None or s is None:
+        return w
+    numbers = slopes(s, s) if isinstance(slopes, Form) else slopes
+    return w.unflatten(1, (-1, s.shape[1])).mul_(numbers[:, None]).flatten(1, 2)
+
+
+def descend(
+    d: Tensor, s: Tensor, V: Tensor, T: Tensor, b: Tensor, rates: tuple[float, float], slopes: Tensor | Form | None
+) -> Tensor | None:
+    """Subtract rate s^T d from T and rate_b sum_a d_a from b in place. Return d V^T (M, N, J) of V as it was before,
+    times slopes, which are as of `pull_back`, or None where there are none.
+
+    d: (M, N, I) errors at this layer; s: (M, N, J) activations below it; T: (M, J, I), V itself or another tensor;
+    b: (M, I); rates: (rate, rate_b).
+    """
+    if _uses_loops(V):
+        out = torch.empty(s.shape if slopes is not None else (0, 0, 0), dtype=s.dtype)
+        arrays = d.numpy(), _one_if_shared(s).numpy(), V.numpy(), T.numpy(), b.numpy(), rates, out.numpy()
+        loops_of(V.shape[2])[1](*arrays, *_arrays(s, slopes))
+        return None if slopes is None else out
+    b.sub_(d.sum(dim=1), alpha=rates[1])
     if (kernels := _kernels(V, d.shape[1])) and T.is_contiguous():
-        return kernels.descend(d, s, V, T, rate, below)
-    if not _uses_loops(V):
-        out = torch.bmm(d, V.mT) if below else None
-        T.baddbmm_(s.mT, d, alpha=-rate)
-        return out
-    out = torch.empty(s.shape if below else (0, 0, 0), dtype=s.dtype)
-    _loops(V.shape[2])[1](d.numpy(), _one_if_shared(s).numpy(), V.numpy(), T.numpy(), float32(rate), out.numpy())
-    return out if below else None
+        below = kernels.descend(d, s, V, T, rates[0], slopes is not None)
+    else:
+        below = None if slopes is None else torch.bmm(d, V.mT)
+        T.baddbmm_(s.mT, d, alpha=-rates[0])
+    return None if below is None else _times(below, s, slopes)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from analysis.stages import stages
 from simulate.networks import streams
-from simulate.networks.activations import Function, Slope
+from simulate.networks.activations import Function, Slope, slopes
 from simulate.networks.dense import Parameters, forward, pulled
 from simulate.networks.streams import Stream
 from simulate.numerics.products import descend
@@ -113,10 +113,10 @@ def gradient(t: Training, x: Tensor, y: Tensor, into: Parameters, rate: float, b
         bent = Parameters([W], [b])
     for layer in reversed(range(t.parameters.depth)):
         V, signal, (rate_b, rate_W) = t.parameters.W[layer].mT, signals[layer], rates[layer]
-        w = descend(delta, signal, V, into.W[layer].mT, rate_W, below=layer > 0)
-        into.b[layer].sub_(delta.sum(dim=1), alpha=rate_b)
-        if w is not None:
-            delta = pulled(t.parameters, layer + 1, delta, w, t.slope(z[layer - 1], signal))
+        bent_by = slopes(t.slope, z[layer - 1], signal) if layer else None
+        v = descend(delta, signal, V, into.W[layer].mT, into.b[layer], (rate_W, rate_b), bent_by)
+        if v is not None:
+            delta = pulled(t.parameters, layer + 1, delta, v)
     if bent is not None:
         _descend(t, into, bent, of_loss, bare)
     if terms is not None:
