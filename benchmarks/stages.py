@@ -38,10 +38,9 @@ def _products(s: Tensor, V: Tensor, *_: Any) -> float:
     return V.numel() * s.shape[1] / 2
 
 
-def _gram(s: Tensor, *_: Any) -> float:
-    """Multiply-adds of a Gram matrix over neurons."""
-    D = s.shape[1]
-    return s.numel() * (D + 1) / 2 if s.stride(0) else 0.0  # inputs, which all networks share, are expanded
+def _weighed(H: Tensor, u: Tensor, s: Tensor, *_: Any) -> float:
+    """Multiply-adds of the Gram matrices of u and s, but of inputs, which all networks share."""
+    return sum(rows.numel() * (rows.shape[1] + 1) / 2 for rows in (u, s) if rows.stride(0))
 
 
 def _networks(given: Any, *arguments: Any) -> float:
@@ -56,7 +55,7 @@ def _networks(given: Any, *arguments: Any) -> float:
 # Where functions are called, their names there, the stage, and their multiply-adds. Rows hold all others but storing.
 STAGES: tuple[tuple[Any, str, str, Adds | None], ...] = (
     (normals, "normal", "normals", None), (one_pass, "networks", PASS, _networks),
-    (dense, "gram", "Gram matrices", _gram), (dense, "affine", "forward products", _products),
+    (dense, "weigh", "Gram matrices", _weighed), (dense, "affine", "forward products", _products),
     (dense, "pull_back", "backward", _products), (compute, "write_part", "storing", None),
     (compute, "compute_rows", "rows", None),
 )  # fmt: skip

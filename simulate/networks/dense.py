@@ -15,7 +15,7 @@ from simulate.networks import streams
 from simulate.networks.activations import Function, Slope, slopes
 from simulate.networks.quadratic import MetaFeatures, meta_features
 from simulate.networks.streams import Stream
-from simulate.numerics.gram import gram
+from simulate.numerics.gram import gram, weigh
 from simulate.numerics.products import affine, pull_back
 from simulate.settings import Settings
 
@@ -173,10 +173,9 @@ def ntk(
     u = u[:, None, :].expand(M, outputs, D, outputs).reshape(M, outputs * D, outputs)
     H = torch.zeros(M, outputs, D, outputs, D, dtype=torch.float64, device=u.device)
     for layer in reversed(range(parameters.depth)):
-        forward_gram = kernel(signals[layer], lambda_b[layer], lambda_W[layer])
-        H += forward_gram[:, None, :, None, :] * gram(u).view(M, outputs, D, outputs, D)
+        s = signals[layer]
+        weigh(H, u, s, lambda_W[layer] / s.shape[-1], lambda_b[layer])
         if layer:
-            s = signals[layer]
             v = pull_back(u, parameters.W[layer].mT, s, slopes(slope, z[layer - 1], s))
             u = pulled(parameters, layer + 1, u, v)
     return H

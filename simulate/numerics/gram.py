@@ -49,16 +49,32 @@ def _kernels(*arrays: Tensor) -> ModuleType | None:
     return device if max(array.shape[1] for array in arrays) <= device.MOST else None
 
 
+def one_if_shared(s: Tensor) -> Tensor:
+    """The activations of one network where all networks share theirs, as they share inputs; else those of all."""
+    return s[:1] if len(s) > 1 and s.stride(0) == 0 else s
+
+
 def gram(s: Tensor, scale: float = 1.0, shift: float = 0.0) -> Tensor:
     """The Gram matrix shift + scale sum_j s_aj s_bj of each network: (M, D, n) -> (M, D, D) float64."""
-    if s.shape[0] > 1 and s.stride(0) == 0:  # all networks share s, as they share inputs
-        return gram(s[0][None], scale, shift).expand(len(s), -1, -1)
+    if len(one := one_if_shared(s)) < len(s):
+        return gram(one, scale, shift).expand(len(s), -1, -1)
     if not s.is_cpu:
         kernels = _kernels(s)
         return kernels.cross(s, s, scale, shift) if kernels else plain.gram(s, scale, shift)
     out = torch.empty(s.shape[0], s.shape[1], s.shape[1], dtype=torch.float64)
     loops.gram(s.numpy(), out.numpy(), scale, shift)
     return out
+
+
+def weigh(H: Tensor, u: Tensor, s: Tensor, scale: float, shift: float) -> None:
+    """Add (shift + scale s_a . s_b) u_ia . u_jb to H_ij;ab, (M, n_L, D, n_L, D) float64, in place.
+
+    u: (M, n_L D, n), with vector (i, a) at i D + a; s: (M, D, n').
+    """
+    if H.is_cpu:
+        loops.weigh(H.numpy(), u.numpy(), one_if_shared(s).numpy(), scale, shift)
+    else:
+        H.addcmul_(gram(s, scale, shift)[:, None, :, None, :], gram(u).view(H.shape))
 
 
 def cross(u: Tensor, s: Tensor) -> Tensor:

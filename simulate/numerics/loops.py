@@ -138,20 +138,14 @@ def _trimmed(out: Any, start: Any, tensor: Any, per_network: Any, k0: Any, k1: A
 
 
 @njit(cache=True)
-def _draw(out: Any, address: Any) -> None:
-    """Fill out (M, N) float32. address: as of `normals`."""
+def normals(out: Any, address: Any) -> None:
+    """Fill out (M, N) float32. address: the first counter, the tensor, its groups of a network, two words of the key,
+    and the scale."""
     M, N = out.shape
     if N % (4 * LANES):
         _trimmed(out, *address)
     else:
         _whole(out.reshape(M * N // (4 * LANES), 4, LANES), *address)
-
-
-@njit(cache=True)
-def normals(out: Any, address: Any) -> None:
-    """Fill out (M, N) float32. address: the first counter, the tensor, its groups of a network, two words of the key,
-    and the scale."""
-    _draw(out, address)
 
 
 @njit(cache=True)
@@ -371,7 +365,7 @@ def _activate(s: Any, m: int, tanh: bool, below: Any) -> None:
 def _forward(C: Any, address: Any, form: Any, xi: Any, z: Any, s: Any, square: Any, wide: Any) -> None:
     """Fill xi (M, D, n), z where it is not empty, s, and the Gram matrices of s."""
     M, D, n = xi.shape
-    _draw(xi.reshape(M, D * n), address)
+    normals(xi.reshape(M, D * n), address)
     for m in range(M):
         _mixed(C, xi, s, m, wide)
         for a in range(D if len(z) else 0):
@@ -602,7 +596,7 @@ def _cut(flat: Any, first: Any, M: int, K: Any, n: Any) -> Any:
 
 @_vectorized_inline
 def _address(addresses: Any, layer: int, first: Any, key: Any, scale: Any) -> Any:
-    """That of `_draw` for networks from the `first` of a block on."""
+    """That of `normals` for networks from the `first` of a block on."""
     tensor, per_network = addresses[layer, 1], addresses[layer, 2]
     start = addresses[layer, 0] + uint64(first) * per_network * uint64(LANES)
     return start, uint32(tensor), uint32(per_network), key[0], key[1], float32(scale)
@@ -642,6 +636,17 @@ def _add_rates(H: Any, g: Any, ratio: Any, shift: Any, square: Any, first: Any, 
                         H[m, i, a, j, b] += (g[m, a, b] * ratio + shift) * square[m, row, column]
 
 
+@_vectorized
+def weigh(H: Any, u: Any, s: Any, ratio: Any, shift: Any) -> None:
+    """Do what `simulate.numerics.gram.weigh` does; s is of one network where all share theirs."""
+    g, square = np.empty((1, s.shape[1], s.shape[1])), np.empty((1, u.shape[1], u.shape[1]))
+    for m in range(len(u)):
+        if m < len(s):
+            gram(s[m : m + 1], g, 1.0, 0.0)
+        gram(u[m : m + 1], square, 1.0, 0.0)
+        _add_rates(H[m : m + 1], g, ratio, shift, square, 0, False)
+
+
 @_part
 def _up(given: Any, form: Any, held: Any, first: Any, after: Any, last: bool, place_of_z: Any, g: Any, z: Any) -> None:
     """Draw all layers of networks first, ..., after - 1 of a block."""
@@ -668,7 +673,7 @@ def _up(given: Any, form: Any, held: Any, first: Any, after: Any, last: bool, pl
         if layer < L - 1:
             _forward(C[layer], address, form, xi, of_z, s, square, wide[:n])
         else:
-            _draw(xi.reshape(count, D * n), address)
+            normals(xi.reshape(count, D * n), address)
             if kept:
                 mix(C[layer], xi, of_z)
 
@@ -701,9 +706,9 @@ def _down(
             continue
         K, scale = u.shape[1], math.sqrt(C_W[layer] / n)
         x, bias = _cut(x_of, 0, count, K, n), np.empty((count if C_b > 0 else 0, K, 1), np.float32)
-        _draw(x.reshape(count, K * n), _address(addresses[1], layer, first, key, scale))
+        normals(x.reshape(count, K * n), _address(addresses[1], layer, first, key, scale))
         if C_b > 0:
-            _draw(bias.reshape(count, K), _address(addresses[2], layer, first, key, math.sqrt(C_b)))
+            normals(bias.reshape(count, K), _address(addresses[2], layer, first, key, math.sqrt(C_b)))
         xi, s = _cut(xi_of, ends[layer], count, D, sizes[layer + 1]), _cut(s_of, ends[layer - 1], count, D, n)
         out, of_out = _cut(u_of[turn], 0, count, rows, n), _cut(square_of[turn], 0, count, rows, rows)
         _backward(u, square, C[layer], xi, s, x, bias, scale, form[2], split, out, of_out, arrays, wide[:n])

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simulate.numerics.gram import GIVEN, Form, bent
+from simulate.numerics.gram import GIVEN, Form, bent, one_if_shared
 from simulate.numerics.normals import on_device
 from simulate.numerics.product_loops import FEW_OUTPUTS, TILE, loops_of
 
@@ -45,11 +45,6 @@ def _kernels(V: Tensor, N: int) -> ModuleType | None:
     return device_products if device_products.holds(V) else None
 
 
-def _one_if_shared(s: Tensor) -> Tensor:
-    """The activations of one network where all networks share theirs, else those of all."""
-    return s[:1] if len(s) > 1 and s.stride(0) == 0 else s
-
-
 def affine(s: Tensor, V: Tensor, b: Tensor) -> Tensor:
     """The preactivations z = s V + b: (M, N, J), (M, J, I), (M, I) -> (M, N, I)."""
     if kernels := _kernels(V, s.shape[1]):
@@ -57,7 +52,7 @@ def affine(s: Tensor, V: Tensor, b: Tensor) -> Tensor:
     if not _uses_loops(V):
         return torch.baddbmm(b[:, None, :], s, V)
     z = torch.empty(*s.shape[:2], V.shape[2], dtype=s.dtype)
-    loops_of(V.shape[2])[0](_one_if_shared(s).numpy(), V.numpy(), b.numpy(), z.numpy())
+    loops_of(V.shape[2])[0](one_if_shared(s).numpy(), V.numpy(), b.numpy(), z.numpy())
     return z
 
 
@@ -103,7 +98,7 @@ def descend(
     """
     if _uses_loops(V):
         out = torch.empty(s.shape if slopes is not None else (0, 0, 0), dtype=s.dtype)
-        arrays = d.numpy(), _one_if_shared(s).numpy(), V.numpy(), T.numpy(), b.numpy(), rates, out.numpy()
+        arrays = d.numpy(), one_if_shared(s).numpy(), V.numpy(), T.numpy(), b.numpy(), rates, out.numpy()
         loops_of(V.shape[2])[1](*arrays, *_arrays(s, slopes))
         return None if slopes is None else out
     b.sub_(d.sum(dim=1), alpha=rates[1])

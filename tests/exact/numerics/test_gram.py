@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from simulate.numerics import loops, plain
-from simulate.numerics.gram import ROUNDING, Form, factor, gram, mix, pull_back
+from simulate.numerics.gram import ROUNDING, Form, factor, gram, mix, pull_back, weigh
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -26,6 +26,20 @@ def test_products(dtype: torch.dtype, D: int) -> None:
     assert torch.equal(affine, affine.mT)
     torch.testing.assert_close(mix(C, s), (C @ s.double()).to(dtype), **CLOSE[dtype])
     torch.testing.assert_close(mix(C, s), plain.mix(C, s), **CLOSE[dtype])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("outputs", "D"), [(1, 1), (1, 4), (2, 3), (3, 2)])
+def test_a_layer_is_weighed(dtype: torch.dtype, outputs: int, D: int) -> None:
+    """H has what docs/theory.md (2.1) adds for a layer, with activations of each network or of one for all."""
+    own, u = normal(3, D, 70, seed=1).to(dtype), normal(3, outputs * D, 9, seed=2).to(dtype)
+    for s in (own, own[:1].expand(3, -1, -1)):
+        H = normal(3, outputs, D, outputs, D, seed=3)
+        rates = 0.5 * s.double() @ s.double().mT + 2.0
+        layer = torch.einsum("mab,miaj,mkbj->miakb", rates, *2 * [u.double().view(3, outputs, D, 9)])
+        want = H + layer
+        weigh(H, u, s, 0.5, 2.0)
+        torch.testing.assert_close(H, want, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
