@@ -49,16 +49,16 @@ def given_bytes(sizes: Sequence[int], D: int, layers: Sequence[int], at: Sequenc
 
 
 def draw(
-    settings: Settings, x: Tensor, stream: Stream, last: bool, layers: tuple[int, ...], at: tuple[int, ...]
+    settings: Settings, x: Tensor, stream: Stream, neurons: bool, layers: tuple[int, ...], at: tuple[int, ...]
 ) -> tuple[dict[int, Drawn], dict[int, Tensor]]:
     """The layers that are recorded, with g and z alone, docs/theory.md (10.1), and the NTK of those in `at` as
     `simulate.networks.law.ntk` gives it, docs/theory.md (10.3) and (10.4).
 
-    x: (D, n_0). last: whether z of layer L is drawn.
+    x: (D, n_0). neurons: whether z is read; elsewhere it is not kept, and layer L is not drawn.
     """
     network, (M, D) = settings.network, (stream.M, len(x))
     sizes, L, outputs = network.sizes(x.shape[1]), network.depth, network.outputs
-    of_z = [l for l in layers if l < L or last]
+    of_z = layers if neurons else ()
     places, z = np.full(L, -1), torch.empty(sum(M * D * sizes[l] for l in of_z), dtype=stream.dtype)
     ends = np.cumsum([0, *(M * D * sizes[l] for l in of_z)])
     places[[l - 1 for l in of_z]] = ends[:-1]
@@ -72,7 +72,7 @@ def draw(
     form = activations.of(settings.activation).form
     assert form is not None
     networks(
-        given, (form.tanh, form.below, form.bend), (ratio, np.array(dynamics.lambda_b) - start.C_b * ratio), last,
+        given, (form.tanh, form.below, form.bend), (ratio, np.array(dynamics.lambda_b) - start.C_b * ratio), neurons,
         np.isin(np.arange(1, L + 1), at), places, together(sizes, D, at, M), g.numpy(), z.numpy(), H.numpy(),
     )  # fmt: skip
     empty = z[:0]

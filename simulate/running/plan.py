@@ -55,6 +55,11 @@ def in_one_pass(job: Job) -> bool:
     return one_pass.applies(job.settings) and not any(needed(job, need) for need in ("controls", "response", "prior"))
 
 
+def reads_neurons(job: Job) -> bool:
+    """Whether something that is recorded takes neurons of its layer, and not kernels alone."""
+    return not all(observable.of_kernels for observable in job.layout.observables())
+
+
 def pulled_layers(job: Job) -> tuple[int, ...]:
     """The layers whose NTK is computed, or none where nothing needs it."""
     return job.layout.output_layers if needed(job, "ntk") else ()
@@ -67,8 +72,8 @@ def blocks_of_a_pass(job: Job) -> int:
 
 def given_bytes(job: Job) -> int:
     """Bytes of what a pass gives of one network."""
-    D, n_0 = job.samples.x.shape
-    return one_pass.given_bytes(job.settings.network.sizes(n_0), D, job.layout.layers, pulled_layers(job))
+    (D, n_0), layers = job.samples.x.shape, job.layout.layers if reads_neurons(job) else ()
+    return one_pass.given_bytes(job.settings.network.sizes(n_0), D, layers, pulled_layers(job))
 
 
 def pass_bytes(job: Job) -> int:

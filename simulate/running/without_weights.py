@@ -13,7 +13,7 @@ from simulate.running.controls import Controls, tilt_of
 from simulate.running.drawn import needed, shared
 from simulate.running.filters import filtered_rows
 from simulate.running.jobs import Job
-from simulate.running.plan import in_one_pass, pulled_layers
+from simulate.running.plan import in_one_pass, pulled_layers, reads_neurons
 from simulate.settings import Settings
 
 
@@ -93,10 +93,9 @@ def without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     s, slope = activations.functions(settings.activation)
     filters = partial(filtered_rows, job, stream.first, stream.M)
     common = shared(job, stream) | {"s": s, "filters": filters}
-    last = not all(observable.of_kernels for observable in layout.observables())
-    pulls, responds = needed(job, "ntk"), needed(job, "response")
+    neurons, pulls, responds = reads_neurons(job), needed(job, "ntk"), needed(job, "response")
     if in_one_pass(job):
-        entries, H = one_pass.draw(settings, common["x"], stream, last, layout.layers, pulled_layers(job))
+        entries, H = one_pass.draw(settings, common["x"], stream, neurons, layout.layers, pulled_layers(job))
         for layer, entry in entries.items():
             yield LawSnapshot(**common, layer=layer, drawn=entry, ntks=(lambda: H) if pulls else None)
         return
@@ -110,7 +109,7 @@ def without_weights(job: Job, stream: streams.Stream) -> Iterator[LawSnapshot]:
     draw: Callable[..., Iterator[law.Drawn]] = partial(law.sample, hold=hold)
     if settings.ensemble.sampler == "closed":
         from simulate.networks.closed import sample as draw  # late: most runs need no scipy
-    drawn = draw(settings, common["x"], stream, s, last, z_of, y, tilt_of(job))
+    drawn = draw(settings, common["x"], stream, s, neurons, z_of, y, tilt_of(job))
     if pulls:  # the backward pass starts when all layers are there
         backward = _Backward(job, stream, list(drawn), slope)
         drawn = iter(backward.layers)
