@@ -10,8 +10,7 @@ import pytest
 import analysis
 import simulate
 from analysis.result import Result
-from simulate.networks import law
-from tests.statistical.test_calibration import MUTANTS
+from tests.statistical.test_calibration import mistake
 
 # The asks of the first digits that were tried. On these ones correlations and covariances cancel more: 4,000 networks
 # see 29 and 12 % of them, 6,000 25 and 10.4 %, 8,000 23 and 9.5 %. Networks were added, no ask was raised. Widths are
@@ -34,8 +33,7 @@ def test_verdicts(mutant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """8,000 networks a width see a tenth to a third of each coefficient. A sampler with 5 % too much C_W is found by
     4,000, by the means of the controls among others."""
     if mutant != "none":
-        kernel, mistake = law.kernel, MUTANTS[mutant]
-        monkeypatch.setattr(law, "kernel", lambda s, C_b, C_W: kernel(s, *mistake(s, C_b, C_W)))
+        mistake(mutant, monkeypatch)
     result = judged(tmp_path, 8000 if mutant == "none" else 4000)
     verdict = result.verdicts[0]
     assert not verdict.not_tested

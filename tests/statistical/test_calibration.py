@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import binom
 
 import analysis
 import simulate
 from analysis import estimators, fits, verdicts
 from analysis.models import Series
-from simulate.networks import law
+from simulate.networks import law, one_pass
 
 WIDTHS, DEPTH, TRIALS = (64, 128, 256, 512), 4, 400
 NOMINAL = 0.05
@@ -76,12 +75,26 @@ def test_an_off_by_one_layer_is_found() -> None:
     assert judged(*measured(rng, 4000, DEPTH + 1), 2 * (DEPTH - 1), 0.01).verdict == "disagrees"
 
 
-MUTANTS: dict[str, Callable[[torch.Tensor, float, float], tuple[float, float]]] = {
-    "none": lambda s, C_b, C_W: (C_b, C_W),
-    "C_W off by 5 %": lambda s, C_b, C_W: (C_b, 1.05 * C_W),
-    "n - 1 for n": lambda s, C_b, C_W: (C_b, C_W * s.shape[-1] / (s.shape[-1] - 1)),
-    "dropped bias": lambda s, C_b, C_W: (0.0, C_W),
+MUTANTS: dict[str, Callable[[int, float, float], tuple[float, float]]] = {
+    "none": lambda n, C_b, C_W: (C_b, C_W),
+    "C_W off by 5 %": lambda n, C_b, C_W: (C_b, 1.05 * C_W),
+    "n - 1 for n": lambda n, C_b, C_W: (C_b, C_W * n / (n - 1)),
+    "dropped bias": lambda n, C_b, C_W: (0.0, C_W),
 }
+
+
+def mistake(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the law sampler, which draws layer by layer then, and its controls make a mistake of `MUTANTS`, or be a layer
+    late. Without a mistake networks are drawn as they are."""
+    if mutant == "none":
+        return
+    monkeypatch.setattr(one_pass, "applies", lambda settings: False)
+    if mutant == "off by one layer":
+        monkeypatch.setattr(law, "sample", one_layer_late)
+        return
+    wrong, kernel, of_square = MUTANTS[mutant], law.kernel, law._kernel
+    monkeypatch.setattr(law, "kernel", lambda s, C_b, C_W: kernel(s, *wrong(s.shape[-1], C_b, C_W)))
+    monkeypatch.setattr(law, "_kernel", lambda square, n, C_b, C_W: of_square(square, n, *wrong(n, C_b, C_W)))
 
 
 def one_layer_late(*arguments: Any, **options: Any) -> Iterator[law.Drawn]:
@@ -97,11 +110,7 @@ law_sample = law.sample
 @pytest.mark.parametrize("mutant", [*MUTANTS, "off by one layer"])
 def test_mutants_through_the_whole_pipeline(mutant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulation with one mistake gets the verdict "disagrees", and the simulation without a mistake "agrees"."""
-    if mutant == "off by one layer":
-        monkeypatch.setattr(law, "sample", one_layer_late)
-    else:
-        kernel, mistake = law.kernel, MUTANTS[mutant]
-        monkeypatch.setattr(law, "kernel", lambda s, C_b, C_W: kernel(s, *mistake(s, C_b, C_W)))
+    mistake(mutant, monkeypatch)
     sets = simulate.sweep(
         "experiment=demo/preactivations",
         "network.depth=4",

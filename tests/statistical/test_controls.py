@@ -15,9 +15,8 @@ from analysis.measures.controls import metric_controlled, six_point_controlled, 
 from analysis.measures.preactivations import metric, six_point, vertex
 from analysis.points import Point
 from analysis.result import Result
-from simulate.networks import law
 from simulate.store.sets import DataSet
-from tests.statistical.test_calibration import MUTANTS, one_layer_late
+from tests.statistical.test_calibration import MUTANTS, mistake
 
 SWEEP = [
     "experiment=vertex_and_metric", "network.depth=4", "network.width=16,24,32,64", "ensemble.networks=4000",
@@ -43,11 +42,7 @@ def test_a_wrong_sampler_is_found_by_the_controls(mutant: str, tmp_path: Path, m
     Controls take nine tenths of the effect of a wrong C_W out of G1 (docs/theory.md (7.15)). Each layer of a chain that
     is late is right; the coefficients see that.
     """
-    if mutant == "off by one layer":
-        monkeypatch.setattr(law, "sample", one_layer_late)
-    else:
-        kernel, mistake = law.kernel, MUTANTS[mutant]
-        monkeypatch.setattr(law, "kernel", lambda s, C_b, C_W: kernel(s, *mistake(s, C_b, C_W)))
+    mistake(mutant, monkeypatch)
     sets, result = judged(tmp_path)
     verdict = result.verdicts[0]
     if mutant == "none":
