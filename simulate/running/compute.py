@@ -115,16 +115,19 @@ def _landed(prefixes: list[str], wait: Callable[[], list[NDArray[Any]]], seconds
     return dict(zip(prefixes, rows, strict=True)), _status(finite), (seconds, blocks)
 
 
-def first_blocks(job: Job, first: int, last: int) -> range:
-    """The first block of each pass over networks [first, last)."""
-    return range(first // job.block, -(-last // job.block), plan.blocks_of_a_pass(job))
+def passes_over(job: Job, first: int, last: int) -> list[tuple[int, int]]:
+    """The first block of each pass over networks [first, last), and how many it has.
+
+    The first pass has one, so that the others tell the time of a block where it has to compile.
+    """
+    begin, end, at_once = first // job.block, -(-last // job.block), plan.blocks_of_a_pass(job)
+    return [(begin, 1), *((index, min(at_once, end - index)) for index in range(begin + 1, end, at_once))]
 
 
 def _passes(job: Job, first: int, last: int, arrays: streams.Arrays, compute: Callable[..., Any]) -> Iterator[Pass]:
     """What `compute` has of each pass, for networks [first, last)."""
-    begins = first_blocks(job, first, last)
-    for index in begins:
-        start, blocks = index * job.block, min(begins.step, begins.stop - index)
+    for index, blocks in passes_over(job, first, last):
+        start = index * job.block
         low, high = max(first - start, 0), min(last - start, blocks * job.block)
         # A block is always computed whole and then trimmed: the same networks whatever range is asked for.
         began = time.perf_counter()

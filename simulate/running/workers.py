@@ -80,7 +80,7 @@ def _written_behind(tasks: list[Task], left: Buffers, threads: int) -> Parts:
     )
     commits = (
         compute.commit_of(
-            job, replace(writer, turn=turn), low, list(islice(passes, len(compute.first_blocks(job, low, high))))
+            job, replace(writer, turn=turn), low, list(islice(passes, len(compute.passes_over(job, low, high))))
         )
         for job, writer, low, high in tasks
     )
