@@ -18,7 +18,7 @@ from simulate.networks.dense import kernel
 from simulate.networks.posterior import condition_drawn
 from simulate.networks.streams import Stream
 from simulate.networks.tilt import Tilt
-from simulate.numerics.gram import Form, factor, gram, mix, pull_back
+from simulate.numerics.gram import Form, activate, factor, gram, mix, pull_back
 from simulate.numerics.layer import backward, forward
 from simulate.settings import Settings
 
@@ -97,7 +97,7 @@ def sample(
         if top:
             yield Drawn(g, C, xi, z, empty, orthogonal, prior, of_layers_below)
             return
-        below = s(z)
+        below = activate(z, s, form)
         square = gram(below)
         yield Drawn(g, C, xi, z if layer in z_of else below, below, orthogonal, prior, of_layers_below)
 

@@ -6,6 +6,7 @@ Each function has three forms: loops compiled by numba on a CPU (`simulate.numer
 over neurons are accumulated in float64.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -141,6 +142,15 @@ def pull_back(
     forward = C.numpy(), xi.numpy(), s.numpy()
     backward = x.numpy(), bias.numpy(), scale, of_slopes.numpy(), bend
     loops.pull_back(u.numpy(), R.numpy(), *forward, *backward, split, out.numpy())
+    return out
+
+
+def activate(z: Tensor, s: Callable[[Tensor], Tensor], form: Form | None) -> Tensor:
+    """The activations s(z), (M, D, n), by the loops of `simulate.networks.one_pass` where they are compiled for z."""
+    if form is None or not z.is_cpu or z.dtype != torch.float32:
+        return s(z)
+    out = z.clone(memory_format=torch.contiguous_format)
+    loops.activate(out.numpy(), form.tanh, form.below)
     return out
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from simulate.numerics.gram import Form, gram, mix, pull_back
+from simulate.numerics.gram import Form, activate, gram, mix, pull_back
 from simulate.numerics.normals import Address, normal, on_device
 
 
@@ -36,7 +36,7 @@ def forward(
         return Layer(*kernels.forward(C, address, form, keep, hold))
     xi = normal(address, out).view(*C.shape[:2], -1)
     z = mix(C, xi)
-    activations = s(z)
+    activations = activate(z, s, form)
     square = gram(activations)
     xi, activations = (xi, activations) if hold else (xi[..., :0], activations[..., :0])
     return Layer(xi, z if keep else activations, activations, square)

@@ -349,31 +349,25 @@ def _tanh(z: Any) -> Any:
     return math.copysign(-e / (float32(2.0) + e), z)
 
 
-@_vectorized_inline
-def _activate(s: Any, m: int, tanh: bool, below: Any) -> None:
-    """Set s[m], which holds z, to the activations of `simulate.numerics.gram.Form`."""
-    for a in range(s.shape[1]):
-        if tanh:
-            for j in range(s.shape[2]):
-                s[m, a, j] = _tanh(s[m, a, j])
-        else:
-            for j in range(s.shape[2]):
-                s[m, a, j] = s[m, a, j] if s[m, a, j] > 0 else below * s[m, a, j]
+@_vectorized
+def activate(s: Any, tanh: bool, below: Any) -> None:
+    """Set s (M, D, n), which holds z, to the activations of `simulate.numerics.gram.Form`."""
+    for m in range(len(s)):
+        for a in range(s.shape[1]):
+            if tanh:
+                for j in range(s.shape[2]):
+                    s[m, a, j] = _tanh(s[m, a, j])
+            else:
+                for j in range(s.shape[2]):
+                    s[m, a, j] = s[m, a, j] if s[m, a, j] > 0 else below * s[m, a, j]
 
 
-@_part
-def _forward(C: Any, address: Any, form: Any, xi: Any, z: Any, s: Any, square: Any, wide: Any) -> None:
-    """Fill xi (M, D, n), z where it is not empty, s, and the Gram matrices of s."""
-    M, D, n = xi.shape
-    normals(xi.reshape(M, D * n), address)
-    for m in range(M):
-        _mixed(C, xi, s, m, wide)
-        for a in range(D if len(z) else 0):
-            for j in range(n):
-                z[m, a, j] = s[m, a, j]
-        _activate(s, m, form[0], form[1])
-        _square(s, m, square)
-        _mirror(square, m, 1.0, 0.0)
+@njit(cache=True, error_model="numpy")  # without sums in one instruction, so that torch makes the same of them
+def kernels(square: Any, share: Any, C_b: Any, g: Any) -> None:
+    """Set g (M, D, D) to C_b + share square."""
+    flat, flat_square = g.reshape(-1), square.reshape(-1)
+    for i in range(len(flat)):
+        flat[i] = flat_square[i] * share + C_b
 
 
 @njit(forceinline=True, error_model="numpy")
@@ -651,7 +645,7 @@ def weigh(H: Any, u: Any, s: Any, ratio: Any, shift: Any) -> None:
 def _up(given: Any, form: Any, held: Any, first: Any, after: Any, last: bool, place_of_z: Any, g: Any, z: Any) -> None:
     """Draw all layers of networks first, ..., after - 1 of a block."""
     inputs, sizes, C_b, C_W, addresses, key = given
-    xi_of, s_of, ends, C, square, wide = held
+    xi_of, s_of, ends, C, square, _ = held
     L, D, count = len(g), g.shape[2], after - first
     for m in range(count):
         for a in range(D):
@@ -660,9 +654,7 @@ def _up(given: Any, form: Any, held: Any, first: Any, after: Any, last: bool, pl
     for layer in range(L):
         n, share = sizes[layer + 1], C_W[layer] / sizes[layer]
         of_layer = g[layer, first:after]
-        flat, flat_square = of_layer.reshape(-1), square.reshape(-1)
-        for i in range(len(flat)):
-            flat[i] = flat_square[i] * share + C_b
+        kernels(square, share, C_b, of_layer)
         factors(of_layer, C[layer])
         if layer == L - 1 and not last:
             return
@@ -670,12 +662,13 @@ def _up(given: Any, form: Any, held: Any, first: Any, after: Any, last: bool, pl
         kept = place_of_z[layer] >= 0
         of_z = _cut(z, place_of_z[layer] + first * D * n if kept else 0, count if kept else 0, D, n)
         address = _address(addresses[0], layer, first, key, 1.0)
+        normals(xi.reshape(count, D * n), address)
+        if kept:
+            mix(C[layer], xi, of_z)
         if layer < L - 1:
-            _forward(C[layer], address, form, xi, of_z, s, square, wide[:n])
-        else:
-            normals(xi.reshape(count, D * n), address)
-            if kept:
-                mix(C[layer], xi, of_z)
+            mix(C[layer], xi, s)
+            activate(s, form[0], form[1])
+            gram(s, square, 1.0, 0.0)
 
 
 @_part
